@@ -1,0 +1,117 @@
+"""Dominance and hypervolume. Everything in here is minimised.
+
+References:
+    While, Bradstreet, Barone: A fast way of calculating exact hypervolumes (WFG), 2012.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+
+FloatArray = npt.NDArray[np.float64]
+Direction = Literal["minimize", "maximize"]
+
+
+def to_minimized(values: npt.ArrayLike, directions: Sequence[Direction]) -> FloatArray:
+    """Turn the sign of the objectives that are maximised.
+
+    Args:
+        values: Shape (n, m), or (m,) for one point.
+        directions: ``"minimize"`` or ``"maximize"`` for each of the m objectives.
+
+    Returns:
+        A new array of the same shape in which smaller is better everywhere. The map is its
+        own inverse.
+    """
+    signs = np.array([-1.0 if direction == "maximize" else 1.0 for direction in directions])
+    flipped: FloatArray = np.asarray(values, dtype=float) * signs
+    return flipped
+
+
+def is_dominated(point: FloatArray, others: FloatArray) -> bool:
+    """Say whether some point of ``others`` is no worse anywhere and better somewhere.
+
+    Args:
+        point: Shape (m,), minimised.
+        others: Shape (n, m), minimised; n may be 0.
+    """
+    if len(others) == 0:
+        return False
+    return bool(np.any(np.all(others <= point, axis=1) & np.any(others < point, axis=1)))
+
+
+def find_front(points: FloatArray) -> npt.NDArray[np.bool_]:
+    """Mark the points that no other point dominates.
+
+    Args:
+        points: Shape (n, m), minimised.
+
+    Returns:
+        A mask of shape (n,). Of equal points all are marked.
+    """
+    mask = np.ones(len(points), dtype=bool)
+    for i, point in enumerate(points):
+        # A dominated point need not be compared with: its dominator dominates for it.
+        mask[i] = not is_dominated(point, points[mask])
+    return mask
+
+
+def compute_hypervolume(points: FloatArray, reference: FloatArray) -> float:
+    """Measure the volume that points dominate, up to a reference point.
+
+    Args:
+        points: Shape (n, m), minimised.
+        reference: Shape (m,). Points that are not better than it in every objective add nothing.
+
+    Returns:
+        The exact hypervolume, >= 0. Dominated points and the order do not matter.
+    """
+    inside = points[np.all(points < reference, axis=1)]
+    if len(inside) == 0:
+        return 0.0
+    front = np.unique(inside[find_front(inside)], axis=0)
+    if front.shape[1] == 1:
+        return float(reference[0] - front[0, 0])
+    if front.shape[1] == 2:
+        return _sweep(front, reference)
+    return _slice(front[::-1], reference)
+
+
+def _sweep(front: FloatArray, reference: FloatArray) -> float:
+    # Sorted by the first objective, a front of two objectives is a staircase.
+    right = np.append(front[1:, 0], reference[0])
+    return float(np.sum((right - front[:, 0]) * (reference[1] - front[:, 1])))
+
+
+def _slice(front: FloatArray, reference: FloatArray) -> float:
+    # WFG: a point's exclusive volume is its box less what the points after it cover of that box.
+    total = 0.0
+    for i, point in enumerate(front):
+        box = float(np.prod(reference - point))
+        total += box - compute_hypervolume(np.maximum(front[i + 1 :], point), reference)
+    return total
+
+
+def select_by_hypervolume(points: FloatArray, reference: FloatArray, k: int) -> list[int]:
+    """Choose k points that keep as much hypervolume as greedy choice can.
+
+    Args:
+        points: Shape (n, m), minimised.
+        reference: Shape (m,).
+        k: How many to choose; all are returned if n <= k.
+
+    Returns:
+        Indices into ``points``, in the order chosen. Greedy choice keeps at least 1 - 1/e of
+        the best k points' volume, hypervolume being submodular.
+    """
+    chosen: list[int] = []
+    left = list(range(len(points)))
+    while left and len(chosen) < k:
+        volumes = [compute_hypervolume(points[[*chosen, i]], reference) for i in left]
+        chosen.append(left.pop(int(np.argmax(volumes))))
+    return chosen

@@ -1,0 +1,221 @@
+"""Widths, rungs and rounding: what a subnet is, without any tensor.
+
+A subnet is one active width per channel group. The widths a group may take are its
+*rungs*: rounded from width ratios, ascending, ending at the full width.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from dpod_search.errors import ConfigError
+
+
+DEFAULT_RATIOS = tuple(i / 8 for i in range(1, 9))
+
+IntArray = npt.NDArray[np.int64]
+
+
+def round_width(full: int, ratio: float, multiple: int = 1) -> int:
+    """Turn a width ratio into a width: ``max(1, ceil(ratio * full))``, rounded up.
+
+    Args:
+        full: Full width of the group, >= 1.
+        ratio: Width ratio in (0, 1].
+        multiple: Round up to a multiple of this, but never past ``full``.
+
+    Returns:
+        A width in [1, full].
+    """
+    # The small slack keeps 0.7 * 10 = 7.000000000000001 from becoming 8.
+    width = max(1, math.ceil(ratio * full - 1e-9))
+    return min(full, -(-width // multiple) * multiple)
+
+
+@dataclass(frozen=True)
+class Widths(Mapping[str, int]):
+    """One active width per channel group: the whole description of a subnet.
+
+    Args:
+        names: Names of the channel groups, in the order of the space.
+        values: Active width of each, in units of that group (channels, mostly).
+    """
+
+    names: tuple[str, ...]
+    active: tuple[int, ...]
+
+    def __getitem__(self, name: str) -> int:
+        """Return the active width of a group."""
+        return self._by_name[name]
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over the names of the groups."""
+        return iter(self.names)
+
+    def __len__(self) -> int:
+        """Return the number of groups."""
+        return len(self.names)
+
+    def __str__(self) -> str:
+        """Return the widths alone, as ``4:8:16``."""
+        return ":".join(map(str, self.active))
+
+    def __hash__(self) -> int:
+        """Hash by names and widths."""
+        return hash((self.names, self.active))
+
+    def __eq__(self, other: object) -> bool:
+        """Compare names and widths, or equal any other mapping item by item."""
+        if isinstance(other, Widths):
+            return (self.names, self.active) == (other.names, other.active)
+        return Mapping.__eq__(self, other)
+
+    def replace(self, name: str, width: int) -> Widths:
+        """Return these widths with one group changed."""
+        index = self.names.index(name)
+        return Widths(self.names, (*self.active[:index], width, *self.active[index + 1 :]))
+
+    @cached_property
+    def _by_name(self) -> dict[str, int]:
+        return dict(zip(self.names, self.active, strict=True))
+
+
+@dataclass(frozen=True)
+class WidthSpace:
+    """All the widths a supernet can run at.
+
+    Args:
+        names: Names of the channel groups.
+        rungs: For each group the allowed widths, strictly ascending; the last is the full one.
+
+    Raises:
+        ConfigError: If the rungs of a group are empty, below 1 or not ascending.
+    """
+
+    names: tuple[str, ...]
+    rungs: tuple[tuple[int, ...], ...]
+
+    def __post_init__(self) -> None:
+        """Check the rungs once; everything after trusts them."""
+        for name, rungs in zip(self.names, self.rungs, strict=True):
+            if not rungs or rungs[0] < 1 or list(rungs) != sorted(set(rungs)):
+                raise ConfigError(f"rungs of {name} must ascend from 1 or more, got {rungs}")
+
+    @classmethod
+    def from_ratios(
+        cls,
+        full_widths: Mapping[str, int],
+        ratios: Sequence[float] = DEFAULT_RATIOS,
+        multiple: int = 1,
+    ) -> WidthSpace:
+        """Build the space from full widths and one ladder of ratios for all groups.
+
+        Args:
+            full_widths: Full width of each group.
+            ratios: Width ratios in (0, 1]; 1 is added if it is missing.
+            multiple: Round widths up to a multiple of this.
+
+        Raises:
+            ConfigError: If a ratio is outside (0, 1] or ``multiple`` is below 1.
+        """
+        if not all(0 < ratio <= 1 for ratio in ratios):
+            raise ConfigError(f"width ratios must lie in (0, 1], got {list(ratios)}")
+        if multiple < 1:
+            raise ConfigError(f"multiple must be >= 1, got {multiple}")
+        rungs = tuple(
+            tuple(sorted({round_width(full, ratio, multiple) for ratio in (*ratios, 1.0)}))
+            for full in full_widths.values()
+        )
+        return cls(tuple(full_widths), rungs)
+
+    @property
+    def n_subnets(self) -> int:
+        """Number of different subnets (exact; may be huge)."""
+        return math.prod(len(rungs) for rungs in self.rungs)
+
+    @property
+    def full(self) -> Widths:
+        """Widths of the full net."""
+        return Widths(self.names, tuple(rungs[-1] for rungs in self.rungs))
+
+    @property
+    def smallest(self) -> Widths:
+        """Widths of the smallest subnet, the floor."""
+        return Widths(self.names, tuple(rungs[0] for rungs in self.rungs))
+
+    @property
+    def n_rungs(self) -> tuple[int, ...]:
+        """Number of rungs of each group."""
+        return tuple(len(rungs) for rungs in self.rungs)
+
+    def from_rungs(self, indices: Sequence[int] | IntArray) -> Widths:
+        """Return the widths at rung indices, 0 being the narrowest rung of a group."""
+        pairs = zip(self.rungs, indices, strict=True)
+        return Widths(self.names, tuple(rungs[int(index)] for rungs, index in pairs))
+
+    def to_rungs(self, widths: Widths) -> tuple[int, ...]:
+        """Return the rung index of every group; inverse of :meth:`from_rungs`.
+
+        Raises:
+            ConfigError: If the widths are not of this space.
+        """
+        self.check(widths)
+        return tuple(
+            rungs.index(width) for rungs, width in zip(self.rungs, widths.active, strict=True)
+        )
+
+    def check(self, widths: Widths) -> None:
+        """Raise unless the widths belong to this space.
+
+        Raises:
+            ConfigError: If a group is missing or unknown, or a width is not one of its rungs.
+        """
+        if widths.names != self.names:
+            odd = sorted(set(widths.names) ^ set(self.names))
+            raise ConfigError(f"widths do not name the groups of this supernet: {odd}")
+        for name, rungs, width in zip(self.names, self.rungs, widths.active, strict=True):
+            if width not in rungs:
+                raise ConfigError(f"width {width} of {name} is not one of its rungs {rungs}")
+
+    def make(self, widths: Mapping[str, int]) -> Widths:
+        """Return checked :class:`Widths` from any mapping of group names to widths.
+
+        Raises:
+            ConfigError: As :meth:`check`.
+        """
+        made = Widths(tuple(sorted(widths, key=self._position)), ())
+        made = Widths(made.names, tuple(int(widths[name]) for name in made.names))
+        self.check(made)
+        return made
+
+    def uniform(self, ratio: float) -> Widths:
+        """Return, in every group, the widest rung not above ``ratio`` of the full width."""
+        values = []
+        for rungs in self.rungs:
+            fitting = [width for width in rungs if width <= ratio * rungs[-1] + 1e-9]
+            values.append(fitting[-1] if fitting else rungs[0])
+        return Widths(self.names, tuple(values))
+
+    def sample(self, rng: np.random.Generator) -> Widths:
+        """Draw widths with every rung of every group equally likely."""
+        return self.from_rungs([int(rng.integers(n)) for n in self.n_rungs])
+
+    def to_json(self) -> list[dict[str, Any]]:
+        """Return the groups as JSON values: name, full width, rungs."""
+        return [
+            {"name": name, "full": rungs[-1], "rungs": list(rungs)}
+            for name, rungs in zip(self.names, self.rungs, strict=True)
+        ]
+
+    def _position(self, name: str) -> tuple[int, str]:
+        known = name in self.names
+        return (self.names.index(name) if known else len(self.names), name)
