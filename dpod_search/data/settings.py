@@ -1,0 +1,52 @@
+"""What a study file says about its data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from dataclasses import field
+from typing import Any
+
+from dpod_search.errors import check_range
+
+
+@dataclass(frozen=True)
+class DataSettings:
+    """Where the pictures come from and how they are split.
+
+    Args:
+        name: ``digits``, ``fashion_mnist``, ``cifar10``, ``imagefolder:<folder>``, or your own
+            ``package.module:function``.
+        root: Folder of downloaded sets, relative to the current directory.
+        download: Fetch a set that is not in ``root`` yet.
+        arguments: Keyword arguments of an imported function; built-in sources take none.
+        image_size: Height and width to resize pictures to, in pixels; without it pictures keep
+            their size, and those of a folder become 64 x 64.
+        validation_share: Share of the training pictures that accuracy is searched on.
+        calibration_share: Share of the training pictures kept for BatchNorm calibration.
+        test_share: Share of the training pictures to test on, if the source has no test set.
+
+    Raises:
+        ConfigError: If a share or the size is out of range, or the shares leave nothing to
+            train on.
+    """
+
+    name: str = "digits"
+    root: str = "data"
+    download: bool = False
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    image_size: int | None = None
+    validation_share: float = 0.2
+    calibration_share: float = 0.1
+    test_share: float = 0.2
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        for name in ("validation_share", "calibration_share", "test_share"):
+            check_range(f"data.{name}", getattr(self, name), low=0.01, high=0.9)
+        total = self.validation_share + self.calibration_share + self.test_share
+        check_range(
+            "the sum of data.validation_share, calibration_share and test_share", total, high=0.95
+        )
+        if self.image_size is not None:
+            check_range("data.image_size", self.image_size, low=1)

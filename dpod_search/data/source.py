@@ -1,0 +1,48 @@
+"""What a source of pictures hands over, before anything is split."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from dpod_search.data.datasets import ImageDataset
+
+
+IntArray = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class DataSource:
+    """The pictures of one source.
+
+    Args:
+        train: Pictures to split into training, validation and calibration (and test, if need be).
+        train_labels: Their classes, in [0, ``n_classes``), in the same order.
+        n_classes: Number of classes.
+        class_names: A name for each class.
+        content_hash: Stands for the pictures themselves: changes when they do.
+        test: The source's own test set, or None.
+        test_labels: Its classes, or None.
+    """
+
+    train: ImageDataset
+    train_labels: IntArray
+    n_classes: int
+    class_names: tuple[str, ...]
+    content_hash: str
+    test: ImageDataset | None = None
+    test_labels: IntArray | None = None
+
+
+def hash_tensors(*tensors: Tensor) -> str:
+    """Return the SHA-256 of tensors: their types, shapes and bytes."""
+    digest = hashlib.sha256()
+    for tensor in tensors:
+        digest.update(f"{tensor.dtype}{tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().contiguous().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()

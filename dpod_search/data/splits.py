@@ -1,0 +1,153 @@
+"""Four datasets kept apart: train, calibration, validation and test, from one seed."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from dpod_search.data.datasets import DatasetView
+from dpod_search.data.datasets import ImageDataset
+from dpod_search.data.registry import open_source
+from dpod_search.data.settings import DataSettings
+from dpod_search.data.source import DataSource
+from dpod_search.data.source import IntArray
+from dpod_search.errors import DataError
+from dpod_search.rng import numpy_generator
+
+
+@dataclass(frozen=True, eq=False)
+class DataSplits:
+    """The pictures of a study, no picture in two places.
+
+    Args:
+        train: Trains the weights.
+        calibration: Judges the shrinks of the path while the supernet is trained.
+        validation: Gives the accuracy that is searched on.
+        test: Is touched once, at the end.
+        n_classes: Number of classes.
+        class_names: A name for each class.
+        input_shape: Channels, height and width of a picture.
+        fingerprint: SHA-256 over the pictures, their labels and who went where.
+    """
+
+    train: ImageDataset
+    calibration: ImageDataset
+    validation: ImageDataset
+    test: ImageDataset
+    n_classes: int
+    class_names: tuple[str, ...]
+    input_shape: tuple[int, int, int]
+    fingerprint: str
+
+    def summary(self) -> dict[str, Any]:
+        """Return what a report says about the data, as JSON values."""
+        return {
+            "sizes": {
+                "train": len(self.train),
+                "calibration": len(self.calibration),
+                "validation": len(self.validation),
+                "test": len(self.test),
+            },
+            "n_classes": self.n_classes,
+            "class_names": list(self.class_names),
+            "input_shape": list(self.input_shape),
+            "fingerprint": self.fingerprint,
+        }
+
+
+def load_data(settings: DataSettings, seed: int) -> DataSplits:
+    """Load the pictures of a study and split them.
+
+    Args:
+        settings: Which pictures, and the shares.
+        seed: Seed of the study; the same seed gives the same splits.
+
+    Returns:
+        The splits, every class in each of them, as near to the shares as whole pictures allow.
+
+    Raises:
+        ConfigError: If a setting does not fit the source.
+        DataError: If the pictures are missing, or a class has too few of them.
+    """
+    source = open_source(settings)
+    shares = {
+        "calibration": settings.calibration_share,
+        "validation": settings.validation_share,
+    }
+    if source.test is None:
+        shares["test"] = settings.test_share
+    indices = split_indices(source.train_labels, shares, seed=seed, class_names=source.class_names)
+    views = {name: DatasetView(source.train, index) for name, index in indices.items()}
+    image = source.train[0][0]
+    channels, height, width = image.shape
+    return DataSplits(
+        train=views["train"],
+        calibration=views["calibration"],
+        validation=views["validation"],
+        test=views["test"] if source.test is None else source.test,
+        n_classes=source.n_classes,
+        class_names=source.class_names,
+        input_shape=(channels, height, width),
+        fingerprint=_fingerprint(source, indices),
+    )
+
+
+def split_indices(
+    labels: IntArray, shares: dict[str, float], *, seed: int, class_names: tuple[str, ...]
+) -> dict[str, IntArray]:
+    """Split the positions of labelled pictures, class by class.
+
+    Args:
+        labels: ``n`` classes, in [0, number of class names).
+        shares: Share of each held-out split, in (0, 1); together below 1.
+        seed: Seed of the study.
+        class_names: A name for each class, for the message.
+
+    Returns:
+        Positions of the pictures of each held-out split and of ``train``, the rest: disjoint,
+        together all, each with every class, each in an order drawn from the seed.
+
+    Raises:
+        DataError: If a class has fewer pictures than there are splits.
+    """
+    parts: dict[str, list[IntArray]] = {name: [] for name in (*shares, "train")}
+    for index, class_name in enumerate(class_names):
+        members = np.flatnonzero(labels == index)
+        if len(members) < len(parts):
+            raise DataError(
+                f"class {class_name!r} has {len(members)} pictures, but each of the "
+                f"{len(parts)} splits ({', '.join(parts)}) needs one; add pictures or drop it"
+            )
+        members = numpy_generator(seed, "split", index).permutation(members)
+        start = 0
+        for name, count in _count_held_out(len(members), shares).items():
+            parts[name].append(members[start : start + count])
+            start += count
+        parts["train"].append(members[start:])
+    # In an order of their own: the first pictures of a split must not all be of one class.
+    return {
+        name: numpy_generator(seed, "split-order", name).permutation(np.concatenate(part))
+        for name, part in parts.items()
+    }
+
+
+def _count_held_out(n: int, shares: dict[str, float]) -> dict[str, int]:
+    counts = {name: max(1, round(share * n)) for name, share in shares.items()}
+    # Rounding up in a small class must leave a picture to train on.
+    while sum(counts.values()) > n - 1:
+        counts[max(counts, key=lambda name: counts[name])] -= 1
+    return counts
+
+
+def _fingerprint(source: DataSource, indices: dict[str, IntArray]) -> str:
+    digest = hashlib.sha256(source.content_hash.encode())
+    arrays = [source.train_labels, *(indices[name] for name in sorted(indices))]
+    if source.test_labels is not None:
+        arrays.append(source.test_labels)
+    for array in arrays:
+        digest.update(f"{len(array)}:".encode())
+        digest.update(np.ascontiguousarray(array, dtype="<i8").tobytes())
+    return digest.hexdigest()

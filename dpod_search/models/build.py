@@ -1,0 +1,139 @@
+"""A model from its settings: found by name, drawn from a seed, tried once on a blank picture."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+from collections.abc import Iterator
+from collections.abc import Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from dataclasses import field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from dpod_search.errors import ConfigError
+from dpod_search.imports import call_with
+from dpod_search.imports import import_object
+from dpod_search.imports import is_import_path
+from dpod_search.models.resnet import build_resnet8
+from dpod_search.models.resnet import build_resnet20
+from dpod_search.models.torchvision_nets import build_torchvision_net
+from dpod_search.rng import derive_seed
+from dpod_search.weights import load_weights
+
+
+# A builder takes ``input_shape``, ``n_classes`` and its own arguments, all by keyword.
+MODELS: Mapping[str, Callable[..., nn.Module]] = {
+    "resnet8": build_resnet8,
+    "resnet20": build_resnet20,
+}
+
+_TORCHVISION = "torchvision:"
+
+
+@dataclass(frozen=True)
+class ModelSettings:
+    """Which model a study starts from.
+
+    Args:
+        name: ``resnet8``, ``resnet20``, ``torchvision:<name>``, or your own
+            ``package.module:callable``.
+        arguments: Keyword arguments of the model's builder.
+        weights: Path of a ``.safetensors`` file with all of the model's weights, relative to
+            the current directory; without it the model starts from random weights.
+    """
+
+    name: str = "resnet8"
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    weights: str | None = None
+
+
+def build_model(
+    settings: ModelSettings, *, input_shape: tuple[int, int, int], n_classes: int, seed: int
+) -> nn.Module:
+    """Build a model; the caller's random state stays as it was.
+
+    Args:
+        settings: Which model.
+        input_shape: Channels, height and width of a picture.
+        n_classes: Number of classes, the length of the model's output.
+        seed: Seed of the study; equal seeds give equal weights.
+
+    Returns:
+        The model in training mode, on the CPU, in float32.
+
+    Raises:
+        ConfigError: If the name is unknown, the arguments do not fit, or the model does not turn
+            a picture of this shape into one logit a class.
+        CheckpointError: If the weights are missing, damaged, or of another model.
+    """
+    with _seeded(derive_seed(seed, "model")):
+        model = _build(settings, input_shape, n_classes)
+        if settings.weights is not None:
+            load_weights(model, Path(settings.weights).expanduser())
+        _try_once(model, settings.name, input_shape, n_classes)
+    return model.train()
+
+
+def _build(
+    settings: ModelSettings, input_shape: tuple[int, int, int], n_classes: int
+) -> nn.Module:
+    name = settings.name
+    if name in MODELS:
+        if {"input_shape", "n_classes"} & set(settings.arguments):
+            raise ConfigError(
+                f"model.arguments must not hold input_shape or n_classes for {name}: "
+                "both come from the data"
+            )
+        arguments = {**settings.arguments, "input_shape": input_shape, "n_classes": n_classes}
+        model = call_with(MODELS[name], arguments, name=name)
+    elif name.startswith(_TORCHVISION):
+        torchvision_name = name.removeprefix(_TORCHVISION)
+        model = build_torchvision_net(
+            torchvision_name, n_classes=n_classes, arguments=settings.arguments
+        )
+    elif is_import_path(name):
+        model = call_with(import_object(name), settings.arguments, name=name)
+    else:
+        near = difflib.get_close_matches(name, MODELS, n=1)
+        hint = f"did you mean {near[0]!r}? It" if near else "it"
+        raise ConfigError(
+            f"model.name {name!r} is not known; {hint} is one of {', '.join(MODELS)}, "
+            "torchvision:<name>, or package.module:callable"
+        )
+    if not isinstance(model, nn.Module):
+        raise ConfigError(f"{name} must return a torch.nn.Module, got a {type(model).__name__}")
+    return model
+
+
+@contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    with torch.random.fork_rng(devices=[]):
+        # Not torch.manual_seed: that would also reseed the accelerators, which are not restored.
+        torch.default_generator.manual_seed(seed)
+        yield
+
+
+def _try_once(
+    model: nn.Module, name: str, input_shape: tuple[int, int, int], n_classes: int
+) -> None:
+    model.eval()  # else the blank picture would move the BatchNorm statistics
+    try:
+        with torch.no_grad():
+            logits = model(torch.zeros(1, *input_shape))
+    except Exception as error:  # whatever a user's model raises
+        reason = " ".join(str(error).split())
+        raise ConfigError(
+            f"model {name} cannot take pictures of shape {input_shape}: {reason}; "
+            "change data.image_size or model.arguments"
+        ) from error
+    got = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
+    if got != (1, n_classes):
+        raise ConfigError(
+            f"model {name} must return logits of shape (1, {n_classes}), one a class of the data, "
+            f"got {got}; set its number of classes in model.arguments"
+        )

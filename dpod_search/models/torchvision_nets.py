@@ -1,0 +1,56 @@
+"""The classification nets of torchvision, by name, untrained."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from typing import Any
+
+from torch import nn
+
+from dpod_search.errors import ConfigError
+from dpod_search.torchvision_ops import import_torchvision
+
+
+# These two return a tuple in training unless the auxiliary heads are off, and warn unless told
+# whether to draw their own initial weights.
+_DEFAULTS: Mapping[str, Mapping[str, Any]] = {
+    "googlenet": {"aux_logits": False, "init_weights": True},
+    "inception_v3": {"aux_logits": False, "init_weights": True},
+}
+
+
+def build_torchvision_net(name: str, *, n_classes: int, arguments: Mapping[str, Any]) -> nn.Module:
+    """Build one of torchvision's classification nets.
+
+    Args:
+        name: As torchvision spells it, for instance ``resnet18``.
+        n_classes: Outputs of the head.
+        arguments: Further arguments of torchvision's builder.
+
+    Returns:
+        The net, untrained.
+
+    Raises:
+        ConfigError: If there is no such net, or it does not take these arguments.
+    """
+    models = import_torchvision("models")
+    known = models.list_models(module=models)
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f"did you mean torchvision:{near[0]}?" if near else "see torchvision.models"
+        raise ConfigError(f"torchvision has no classification model {name!r}; {hint}")
+    fixed = {"weights", "num_classes"} & set(arguments)
+    if fixed:
+        raise ConfigError(
+            f"model.arguments must not hold {sorted(fixed)} for torchvision:{name}; the classes "
+            "come from the data, weights from model.weights"
+        )
+    given = {**_DEFAULTS.get(name, {}), **arguments}
+    try:
+        net: nn.Module = models.get_model(name, weights=None, num_classes=n_classes, **given)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(
+            f"torchvision:{name} does not take model.arguments {dict(arguments)}: {error}"
+        ) from error
+    return net

@@ -1,0 +1,107 @@
+"""Folders of pictures: with and without a test folder, and what goes wrong with them."""
+
+from __future__ import annotations
+
+import itertools
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from dpod_search.data import DataSettings
+from dpod_search.data import load_data
+from dpod_search.errors import DataError
+
+
+def write_pictures(folder: Path, classes: tuple[str, ...] = ("cat", "dog"), n: int = 8) -> None:
+    """Write random pictures of odd sizes, one subfolder a class."""
+    rng = np.random.default_rng(0)
+    for name in classes:
+        (folder / name).mkdir(parents=True)
+        for index in range(n):
+            pixels = rng.integers(0, 256, (20 + index, 30, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / name / f"{index}.png")
+
+
+def make_settings(folder: Path, size: int | None = 16) -> DataSettings:
+    """Make settings that name a folder."""
+    return DataSettings(name=f"imagefolder:{folder}", image_size=size)
+
+
+def test_one_folder_of_classes_is_split_four_ways(tmp_path: Path) -> None:
+    write_pictures(tmp_path)
+    splits = load_data(make_settings(tmp_path), 0)
+
+    assert splits.class_names == ("cat", "dog")
+    assert splits.input_shape == (3, 16, 16)
+    assert sum(splits.summary()["sizes"].values()) == 16
+    image, label = splits.train[0]
+    assert image.dtype == torch.float32
+    assert label in {0, 1}
+
+
+def test_pictures_become_64_pixels_unless_told(tmp_path: Path) -> None:
+    write_pictures(tmp_path)
+
+    assert load_data(make_settings(tmp_path, None), 0).input_shape == (3, 64, 64)
+
+
+@pytest.mark.parametrize("name", ["test", "val"])
+def test_a_test_folder_is_kept(tmp_path: Path, name: str) -> None:
+    write_pictures(tmp_path / "train")
+    write_pictures(tmp_path / name, n=3)
+    sizes = load_data(make_settings(tmp_path), 0).summary()["sizes"]
+
+    assert sizes["test"] == 6
+    assert sizes["train"] + sizes["validation"] + sizes["calibration"] == 16
+
+
+def test_fingerprint_sees_names_and_sizes_but_not_the_place(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        write_pictures(tmp_path / name)
+    first, second = (load_data(make_settings(tmp_path / name), 0) for name in "ab")
+    assert first.fingerprint == second.fingerprint
+
+    (tmp_path / "b" / "cat" / "0.png").rename(tmp_path / "b" / "cat" / "0a.png")
+    assert load_data(make_settings(tmp_path / "b"), 0).fingerprint != first.fingerprint
+
+
+def test_missing_or_empty_folder(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="is not a folder"):
+        load_data(make_settings(tmp_path / "none"), 0)
+    with pytest.raises(DataError, match="one subfolder of pictures a class") as caught:
+        load_data(make_settings(tmp_path), 0)
+    assert "\n" not in str(caught.value)
+
+
+def test_test_folder_with_other_classes(tmp_path: Path) -> None:
+    write_pictures(tmp_path / "train")
+    write_pictures(tmp_path / "test", ("cat", "cow"))
+
+    with pytest.raises(DataError, match=r"\['cow', 'dog'\]"):
+        load_data(make_settings(tmp_path), 0)
+
+
+def test_damaged_picture_is_named(tmp_path: Path) -> None:
+    write_pictures(tmp_path)
+    for path in tmp_path.glob("*/*.png"):
+        path.write_bytes(b"not a picture")
+
+    with pytest.raises(DataError, match=r"\.png cannot be read as a picture"):
+        load_data(make_settings(tmp_path), 0)
+
+
+@pytest.mark.data
+def test_real_pictures(data_root: Path, tmp_path: Path) -> None:
+    archive = data_root / "cifar10_images.tar.gz"
+    if not archive.is_file():
+        pytest.skip(f"no {archive.name} in the folder of optional data")
+    with tarfile.open(archive, "r:gz") as tar:
+        tar.extractall(tmp_path, members=itertools.islice(tar, 200), filter="data")
+    splits = load_data(make_settings(tmp_path / "cifar10_images", 32), 0)
+
+    assert splits.n_classes == 10
+    assert splits.input_shape == (3, 32, 32)

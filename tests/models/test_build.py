@@ -1,0 +1,122 @@
+"""Models from settings: seeded, checked, and every complaint in one line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import safetensors.torch
+import torch
+from torch import nn
+
+from dpod_search.errors import CheckpointError
+from dpod_search.errors import ConfigError
+from dpod_search.models import MODELS
+from dpod_search.models import ModelSettings
+from dpod_search.models import build_model
+
+
+SHAPE = (1, 8, 8)
+
+
+def build(seed: int = 0, **settings: Any) -> nn.Module:
+    """Build a model for the digits."""
+    return build_model(ModelSettings(**settings), input_shape=SHAPE, n_classes=10, seed=seed)
+
+
+def flatten(model: nn.Module) -> torch.Tensor:
+    """Join all of a model's tensors."""
+    return torch.cat([tensor.flatten().double() for tensor in model.state_dict().values()])
+
+
+@pytest.mark.parametrize("name", sorted(MODELS))
+def test_built_in_models_have_one_logit_a_class_and_train(name: str) -> None:
+    model = build(name=name)
+
+    assert model(torch.zeros(2, *SHAPE)).shape == (2, 10)
+    assert model.training
+
+
+def test_weights_are_a_function_of_the_seed() -> None:
+    assert torch.equal(flatten(build(seed=3)), flatten(build(seed=3)))
+    assert not torch.equal(flatten(build(seed=3)), flatten(build(seed=4)))
+
+
+def test_the_global_generator_neither_matters_nor_moves() -> None:
+    first = build()
+    torch.manual_seed(99)
+    before = torch.get_rng_state()
+    second = build()
+
+    assert torch.equal(flatten(first), flatten(second))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_the_trial_run_leaves_batchnorm_statistics_alone() -> None:
+    buffers = dict(build().named_buffers())
+
+    assert buffers["bn.running_mean"].eq(0).all()
+    assert buffers["bn.num_batches_tracked"] == 0
+
+
+def test_arguments_reach_the_builder() -> None:
+    assert build(arguments={"width": 4}).get_submodule("conv").out_channels == 4
+
+
+def test_imported_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "own_model.py").write_text(
+        "from torch import nn\n"
+        "def net(n, bias=True):\n"
+        "    return nn.Sequential(nn.Flatten(), nn.Linear(64, n, bias=bias))\n"
+        "def text():\n"
+        "    return 'net'\n"
+    )
+    monkeypatch.chdir(tmp_path)
+
+    assert isinstance(build(name="own_model:net", arguments={"n": 10}), nn.Sequential)
+    with pytest.raises(ConfigError, match=r"shape \(1, 10\).* got \(1, 3\)"):
+        build(name="own_model:net", arguments={"n": 3})
+    with pytest.raises(ConfigError, match=r"must return a torch\.nn\.Module, got a str"):
+        build(name="own_model:text")
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"name": "resnet9"}, "did you mean 'resnet8'"),
+        ({"name": "something else"}, "it is one of resnet8, resnet20, torchvision:<name>"),
+        ({"arguments": {"depth": 3}}, "it takes input_shape, n_classes, width"),
+        ({"arguments": {"n_classes": 3}}, "both come from the data"),
+        ({"arguments": {"width": 0}}, "model.arguments.width must be >= 1, got 0"),
+        ({"name": "torchvision:alexnet"}, r"cannot take pictures of shape \(1, 8, 8\)"),
+        ({"name": "no_such_module:net"}, "there is no module"),
+    ],
+)
+def test_mistakes_are_one_line(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message) as caught:
+        build(**settings)
+    assert "\n" not in str(caught.value)
+
+
+def test_loads_weights(tmp_path: Path) -> None:
+    path = tmp_path / "weights.safetensors"
+    first = build(seed=1)
+    safetensors.torch.save_file(first.state_dict(), path)
+
+    assert torch.equal(flatten(build(seed=2, weights=str(path))), flatten(first))
+
+
+def test_weights_of_another_model_or_no_file(tmp_path: Path) -> None:
+    path = tmp_path / "weights.safetensors"
+    with pytest.raises(CheckpointError, match="missing"):
+        build(weights=str(path))
+
+    safetensors.torch.save_file(build(arguments={"width": 4}).state_dict(), path)
+    with pytest.raises(CheckpointError, match="does not fit the model") as caught:
+        build(weights=str(path))
+    assert "\n" not in str(caught.value)
+
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(CheckpointError, match="damaged"):
+        build(weights=str(path))
