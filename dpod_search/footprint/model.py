@@ -1,0 +1,65 @@
+"""The footprint of any subnet in closed form, for one choice of widths or for an array."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+
+from dpod_search.footprint.macs import count_macs
+from dpod_search.footprint.params import count_params
+from dpod_search.footprint.sizes import FloatArray
+from dpod_search.footprint.sizes import LayerSizes
+from dpod_search.footprint.sizes import SizeModel
+from dpod_search.footprint.weight_bytes import count_weight_bytes
+from dpod_search.supernet import Supernet
+from dpod_search.widths import Widths
+
+
+METRICS: dict[str, Callable[[LayerSizes], FloatArray]] = {
+    "macs": count_macs,
+    "params": count_params,
+    "weight_bytes": count_weight_bytes,
+}
+
+
+class FootprintModel:
+    """Closed-form footprints of a supernet's subnets.
+
+    Args:
+        supernet: The net to measure.
+    """
+
+    def __init__(self, supernet: Supernet) -> None:
+        """Read the supernet's layer plans once."""
+        self._sizes = SizeModel(supernet)
+
+    def measure(self, widths: Widths) -> dict[str, int]:
+        """Return every metric of one subnet.
+
+        Args:
+            widths: Of the supernet's space.
+
+        Returns:
+            ``macs`` (per sample, one multiply-add = 1), ``params``, ``weight_bytes``.
+        """
+        table = self.table(np.array([widths.active]))
+        return {name: int(column[0]) for name, column in table.items()}
+
+    def table(self, widths: npt.ArrayLike) -> dict[str, npt.NDArray[np.int64]]:
+        """Return every metric of many subnets at once.
+
+        Args:
+            widths: Active widths, shape (n, n_groups), in the order of the space.
+
+        Returns:
+            By metric, an array of shape (n,).
+        """
+        sizes = self._sizes.at(widths)
+        return {name: np.rint(count(sizes)).astype(np.int64) for name, count in METRICS.items()}
+
+
+def build_footprint(supernet: Supernet) -> FootprintModel:
+    """Build the footprint model of a supernet."""
+    return FootprintModel(supernet)

@@ -1,0 +1,26 @@
+"""From a model to a supernet: trace, channel groups, elastic layers, extraction."""
+
+from __future__ import annotations
+
+from dpod_search.supernet.groups import ChannelGroup
+from dpod_search.supernet.groups import FrozenDimension
+from dpod_search.supernet.groups import Grouping
+from dpod_search.supernet.groups import LayerPlan
+from dpod_search.supernet.supernet import Subnet
+from dpod_search.supernet.supernet import Supernet
+from dpod_search.supernet.supernet import SupernetSettings
+from dpod_search.supernet.supernet import build_supernet
+from dpod_search.supernet.supernet import extract_subnet
+
+
+__all__ = [
+    "ChannelGroup",
+    "FrozenDimension",
+    "Grouping",
+    "LayerPlan",
+    "Subnet",
+    "Supernet",
+    "SupernetSettings",
+    "build_supernet",
+    "extract_subnet",
+]

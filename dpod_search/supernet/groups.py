@@ -1,0 +1,291 @@
+"""Channel-group discovery: walk the graph once and find what must share one width.
+
+Convolutions and linear layers make new dimensions, adds make dimensions equal, the handler
+table says how every other operation passes them on, and what reaches the model's output or an
+operation that is not understood is frozen, with the reason kept for the user.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from dataclasses import replace
+from typing import Literal
+
+from torch import fx
+from torch import nn
+from torch.nn.modules.batchnorm import _NormBase
+
+from dpod_search.errors import GroupingError
+from dpod_search.supernet.dims import DimTable
+from dpod_search.supernet.handlers import FUNCTION_HANDLERS
+from dpod_search.supernet.handlers import METHOD_HANDLERS
+from dpod_search.supernet.handlers import MODULE_HANDLERS
+from dpod_search.supernet.handlers import Axes
+from dpod_search.supernet.handlers import Handler
+from dpod_search.supernet.handlers import freeze_inputs
+from dpod_search.supernet.layout import Layout
+from dpod_search.supernet.layout import fixed
+from dpod_search.supernet.trace import TracedModel
+
+
+LayerKind = Literal["conv", "linear", "norm"]
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ChannelGroup:
+    """Tensor dimensions that must share one width.
+
+    Args:
+        name: Path of the first layer that makes the dimension.
+        full_width: Full width, in channels.
+        members: Paths of all the layers that make or carry it.
+    """
+
+    name: str
+    full_width: int
+    members: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class FrozenDimension:
+    """A dimension that keeps its full width.
+
+    Args:
+        name: Path of the first layer that makes the dimension.
+        full_width: Its width.
+        reasons: Why it cannot be narrowed, with the line of the user's model where known.
+    """
+
+    name: str
+    full_width: int
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class LayerPlan:
+    """One convolution, linear or norm layer: all that slicing it and counting its cost need.
+
+    Args:
+        name: Path of the layer in the user's model.
+        kind: What it is.
+        output: Layout of its output channels.
+        weight_input: Layout of dimension 1 of its weight (of size 1 if depthwise or norm).
+        n_positions: Output positions per sample (height x width, say), over all its calls.
+        kernel_numel: Kernel elements per pair of input and output channel; 0 for a norm.
+        n_vectors: Parameters per output channel besides the weight of a convolution or linear
+            layer: its bias, or the scale and shift of a norm.
+        n_statistics: Floating-point buffers per output channel (mean and variance of a norm).
+        itemsize: Bytes of one element of its parameters.
+    """
+
+    name: str
+    kind: LayerKind
+    output: Layout
+    weight_input: Layout
+    n_positions: int
+    kernel_numel: int
+    n_vectors: int
+    n_statistics: int
+    itemsize: int
+
+
+@dataclass(frozen=True)
+class Grouping:
+    """What discovery found in a model.
+
+    Args:
+        groups: The elastic channel groups.
+        frozen: The dimensions that stay as they are, each with its reasons.
+        layers: A plan for every layer that is understood.
+        uncounted: Operations whose macs no closed form covers (their parameters are counted).
+    """
+
+    groups: tuple[ChannelGroup, ...]
+    frozen: tuple[FrozenDimension, ...]
+    layers: tuple[LayerPlan, ...]
+    uncounted: tuple[str, ...]
+
+
+class Discovery:
+    """The state of one walk over a graph, which handlers read and extend."""
+
+    def __init__(self, traced: TracedModel) -> None:
+        """Start before the first node."""
+        self.dims = DimTable()
+        self.layers: dict[str, LayerPlan] = {}
+        self.shapes = traced.shapes
+        self.modules = dict(traced.model.named_modules())
+        self.uncounted: list[str] = []
+        self._inputs: dict[str, Layout] = {}
+        self._traced = traced
+        self._axes: dict[fx.Node, Axes] = {}
+
+    def walk(self) -> None:
+        """Visit every node in order."""
+        for node in self._traced.graph.nodes:
+            if node.op == "output":
+                freeze_inputs(self, node, "of the model fixes it")
+            elif node.op not in ("placeholder", "get_attr"):
+                self._axes[node] = self._handler(node)(self, node)
+
+    def axes(self, node: fx.Node) -> Axes:
+        """Return the layouts of a node's output, for the axes that are not simply fixed."""
+        return self._axes.get(node, {})
+
+    def layout(self, node: fx.Node, axis: int) -> Layout:
+        """Return the layout of one axis of a node's output."""
+        return self.axes(node).get(axis) or fixed(self.shapes[node][axis])
+
+    def where(self, node: fx.Node) -> str:
+        """Describe a node for a message."""
+        return self._traced.where(node)
+
+    def module(self, node: fx.Node) -> nn.Module:
+        """Return the module that a node calls."""
+        module: nn.Module = self.modules[str(node.target)]
+        return module
+
+    def tensor_inputs(self, node: fx.Node) -> list[fx.Node]:
+        """Return the tensors that a node reads."""
+        return [source for source in node.all_input_nodes if source in self.shapes]
+
+    def first_input(self, node: fx.Node) -> fx.Node:
+        """Return the first tensor that a node reads."""
+        return self.tensor_inputs(node)[0]
+
+    def freeze_axes(self, node: fx.Node, reason: str, *, but: int | None = None) -> None:
+        """Freeze what the axes of a node's output belong to, all or all but one."""
+        for axis, layout in self.axes(node).items():
+            if axis != but:
+                self.dims.freeze(layout, reason)
+
+    def record(
+        self, node: fx.Node, *, inputs: Layout, weight_input: Layout, output: Layout
+    ) -> None:
+        """Keep the plan of a layer; a layer called again shares widths with its first call."""
+        name = str(node.target)
+        shape = self.shapes[node]
+        module = self.modules[name]
+        is_linear = isinstance(module, nn.Linear)
+        n_positions = math.prod(shape[1:-1] if is_linear else shape[2:])
+        for layout in (inputs, output):
+            self.dims.join(layout, name)
+        known = self.layers.get(name)
+        if known is None:
+            self.layers[name] = _plan(name, module, weight_input, output, n_positions)
+            self._inputs[name] = inputs
+        else:
+            self.dims.unify(self._inputs[name], inputs, f"{self.where(node)}, called again,")
+            self.layers[name] = replace(known, n_positions=known.n_positions + n_positions)
+
+    def freeze_layer(self, name: str, reason: str) -> None:
+        """Freeze the input and output channels of a recorded layer."""
+        self.dims.freeze(self._inputs[name], reason)
+        self.dims.freeze(self.layers[name].output, reason)
+
+    def _handler(self, node: fx.Node) -> Handler:
+        found: Handler | None
+        if node.op == "call_module":
+            found = MODULE_HANDLERS.get(type(self.module(node)))
+        elif node.op == "call_method":
+            found = METHOD_HANDLERS.get(str(node.target))
+        else:
+            found = FUNCTION_HANDLERS.get(node.target)  # type: ignore[arg-type]  # a function
+        if found is not None and (node in self.shapes or node.op != "call_module"):
+            return found
+        return _not_understood
+
+
+def _plan(
+    name: str, module: nn.Module, weight_input: Layout, output: Layout, n_positions: int
+) -> LayerPlan:
+    own = dict(module.named_parameters(recurse=False))
+    is_norm = isinstance(module, _NormBase)
+    kernel = getattr(module, "kernel_size", ())
+    buffers = [b for b in module.buffers(recurse=False) if b.is_floating_point()]
+    return LayerPlan(
+        name=name,
+        kind="norm" if is_norm else "conv" if kernel else "linear",
+        output=output,
+        weight_input=weight_input,
+        n_positions=n_positions,
+        kernel_numel=0 if is_norm else math.prod(kernel),
+        n_vectors=len(own) if is_norm else len(own) - 1,
+        n_statistics=len(buffers),
+        itemsize=next((p.element_size() for p in own.values()), 4),
+    )
+
+
+def _freeze_shared_weights(discovery: Discovery) -> None:
+    # Layers that share a weight would have to be cut alike, which no view can promise yet.
+    owners: dict[int, str] = {}
+    for name in discovery.layers:
+        for parameter in discovery.modules[name].parameters(recurse=False):
+            other = owners.setdefault(id(parameter), name)
+            if other != name:
+                discovery.freeze_layer(name, f"its weight is shared with {other}")
+                discovery.freeze_layer(other, f"its weight is shared with {name}")
+
+
+def _not_understood(discovery: Discovery, node: fx.Node) -> Axes:
+    if not discovery.tensor_inputs(node):
+        return {}
+    module = discovery.module(node) if node.op == "call_module" else None
+    if module is not None and any(True for _ in module.parameters()):
+        discovery.uncounted.append(discovery.where(node))
+    name = type(module).__name__ if module is not None else "this operation"
+    return freeze_inputs(discovery, node, f"is not understood ({name})")
+
+
+def discover_groups(traced: TracedModel, *, keep: Iterable[str] = ()) -> Grouping:
+    """Find the channel groups of a traced model.
+
+    Args:
+        traced: The model's graph.
+        keep: Names of groups to leave at full width all the same.
+
+    Returns:
+        Groups, frozen dimensions and layer plans.
+
+    Raises:
+        GroupingError: If nothing at all can be narrowed; names the first reasons.
+    """
+    discovery = Discovery(traced)
+    discovery.walk()
+    _freeze_shared_weights(discovery)
+    for name in discovery.uncounted:
+        _logger.warning("macs of %s are not counted: no closed form covers it", name)
+    kept = set(keep)
+    groups: list[ChannelGroup] = []
+    frozen: list[FrozenDimension] = []
+    numbers: dict[int, int] = {}
+    for index, dim in discovery.dims.roots():
+        name = dim.members[0]
+        reasons = [*dim.reasons, *(["running it narrower fails"] if name in kept else [])]
+        if reasons or dim.full < 2:
+            only_one = [] if reasons else ["it has one channel only"]
+            frozen.append(FrozenDimension(name, dim.full, (*reasons, *only_one)))
+        else:
+            numbers[index] = len(groups)
+            groups.append(ChannelGroup(name, dim.full, tuple(dim.members)))
+    if not groups:
+        why = "; ".join(f"{item.name}: {item.reasons[0]}" for item in frozen[:3])
+        raise GroupingError(
+            f"no channel group of the model can be narrowed ({why or 'it has no layers'}); "
+            "dpod-search needs hidden convolutions or linear layers"
+        )
+    resolve = discovery.dims.resolve
+    layers = tuple(
+        replace(
+            plan,
+            output=resolve(plan.output, numbers),
+            weight_input=resolve(plan.weight_input, numbers),
+        )
+        for plan in discovery.layers.values()
+    )
+    return Grouping(tuple(groups), tuple(frozen), layers, tuple(discovery.uncounted))

@@ -1,0 +1,96 @@
+"""How the elements of one tensor dimension belong to channel groups.
+
+A dimension is a row of *segments*. A segment is a prefix-narrowable run of units of one group,
+each unit ``repeat`` elements wide: after a convolution there is one segment of ``C`` units; a
+flatten of ``C x H x W`` repeats every unit ``H * W`` times; a concat puts segments in a row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A run of elements that is narrowed by keeping its first units.
+
+    Args:
+        group: Index of the channel group, or None if the run has a fixed size.
+        full: Number of units at full width.
+        repeat: Elements per unit.
+    """
+
+    group: int | None
+    full: int
+    repeat: int = 1
+
+    @property
+    def size(self) -> int:
+        """Number of elements at full width."""
+        return self.full * self.repeat
+
+    def active_size(self, widths: Sequence[int]) -> int:
+        """Return the number of elements at the given widths (one per group)."""
+        return (self.full if self.group is None else widths[self.group]) * self.repeat
+
+
+Layout = tuple[Segment, ...]
+
+
+def fixed(size: int) -> Layout:
+    """Return the layout of a dimension that never changes its size."""
+    return (Segment(None, size),)
+
+
+def full_size(layout: Layout) -> int:
+    """Return the number of elements at full width."""
+    return sum(segment.size for segment in layout)
+
+
+def active_size(layout: Layout, widths: Sequence[int]) -> int:
+    """Return the number of elements at the given widths (one per group)."""
+    return sum(segment.active_size(widths) for segment in layout)
+
+
+def is_elastic(layout: Layout) -> bool:
+    """Say whether any part of the dimension can be narrowed."""
+    return any(segment.group is not None for segment in layout)
+
+
+def take(tensor: Tensor, dim: int, layout: Layout, widths: Sequence[int]) -> Tensor:
+    """Keep the active elements of one dimension.
+
+    Args:
+        tensor: A full tensor whose dimension ``dim`` has ``full_size(layout)`` elements.
+        dim: The dimension to narrow.
+        layout: How that dimension belongs to the groups.
+        widths: Active width of every group.
+
+    Returns:
+        A view where one prefix is kept (the common case), else a concatenation of prefixes.
+    """
+    if len(layout) == 1:
+        size = layout[0].active_size(widths)
+        return tensor if size == tensor.shape[dim] else tensor.narrow(dim, 0, size)
+    return torch.cat([tensor.narrow(dim, *run) for run in _runs(layout, widths)], dim)
+
+
+def put(tensor: Tensor, part: Tensor, layout: Layout, widths: Sequence[int]) -> None:
+    """Write what :func:`take` copied out of a one-dimensional tensor back in place."""
+    runs = list(_runs(layout, widths))
+    pieces = torch.split(part, [size for _, size in runs])
+    for (start, size), piece in zip(runs, pieces, strict=True):
+        tensor.narrow(0, start, size).copy_(piece)
+
+
+def _runs(layout: Layout, widths: Sequence[int]) -> list[tuple[int, int]]:
+    runs = []
+    start = 0
+    for segment in layout:
+        runs.append((start, segment.active_size(widths)))
+        start += segment.size
+    return runs
