@@ -1,0 +1,22 @@
+"""Measuring subnets: calibrated BatchNorm statistics, then accuracy on data kept apart."""
+
+from __future__ import annotations
+
+from dpod_search.evaluation.calibration import calibrate
+from dpod_search.evaluation.calibration import calibrated
+from dpod_search.evaluation.evaluator import EvaluationSettings
+from dpod_search.evaluation.evaluator import Evaluator
+from dpod_search.evaluation.evaluator import Measurement
+from dpod_search.evaluation.evaluator import measure
+from dpod_search.evaluation.evaluator import measure_accuracy
+
+
+__all__ = [
+    "EvaluationSettings",
+    "Evaluator",
+    "Measurement",
+    "calibrate",
+    "calibrated",
+    "measure",
+    "measure_accuracy",
+]

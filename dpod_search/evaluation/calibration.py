@@ -1,0 +1,162 @@
+"""Calibration: re-estimating BatchNorm statistics with the weights unmoved.
+
+A subnet's activations are not the full net's, so the statistics it needs are its own. They are
+pooled over all calibration pictures: the variance includes the spread *between* batches, which
+an average of within-batch variances leaves out. Given one batch (the default as long as the
+pictures fit) the statistics are exact and do not depend on how the data were cut.
+
+References:
+    Yu and Huang: Universally Slimmable Networks, 2019, section 4.2 (arXiv 1903.05134).
+    Wu and Johnson: Rethinking "Batch" in BatchNorm, 2021, section 3 (arXiv 2105.07576).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from dpod_search.errors import CalibrationError
+from dpod_search.placement import device_of
+from dpod_search.placement import place_images
+
+
+def calibrate(model: nn.Module, images: Tensor, *, batch_size: int = 1024) -> None:
+    """Replace the statistics of every BatchNorm by those of the given pictures.
+
+    Works on plain modules and, inside ``supernet.active(widths)``, on a supernet, where only
+    the active entries of the statistics mean anything afterwards.
+
+    Args:
+        model: Changed in place: its BatchNorm statistics, nothing else.
+        images: Shape (n, C, ...), n >= 1.
+        batch_size: Pictures run at once. Below n, upstream layers are normalised per batch.
+
+    Raises:
+        CalibrationError: If there are no pictures, a BatchNorm sees only one value per
+            channel, or the statistics are not finite.
+    """
+    norms = _norms(model)
+    if not norms:
+        return
+    if len(images) == 0:
+        raise CalibrationError("calibration needs at least one picture, got none")
+    pools = {norm: _Pool() for norm in norms}
+    device = device_of(model)
+    with ExitStack() as stack:
+        stack.enter_context(torch.no_grad())
+        stack.enter_context(_collecting(model, norms, pools))
+        for chunk in torch.split(images, batch_size):
+            try:
+                model(place_images(chunk, device))
+            except ValueError as error:  # PyTorch's words for a single value per channel
+                raise CalibrationError(f"{error}; use more calibration pictures") from error
+            for norm, pool in pools.items():
+                pool.add(norm)
+    for norm, pool in pools.items():
+        pool.write(norm)
+
+
+@contextmanager
+def calibrated(model: nn.Module, images: Tensor, *, batch_size: int = 1024) -> Iterator[None]:
+    """Calibrate a model inside the block, and give it its old statistics back after it.
+
+    Args:
+        model: As for :func:`calibrate`.
+        images: As for :func:`calibrate`.
+        batch_size: As for :func:`calibrate`.
+
+    Raises:
+        CalibrationError: As :func:`calibrate`.
+    """
+    saved = [(buffer, buffer.clone()) for norm in _norms(model) for buffer in norm.buffers()]
+    try:
+        calibrate(model, images, batch_size=batch_size)
+        yield
+    finally:
+        with torch.no_grad():
+            for buffer, copy in saved:
+                buffer.copy_(copy)
+
+
+@dataclass
+class _Pool:
+    """Sums, over batches, of what makes up a pooled mean and variance."""
+
+    n: int = 0
+    n_batch: int = 0
+    total: Tensor | None = None
+    total_squares: Tensor | None = None
+
+    def add(self, norm: _BatchNorm) -> None:
+        # With momentum 1, PyTorch leaves the batch's mean and unbiased variance in the buffers.
+        if self.n_batch == 0:
+            return
+        assert norm.running_mean is not None
+        assert norm.running_var is not None
+        n = self.n_batch
+        mean = norm.running_mean.double()
+        squares = norm.running_var.double() * ((n - 1) / n) + mean.square()
+        self.n += n
+        self.total = mean * n if self.total is None else self.total + mean * n
+        previous = 0.0 if self.total_squares is None else self.total_squares
+        self.total_squares = squares * n + previous
+        self.n_batch = 0
+
+    def write(self, norm: _BatchNorm) -> None:
+        if self.total is None or self.total_squares is None:
+            return  # the model did not run this layer
+        assert norm.running_mean is not None
+        assert norm.running_var is not None
+        mean = self.total / self.n
+        variance = (self.total_squares / self.n - mean.square()).clamp_(min=0)
+        if not (torch.isfinite(mean).all() and torch.isfinite(variance).all()):
+            raise CalibrationError(
+                "BatchNorm statistics are not finite; the weights or the pictures hold NaN"
+            )
+        norm.running_mean.copy_(mean)
+        norm.running_var.copy_(variance)
+
+
+def _norms(model: nn.Module) -> list[_BatchNorm]:
+    return [
+        module
+        for module in model.modules()
+        if isinstance(module, _BatchNorm) and module.running_mean is not None
+    ]
+
+
+@contextmanager
+def _collecting(
+    model: nn.Module, norms: list[_BatchNorm], pools: dict[_BatchNorm, _Pool]
+) -> Iterator[None]:
+    """Run the BatchNorms, and only them, in training mode with momentum 1."""
+    modes = [(module, module.training) for module in model.modules()]
+    momenta = [norm.momentum for norm in norms]
+    hooks = []
+    try:
+        model.eval()
+        for norm in norms:
+            norm.training, norm.momentum = True, 1.0
+            hooks.append(norm.register_forward_pre_hook(_counter(pools[norm])))
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+        for module, mode in modes:
+            module.training = mode
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
+
+
+def _counter(pool: _Pool):  # type: ignore[no-untyped-def]  # a hook, typed by PyTorch
+    def count(_module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        pool.n_batch = inputs[0].numel() // inputs[0].shape[1]
+
+    return count

@@ -1,0 +1,183 @@
+"""Evaluating subnets: calibrate the statistics, then measure on pictures kept apart."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from collections.abc import Iterable
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+from torch import nn
+
+from dpod_search.errors import DataError
+from dpod_search.errors import check_range
+from dpod_search.evaluation.calibration import calibrated
+from dpod_search.placement import device_of
+from dpod_search.placement import place_images
+from dpod_search.supernet import Subnet
+from dpod_search.supernet import Supernet
+from dpod_search.widths import Widths
+
+
+Batches = Iterable[tuple[Tensor, Tensor]]
+
+
+@dataclass(frozen=True)
+class EvaluationSettings:
+    """How subnets are evaluated.
+
+    Args:
+        n_calibration: Pictures that BatchNorm statistics are estimated on, >= 2.
+        batch_size: Pictures run at once, >= 2.
+    """
+
+    n_calibration: int = 512
+    batch_size: int = 512
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        check_range("evaluation.n_calibration", self.n_calibration, low=2)
+        check_range("evaluation.batch_size", self.batch_size, low=2)
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What one evaluation found.
+
+    Args:
+        accuracy: Share of pictures classified rightly, in [0, 1].
+        confidence: Mean probability given to the right class, in [0, 1]; moves with every
+            picture, where accuracy moves in steps.
+        n_images: Pictures looked at.
+        seconds: Time taken, without calibration.
+    """
+
+    accuracy: float
+    confidence: float
+    n_images: int
+    seconds: float
+
+
+class Evaluator:
+    """Measures subnets of one supernet.
+
+    Args:
+        supernet: The weight-sharing parent; it is left as it was after every call.
+        calibration_images: Shape (n, *example_shape): what BatchNorm statistics are estimated on.
+        batch_size: Pictures run at once in calibration.
+    """
+
+    def __init__(
+        self, supernet: Supernet, calibration_images: Tensor, *, batch_size: int = 1024
+    ) -> None:
+        """Move the calibration pictures to the supernet's device once."""
+        self.supernet = supernet
+        self._images = place_images(calibration_images, device_of(supernet))
+        self._batch_size = batch_size
+
+    @contextmanager
+    def calibrated(self, widths: Widths) -> Iterator[Subnet]:
+        """Run the supernet as a calibrated subnet, in evaluation mode, inside the block.
+
+        Args:
+            widths: Of the supernet's space.
+
+        Yields:
+            The subnet.
+
+        Raises:
+            ConfigError: If the widths are not of the space.
+            CalibrationError: If the statistics cannot be estimated.
+        """
+        was_training = self.supernet.training
+        self.supernet.eval()
+        try:
+            with (
+                self.supernet.active(widths),
+                calibrated(self.supernet, self._images, batch_size=self._batch_size),
+            ):
+                yield Subnet(self.supernet, widths)
+        finally:
+            self.supernet.train(was_training)
+
+    def evaluate(self, widths: Widths, batches: Batches) -> Measurement:
+        """Calibrate and measure one subnet.
+
+        Args:
+            widths: Of the supernet's space.
+            batches: Pictures (N, *example_shape) with labels (N,).
+
+        Raises:
+            ConfigError: If the widths are not of the space.
+            CalibrationError: If the statistics cannot be estimated.
+            DataError: If there are no pictures.
+        """
+        with self.calibrated(widths) as subnet:
+            return measure(subnet, batches, device=device_of(self.supernet))
+
+
+def measure(
+    model: Callable[[Tensor], Tensor], batches: Batches, *, device: torch.device
+) -> Measurement:
+    """Measure a classifier as it is, without calibration.
+
+    Args:
+        model: Gives (N, n_classes) scores for (N, C, ...) pictures. Put modules in evaluation
+            mode first.
+        batches: Pictures with labels (N,).
+        device: Where the pictures are moved to.
+
+    Raises:
+        DataError: If there are no pictures.
+    """
+    start = time.perf_counter()
+    n_right = n_images = 0
+    confidence = 0.0
+    with torch.no_grad():
+        for images, labels in batches:
+            scores = model(place_images(images, device))
+            there = labels.to(device)
+            n_right += int((scores.argmax(dim=1) == there).sum())
+            likely = scores.double().softmax(dim=1).gather(1, there[:, None])
+            confidence += float(likely.sum())
+            n_images += len(labels)
+    if n_images == 0:
+        raise DataError("there are no pictures to measure accuracy on")
+    seconds = time.perf_counter() - start
+    return Measurement(n_right / n_images, confidence / n_images, n_images, seconds)
+
+
+class Classifier(Protocol):
+    """Something that classifies pictures as it is: a calibrated or a finetuned subnet."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where its pictures must be."""
+
+    def __call__(self, images: Tensor, /) -> Tensor:
+        """Return scores (N, n_classes)."""
+
+
+def measure_accuracy(model: nn.Module | Classifier, batches: Batches) -> float:
+    """Return the share of pictures a classifier gets right, as it is, in [0, 1].
+
+    Args:
+        model: A module, which is run in evaluation mode, or a subnet that was calibrated.
+        batches: Pictures with labels (N,).
+
+    Raises:
+        DataError: If there are no pictures.
+    """
+    if not isinstance(model, nn.Module):
+        return measure(model, batches, device=model.device).accuracy
+    was_training = model.training
+    model.eval()
+    try:
+        return measure(model, batches, device=device_of(model)).accuracy
+    finally:
+        model.train(was_training)

@@ -1,0 +1,30 @@
+"""Training the supernet: policies, losses, the loop, checkpoints."""
+
+from __future__ import annotations
+
+from dpod_search.training.checkpoint import CheckpointFile
+from dpod_search.training.loop import Learner
+from dpod_search.training.loop import Loop
+from dpod_search.training.loop import OptimizerSettings
+from dpod_search.training.losses import distill
+from dpod_search.training.policies import POLICIES
+from dpod_search.training.policies import Policy
+from dpod_search.training.policies import PolicyContext
+from dpod_search.training.train import TrainingResult
+from dpod_search.training.train import TrainingSettings
+from dpod_search.training.train import train_supernet
+
+
+__all__ = [
+    "POLICIES",
+    "CheckpointFile",
+    "Learner",
+    "Loop",
+    "OptimizerSettings",
+    "Policy",
+    "PolicyContext",
+    "TrainingResult",
+    "TrainingSettings",
+    "distill",
+    "train_supernet",
+]

@@ -1,0 +1,86 @@
+"""Checkpoints of a training run: weights, momentum and the step, in one file that appears whole.
+
+Random generators need no saving: every draw is a function of the seed and the step (``rng``).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch import nn
+
+from dpod_search.errors import CheckpointError
+from dpod_search.weights import fill_module
+from dpod_search.weights import read_tensors
+from dpod_search.weights import write_tensors
+
+
+@dataclass(frozen=True)
+class CheckpointFile:
+    """Where a training run keeps its state.
+
+    Args:
+        path: A ``.safetensors`` file.
+        key: What the run is: a checkpoint of another run is refused.
+        every_seconds: Time between two checkpoints.
+    """
+
+    path: Path
+    key: str
+    every_seconds: float = 10.0
+
+    def save(
+        self, module: nn.Module, optimizer: torch.optim.Optimizer, state: dict[str, Any]
+    ) -> None:
+        """Write the state of a run.
+
+        Args:
+            module: The net in training.
+            optimizer: Its optimizer.
+            state: JSON values: the step, the history, what the policy knows.
+
+        Raises:
+            CheckpointError: If the file cannot be written; the earlier checkpoint stays.
+        """
+        tensors = {f"model.{name}": tensor for name, tensor in module.state_dict().items()}
+        slots = optimizer.state_dict()["state"]
+        for index, slot in slots.items():
+            for name, value in slot.items():
+                if isinstance(value, Tensor):
+                    tensors[f"optimizer.{index}.{name}"] = value
+        write_tensors(self.path, tensors, {"key": self.key, **state})
+
+    def load(self, module: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any] | None:
+        """Bring a net and its optimizer back to where the checkpoint was written.
+
+        Returns:
+            The JSON values that were saved, or None if there is no checkpoint.
+
+        Raises:
+            CheckpointError: If the file is damaged or belongs to another run.
+        """
+        if not self.path.exists():
+            return None
+        tensors, state = read_tensors(self.path)
+        if not isinstance(state, dict) or state.get("key") != self.key:
+            raise CheckpointError(
+                f"{self.path} is the checkpoint of another training run; "
+                "delete it to train anew, or choose another --out"
+            )
+        weights = {n[6:]: tensor for n, tensor in tensors.items() if n.startswith("model.")}
+        fill_module(module, weights, self.path)
+        slots: dict[int, dict[str, Tensor]] = {}
+        for name, tensor in tensors.items():
+            if name.startswith("optimizer."):
+                _, index, slot = name.split(".", 2)
+                slots.setdefault(int(index), {})[slot] = tensor
+        optimizer.load_state_dict({**optimizer.state_dict(), "state": slots})
+        return state
+
+    def remove(self) -> None:
+        """Delete the checkpoint, once the results it led to are in place."""
+        self.path.unlink(missing_ok=True)

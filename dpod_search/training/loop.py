@@ -1,0 +1,221 @@
+"""The loop that every training in this package runs: steps, schedule, checkpoints, NaN stop."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from collections.abc import Iterable
+from collections.abc import Iterator
+from dataclasses import dataclass
+from dataclasses import field
+from itertools import islice
+from typing import Any
+from typing import Protocol
+
+import torch
+from torch import Tensor
+from torch import nn
+
+from dpod_search.errors import DataError
+from dpod_search.errors import TrainingError
+from dpod_search.errors import check_range
+from dpod_search.placement import device_of
+from dpod_search.placement import place_images
+from dpod_search.progress import Progress
+from dpod_search.progress import SilentProgress
+from dpod_search.training.checkpoint import CheckpointFile
+
+
+Batches = Iterable[tuple[Tensor, Tensor]]
+
+
+@dataclass(frozen=True)
+class OptimizerSettings:
+    """Stochastic gradient descent with Nesterov momentum, linear warm-up and cosine decay.
+
+    Args:
+        lr: Highest learning rate, > 0.
+        momentum: In [0, 1).
+        weight_decay: On all parameters, >= 0.
+        warmup_share: Share of the steps over which the rate rises linearly, in [0, 1).
+    """
+
+    lr: float = 0.1
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    warmup_share: float = 0.05
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        check_range("optimizer.lr", self.lr, low=1e-12)
+        check_range("optimizer.momentum", self.momentum, low=0, high=0.9999)
+        check_range("optimizer.weight_decay", self.weight_decay, low=0)
+        check_range("optimizer.warmup_share", self.warmup_share, low=0, high=0.99)
+
+    def make(self, module: nn.Module) -> torch.optim.SGD:
+        """Make the optimizer of a module's parameters."""
+        return torch.optim.SGD(
+            module.parameters(),
+            lr=self.lr,
+            momentum=self.momentum,
+            weight_decay=self.weight_decay,
+            nesterov=self.momentum > 0,
+        )
+
+    def rate_at(self, step: int, n_steps: int) -> float:
+        """Return the learning rate of a step, in (0, ``lr``]."""
+        n_warmup = math.ceil(self.warmup_share * n_steps)
+        if step < n_warmup:
+            return self.lr * (step + 1) / n_warmup
+        done = (step - n_warmup) / max(1, n_steps - n_warmup)
+        return self.lr * 0.5 * (1 + math.cos(math.pi * done))
+
+
+class Learner(Protocol):
+    """What a training is about; the loop knows nothing of supernets or teachers."""
+
+    def begin_step(self, step: int) -> None:
+        """Prepare a step, before its batch is run."""
+
+    def compute_gradients(self, step: int, images: Tensor, labels: Tensor) -> dict[str, float]:
+        """Run a batch forward and backward, and return its losses by name."""
+
+    def describe_step(self, step: int) -> str:
+        """Say what a step trained, for an error message."""
+
+    def state(self) -> Any:
+        """Return what must be kept to go on from here, as a JSON value."""
+
+    def restore(self, state: Any) -> None:
+        """Go on from what :meth:`state` returned."""
+
+
+@dataclass
+class Loop:
+    """One training run.
+
+    Args:
+        module: The net to train, on its device, in place.
+        loader: Batches of one epoch. One with ``set_position(epoch, batch)`` is resumed exactly.
+        n_epochs: Passes over the loader, >= 1.
+        learner: What is done with a batch.
+        optimizer: How gradients move the weights.
+        task: Name for progress.
+        checkpoint: Where the state is kept, or None.
+        progress: Who is told.
+        max_grad_norm: Gradients are scaled down to this norm.
+    """
+
+    module: nn.Module
+    loader: Batches
+    n_epochs: int
+    learner: Learner
+    optimizer: OptimizerSettings = field(default_factory=OptimizerSettings)
+    task: str = "training"
+    checkpoint: CheckpointFile | None = None
+    progress: Progress = field(default_factory=SilentProgress)
+    max_grad_norm: float = 5.0
+
+    def run(self) -> list[dict[str, float]]:
+        """Train to the end, from the checkpoint if there is one.
+
+        Returns:
+            The history: for about 200 steps evenly spread, step, lr and losses.
+
+        Raises:
+            TrainingError: If a loss is not finite; names the step and the widths.
+            CheckpointError: If the checkpoint is damaged or cannot be written.
+            DataError: If the loader is empty.
+        """
+        n_batches = count_batches(self.loader)
+        n_steps = self.n_epochs * n_batches
+        optimizer = self.optimizer.make(self.module)
+        history: list[dict[str, float]] = []
+        first = 0
+        kept = self.checkpoint.load(self.module, optimizer) if self.checkpoint else None
+        if kept is not None:
+            first, history = kept["step"], kept["history"]
+            self.learner.restore(kept["learner"])
+        every = max(1, n_steps // 200)
+        saved_at = time.monotonic()
+        self.module.train()
+        self.progress.start(self.task, n_steps, first)
+        for step, (images, labels) in enumerate(self._batches(first, n_batches), start=first):
+            lr = self.optimizer.rate_at(step, n_steps)
+            losses = self._step(step, lr, optimizer, images, labels)
+            if step % every == 0 or step == n_steps - 1:
+                history.append({"step": step, "lr": lr, **losses})
+            self.progress.advance(1, f"loss {losses['loss']:.3f}")
+            if self.checkpoint and self._is_due(saved_at):
+                self._save(optimizer, step + 1, history)
+                saved_at = time.monotonic()
+        if self.checkpoint and first < n_steps:
+            self._save(optimizer, n_steps, history)
+        self.progress.finish()
+        return history
+
+    def _step(
+        self,
+        step: int,
+        lr: float,
+        optimizer: torch.optim.Optimizer,
+        images: Tensor,
+        labels: Tensor,
+    ) -> dict[str, float]:
+        self.learner.begin_step(step)
+        self.module.train()
+        for group in optimizer.param_groups:
+            group["lr"] = lr
+        optimizer.zero_grad()
+        device = device_of(self.module)
+        losses = self.learner.compute_gradients(
+            step, place_images(images, device), labels.to(device)
+        )
+        for name, value in losses.items():
+            if not math.isfinite(value):
+                raise TrainingError(
+                    f"{name} became {value} at step {step} ({self.learner.describe_step(step)}); "
+                    f"lower the learning rate (it was {lr:.3g}) or check the pictures for NaN"
+                )
+        nn.utils.clip_grad_norm_(self.module.parameters(), self.max_grad_norm)
+        optimizer.step()
+        return losses
+
+    def _is_due(self, saved_at: float) -> bool:
+        assert self.checkpoint is not None
+        return time.monotonic() - saved_at >= self.checkpoint.every_seconds
+
+    def _save(
+        self, optimizer: torch.optim.Optimizer, step: int, history: list[dict[str, float]]
+    ) -> None:
+        assert self.checkpoint is not None
+        state = {"step": step, "history": history, "learner": self.learner.state()}
+        self.checkpoint.save(self.module, optimizer, state)
+
+    def _batches(self, first: int, n_batches: int) -> Iterator[tuple[Tensor, Tensor]]:
+        move: Callable[[int, int], None] | None = getattr(self.loader, "set_position", None)
+        for epoch in range(first // n_batches, self.n_epochs):
+            skip = first - epoch * n_batches if epoch == first // n_batches else 0
+            if move is not None:
+                move(epoch, skip)
+                yield from self.loader
+            else:
+                yield from islice(self.loader, skip, None)
+
+
+def count_batches(loader: Batches) -> int:
+    """Return the number of batches of an epoch.
+
+    Raises:
+        DataError: If it has no length or none.
+    """
+    try:
+        n_batches = len(loader)  # type: ignore[arg-type]  # most loaders have a length
+    except TypeError as error:
+        raise DataError(
+            "the training loader has no length; give a DataLoader or a list of batches"
+        ) from error
+    if n_batches == 0:
+        raise DataError("the training loader is empty; lower batch_size or give more pictures")
+    return n_batches

@@ -1,0 +1,65 @@
+"""What a training policy is: which subnets each step trains, and how it learns from results."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+from typing import Protocol
+
+from dpod_search.widths import Widths
+from dpod_search.widths import WidthSpace
+
+
+Scorer = Callable[[Widths], float]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What one step trains.
+
+    Args:
+        full: Run the full net on the labels.
+        partial: Subnets to run after it, distilled from it if it ran, else on the labels.
+    """
+
+    full: bool
+    partial: tuple[Widths, ...]
+
+
+@dataclass(frozen=True)
+class PolicyContext:
+    """What a policy may know.
+
+    Args:
+        space: The widths of the supernet.
+        cost: Macs of a subnet, in closed form.
+        score: Calibrated quality of a subnet in [0, 1] on pictures kept apart, larger is better.
+        n_steps: Steps of the whole training.
+        seed: Seed of the study.
+    """
+
+    space: WidthSpace
+    cost: Callable[[Widths], float]
+    score: Scorer
+    n_steps: int
+    seed: int
+
+
+class Policy(Protocol):
+    """Chooses the subnets that training looks at."""
+
+    def begin_step(self, step: int) -> None:
+        """Change what is trained, for instance let the path grow. Must not depend on time."""
+
+    def plan(self, step: int) -> Plan:
+        """Return what a step trains: a pure function of the step and :meth:`state`."""
+
+    def path(self) -> tuple[Widths, ...]:
+        """Return the profiles worth searching from, from the full net to the floor."""
+
+    def state(self) -> Any:
+        """Return what must be kept to go on from here, as a JSON value."""
+
+    def restore(self, state: Any) -> None:
+        """Go on from what :meth:`state` returned."""
