@@ -1,0 +1,75 @@
+"""The search: widths are proposed, gated, measured, and the best form a front.
+
+The only home of Optuna. Its core takes widths and gives numbers and knows no tensor.
+"""
+
+from __future__ import annotations
+
+from dpod_search.search.api import make_task
+from dpod_search.search.api import search
+from dpod_search.search.finetuned import name_finetune_study
+from dpod_search.search.finetuned import record_finetuned
+from dpod_search.search.front import Candidate
+from dpod_search.search.front import Front
+from dpod_search.search.objectives import Accuracy
+from dpod_search.search.objectives import Macs
+from dpod_search.search.objectives import Objective
+from dpod_search.search.objectives import Params
+from dpod_search.search.objectives import WeightBytes
+from dpod_search.search.objectives import resolve_objective
+from dpod_search.search.objectives import resolve_objectives
+from dpod_search.search.proposals import PROPOSERS
+from dpod_search.search.proposals import Proposal
+from dpod_search.search.proposals import ProposalRequest
+from dpod_search.search.proposals import Proposer
+from dpod_search.search.proposals import propose_seeds
+from dpod_search.search.records import write_records
+from dpod_search.search.results import SearchResult
+from dpod_search.search.results import TrialRecord
+from dpod_search.search.results import collect_result
+from dpod_search.search.sampler import WidthNSGAIISampler
+from dpod_search.search.sampler import make_sampler
+from dpod_search.search.settings import SearchSettings
+from dpod_search.search.storage import KernelLock
+from dpod_search.search.storage import open_storage
+from dpod_search.search.storage import repair_journal
+from dpod_search.search.study import open_study
+from dpod_search.search.study import run_study
+from dpod_search.search.task import Footprint
+from dpod_search.search.task import SearchTask
+
+
+__all__ = [
+    "search",
+    "make_task",
+    "SearchSettings",
+    "SearchTask",
+    "Footprint",
+    "Objective",
+    "Accuracy",
+    "Macs",
+    "Params",
+    "WeightBytes",
+    "resolve_objective",
+    "resolve_objectives",
+    "open_storage",
+    "repair_journal",
+    "KernelLock",
+    "open_study",
+    "run_study",
+    "collect_result",
+    "SearchResult",
+    "TrialRecord",
+    "Front",
+    "Candidate",
+    "WidthNSGAIISampler",
+    "make_sampler",
+    "PROPOSERS",
+    "Proposal",
+    "ProposalRequest",
+    "Proposer",
+    "propose_seeds",
+    "write_records",
+    "record_finetuned",
+    "name_finetune_study",
+]

@@ -1,0 +1,166 @@
+"""The search as one call: a supernet and objectives in, a front out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+from typing import Any
+
+from optuna.samplers import BaseSampler
+from optuna.storages import BaseStorage
+
+from dpod_search.errors import ConfigError
+from dpod_search.progress import Progress
+from dpod_search.search.front import Front
+from dpod_search.search.objectives import Objective
+from dpod_search.search.objectives import resolve_objectives
+from dpod_search.search.proposals import Proposal
+from dpod_search.search.proposals import ProposalRequest
+from dpod_search.search.proposals import propose_seeds
+from dpod_search.search.sampler import make_sampler
+from dpod_search.search.settings import SearchSettings
+from dpod_search.search.study import open_study
+from dpod_search.search.study import run_study
+from dpod_search.search.task import SearchTask
+from dpod_search.widths import Widths
+
+
+if TYPE_CHECKING:
+    from dpod_search.supernet import Supernet
+
+MAX_CALIBRATION_IMAGES = 2048
+
+
+def search(
+    supernet: Supernet,
+    objectives: Sequence[object],
+    *,
+    n_trials: int = 240,
+    constraints: Mapping[str, str] | None = None,
+    seed: int = 0,
+    storage: str | Path | BaseStorage | None = None,
+    study_name: str = "dpod",
+    sampler: BaseSampler | None = None,
+    calibration_images: Any = None,
+    seeds: Sequence[Proposal | Widths] = (),
+    settings: SearchSettings | None = None,
+    progress: Progress | None = None,
+) -> Front:
+    """Search a trained supernet for its Pareto front.
+
+    Args:
+        supernet: The trained supernet.
+        objectives: One to four of ``Accuracy(loader)``, ``Macs()``, ``Params()``,
+            ``WeightBytes()``, and callables with ``name`` and ``direction``.
+        n_trials: Trials in all; calling again on the same storage with more continues.
+        constraints: Bounds on footprints, for instance ``{"macs": "<= 40%"}``.
+        seed: Seed of every random choice.
+        storage: Path of a journal, URL of a database, or an open storage; None keeps the
+            study in memory.
+        study_name: Name of the study in the storage.
+        sampler: Any Optuna sampler, in place of the one the settings name.
+        calibration_images: Images on which BatchNorm statistics are estimated again, best of
+            the training data. None takes those (not the labels) that accuracy is measured on.
+        seeds: Subnets to try first, such as the path of the training; then comes the ladder.
+        settings: Everything else.
+        progress: Told of every finished trial.
+
+    Returns:
+        The front; each member holds its subnet.
+
+    Raises:
+        ConfigError: If an argument is not valid.
+        InfeasibleError: If no subnet meets the constraints.
+        RunFolderError: If the storage holds another study under this name.
+    """
+    from dpod_search.supernet import Subnet
+
+    settings = replace(settings or SearchSettings(), n_trials=n_trials)
+    if constraints is not None:
+        settings = replace(settings, constraints=dict(constraints))
+    task = make_task(
+        supernet,
+        resolve_objectives(objectives),
+        constraints=settings.constraints,
+        seed=seed,
+        calibration_images=calibration_images,
+    )
+    given = [s if isinstance(s, Proposal) else Proposal(s, "user") for s in seeds]
+    proposed = propose_seeds(ProposalRequest(task, settings))
+    sampler = sampler or make_sampler(settings, task)
+    study = open_study(study_name, storage, task.objectives, sampler)
+    result = run_study(study, task, settings, [*given, *proposed], progress)
+    return result.front.attach(lambda widths: Subnet(supernet, widths))
+
+
+def make_task(
+    supernet: Supernet,
+    objectives: Sequence[Objective],
+    *,
+    constraints: Mapping[str, str] | None = None,
+    seed: int = 0,
+    calibration_images: Any = None,
+) -> SearchTask:
+    """Make the task of searching a supernet.
+
+    Args:
+        supernet: The trained supernet.
+        objectives: One to four objectives.
+        constraints: Bounds on footprints.
+        seed: Seed of every random choice.
+        calibration_images: As for :func:`search`.
+
+    Returns:
+        A task whose subnets are calibrated once each and then given to all objectives.
+
+    Raises:
+        ConfigError: If there are no images to calibrate on.
+    """
+    # Only here does the search meet a supernet; the rest of it runs on numbers alone.
+    from dpod_search.footprint import build_footprint
+
+    measured = [objective for objective in objectives if objective.is_measured]
+    return SearchTask(
+        supernet.space,
+        tuple(objectives),
+        build_footprint(supernet),
+        _make_evaluate(supernet, measured, calibration_images),
+        constraints or {},
+        seed,
+    )
+
+
+def _make_evaluate(
+    supernet: Supernet, measured: Sequence[Objective], images: Any
+) -> Callable[[Widths], dict[str, Any]]:
+    import torch
+
+    from dpod_search.evaluation import Evaluator
+
+    if not measured:
+        return lambda widths: {}
+    evaluator = Evaluator(supernet, _gather_images(measured) if images is None else images)
+
+    def evaluate(widths: Widths) -> dict[str, Any]:
+        with torch.no_grad(), evaluator.calibrated(widths) as subnet:
+            return {o.name: o.function(subnet) for o in measured if o.function is not None}
+
+    return evaluate
+
+
+def _gather_images(measured: Sequence[Objective]) -> Any:
+    import torch
+
+    images: list[Any] = []
+    for objective in measured:
+        for batch in objective.batches or ():
+            images.append(batch[0])
+            if sum(map(len, images)) >= MAX_CALIBRATION_IMAGES:
+                return torch.cat(images)[:MAX_CALIBRATION_IMAGES]
+        if images:
+            return torch.cat(images)
+    raise ConfigError("no objective has images to calibrate BatchNorm on; pass calibration_images")

@@ -1,0 +1,49 @@
+"""The names under which a study and its trials carry what this package knows of them.
+
+Everything is an ordinary Optuna attribute: the dashboard shows it and any program reads it.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+
+Fate = Literal["evaluated", "audited", "cached", "pruned-constraint", "pruned-surrogate", "failed"]
+FATES: tuple[Fate, ...] = (
+    "evaluated",
+    "audited",
+    "cached",
+    "pruned-constraint",
+    "pruned-surrogate",
+    "failed",
+)
+MEASURED_FATES: frozenset[str] = frozenset({"evaluated", "audited"})
+
+# User attributes of a trial.
+FATE = "fate"
+SOURCE = "source"
+GATE = "gate"
+REASON = "reason"
+SECONDS = "seconds"
+WIDTHS = "widths"
+FOOTPRINT = "footprint"
+AUDIT_WRONG = "audit_wrong"
+PARENT = "parent"
+
+# User attributes of a study.
+SPACE = "dpod:space"
+OBJECTIVES = "dpod:objectives"
+CONSTRAINTS = "dpod:constraints"
+SEED = "dpod:seed"
+SEEDS = "dpod:seeds"
+SETTINGS = "dpod:settings"
+VERSION = "dpod:version"
+FULL = "dpod:full"
+
+SAMPLER_SOURCE = "sampler"
+
+
+def name_prediction(objective: str) -> tuple[str, str, str]:
+    """Return the attribute names of an objective's prediction and its lower and upper end."""
+    stem = f"predicted_{objective}"
+    return stem, f"{stem}_low", f"{stem}_high"

@@ -1,0 +1,97 @@
+"""What became of the chosen subnets: a child study beside the search.
+
+A finished trial of Optuna's cannot be changed, so results that come later are trials of their
+own, with the same parameters, in the study ``<name>-finetune``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import optuna
+from optuna.samplers import RandomSampler
+from optuna.storages import BaseStorage
+from optuna.trial import FrozenTrial
+from optuna.trial import TrialState
+
+from dpod_search.errors import RunFolderError
+from dpod_search.search import attributes
+from dpod_search.search.quiet import quiet_optuna
+from dpod_search.search.storage import open_storage
+
+
+def name_finetune_study(study_name: str) -> str:
+    """Return the name of the child study."""
+    return f"{study_name}-finetune"
+
+
+def record_finetuned(
+    study_name: str,
+    storage: str | Path | BaseStorage,
+    finetuned: Mapping[int, Mapping[str, float]],
+) -> optuna.Study:
+    """Write the values after finetuning into the child study.
+
+    Args:
+        study_name: Name of the search's study.
+        storage: Where it is kept; the child study is kept there too.
+        finetuned: For each trial of the search its objective values after finetuning, by
+            name; objectives that are not named keep their value (a footprint, for instance).
+
+    Returns:
+        The child study: one completed trial for each, with the user attributes ``parent`` and
+        ``before_<objective>``. A parent that is there already is not added again.
+
+    Raises:
+        RunFolderError: If the study is missing, or a trial of it did not complete.
+    """
+    opened = open_storage(storage)
+    with quiet_optuna():
+        parent = _load_parent(study_name, opened)
+        names = parent.metric_names or [f"value_{i}" for i in range(len(parent.directions))]
+        child = optuna.create_study(
+            study_name=name_finetune_study(study_name),
+            storage=opened,
+            directions=parent.directions,
+            sampler=RandomSampler(),
+            load_if_exists=True,
+        )
+        if child.metric_names != names:
+            child.set_metric_names(names)
+    known = {trial.user_attrs.get(attributes.PARENT) for trial in child.get_trials(deepcopy=False)}
+    trials = parent.get_trials(deepcopy=False)
+    for number, values in finetuned.items():
+        if number not in known:
+            child.add_trial(_make_trial(_find_trial(trials, number, study_name), names, values))
+    return child
+
+
+def _load_parent(study_name: str, storage: BaseStorage) -> optuna.Study:
+    try:
+        return optuna.load_study(study_name=study_name, storage=storage, sampler=RandomSampler())
+    except KeyError as error:
+        raise RunFolderError(f"the storage has no study {study_name}; search first") from error
+
+
+def _find_trial(trials: list[FrozenTrial], number: int, study_name: str) -> FrozenTrial:
+    if not (0 <= number < len(trials) and trials[number].state == TrialState.COMPLETE):
+        raise RunFolderError(f"study {study_name} has no completed trial {number}")
+    return trials[number]
+
+
+def _make_trial(parent: FrozenTrial, names: list[str], values: Mapping[str, float]) -> FrozenTrial:
+    before = dict(zip(names, parent.values, strict=True))
+    after = {**before, **values}
+    kept = (attributes.WIDTHS, attributes.FOOTPRINT)
+    return optuna.trial.create_trial(
+        state=TrialState.COMPLETE,
+        params=parent.params,
+        distributions=parent.distributions,
+        values=[float(after[name]) for name in names],
+        user_attrs={
+            attributes.PARENT: parent.number,
+            **{f"before_{name}": value for name, value in before.items()},
+            **{key: parent.user_attrs[key] for key in kept if key in parent.user_attrs},
+        },
+    )

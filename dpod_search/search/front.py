@@ -1,0 +1,170 @@
+"""The result of a search: the subnets that no other subnet beats in everything."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Iterator
+from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass
+from dataclasses import field
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from dpod_search.errors import ConfigError
+from dpod_search.errors import InfeasibleError
+from dpod_search.errors import check_range
+from dpod_search.pareto import FloatArray
+from dpod_search.pareto import compute_hypervolume
+from dpod_search.pareto import to_minimized
+from dpod_search.search.objectives import Objective
+from dpod_search.search.objectives import name_nearest
+from dpod_search.widths import Widths
+
+
+if TYPE_CHECKING:
+    from dpod_search.supernet import Subnet
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One subnet of the front.
+
+    Args:
+        trial: Number of the trial that found it.
+        widths: Its widths.
+        values: Its objective values by name.
+        footprint: Its footprints by name.
+        subnet: The subnet itself, or None if the search had no supernet.
+    """
+
+    trial: int
+    widths: Widths
+    values: Mapping[str, float]
+    footprint: Mapping[str, float]
+    subnet: Subnet | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def macs(self) -> float:
+        """Multiply-adds for each sample (or the first footprint, if macs are not known)."""
+        return self.footprint.get("macs", next(iter(self.footprint.values())))
+
+
+@dataclass(frozen=True)
+class Front:
+    """The Pareto front of a study, ascending in macs.
+
+    Args:
+        members: The candidates.
+        objectives: What they were chosen by.
+    """
+
+    members: tuple[Candidate, ...]
+    objectives: tuple[Objective, ...]
+
+    def __post_init__(self) -> None:
+        """Sort once."""
+        ordered = sorted(self.members, key=lambda member: (member.macs, member.trial))
+        object.__setattr__(self, "members", tuple(ordered))
+
+    def __len__(self) -> int:
+        """Return the number of members."""
+        return len(self.members)
+
+    def __iter__(self) -> Iterator[Candidate]:
+        """Iterate from the cheapest to the dearest member."""
+        return iter(self.members)
+
+    def __getitem__(self, index: int) -> Candidate:
+        """Return a member by its place, 0 being the cheapest."""
+        return self.members[index]
+
+    def under(self, **bounds: float) -> Candidate:
+        """Choose the best member within bounds on footprints.
+
+        Args:
+            **bounds: Largest footprint allowed, by name, for instance ``macs=5e6``.
+
+        Returns:
+            The member that is best in the first measured objective.
+
+        Raises:
+            ConfigError: If a footprint is unknown.
+            InfeasibleError: If no member is within the bounds.
+        """
+        left = list(self.members)
+        for name, limit in bounds.items():
+            known = left[0].footprint if left else {}
+            if left and name not in known:
+                raise ConfigError(f"no footprint is called {name}; {name_nearest(name, known)}")
+            smallest = min((member.footprint[name] for member in left), default=None)
+            left = [member for member in left if member.footprint[name] <= limit]
+            if not left:
+                raise InfeasibleError(_explain_empty(name, limit, smallest))
+        if not left:
+            raise InfeasibleError("the front is empty; no trial of the study completed")
+        return self._find_best(left)
+
+    def select(self, k: int) -> Front:
+        """Choose k members that keep as much of the front's hypervolume as greedy choice can.
+
+        Args:
+            k: How many, >= 1; all members are returned if there are no more.
+
+        Returns:
+            A smaller front. From k = 2 on the cheapest member and the best in the first
+            measured objective are in it; for k = 1 it is the latter.
+
+        Raises:
+            ConfigError: If ``k`` is below 1.
+        """
+        check_range("number of members to select", k, low=1)
+        if len(self) <= k:
+            return self
+        best = self.members.index(self._find_best(self.members))
+        chosen = [best] if k == 1 else list(dict.fromkeys([best, 0]))
+        points = self._points
+        reference = np.full(points.shape[1], 1.1)
+        left = [i for i in range(len(self)) if i not in chosen]
+        while len(chosen) < k:
+            volumes = [compute_hypervolume(points[[*chosen, i]], reference) for i in left]
+            chosen.append(left.pop(int(np.argmax(volumes))))
+        return Front(tuple(self.members[i] for i in chosen), self.objectives)
+
+    def attach(self, make_subnet: Callable[[Widths], Subnet]) -> Front:
+        """Return this front with the subnets themselves."""
+        members = [
+            Candidate(m.trial, m.widths, m.values, m.footprint, make_subnet(m.widths))
+            for m in self.members
+        ]
+        return Front(tuple(members), self.objectives)
+
+    @cached_property
+    def _points(self) -> FloatArray:
+        # Minimised, footprints in log scale, every objective stretched over [0, 1].
+        columns = []
+        for objective in self.objectives:
+            values = np.array([member.values[objective.name] for member in self.members])
+            if not objective.is_measured and np.all(values > 0):
+                values = np.log(values)
+            column = to_minimized(values[:, None], [objective.direction])[:, 0]
+            spread = float(np.ptp(column)) or 1.0
+            columns.append((column - column.min()) / spread)
+        return np.column_stack(columns)
+
+    def _find_best(self, members: Sequence[Candidate]) -> Candidate:
+        measured = [objective for objective in self.objectives if objective.is_measured]
+        objective = (measured or list(self.objectives))[0]
+        sign = -1.0 if objective.direction == "maximize" else 1.0
+        return min(members, key=lambda member: (sign * member.values[objective.name], member.macs))
+
+
+def _explain_empty(name: str, limit: float, smallest: float | None) -> str:
+    if smallest is None:
+        return "the front is empty; no trial of the study completed"
+    return (
+        f"no member of the front has {name} <= {limit:g} within the other bounds: "
+        f"the smallest has {smallest:g}; raise the bound"
+    )

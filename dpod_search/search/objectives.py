@@ -1,0 +1,215 @@
+"""What a search optimises: named numbers with a direction.
+
+An objective either needs the subnet (it is measured, and costs time) or the widths alone (a
+footprint, which is exact and costs nothing).
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Callable
+from collections.abc import Collection
+from collections.abc import Sequence
+from dataclasses import dataclass
+from dataclasses import field
+from typing import Any
+from typing import Literal
+from typing import get_args
+
+from dpod_search.errors import ConfigError
+from dpod_search.imports import import_object
+from dpod_search.pareto import Direction
+
+
+FOOTPRINT_NAMES = ("macs", "params", "weight_bytes")
+
+
+@dataclass(frozen=True)
+class Objective:
+    """One objective of a search.
+
+    Args:
+        name: Its name in studies, tables and figures.
+        direction: Its sense.
+        function: Called with the subnet or, for a footprint, with the widths. None for a
+            footprint that the footprint model knows by this name.
+        needs: What the function takes.
+        batches: Batches of (images, labels) that it is measured on, if there are any.
+
+    Raises:
+        ConfigError: If the name is empty, the direction is not one of Optuna's two, or an
+            objective that needs the subnet has no function.
+    """
+
+    name: str
+    direction: Direction
+    function: Callable[[Any], float] | None = None
+    needs: Literal["subnet", "footprint"] = "subnet"
+    batches: Any = field(default=None, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        """Check what a user can get wrong."""
+        if not self.name:
+            raise ConfigError("an objective needs a name; set its attribute `name`")
+        if self.direction not in get_args(Direction):
+            raise ConfigError(
+                f'objective {self.name} must have direction "minimize" or "maximize", '
+                f"got {self.direction!r}; set its attribute `direction`"
+            )
+        if self.needs == "subnet" and self.function is None:
+            raise ConfigError(f"objective {self.name} needs a function of the subnet")
+
+    @property
+    def is_measured(self) -> bool:
+        """Whether the subnet has to run to know this objective."""
+        return self.needs == "subnet"
+
+    def to_json(self) -> dict[str, str]:
+        """Return name and direction as JSON values."""
+        return {"name": self.name, "direction": self.direction}
+
+
+def Macs() -> Objective:  # noqa: N802  (reads as the value it returns)
+    """Minimise multiply-adds for each sample, one multiply-add counting 1."""
+    return Objective("macs", "minimize", needs="footprint")
+
+
+def Params() -> Objective:  # noqa: N802  (as above)
+    """Minimise the number of parameters."""
+    return Objective("params", "minimize", needs="footprint")
+
+
+def WeightBytes() -> Objective:  # noqa: N802  (as above)
+    """Minimise the bytes that the weights take."""
+    return Objective("weight_bytes", "minimize", needs="footprint")
+
+
+def Accuracy(loader: Any) -> Objective:  # noqa: N802  (as above)
+    """Maximise the share, in [0, 1], of a loader's samples that the subnet classifies rightly.
+
+    Args:
+        loader: Batches of (images, labels); the validation split, never the test split.
+    """
+
+    def measure(subnet: Any) -> float:
+        # Imported when it is needed, so that widths can be searched without a supernet.
+        from dpod_search.evaluation import measure_accuracy
+
+        return float(measure_accuracy(subnet, loader))
+
+    return Objective("accuracy", "maximize", measure, batches=loader)
+
+
+def resolve_objective(
+    spec: object, *, loader: Any = None, footprint_names: Collection[str] = FOOTPRINT_NAMES
+) -> Objective:
+    """Make an objective of what a user gave.
+
+    Args:
+        spec: An :class:`Objective`; a callable with the attribute ``direction`` and, if it is
+            to be called otherwise, ``name`` (it takes the subnet, or the widths if its
+            attribute ``needs`` is ``"widths"``); a name (``"accuracy"`` or a footprint); or
+            ``"package.module:name"`` of a callable, or of a class that needs no arguments.
+        loader: Validation batches, for ``"accuracy"``.
+        footprint_names: The footprints that are known by name.
+
+    Returns:
+        The objective.
+
+    Raises:
+        ConfigError: If it is none of these, or its direction is missing or not valid.
+    """
+    if isinstance(spec, Objective):
+        return spec
+    if isinstance(spec, str):
+        return _resolve_name(spec, loader, footprint_names)
+    if isinstance(spec, type):
+        spec = _instantiate(spec)
+    if not callable(spec):
+        raise ConfigError(f"an objective must be callable or a name, got {spec!r}")
+    name = getattr(spec, "name", None) or getattr(spec, "__name__", type(spec).__name__)
+    needs = getattr(spec, "needs", "subnet")
+    if needs not in ("subnet", "widths"):
+        raise ConfigError(
+            f'attribute `needs` of objective {name} must be "subnet" or "widths", got {needs!r}'
+        )
+    direction: Any = getattr(spec, "direction", None)
+    return Objective(str(name), direction, spec, "footprint" if needs == "widths" else "subnet")
+
+
+def resolve_objectives(
+    specs: Sequence[object],
+    *,
+    loader: Any = None,
+    footprint_names: Collection[str] = FOOTPRINT_NAMES,
+) -> tuple[Objective, ...]:
+    """Make the objectives of a study of what a user gave; see :func:`resolve_objective`.
+
+    Raises:
+        ConfigError: Also if there are none, more than four, or two of one name.
+    """
+    return check_objectives(
+        [resolve_objective(s, loader=loader, footprint_names=footprint_names) for s in specs]
+    )
+
+
+def check_objectives(objectives: Sequence[Objective]) -> tuple[Objective, ...]:
+    """Return the objectives if there are one to four of them, each under its own name.
+
+    Raises:
+        ConfigError: If not.
+    """
+    names = [objective.name for objective in objectives]
+    if not 1 <= len(names) <= 4:
+        raise ConfigError(f"a search has one to four objectives, got {len(names)}")
+    for name in names:
+        if names.count(name) > 1:
+            raise ConfigError(f"objective {name} is given twice; drop one or rename it")
+    return tuple(objectives)
+
+
+def to_number(value: object, objective: str) -> float:
+    """Turn what an objective returned into a number (which may be NaN).
+
+    Raises:
+        ConfigError: If it is not a number.
+    """
+    if not isinstance(value, str | bytes | bool):
+        try:
+            return float(value)  # type: ignore[arg-type]
+        except (TypeError, ValueError):
+            pass
+        except OverflowError:
+            return math.inf
+    raise ConfigError(f"objective {objective} must return a number, got {value!r}")
+
+
+def name_nearest(name: str, known: Collection[str]) -> str:
+    """Return a remark on the nearest known name, for a message about an unknown one."""
+    near = difflib.get_close_matches(name, list(known), n=1)
+    hint = f"did you mean {near[0]}? " if near else ""
+    return f"{hint}known: {', '.join(known)}"
+
+
+def _resolve_name(name: str, loader: Any, footprint_names: Collection[str]) -> Objective:
+    if ":" in name:
+        return resolve_objective(import_object(name))
+    if name in footprint_names:
+        return Objective(name, "minimize", needs="footprint")
+    if name != "accuracy":
+        known = ["accuracy", *footprint_names, "package.module:name"]
+        raise ConfigError(f"no objective is called {name}; {name_nearest(name, known)}")
+    if loader is None:
+        raise ConfigError("objective accuracy needs validation data; pass Accuracy(loader)")
+    return Accuracy(loader)
+
+
+def _instantiate(cls: type) -> object:
+    try:
+        return cls()
+    except TypeError as error:
+        raise ConfigError(
+            f"objective {cls.__name__} cannot be made without arguments ({error}); "
+            "pass an instance of it"
+        ) from error

@@ -1,0 +1,116 @@
+"""The files of a finished search: ``search.json`` and ``trials.csv``."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from pathlib import Path
+from typing import Any
+
+from dpod_search.files import write_json
+from dpod_search.files import write_text
+from dpod_search.search.objectives import FOOTPRINT_NAMES
+from dpod_search.search.results import SearchResult
+from dpod_search.search.results import TrialRecord
+
+
+Z_95 = 1.959963984540054
+
+
+def write_records(result: SearchResult, folder: Path) -> None:
+    """Write ``search.json`` and ``trials.csv`` of a search.
+
+    Args:
+        result: What the search has found.
+        folder: The run folder.
+
+    Raises:
+        CheckpointError: If a file cannot be written.
+    """
+    write_text(folder / "trials.csv", format_trials(result))
+    write_json(folder / "search.json", describe_search(result))
+
+
+def describe_search(result: SearchResult) -> dict[str, Any]:
+    """Return the content of ``search.json``."""
+    return {
+        "study": result.study,
+        "groups": result.space.to_json(),
+        "objectives": [objective.to_json() for objective in result.front.objectives],
+        "constraints": dict(result.constraints),
+        "full": {k: v if math.isfinite(v) else None for k, v in result.full.items()},
+        "counts": result.counts,
+        "audit": describe_audit(result),
+        "front": [member.trial for member in result.front],
+    }
+
+
+def describe_audit(result: SearchResult) -> dict[str, float | None]:
+    """Return how many audited trials there were, and how many it was wrong to prune."""
+    audited = [trial.audit_wrong for trial in result.trials if trial.audit_wrong is not None]
+    n, n_wrong = len(audited), sum(audited)
+    if n == 0:
+        return {"n_audited": 0, "n_wrong": 0, "rate": None, "low": None, "high": None}
+    low, high = compute_wilson_interval(n_wrong, n)
+    return {"n_audited": n, "n_wrong": n_wrong, "rate": n_wrong / n, "low": low, "high": high}
+
+
+def compute_wilson_interval(n_hits: int, n: int) -> tuple[float, float]:
+    """Return the 95 % interval of a rate.
+
+    Args:
+        n_hits: How often it happened.
+        n: Out of how many, >= 1.
+
+    Returns:
+        Lower and upper end in [0, 1].
+
+    References:
+        Wilson: Probable Inference, the Law of Succession, and Statistical Inference, 1927.
+    """
+    rate = n_hits / n
+    shrink = 1 + Z_95**2 / n
+    centre = (rate + Z_95**2 / (2 * n)) / shrink
+    radius = Z_95 / shrink * math.sqrt(rate * (1 - rate) / n + Z_95**2 / (4 * n**2))
+    # Rounding must not push an end that is 0 or 1 past the rate itself.
+    return min(rate, max(0.0, centre - radius)), max(rate, min(1.0, centre + radius))
+
+
+def format_trials(result: SearchResult) -> str:
+    """Return the content of ``trials.csv``: one line a finished trial."""
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    objectives = [objective.name for objective in result.front.objectives]
+    footprints = [name for name in FOOTPRINT_NAMES if name not in objectives]
+    measured = [o.name for o in result.front.objectives if o.is_measured]
+    writer.writerow(
+        [
+            *("number", "fate", "source", "generation", "on_front"),
+            *objectives,
+            *footprints,
+            *(f"predicted_{name}{end}" for name in measured for end in ("", "_low", "_high")),
+            *("reason", "seconds"),
+            *(f"width:{name}" for name in result.space.names),
+        ]
+    )
+    front = {member.trial for member in result.front}
+    for trial in result.trials:
+        writer.writerow(
+            [
+                *(trial.number, trial.fate, trial.source),
+                "" if trial.generation is None else trial.generation,
+                int(trial.number in front),
+                *(_find_number(trial, name) for name in objectives),
+                *(trial.footprint.get(name, "") for name in footprints),
+                *(end for name in measured for end in trial.predictions.get(name, ("", "", ""))),
+                *(trial.reason, f"{trial.seconds:.6f}"),
+                *trial.widths.active,
+            ]
+        )
+    return file.getvalue()
+
+
+def _find_number(trial: TrialRecord, name: str) -> float | str:
+    # A footprint is known of every trial, measured or not.
+    return trial.values.get(name, trial.footprint.get(name, ""))

@@ -1,0 +1,66 @@
+"""The settings of a search, every default visible here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from dataclasses import field
+from typing import Literal
+from typing import get_args
+
+from dpod_search.errors import ConfigError
+from dpod_search.errors import check_range
+
+
+SamplerName = Literal["nsga2", "tpe", "random"]
+
+
+@dataclass(frozen=True)
+class SearchSettings:
+    """How to search.
+
+    Args:
+        n_trials: Trials of the study in all, seeds included; raising it continues a study.
+        population_size: Completed trials of one generation of NSGA-II.
+        objectives: Names of the objectives, or ``"package.module:name"``; one to four.
+        constraints: Bounds on footprints, for instance ``{"macs": "<= 40%", "params": "<= 5M"}``;
+            percentages are of the full net.
+        sampler: Which sampler proposes widths.
+        surrogate: Whether a surrogate may prune unpromising trials.
+        min_evaluated: Evaluated subnets before the surrogate may prune.
+        audit_share: Share, in [0, 1], of would-be-pruned trials that are evaluated all the
+            same, so that the rate of false prunes is known.
+        refit_every: The surrogate is fitted again after this many evaluated subnets.
+        n_ladder: Uniform subnets that seed the first generation; 0 for none.
+        confidence: Coverage in (0, 1) of the surrogate's intervals.
+
+    Raises:
+        ConfigError: If a setting is outside its range.
+    """
+
+    n_trials: int = 240
+    population_size: int = 24
+    objectives: tuple[str, ...] = ("accuracy", "macs")
+    constraints: Mapping[str, str] = field(default_factory=dict)
+    sampler: SamplerName = "nsga2"
+    surrogate: bool = True
+    min_evaluated: int = 40
+    audit_share: float = 0.1
+    refit_every: int = 10
+    n_ladder: int = 8
+    confidence: float = 0.9
+
+    def __post_init__(self) -> None:
+        """Check every range once."""
+        check_range("search.n_trials", self.n_trials, low=1)
+        check_range("search.population_size", self.population_size, low=2)
+        check_range("number of search.objectives", len(self.objectives), low=1, high=4)
+        # Fewer than ten points leave cross-validation nothing to learn from.
+        check_range("search.min_evaluated", self.min_evaluated, low=10)
+        check_range("search.audit_share", self.audit_share, low=0, high=1)
+        check_range("search.refit_every", self.refit_every, low=1)
+        check_range("search.n_ladder", self.n_ladder, low=0)
+        check_range("search.confidence", self.confidence, low=0.5, high=0.999)
+        if self.sampler not in get_args(SamplerName):
+            names = ", ".join(get_args(SamplerName))
+            raise ConfigError(f"search.sampler must be one of {names}, got {self.sampler!r}")

@@ -1,0 +1,186 @@
+"""Where studies are kept: a journal file by default, or whatever Optuna has a URL for."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy
+from filelock import FileLock
+from optuna.storages import BaseStorage
+from optuna.storages import InMemoryStorage
+from optuna.storages import JournalStorage
+from optuna.storages import RDBStorage
+from optuna.storages import get_storage
+from optuna.storages.journal import JournalFileBackend
+from optuna.storages.journal._file import BaseJournalFileLock
+from optuna.storages.journal._file import get_lock_file
+from optuna.storages.journal._storage import JournalOperation
+
+from dpod_search.errors import CheckpointError
+from dpod_search.errors import ConfigError
+from dpod_search.search.quiet import quiet_optuna
+
+
+SQLITE_TIMEOUT = 60.0
+
+
+class KernelLock(BaseJournalFileLock):
+    """A lock that the kernel frees when its process dies, however it dies.
+
+    Optuna's own locks are files that a killed process leaves behind; the next process waits
+    for half a minute before it dares to take them away.
+
+    Args:
+        path: The file to guard; the lock lies beside it as ``<path>.lock``.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._lock = FileLock(f"{path}.lock")
+
+    def acquire(self) -> bool:
+        """Wait for the lock and take it."""
+        self._lock.acquire()
+        return True
+
+    def release(self) -> None:
+        """Give the lock back."""
+        self._lock.release()
+
+
+class TrialJournal(JournalFileBackend):
+    """A journal that waits for the disk once a trial, not once a record.
+
+    What is written outlives the process at once; only a power cut can take the records since
+    the last finished trial, and resuming makes them again. Optuna's own waits some twenty-five
+    times a trial, which on a busy disk costs more than many an evaluation.
+    """
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        """Append records, and flush them to the disk if one of them ends a trial."""
+        lines = [json.dumps(log, separators=(",", ":")) + "\n" for log in logs]
+        is_end = any(log["op_code"] == JournalOperation.SET_TRIAL_STATE_VALUES for log in logs)
+        with get_lock_file(self._lock), Path(self._file_path).open("ab") as file:
+            file.write("".join(lines).encode())
+            if is_end:
+                file.flush()
+                os.fsync(file.fileno())
+
+
+def open_storage(target: str | Path | BaseStorage | None) -> BaseStorage:
+    """Open the storage of a study.
+
+    Args:
+        target: A path of a journal file (it is created, and a last line torn by a kill is cut
+            off), a URL of Optuna's (``sqlite:///study.db``, ``postgresql+psycopg://...``), an
+            open storage, or None for one in memory.
+
+    Returns:
+        The open storage.
+
+    Raises:
+        ConfigError: If the URL is not valid, its database cannot be reached, or the journal
+            cannot be written.
+        CheckpointError: If the journal is damaged.
+    """
+    if target is None:
+        return InMemoryStorage()
+    if isinstance(target, BaseStorage):
+        return target
+    if isinstance(target, str) and "://" in target:
+        return _open_url(target)
+    return _open_journal(Path(target))
+
+
+def repair_journal(path: Path) -> bool:
+    """Cut off a last line that was not written to its end.
+
+    Every record of a journal is one line, so what is lost is one operation of the process
+    that was killed while writing it.
+
+    Args:
+        path: The journal; nothing happens if it does not exist.
+
+    Returns:
+        Whether a line was cut off.
+
+    Raises:
+        CheckpointError: If another line is damaged; the message names it.
+    """
+    if not path.exists():
+        return False
+    lock = KernelLock(path)
+    lock.acquire()
+    try:
+        data = path.read_bytes()
+        end = data.rfind(b"\n") + 1
+        _check_lines(path, data[:end])
+        if end < len(data):
+            with path.open("r+b") as file:
+                file.truncate(end)
+        return end < len(data)
+    finally:
+        lock.release()
+
+
+def _check_lines(path: Path, data: bytes) -> None:
+    for number, line in enumerate(data.splitlines(), start=1):
+        try:
+            is_record = "op_code" in json.loads(line)
+        except (ValueError, TypeError):
+            is_record = False
+        if not is_record:
+            raise CheckpointError(
+                f"{path} is damaged in line {number}; restore it from a copy, or move it away "
+                "to start the search again"
+            )
+
+
+def _open_journal(path: Path) -> BaseStorage:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        repair_journal(path)
+        return JournalStorage(TrialJournal(str(path), lock_obj=KernelLock(path)))
+    except OSError as error:
+        raise ConfigError(
+            f"storage {path} cannot be opened ({error.strerror or error}); name a file in a "
+            "folder that can be written"
+        ) from error
+
+
+def _open_url(url: str) -> BaseStorage:
+    try:
+        with quiet_optuna():
+            return _open_sqlite(url) if url.startswith("sqlite:///") else get_storage(url)
+    except (sqlalchemy.exc.SQLAlchemyError, ImportError, ValueError, OSError) as error:
+        cause = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
+        raise ConfigError(
+            f"storage {_hide_password(url)} cannot be opened ({cause}); check the URL"
+        ) from error
+
+
+def _open_sqlite(url: str) -> BaseStorage:
+    storage = RDBStorage(url, engine_kwargs={"connect_args": {"timeout": SQLITE_TIMEOUT}})
+    if storage.engine.url.database not in (None, "", ":memory:"):
+        sqlalchemy.event.listen(storage.engine, "connect", _tune_sqlite)
+        # The connections made so far have not met the listener.
+        storage.engine.dispose()
+    return get_storage(storage)
+
+
+def _tune_sqlite(connection: Any, record: Any) -> None:
+    # With a write-ahead log readers (the dashboard) do not block the search, and a commit
+    # costs one write fewer; after a power cut the last commits may be missing, never more.
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA journal_mode=WAL")
+    cursor.execute("PRAGMA synchronous=NORMAL")
+    cursor.close()
+
+
+def _hide_password(url: str) -> str:
+    try:
+        return sqlalchemy.engine.make_url(url).render_as_string(hide_password=True)
+    except sqlalchemy.exc.ArgumentError:
+        return f"{url.split('://', maxsplit=1)[0]}://..."

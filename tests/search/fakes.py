@@ -1,0 +1,60 @@
+"""A search whose answers are known: closed-form accuracy instead of a supernet."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from itertools import pairwise
+
+from dpod_search.search import Macs
+from dpod_search.search import Objective
+from dpod_search.search import SearchTask
+from dpod_search.widths import Widths
+from dpod_search.widths import WidthSpace
+
+
+ACCURACY = Objective("accuracy", "maximize", lambda subnet: 0.0)
+
+
+class ChainFootprint:
+    """A chain of 1x1 convolutions, each group feeding the next."""
+
+    def measure(self, widths: Widths) -> dict[str, int]:
+        ends = (3, *widths.active, 10)
+        params = sum(a * b for a, b in pairwise(ends))
+        return {"macs": 64 * params, "params": params, "weight_bytes": 4 * params}
+
+
+def make_space(n_groups: int = 4, n_rungs: int = 8) -> WidthSpace:
+    names = tuple(f"group{i}" for i in range(n_groups))
+    return WidthSpace.from_ratios(
+        {name: 16 * (1 + i % 3) for i, name in enumerate(names)},
+        [i / n_rungs for i in range(1, n_rungs + 1)],
+    )
+
+
+def compute_accuracy(widths: Widths, space: WidthSpace) -> float:
+    """Rise with every width, but not equally: later groups matter less."""
+    ratios = [w / rungs[-1] for w, rungs in zip(widths.active, space.rungs, strict=True)]
+    weights = [1 / (1 + i) for i in range(len(ratios))]
+    loss = sum(w * math.exp(-3 * r) for w, r in zip(weights, ratios, strict=True))
+    bottleneck = 0.2 * (1 - min(ratios)) ** 2
+    return 1 - 0.5 * loss / sum(weights) - bottleneck
+
+
+def make_task(
+    space: WidthSpace | None = None,
+    *,
+    constraints: Mapping[str, str] | None = None,
+    seed: int = 0,
+    objectives: tuple[Objective, ...] | None = None,
+) -> SearchTask:
+    space = space or make_space()
+    return SearchTask(
+        space,
+        objectives or (ACCURACY, Macs()),
+        ChainFootprint(),
+        lambda widths: {"accuracy": compute_accuracy(widths, space)},
+        constraints or {},
+        seed,
+    )

@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from dpod_search.errors import ConfigError
+from dpod_search.search import Accuracy
+from dpod_search.search import Macs
+from dpod_search.search import SearchSettings
+from dpod_search.search import search
+from dpod_search.supernet import build_supernet
+
+
+class Logits:
+    name = "mean_logit"
+    direction = "minimize"
+
+    def __call__(self, subnet):
+        return subnet(torch.ones(2, 3, 8, 8)).mean()
+
+
+@pytest.fixture
+def supernet():
+    torch.manual_seed(0)
+    net = nn.Sequential(
+        nn.Conv2d(3, 8, 3, padding=1),
+        nn.BatchNorm2d(8),
+        nn.ReLU(),
+        nn.Conv2d(8, 8, 3, padding=1),
+        nn.BatchNorm2d(8),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(8, 4),
+    )
+    return build_supernet(net, torch.zeros(2, 3, 8, 8))
+
+
+@pytest.fixture
+def batches():
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randn(32, 3, 8, 8, generator=generator)
+    return [(images, torch.arange(32) % 4)]
+
+
+def test_a_supernet_becomes_a_front_of_subnets(supernet, batches):
+    images = torch.randn(16, 3, 8, 8, generator=torch.Generator().manual_seed(1))
+    front = search(
+        supernet,
+        [Accuracy(batches), Macs(), Logits()],
+        n_trials=12,
+        constraints={"macs": "<= 60%"},
+        calibration_images=images,
+        seeds=[supernet.space.smallest],
+    )
+    assert len(front) >= 1
+    for member in front:
+        assert 0 <= member.values["accuracy"] <= 1
+        assert member.values["macs"] == member.footprint["macs"]
+        assert member.subnet.widths == member.widths
+        assert member.subnet(torch.zeros(2, 3, 8, 8)).shape == (2, 4)
+
+
+def test_without_calibration_images_those_of_the_accuracy_serve(supernet, batches):
+    settings = SearchSettings(n_ladder=2)
+    first = search(supernet, [Accuracy(batches), "macs"], n_trials=4, settings=settings)
+    again = search(
+        supernet,
+        [Accuracy(batches), "macs"],
+        n_trials=4,
+        settings=settings,
+        calibration_images=batches[0][0],
+    )
+    assert [m.values for m in first] == [m.values for m in again]
+
+
+def test_an_objective_without_images_asks_for_them(supernet):
+    with pytest.raises(ConfigError, match="pass calibration_images"):
+        search(supernet, [Logits(), "macs"], n_trials=2)
+
+
+def test_footprints_alone_run_no_net(supernet):
+    front = search(supernet, ["macs", "params"], n_trials=10)
+    assert front[0].widths == supernet.space.smallest

@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+import csv
+import io
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from search.fakes import compute_accuracy
+from search.fakes import make_task
+
+from dpod_search.search import Proposal
+from dpod_search.search import SearchSettings
+from dpod_search.search import make_sampler
+from dpod_search.search import open_study
+from dpod_search.search import run_study
+from dpod_search.search import write_records
+from dpod_search.search.records import compute_wilson_interval
+
+
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory):
+    settings = SearchSettings(n_trials=70, population_size=12, min_evaluated=15, audit_share=0.4)
+    task = make_task(constraints={"macs": "<= 80%"})
+    study = open_study("digits", None, task.objectives, make_sampler(settings, task))
+    seeds = [Proposal(task.space.full, "path"), Proposal(task.space.smallest, "ladder")]
+    result = run_study(study, task, settings, seeds)
+    folder = tmp_path_factory.mktemp("run")
+    write_records(result, folder)
+    rows = list(csv.DictReader(io.StringIO((folder / "trials.csv").read_text())))
+    return result, json.loads((folder / "search.json").read_text()), rows
+
+
+def test_search_json_is_as_documented(searched):
+    result, record, _ = searched
+    assert list(record) == [
+        "study",
+        "groups",
+        "objectives",
+        "constraints",
+        "full",
+        "counts",
+        "audit",
+        "front",
+    ]
+    assert record["groups"][0] == {
+        "name": "group0",
+        "full": 16,
+        "rungs": [2, 4, 6, 8, 10, 12, 14, 16],
+    }
+    assert record["objectives"] == [
+        {"name": "accuracy", "direction": "maximize"},
+        {"name": "macs", "direction": "minimize"},
+    ]
+    assert record["constraints"] == {"macs": "<= 80%"}
+    assert set(record["full"]) == {"accuracy", "macs", "params", "weight_bytes"}
+    assert sum(record["counts"].values()) == 70
+    assert record["counts"]["pruned-constraint"] == 1
+    assert record["front"] == [member.trial for member in result.front]
+
+
+def test_trials_csv_is_as_documented(searched):
+    _, record, rows = searched
+    assert list(rows[0]) == [
+        *("number", "fate", "source", "generation", "on_front", "accuracy", "macs"),
+        *("params", "weight_bytes"),
+        *("predicted_accuracy", "predicted_accuracy_low", "predicted_accuracy_high"),
+        *("reason", "seconds", "width:group0", "width:group1", "width:group2", "width:group3"),
+    ]
+    assert [int(row["number"]) for row in rows] == list(range(70))
+    assert rows[0]["fate"] == "pruned-constraint"
+    assert rows[0]["accuracy"] == ""
+    assert int(float(rows[0]["macs"])) == record["full"]["macs"]
+    assert {row["source"] for row in rows} == {"path", "ladder", "sampler"}
+    for row in rows:
+        assert (int(row["number"]) in record["front"]) == (row["on_front"] == "1")
+        if row["fate"] == "pruned-surrogate":
+            assert row["predicted_accuracy"]
+            assert row["reason"].endswith("is dominated by the front")
+
+
+def test_audits_say_whether_pruning_would_have_been_wrong(searched):
+    result, record, _ = searched
+    audited = [trial for trial in result.trials if trial.fate == "audited"]
+    assert audited
+    for trial in audited:
+        earlier = [t.values for t in result.trials[: trial.number] if t.values]
+        beaten = any(
+            v["accuracy"] >= trial.values["accuracy"]
+            and v["macs"] <= trial.values["macs"]
+            and v != trial.values
+            for v in earlier
+        )
+        assert trial.audit_wrong == (not beaten)
+        assert trial.reason.startswith("audit: ")
+    audit = record["audit"]
+    assert audit["n_audited"] == len(audited)
+    assert audit["low"] <= audit["rate"] <= audit["high"]
+
+
+def test_the_front_is_what_no_other_trial_beats(searched):
+    result, _, _ = searched
+    values = [(t.values["accuracy"], t.values["macs"]) for t in result.trials if t.values]
+    for member in result.front:
+        a, m = member.values["accuracy"], member.values["macs"]
+        assert not any(x >= a and y <= m and (x, y) != (a, m) for x, y in values)
+        assert a == compute_accuracy(member.widths, result.space)
+
+
+@given(st.integers(1, 500), st.data())
+def test_wilson_intervals_hold_the_rate_and_stay_in_the_unit(n, data):
+    hits = data.draw(st.integers(0, n))
+    low, high = compute_wilson_interval(hits, n)
+    assert 0 <= low <= hits / n + 1e-12
+    assert hits / n - 1e-12 <= high <= 1
+    assert high - low < 0.85
+
+
+def test_wilson_agrees_with_the_published_example():
+    # Newcombe 1998, table I: 0 of 20 gives 0 to 0.1611, 1 of 29 gives 0.0061 to 0.1718.
+    assert compute_wilson_interval(0, 20) == pytest.approx((0.0, 0.1611), abs=5e-5)
+    assert compute_wilson_interval(1, 29) == pytest.approx((0.0061, 0.1718), abs=5e-5)
+
+
+def test_no_audit_means_no_rate(tmp_path):
+    task = make_task()
+    settings = SearchSettings(n_trials=3)
+    study = open_study("s", None, task.objectives, make_sampler(settings, task))
+    write_records(run_study(study, task, settings), tmp_path)
+    audit = json.loads((tmp_path / "search.json").read_text())["audit"]
+    assert audit == {"n_audited": 0, "n_wrong": 0, "rate": None, "low": None, "high": None}

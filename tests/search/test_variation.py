@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dpod_search.search.variation import breed
+from dpod_search.search.variation import find_new
+from dpod_search.search.variation import measure_crowding
+from dpod_search.search.variation import mutate
+from dpod_search.search.variation import order_parents
+from dpod_search.search.variation import rank_points
+from dpod_search.search.variation import shrink_to_fit
+
+
+SIZES = np.array([4, 4, 2, 8])
+
+
+def rng(seed=0):
+    return np.random.default_rng(seed)
+
+
+def test_ranks_peel_fronts_off():
+    points = np.array([[0.0, 2], [1, 1], [2, 0], [1, 2], [2, 2]])
+    assert rank_points(points).tolist() == [0, 0, 0, 1, 2]
+
+
+def test_crowding_is_infinite_at_the_ends_and_smaller_where_it_is_dense():
+    crowding = measure_crowding(np.array([[0.0, 3], [1, 2], [1.1, 1.9], [3, 0]]))
+    assert np.isinf(crowding[[0, 3]]).all()
+    assert crowding[1] < crowding[2] < np.inf
+
+
+def test_parents_are_ordered_by_violation_then_rank_then_crowding():
+    points = np.array([[0.0, 3], [1, 2], [1.1, 1.9], [3, 0], [4, 4], [0, 0]])
+    places = order_parents(points, np.array([0.0, 0, 0, 0, 0, 1]))
+    assert places[5] == 5
+    assert places[4] == 4
+    assert set(places[[0, 3]]) == {0, 1}
+    assert places.tolist()[1:3] == [3, 2]
+
+
+@given(st.integers(0, 1000))
+def test_children_stay_inside_the_space(seed):
+    generator = rng(seed)
+    parents = generator.integers(SIZES, size=(6, 4))
+    child = breed(parents, np.arange(6), SIZES, generator)
+    assert np.all((child >= 0) & (child < SIZES))
+
+
+def test_mutation_changes_one_gene_on_average_and_reaches_every_rung():
+    generator = rng()
+    start = np.array([0, 0, 0, 0])
+    many = np.array([mutate(start, np.array([9] * 4), generator) for _ in range(4000)])
+    # Half of the steps down and a ninth of the free draws stay at the lowest rung.
+    expected = 4 * 0.25 * (0.5 * 0.5 + 0.5 * 8 / 9)
+    assert abs((many != start).sum(axis=1).mean() - expected) < 0.05
+    assert set(many[:, 0]) == set(range(9))
+
+
+@given(st.integers(0, 1000), st.integers(0, 14))
+def test_shrinking_gives_way_no_more_than_it_must(seed, limit):
+    generator = rng(seed)
+    vector = generator.integers(SIZES)
+    small = shrink_to_fit(vector, lambda v: v.sum() <= limit, generator)
+    assert np.all(small <= vector)
+    assert small.sum() == min(limit, vector.sum())
+
+
+def test_shrinking_ends_at_the_narrowest_if_nothing_fits():
+    small = shrink_to_fit(np.array([3, 2, 1, 7]), lambda v: False, rng())
+    assert small.tolist() == [0, 0, 0, 0]
+
+
+def test_the_last_new_vector_is_found_and_then_a_duplicate_is_accepted():
+    sizes = np.array([2, 2])
+    tried = {(0, 0), (0, 1), (1, 0)}
+
+    def find():
+        return find_new(
+            lambda: np.array([0, 1]), sizes, lambda v: tuple(v) not in tried, lambda v: True, rng()
+        )
+
+    assert tuple(find()) == (1, 1)
+    tried.add((1, 1))
+    assert tuple(find()) == (0, 1)
