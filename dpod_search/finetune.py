@@ -1,0 +1,251 @@
+"""Finetuning: extract a subnet, train it on with distillation from the full net, measure it.
+
+What is delivered is what was scored: BatchNorm statistics are re-estimated on the extracted
+module after the last step, and both accuracies are measured with statistics of that kind.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch import nn
+from torch.nn import functional
+
+from dpod_search.data import gather_images
+from dpod_search.errors import ConfigError
+from dpod_search.errors import check_range
+from dpod_search.evaluation import Evaluator
+from dpod_search.evaluation import calibrate
+from dpod_search.evaluation import measure_accuracy
+from dpod_search.footprint import build_footprint
+from dpod_search.placement import device_of
+from dpod_search.placement import place_module
+from dpod_search.progress import Progress
+from dpod_search.progress import SilentProgress
+from dpod_search.search import Candidate
+from dpod_search.supernet import Subnet
+from dpod_search.supernet import Supernet
+from dpod_search.supernet import extract_subnet
+from dpod_search.training import CheckpointFile
+from dpod_search.training import Loop
+from dpod_search.training import OptimizerSettings
+from dpod_search.training import distill
+from dpod_search.widths import Widths
+
+
+Batches = Iterable[tuple[Tensor, Tensor]]
+
+
+@dataclass(frozen=True)
+class FinetuneSettings:
+    """How the chosen subnets are finetuned.
+
+    Args:
+        n_subnets: Subnets of the front to finetune, those that keep most hypervolume; the full
+            net is finetuned besides, as what they are compared with.
+        epochs: Passes over the training pictures, >= 1.
+        batch_size: Pictures in a batch, >= 2.
+        lr: Highest learning rate.
+        momentum: Of stochastic gradient descent, in [0, 1).
+        weight_decay: On all parameters.
+        distillation: Weight of the full net's answers in the loss, in [0, 1]; the labels have
+            the rest.
+        temperature: Of distillation, > 0.
+        checkpoint_seconds: Time between two checkpoints.
+    """
+
+    n_subnets: int = 12
+    epochs: int = 10
+    batch_size: int = 64
+    lr: float = 0.05
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    distillation: float = 0.5
+    temperature: float = 2.0
+    checkpoint_seconds: float = 10.0
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        check_range("finetune.n_subnets", self.n_subnets, low=1)
+        check_range("finetune.epochs", self.epochs, low=1)
+        check_range("finetune.batch_size", self.batch_size, low=2)
+        check_range("finetune.lr", self.lr, low=1e-12)
+        check_range("finetune.distillation", self.distillation, low=0, high=1)
+        check_range("finetune.temperature", self.temperature, low=1e-3)
+
+    @property
+    def optimizer(self) -> OptimizerSettings:
+        """The optimizer's part of the settings."""
+        return OptimizerSettings(
+            lr=self.lr, momentum=self.momentum, weight_decay=self.weight_decay
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class FinetunedSubnet:
+    """A plain module, trained on, with what is known of it.
+
+    Args:
+        module: The extracted subnet, in evaluation mode, statistics calibrated.
+        widths: The widths it was extracted at.
+        footprint: Its macs, params and weight_bytes.
+        input_shape: Shape (C, ...) of one sample.
+        accuracy_before: On the validation batches, inside the supernet; None without them.
+        accuracy: On the validation batches, as delivered; None without them.
+        history: Step, lr and losses.
+        seconds: Time this call took.
+    """
+
+    module: nn.Module
+    widths: Widths
+    footprint: Mapping[str, float]
+    input_shape: tuple[int, ...]
+    accuracy_before: float | None = None
+    accuracy: float | None = None
+    history: tuple[Mapping[str, float], ...] = ()
+    seconds: float = 0.0
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Run the module on a batch, so that custom objectives can look at it like a subnet."""
+        result: Tensor = self.module(images)
+        return result
+
+    @property
+    def device(self) -> torch.device:
+        """Where the module is."""
+        return device_of(self.module)
+
+    def extract(self) -> nn.Module:
+        """Return the module, which is plain already."""
+        return self.module
+
+
+@dataclass
+class DistillationLearner:
+    """Trains a plain module on labels and on a teacher's answers.
+
+    Args:
+        module: The net in training.
+        teacher: The full net, in evaluation mode.
+        weight: Weight of the teacher in the loss, in [0, 1].
+        temperature: Of distillation.
+    """
+
+    module: nn.Module
+    teacher: nn.Module
+    weight: float
+    temperature: float
+
+    def begin_step(self, step: int) -> None:
+        """Nothing to prepare."""
+
+    def compute_gradients(self, step: int, images: Tensor, labels: Tensor) -> dict[str, float]:
+        """Run the module and, if it has a say, the teacher."""
+        scores = self.module(images)
+        loss = (1 - self.weight) * functional.cross_entropy(scores, labels)
+        if self.weight > 0:
+            with torch.no_grad():
+                wanted = self.teacher(images)
+            loss = loss + self.weight * distill(scores, wanted, self.temperature)
+        torch.autograd.backward(loss)
+        return {"loss": loss.item()}
+
+    def describe_step(self, step: int) -> str:
+        """Say that this was finetuning."""
+        return "finetuning"
+
+    def state(self) -> Any:
+        """Nothing is kept besides the weights."""
+        return None
+
+    def restore(self, state: Any) -> None:
+        """Nothing is kept besides the weights."""
+
+
+def finetune(
+    subnet: Candidate | Subnet,
+    train_loader: Batches,
+    *,
+    validation_loader: Batches | None = None,
+    calibration_images: Tensor | None = None,
+    settings: FinetuneSettings | None = None,
+    checkpoint: CheckpointFile | None = None,
+    progress: Progress | None = None,
+) -> FinetunedSubnet:
+    """Extract a subnet and finetune it with distillation from the full net.
+
+    Args:
+        subnet: A member of a front, or any subnet. Its supernet is not changed; it must hold
+            the full net's BatchNorm statistics, as ``train_supernet`` leaves it.
+        train_loader: Batches of pictures (N, *example_shape) and labels (N,).
+        validation_loader: Batches that accuracy is measured on, before and after.
+        calibration_images: What BatchNorm statistics are estimated on; by default those the
+            supernet was trained with, else the loader's first 512.
+        settings: How.
+        checkpoint: Where the state is kept; finetuning goes on from it if it exists.
+        progress: Who is told.
+
+    Returns:
+        The finetuned module.
+
+    Raises:
+        ConfigError: If the candidate has no supernet.
+        TrainingError: If a loss is not finite.
+        CheckpointError: If the checkpoint is damaged, of another run, or cannot be written.
+        DataError: If the loader is empty.
+    """
+    start = time.perf_counter()
+    chosen = settings or FinetuneSettings()
+    held = subnet if isinstance(subnet, Subnet) else subnet.subnet
+    if held is None:
+        raise ConfigError(
+            f"trial {subnet.trial} has no supernet to cut it from; give the member of a front "  # type: ignore[union-attr]  # a Candidate
+            "that `search` returned, or a Subnet"
+        )
+    supernet, widths = held.supernet, held.widths
+    images = calibration_images if calibration_images is not None else supernet.calibration_images
+    if images is None:
+        images = gather_images(train_loader, 512)
+    evaluator = Evaluator(supernet, images)
+    with evaluator.calibrated(widths) as calibrated_subnet:
+        module = calibrated_subnet.extract()
+        before = (
+            measure_accuracy(calibrated_subnet, validation_loader) if validation_loader else None
+        )
+    device = device_of(supernet)
+    loop = Loop(
+        module=place_module(module, device),
+        loader=train_loader,
+        n_epochs=chosen.epochs,
+        learner=DistillationLearner(
+            module, _full_net(supernet), chosen.distillation, chosen.temperature
+        ),
+        optimizer=chosen.optimizer,
+        task="finetune",
+        checkpoint=checkpoint,
+        progress=progress or SilentProgress(),
+    )
+    history = loop.run()
+    module.eval()
+    calibrate(module, images)
+    return FinetunedSubnet(
+        module=module,
+        widths=widths,
+        footprint=build_footprint(supernet).measure(widths),
+        input_shape=supernet.example_shape,
+        accuracy_before=before,
+        accuracy=measure_accuracy(module, validation_loader) if validation_loader else None,
+        history=tuple(history),
+        seconds=time.perf_counter() - start,
+    )
+
+
+def _full_net(supernet: Supernet) -> nn.Module:
+    teacher = extract_subnet(supernet, supernet.space.full).eval()
+    return place_module(teacher, device_of(supernet)).requires_grad_(False)
