@@ -1,0 +1,24 @@
+"""The report: reads a finished run folder and nothing else; neither torch nor optuna."""
+
+from __future__ import annotations
+
+from dpod_search.report.figures import FIGURES
+from dpod_search.report.figures import Absent
+from dpod_search.report.figures import Drawing
+from dpod_search.report.figures import FigureKind
+from dpod_search.report.figures import Table
+from dpod_search.report.reader import read_run
+from dpod_search.report.run import Run
+from dpod_search.report.write import write_report
+
+
+__all__ = [
+    "FIGURES",
+    "Absent",
+    "Drawing",
+    "FigureKind",
+    "Run",
+    "Table",
+    "read_run",
+    "write_report",
+]

@@ -1,0 +1,26 @@
+"""The figures of the report. A new one is one new file and one line in :data:`FIGURES`."""
+
+from __future__ import annotations
+
+from dpod_search.report.figures.drawing import Absent
+from dpod_search.report.figures.drawing import Drawing
+from dpod_search.report.figures.drawing import FigureKind
+from dpod_search.report.figures.drawing import Table
+from dpod_search.report.figures.front import draw_front
+from dpod_search.report.figures.hypervolume import draw_hypervolume
+from dpod_search.report.figures.path import draw_path
+from dpod_search.report.figures.surrogate import draw_surrogate
+from dpod_search.report.figures.training import draw_training
+from dpod_search.report.figures.widths import draw_widths
+
+
+__all__ = ["FIGURES", "Absent", "Drawing", "FigureKind", "Table"]
+
+FIGURES = (
+    FigureKind("front", "The front", draw_front),
+    FigureKind("widths", "Widths along the front", draw_widths),
+    FigureKind("hypervolume", "How the front grew", draw_hypervolume),
+    FigureKind("surrogate", "The surrogate", draw_surrogate),
+    FigureKind("training", "Training the supernet", draw_training),
+    FigureKind("path", "The path of progressive shrinking", draw_path),
+)

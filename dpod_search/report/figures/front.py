@@ -1,0 +1,214 @@
+"""The front: every trial with its fate, the searched front, and what finetuning added."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import plotly.graph_objects as go
+
+from dpod_search.report.figures.drawing import Absent
+from dpod_search.report.figures.drawing import Cell
+from dpod_search.report.figures.drawing import Drawing
+from dpod_search.report.figures.drawing import Table
+from dpod_search.report.figures.hover import describe_trial
+from dpod_search.report.figures.plane import Plane
+from dpod_search.report.figures.plane import choose_plane
+from dpod_search.report.figures.plane import find_stairs
+from dpod_search.report.figures.style import GREEN
+from dpod_search.report.figures.style import MARKS
+from dpod_search.report.figures.style import NEUTRAL
+from dpod_search.report.figures.style import PURPLE
+from dpod_search.report.figures.style import lay_out
+from dpod_search.report.figures.style import log_axis
+from dpod_search.report.figures.style import plain
+from dpod_search.report.figures.style import value_axis
+from dpod_search.report.run import FATES
+from dpod_search.report.run import Run
+from dpod_search.report.run import Trial
+from dpod_search.report.text import label
+from dpod_search.report.text import percent
+from dpod_search.report.text import plural
+
+
+def draw_front(run: Run) -> Drawing | Absent:
+    """Draw all trials and the front, in the plane that :func:`choose_plane` chooses."""
+    plane = choose_plane(run)
+    unplaced = [trial for trial in run.trials if plane.locate(trial) is None]
+    figure = go.Figure()
+    for fate in FATES:
+        figure.add_traces(list(_mark_trials(run, plane, fate)))
+    figure.add_traces(list(_draw_stairs(run, plane)))
+    figure.add_traces(list(_draw_finetuned(run, plane)))
+    figure.add_traces(list(_draw_full(run, plane)))
+    drawn = [trial.values[plane.x] for trial in run.trials if plane.x in trial.values]
+    across = log_axis(label(plane.x), [*drawn, run.search.full[plane.x]])
+    upwards = value_axis(label(plane.y.name), is_accuracy=plane.y.is_accuracy)
+    if unplaced:
+        # Trials without a value keep their own strip below, where no height is claimed.
+        across["anchor"] = "y2"
+        upwards["domain"] = (0.1, 1.0)
+        strip = {"domain": (0.0, 0.05), "range": (-1, 1), "visible": False, "fixedrange": True}
+        figure.update_layout(yaxis2=strip)
+    figure.update_layout(xaxis=across, yaxis=upwards)
+    lay_out(figure, height=560)
+    return Drawing(figure, _tabulate(run, plane), _caption(run, plane, len(unplaced)))
+
+
+def _mark_trials(run: Run, plane: Plane, fate: str) -> Iterator[go.Scatter]:
+    trials = [trial for trial in run.trials if trial.fate == fate and plane.x in trial.values]
+    placed = [trial for trial in trials if plane.locate(trial) is not None]
+    unplaced = [trial for trial in trials if plane.locate(trial) is None]
+    heights = [place[1] for trial in placed if (place := plane.locate(trial))]
+    yield from _scatter(run, plane, placed, heights, "y")
+    yield from _scatter(run, plane, unplaced, [0.0] * len(unplaced), "y2")
+
+
+def _scatter(
+    run: Run, plane: Plane, trials: list[Trial], heights: list[float], yaxis: str
+) -> Iterator[go.Scatter]:
+    if not trials:
+        return
+    mark = MARKS[trials[0].fate]
+    suffix = " (no value)" if yaxis == "y2" else ""
+    yield go.Scatter(
+        name=trials[0].fate + suffix,
+        x=[trial.values[plane.x] for trial in trials],
+        y=heights,
+        yaxis=yaxis,
+        mode="markers",
+        marker={
+            "color": mark.color,
+            "symbol": mark.symbol,
+            "size": 8,
+            "line": {"width": 1.2 if mark.symbol.endswith("open") else 0},
+        },
+        opacity=0.9,
+        hovertext=[describe_trial(trial, run) for trial in trials],
+        hoverinfo="text",
+    )
+
+
+def _front_places(run: Run, plane: Plane) -> list[tuple[float, float]]:
+    chosen = set(run.search.front)
+    places = [plane.locate(trial) for trial in run.trials if trial.number in chosen]
+    return [place for place in places if place is not None]
+
+
+def _draw_stairs(run: Run, plane: Plane) -> Iterator[go.Scatter]:
+    places = _front_places(run, plane)
+    stairs = find_stairs(places, plane)
+    if not stairs:
+        return
+    yield go.Scatter(
+        name="searched front",
+        x=[x for x, _ in stairs],
+        y=[y for _, y in stairs],
+        mode="lines",
+        line={"shape": "hv", "color": GREEN, "width": 2},
+        hoverinfo="skip",
+    )
+    yield go.Scatter(
+        name="member of the front",
+        x=[x for x, _ in places],
+        y=[y for _, y in places],
+        mode="markers",
+        marker={"symbol": "circle-open", "size": 14, "color": GREEN, "line": {"width": 1.5}},
+        hoverinfo="skip",
+    )
+
+
+def _draw_finetuned(run: Run, plane: Plane) -> Iterator[go.Scatter]:
+    if run.front is None or plane.y.name != "accuracy":
+        return
+    # The full net has its own star.
+    members = [member for member in run.front.members if not member.is_full]
+    if not members:
+        return
+    yield go.Scatter(
+        name="gain by finetuning",
+        x=[x for member in members for x in (member.macs, member.macs, None)],
+        y=[
+            y
+            for member in members
+            for y in (member.accuracy_before, member.validation_accuracy, None)
+        ],
+        mode="lines",
+        line={"color": PURPLE, "width": 1.5, "dash": "dot"},
+        hoverinfo="skip",
+        showlegend=False,
+    )
+    yield go.Scatter(
+        name="after finetuning",
+        x=[member.macs for member in members],
+        y=[member.validation_accuracy for member in members],
+        mode="markers",
+        marker={"symbol": "triangle-up", "size": 11, "color": PURPLE},
+        hovertext=[
+            f"<b>trial {member.trial}</b> · finetuned<br>"
+            f"validation {percent(member.accuracy_before, 2)} → "
+            f"{percent(member.validation_accuracy, 2)}<br>test {percent(member.test_accuracy, 2)}"
+            for member in members
+        ],
+        hoverinfo="text",
+    )
+
+
+def _full_places(run: Run, plane: Plane) -> list[tuple[str, float, float]]:
+    places = []
+    if plane.y.name in run.search.full:
+        places.append(("full net", run.search.full[plane.x], run.search.full[plane.y.name]))
+    if run.front is not None and plane.y.name == "accuracy":
+        full = run.front.full
+        places.append(("full net, finetuned", float(full.macs), full.validation_accuracy))
+    return places
+
+
+def _draw_full(run: Run, plane: Plane) -> Iterator[go.Scatter]:
+    symbols = {"full net": "star-open", "full net, finetuned": "star"}
+    for name, x, y in _full_places(run, plane):
+        height = percent(y, 2) if plane.y.is_accuracy else f"{y:.4g}"
+        yield go.Scatter(
+            name=name,
+            x=[x],
+            y=[y],
+            mode="markers",
+            marker={
+                "symbol": symbols[name],
+                "size": 15,
+                "color": NEUTRAL,
+                "line": {"width": 1.5, "color": NEUTRAL},
+            },
+            hovertext=[f"<b>{name}</b><br>{plain(label(plane.y.name))}: {height}"],
+            hoverinfo="text",
+        )
+
+
+def _tabulate(run: Run, plane: Plane) -> Table:
+    columns = ("kind", "trial", "fate", "on_front", plane.x, plane.y.name, "is_predicted")
+    rows: list[tuple[Cell, ...]] = []
+    chosen = set(run.search.front)
+    for trial in run.trials:
+        x, y = plane.locate(trial) or (trial.values.get(plane.x), None)
+        is_predicted = y is not None and plane.y.name not in trial.values
+        is_chosen = trial.number in chosen
+        rows.append(("trial", trial.number, trial.fate, is_chosen, x, y, is_predicted))
+    if run.front is not None and plane.y.name == "accuracy":
+        for member in run.front.members:
+            place = (member.macs, member.validation_accuracy)
+            rows.append(("finetuned", member.trial, None, member.on_front, *place, False))
+    rows += [(name, None, None, None, x, y, False) for name, x, y in _full_places(run, plane)]
+    return Table.from_rows(columns, rows)
+
+
+def _caption(run: Run, plane: Plane, n_unplaced: int) -> str:
+    goal = "higher" if plane.y.direction == "maximize" else "lower"
+    text = (
+        f"Each mark is a trial; {goal} and further left is better. The stairs are the searched "
+        "front, measured on validation. Trials that the surrogate pruned stand, hollow, at their "
+        "predicted value. "
+    )
+    if n_unplaced:
+        text += f"The strip below holds {plural(n_unplaced, 'trial')} with no value at all. "
+    if run.front is not None and plane.y.name == "accuracy":
+        text += "Dotted lines lead from a member of the front to itself after finetuning."
+    return text.strip()

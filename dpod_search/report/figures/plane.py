@@ -1,0 +1,55 @@
+"""The plane of the front figure: which objective against which footprint."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dpod_search.pareto import find_front
+from dpod_search.pareto import to_minimized
+from dpod_search.report.run import Objective
+from dpod_search.report.run import Run
+from dpod_search.report.run import Trial
+
+
+@dataclass(frozen=True)
+class Plane:
+    """Two axes; ``x`` is minimised and drawn in log scale.
+
+    Args:
+        x: Name of the footprint across.
+        y: The objective upwards.
+    """
+
+    x: str
+    y: Objective
+
+    def locate(self, trial: Trial) -> tuple[float, float] | None:
+        """Return where a trial stands: at its measured value, else at its predicted one."""
+        x = trial.values.get(self.x)
+        y = trial.values.get(self.y.name)
+        if y is None and self.y.name in trial.predicted:
+            y = trial.predicted[self.y.name].value
+        return None if x is None or y is None else (x, y)
+
+
+def choose_plane(run: Run) -> Plane:
+    """Choose what the front is drawn in: accuracy, or the first measured objective, on macs."""
+    objectives = run.search.objectives
+    measured = [objective for objective in objectives if not objective.is_footprint]
+    named = [objective for objective in measured if objective.name == "accuracy"]
+    others = [objective for objective in objectives if objective.name != "macs"]
+    # Only macs: parameters stand upwards, though nothing was searched along them.
+    spare = [Objective("params", "minimize")]
+    return Plane("macs", (named + measured + others + spare)[0])
+
+
+def find_stairs(places: list[tuple[float, float]], plane: Plane) -> list[tuple[float, float]]:
+    """Keep the places that no other beats in the plane, ascending in x.
+
+    With more than two objectives a member of the front may be beaten in the plane alone.
+    """
+    if not places:
+        return []
+    unique = sorted(set(places))
+    mask = find_front(to_minimized(unique, ["minimize", plane.y.direction]))
+    return [place for place, kept in zip(unique, mask, strict=True) if kept]

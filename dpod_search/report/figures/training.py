@@ -1,0 +1,61 @@
+"""The training of the supernet: its losses, and the learning rate below."""
+
+from __future__ import annotations
+
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from dpod_search.report.figures.drawing import Absent
+from dpod_search.report.figures.drawing import Drawing
+from dpod_search.report.figures.drawing import Table
+from dpod_search.report.figures.style import BLUE
+from dpod_search.report.figures.style import NEUTRAL
+from dpod_search.report.figures.style import ORANGE
+from dpod_search.report.figures.style import axis
+from dpod_search.report.figures.style import lay_out
+from dpod_search.report.run import Run
+from dpod_search.report.run import Training
+from dpod_search.report.text import count
+from dpod_search.report.text import percent
+from dpod_search.report.text import stage_missing
+
+
+def draw_training(run: Run) -> Drawing | Absent:
+    """Draw the losses of the full and the partial nets, and the learning rate."""
+    training = run.training
+    if training is None:
+        return Absent(stage_missing("train", run.search.study))
+    if not training.history:
+        return Absent("The training kept no history.")
+    steps = [entry.step for entry in training.history]
+    curves = (
+        ("loss of the full net", BLUE, "solid", [entry.loss for entry in training.history], 1),
+        ("loss of the partial nets", ORANGE, "dot", [e.partial_loss for e in training.history], 1),
+        ("learning rate", NEUTRAL, "solid", [e.learning_rate for e in training.history], 2),
+    )
+    figure = make_subplots(
+        rows=2, cols=1, shared_xaxes=True, row_heights=[0.75, 0.25], vertical_spacing=0.06
+    )
+    for name, color, dash, values, row in curves:
+        if any(value is not None for value in values):
+            line = {"color": color, "width": 1.8, "dash": dash}
+            trace = go.Scatter(name=name, x=steps, y=values, mode="lines", line=line)
+            figure.add_trace(trace, row=row, col=1)
+    figure.update_xaxes(axis(""), row=1, col=1)
+    figure.update_xaxes(axis("step"), row=2, col=1)
+    figure.update_yaxes(axis("loss"), row=1, col=1)
+    figure.update_yaxes(axis("rate") | {"rangemode": "tozero", "nticks": 3}, row=2, col=1)
+    lay_out(figure, height=440)
+    columns = ("step", "loss", "partial_loss", "lr")
+    rows = [(e.step, e.loss, e.partial_loss, e.learning_rate) for e in training.history]
+    return Drawing(figure, Table.from_rows(columns, rows), _caption(training))
+
+
+def _caption(training: Training) -> str:
+    text = (
+        f"Policy {training.policy}: {count(training.n_steps)} steps in "
+        f"{training.seconds:,.1f} seconds."
+    )
+    if training.full_accuracy is not None:
+        text += f" The full net reached {percent(training.full_accuracy, 2)} on validation."
+    return text

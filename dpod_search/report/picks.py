@@ -1,0 +1,67 @@
+"""What to pick: the best finetuned member within each budget, chosen on validation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dpod_search.report.run import FinetunedFront
+from dpod_search.report.run import Member
+
+
+PICK_BUDGETS = (0.05, 0.10, 0.25, 0.50, 1.0)
+# The example in the summary is the smallest member that gives up at most this much.
+_TOLERATED_LOSS = 0.01
+
+
+@dataclass(frozen=True)
+class Pick:
+    """The answer for one budget.
+
+    Args:
+        budget: Largest share of the full net's macs, in (0, 1].
+        member: The best member within it, or None if none is small enough.
+    """
+
+    budget: float
+    member: Member | None
+
+
+def pick_members(front: FinetunedFront) -> tuple[Pick, ...]:
+    """Pick the member with the highest validation accuracy within each budget.
+
+    Args:
+        front: The front after finetuning.
+
+    Returns:
+        One pick per entry of :data:`PICK_BUDGETS`. Of equally accurate members the smallest
+        is picked. Test accuracy plays no part, so that it stays an honest estimate.
+    """
+    return tuple(Pick(budget, _pick(front, budget)) for budget in PICK_BUDGETS)
+
+
+def pick_example(front: FinetunedFront) -> Member | None:
+    """Pick the smallest member within one point of the full net on validation.
+
+    Args:
+        front: The front after finetuning.
+
+    Returns:
+        That member, never the full net itself; the most accurate one if none comes so close;
+        None if there are none.
+    """
+    members = [member for member in front.members if not member.is_full]
+    floor = front.full.validation_accuracy - _TOLERATED_LOSS - 1e-9
+    close = [member for member in members if member.validation_accuracy >= floor]
+    if close:
+        return min(close, key=lambda member: member.macs)
+    return max(members, key=_rank, default=None)
+
+
+def _pick(front: FinetunedFront, budget: float) -> Member | None:
+    # The slack keeps a share of 0.1 that was computed as 0.10000000000000002.
+    within = [member for member in front.members if member.macs_share <= budget + 1e-9]
+    return max(within, key=_rank, default=None)
+
+
+def _rank(member: Member) -> tuple[float, int]:
+    return member.validation_accuracy, -member.macs

@@ -1,0 +1,231 @@
+"""From a run folder to a :class:`Run`; the files are described in docs/architecture.md."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+from typing import cast
+
+from dpod_search.errors import CheckpointError
+from dpod_search.errors import RunFolderError
+from dpod_search.pareto import Direction
+from dpod_search.report.fields import Fields
+from dpod_search.report.fields import fail
+from dpod_search.report.run import FATES
+from dpod_search.report.run import Audit
+from dpod_search.report.run import ExportedFile
+from dpod_search.report.run import ExportedModel
+from dpod_search.report.run import FinetunedFront
+from dpod_search.report.run import FullNet
+from dpod_search.report.run import Group
+from dpod_search.report.run import Member
+from dpod_search.report.run import Objective
+from dpod_search.report.run import Profile
+from dpod_search.report.run import Run
+from dpod_search.report.run import Search
+from dpod_search.report.run import Training
+from dpod_search.report.run import TrainingStep
+from dpod_search.report.trials import read_trials
+
+
+T = TypeVar("T")
+
+
+def read_run(folder: Path) -> Run:
+    """Read what the stages of a run have written.
+
+    Args:
+        folder: The run folder, ``runs/<study>``.
+
+    Returns:
+        The run; what a later stage would have written is None if that stage has not run.
+
+    Raises:
+        RunFolderError: If the search stage has not run there.
+        CheckpointError: If a file is damaged.
+    """
+    for name in ("search.json", "trials.csv"):
+        if not (folder / name).is_file():
+            raise RunFolderError(
+                f"{folder} has no {name}: the search stage has not run there; "
+                "run `dpod-search search` on this study first, or give another run folder"
+            )
+    search = _read_search(folder / "search.json")
+    trials = read_trials(folder / "trials.csv", search)
+    unknown = set(search.front) - {trial.number for trial in trials}
+    if unknown:
+        fail(folder / "search.json", "front", "trials of trials.csv", sorted(unknown))
+    return Run(
+        folder=folder,
+        search=search,
+        trials=trials,
+        training=_read_if_there(folder / "training.json", _read_training),
+        path=_read_if_there(folder / "path.json", lambda path: _read_path(path, search)),
+        front=_read_if_there(folder / "front.json", lambda path: _read_front(path, search)),
+        exported=_read_if_there(folder / "exported" / "manifest.json", _read_manifest),
+        config=_read_if_there(folder / "config.toml", _read_config),
+        environment=_read_if_there(folder / "environment.json", _read_environment),
+    )
+
+
+def _read_if_there(path: Path, read: Callable[[Path], T]) -> T | None:
+    return read(path) if path.is_file() else None
+
+
+def _read_search(path: Path) -> Search:
+    fields = Fields.from_file(path)
+    objectives = tuple(_read_objective(inner) for inner in fields.inners("objectives"))
+    if not objectives:
+        fields.refuse("objectives", "a list of at least one objective")
+    full = fields.inner("full")
+    full.integer("macs", low=1)
+    constraints = fields.inner("constraints")
+    counts = fields.inner("counts")
+    return Search(
+        study=fields.text("study"),
+        groups=tuple(_read_group(inner) for inner in fields.inners("groups")),
+        objectives=objectives,
+        constraints={name: constraints.text(name) for name in constraints.values},
+        full={name: full.number(name) for name in full.values if full.get(name) is not None},
+        counts={fate: counts.integer(fate) for fate in FATES},
+        audit=_read_audit(fields.inner("audit")),
+        front=fields.integers("front"),
+    )
+
+
+def _read_objective(fields: Fields) -> Objective:
+    direction = fields.choice("direction", ("minimize", "maximize"))
+    return Objective(fields.text("name"), cast(Direction, direction))
+
+
+def _read_group(fields: Fields) -> Group:
+    return Group(fields.text("name"), fields.integer("full", low=1), fields.integers("rungs"))
+
+
+def _read_audit(fields: Fields) -> Audit:
+    return Audit(
+        n_audited=fields.integer("n_audited"),
+        n_wrong=fields.integer("n_wrong"),
+        rate=fields.optional_number("rate"),
+        low=fields.optional_number("low"),
+        high=fields.optional_number("high"),
+    )
+
+
+def _read_training(path: Path) -> Training:
+    fields = Fields.from_file(path)
+    return Training(
+        seconds=fields.number("seconds"),
+        n_steps=fields.integer("n_steps"),
+        policy=fields.text("policy"),
+        history=tuple(_read_step(inner) for inner in fields.inners("history")),
+        full_accuracy=fields.inner("full").optional_number("accuracy"),
+    )
+
+
+def _read_step(fields: Fields) -> TrainingStep:
+    return TrainingStep(
+        step=fields.integer("step"),
+        loss=fields.optional_number("loss"),
+        partial_loss=fields.optional_number("partial_loss"),
+        learning_rate=fields.optional_number("lr"),
+    )
+
+
+def _read_path(path: Path, search: Search) -> tuple[Profile, ...]:
+    return tuple(
+        Profile(
+            widths=_read_widths(inner, search),
+            macs=inner.integer("macs", low=1),
+            accuracy=inner.optional_number("accuracy"),
+        )
+        for inner in Fields.from_file(path).inners("profiles")
+    )
+
+
+def _read_widths(fields: Fields, search: Search) -> dict[str, int]:
+    widths = fields.inner("widths")
+    return {group.name: widths.integer(group.name, low=1) for group in search.groups}
+
+
+def _read_front(path: Path, search: Search) -> FinetunedFront:
+    fields = Fields.from_file(path)
+    full = fields.inner("full")
+    members = [_read_member(inner, search) for inner in fields.inners("members")]
+    return FinetunedFront(
+        seed=fields.integer("seed"),
+        full=FullNet(
+            macs=full.integer("macs", low=1),
+            params=full.integer("params"),
+            weight_bytes=full.integer("weight_bytes"),
+            validation_accuracy=full.number("validation_accuracy"),
+            test_accuracy=full.number("test_accuracy"),
+        ),
+        members=tuple(sorted(members, key=lambda member: member.macs)),
+    )
+
+
+def _read_member(fields: Fields, search: Search) -> Member:
+    widths = _read_widths(fields, search)
+    is_full = all(widths[group.name] == group.full for group in search.groups)
+    return Member(
+        # Only the full net, which all others are compared with, may be no trial.
+        trial=fields.optional_integer("trial") if is_full else fields.integer("trial"),
+        widths=widths,
+        macs=fields.integer("macs", low=1),
+        params=fields.integer("params"),
+        weight_bytes=fields.integer("weight_bytes"),
+        macs_share=fields.number("macs_share"),
+        accuracy_before=fields.number("validation_accuracy_before"),
+        validation_accuracy=fields.number("validation_accuracy"),
+        test_accuracy=fields.number("test_accuracy"),
+        on_front=fields.flag("on_front"),
+        is_full=is_full,
+    )
+
+
+def _read_manifest(path: Path) -> tuple[ExportedModel, ...]:
+    return tuple(
+        ExportedModel(
+            trial=inner.optional_integer("trial"),
+            files=_read_files(inner.inner("files")),
+            max_difference=inner.number("max_difference"),
+        )
+        for inner in Fields.from_file(path).inners("models")
+    )
+
+
+def _read_files(fields: Fields) -> tuple[ExportedFile, ...]:
+    files = [(kind, fields.inner(kind)) for kind in fields.values]
+    return tuple(
+        ExportedFile(kind, file.text("path"), file.text("sha256"), file.integer("bytes"))
+        for kind, file in files
+    )
+
+
+def _read_config(path: Path) -> str:
+    try:
+        text = path.read_text(encoding="utf-8")
+        tomllib.loads(text)
+    except ValueError as error:
+        raise CheckpointError(
+            f"{path} is damaged ({error}); delete it and run the same command again"
+        ) from error
+    return text
+
+
+def _read_environment(path: Path) -> dict[str, str]:
+    return _flatten(Fields.from_file(path).values, "")
+
+
+def _flatten(value: object, name: str) -> dict[str, str]:
+    if isinstance(value, dict):
+        flat: dict[str, str] = {}
+        for key, inner in value.items():
+            flat |= _flatten(inner, f"{name}.{key}" if name else str(key))
+        return flat
+    if value is None:
+        return {name: "–"}
+    return {name: ", ".join(map(str, value)) if isinstance(value, list) else str(value)}

@@ -1,0 +1,253 @@
+"""What a run folder says, as frozen values: the only thing the figures and the page see."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from dpod_search.pareto import Direction
+
+
+FATES = ("evaluated", "audited", "cached", "pruned-constraint", "pruned-surrogate", "failed")
+CLOSED_FORM = ("macs", "params", "weight_bytes")
+FOOTPRINTS = (*CLOSED_FORM, "latency_ms")
+
+
+@dataclass(frozen=True)
+class Objective:
+    """One objective of the search.
+
+    Args:
+        name: Its name, as in ``search.json``.
+        direction: ``"minimize"`` or ``"maximize"``.
+    """
+
+    name: str
+    direction: Direction
+
+    @property
+    def is_footprint(self) -> bool:
+        """Say whether this is a footprint, which is drawn in log scale."""
+        return self.name in FOOTPRINTS
+
+    @property
+    def is_accuracy(self) -> bool:
+        """Say whether this is an accuracy in [0, 1], which is written in percent."""
+        return self.name.endswith("accuracy")
+
+
+@dataclass(frozen=True)
+class Group:
+    """One channel group: its name, its full width and the widths it may take."""
+
+    name: str
+    full: int
+    rungs: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Audit:
+    """Trials evaluated although the surrogate would have pruned them.
+
+    Args:
+        n_audited: How many there were.
+        n_wrong: How many of them were not dominated by the front of their time.
+        rate: ``n_wrong / n_audited`` in [0, 1], or None if there were none.
+        low: Lower end of its 95 % interval, or None.
+        high: Upper end of its 95 % interval, or None.
+    """
+
+    n_audited: int
+    n_wrong: int
+    rate: float | None
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True)
+class Search:
+    """What was searched: ``search.json``."""
+
+    study: str
+    groups: tuple[Group, ...]
+    objectives: tuple[Objective, ...]
+    constraints: Mapping[str, str]
+    full: Mapping[str, float]
+    counts: Mapping[str, int]
+    audit: Audit
+    front: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the surrogate said of one objective before the trial was evaluated.
+
+    Args:
+        value: Predicted value.
+        low: Lower end of its interval; ``-inf`` if it has none.
+        high: Upper end of its interval; ``inf`` if it has none.
+    """
+
+    value: float
+    low: float
+    high: float
+
+    def covers(self, measured: float) -> bool:
+        """Say whether a measured value lies in the interval."""
+        return self.low <= measured <= self.high
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One line of ``trials.csv``.
+
+    Args:
+        number: The trial's number in the study.
+        fate: One of :data:`FATES`.
+        source: Who proposed it: ``path``, ``ladder``, ..., ``sampler``.
+        generation: Generation of the sampler, or None.
+        on_front: Whether it is on the searched front.
+        values: Objectives and closed-form footprints that are known, by name.
+        predicted: The surrogate's predictions, by objective.
+        reason: Why it was pruned or failed; empty otherwise.
+        seconds: What it took, or None.
+        widths: Active width by channel group.
+    """
+
+    number: int
+    fate: str
+    source: str
+    generation: int | None
+    on_front: bool
+    values: Mapping[str, float]
+    predicted: Mapping[str, Prediction]
+    reason: str
+    seconds: float | None
+    widths: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class TrainingStep:
+    """One entry of the training history; losses that the policy has not are None."""
+
+    step: int
+    loss: float | None
+    partial_loss: float | None
+    learning_rate: float | None
+
+
+@dataclass(frozen=True)
+class Training:
+    """How the supernet was trained: ``training.json``."""
+
+    seconds: float
+    n_steps: int
+    policy: str
+    history: tuple[TrainingStep, ...]
+    full_accuracy: float | None
+
+
+@dataclass(frozen=True)
+class Profile:
+    """One profile of the path; ``accuracy`` in [0, 1], or None if it was not measured."""
+
+    widths: Mapping[str, int]
+    macs: int
+    accuracy: float | None
+
+
+@dataclass(frozen=True)
+class FullNet:
+    """The full net, finetuned like the members of the front; accuracies in [0, 1]."""
+
+    macs: int
+    params: int
+    weight_bytes: int
+    validation_accuracy: float
+    test_accuracy: float
+
+
+@dataclass(frozen=True)
+class Member:
+    """One finetuned member of the front; accuracies and ``macs_share`` in [0, 1].
+
+    The full net is among the members. If no trial had its widths, its ``trial`` is None.
+    """
+
+    trial: int | None
+    widths: Mapping[str, int]
+    macs: int
+    params: int
+    weight_bytes: int
+    macs_share: float
+    accuracy_before: float
+    validation_accuracy: float
+    test_accuracy: float
+    on_front: bool
+    is_full: bool
+
+    @property
+    def title(self) -> str:
+        """What it is called: the number of its trial, and whether it is the full net."""
+        if not self.is_full:
+            return str(self.trial)
+        return "full net" if self.trial is None else f"{self.trial} (full net)"
+
+
+@dataclass(frozen=True)
+class FinetunedFront:
+    """The front after finetuning: ``front.json``; members ascend in macs."""
+
+    seed: int
+    full: FullNet
+    members: tuple[Member, ...]
+
+
+@dataclass(frozen=True)
+class ExportedFile:
+    """One file of an exported model."""
+
+    kind: str
+    path: str
+    sha256: str
+    n_bytes: int
+
+
+@dataclass(frozen=True)
+class ExportedModel:
+    """One exported model and the largest difference seen after loading it again.
+
+    ``trial`` is None for a full net that was no trial.
+    """
+
+    trial: int | None
+    files: tuple[ExportedFile, ...]
+    max_difference: float
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder, read and checked. What a stage that has not run would write is None.
+
+    Args:
+        folder: The run folder.
+        search: ``search.json``.
+        trials: ``trials.csv``, ascending in number.
+        training: ``training.json``, or None.
+        path: The profiles of ``path.json``, or None.
+        front: ``front.json``, or None.
+        exported: The models of ``exported/manifest.json``, or None.
+        config: The text of ``config.toml``, or None.
+        environment: ``environment.json`` with dotted names, or None.
+    """
+
+    folder: Path
+    search: Search
+    trials: tuple[Trial, ...]
+    training: Training | None
+    path: tuple[Profile, ...] | None
+    front: FinetunedFront | None
+    exported: tuple[ExportedModel, ...] | None
+    config: str | None
+    environment: Mapping[str, str] | None

@@ -1,0 +1,184 @@
+"""The sections of tables: what to pick, the fronts, the fates, the exports, the settings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from dpod_search.report.markup import code_block
+from dpod_search.report.markup import paragraph
+from dpod_search.report.markup import table
+from dpod_search.report.picks import pick_members
+from dpod_search.report.run import FATES
+from dpod_search.report.run import FinetunedFront
+from dpod_search.report.run import Member
+from dpod_search.report.run import Run
+from dpod_search.report.run import Trial
+from dpod_search.report.text import count
+from dpod_search.report.text import kib
+from dpod_search.report.text import label
+from dpod_search.report.text import percent
+from dpod_search.report.text import points
+from dpod_search.report.text import stage_missing
+from dpod_search.report.text import value_of
+
+
+_MEMBER_COLUMNS = (
+    "trial",
+    "MACs",
+    "share of full",
+    "parameters",
+    "weights (KiB)",
+    "validation, before",
+    "validation, after",
+    "test",
+    "points lost on test",
+)
+
+
+def show_picks(run: Run) -> str:
+    """Show the best finetuned member within each budget, and the full net to compare with."""
+    if run.front is None:
+        return paragraph(stage_missing("finetune", run.search.study), kind="missing")
+    files = _list_files(run)
+    rows = []
+    for pick in pick_members(run.front):
+        budget = f"≤ {percent(pick.budget, 0)}"
+        if pick.member is None:
+            nothing = ["–"] * len(_MEMBER_COLUMNS)
+            rows.append([budget, *nothing, "no member of the front is that small"])
+        else:
+            cells = _describe_member(pick.member, run.front)
+            rows.append([budget, *cells, files.get(pick.member.trial, "not exported")])
+    rows.append(["full net", *_describe_full(run.front), ""])
+    note = "" if run.exported is not None else stage_missing("export", run.search.study)
+    return table(
+        "The most accurate finetuned subnet within each budget of MACs, chosen on validation. "
+        "Points lost are measured on test against the full net, finetuned like the others.",
+        ("budget", *_MEMBER_COLUMNS, "exported to"),
+        rows,
+        texts=1,
+    ) + (paragraph(note, kind="missing") if note else "")
+
+
+def _list_files(run: Run) -> dict[int | None, str]:
+    return {
+        model.trial: ", ".join(file.path for file in model.files) for model in run.exported or ()
+    }
+
+
+def _describe_member(member: Member, front: FinetunedFront) -> list[str]:
+    return [
+        member.title,
+        count(member.macs),
+        percent(member.macs_share),
+        count(member.params),
+        kib(member.weight_bytes),
+        percent(member.accuracy_before, 2),
+        percent(member.validation_accuracy, 2),
+        percent(member.test_accuracy, 2),
+        points(front.full.test_accuracy - member.test_accuracy),
+    ]
+
+
+def _describe_full(front: FinetunedFront) -> list[str]:
+    full = front.full
+    sizes = [count(full.macs), percent(1.0), count(full.params), kib(full.weight_bytes)]
+    accuracies = ["–", percent(full.validation_accuracy, 2), percent(full.test_accuracy, 2)]
+    return ["–", *sizes, *accuracies, points(0.0)]
+
+
+def show_finetuned(run: Run) -> str:
+    """Show every finetuned member and the full net."""
+    if run.front is None:
+        return paragraph(stage_missing("finetune", run.search.study), kind="missing")
+    rows = [
+        [*_describe_member(member, run.front), "yes" if member.on_front else "no, dominated"]
+        for member in run.front.members
+    ]
+    if not any(member.is_full for member in run.front.members):
+        rows.append(["full net", *_describe_full(run.front)[1:], ""])
+    caption = "The finetuned members of the front and the full net, ascending in MACs."
+    return table(caption, (*_MEMBER_COLUMNS, "still on the front"), rows, texts=1)
+
+
+def show_searched(run: Run) -> str:
+    """Show the front as it was searched, before any finetuning."""
+    names = {objective.name: objective for objective in run.search.objectives}
+    extra = [name for name in ("macs", "params", "weight_bytes") if name not in names]
+    chosen = set(run.search.front)
+    members = [trial for trial in run.trials if trial.number in chosen]
+    members.sort(key=lambda trial: trial.values.get("macs", 0.0))
+
+    def describe(trial: Trial) -> list[str]:
+        values = [value_of(names[name], trial.values.get(name)) for name in names]
+        sizes = [count(trial.values[name]) if name in trial.values else "–" for name in extra]
+        macs = trial.values.get("macs")
+        share = "–" if macs is None else percent(macs / run.search.full["macs"])
+        return [str(trial.number), *values, *sizes, share, trial.source]
+
+    heads = [label(name) for name in [*names, *extra]]
+    columns = ("trial", *heads, "share of full MACs", "proposed by")
+    caption = "The front on validation, before finetuning, ascending in MACs."
+    return table(caption, columns, [describe(trial) for trial in members], texts=1)
+
+
+def show_fates(run: Run) -> str:
+    """Show what became of the trials, and how often the surrogate was wrong to prune."""
+    counts = run.search.counts
+    total = max(sum(counts.values()), 1)
+    rows = [[fate, count(counts[fate]), percent(counts[fate] / total)] for fate in FATES]
+    limits = [f"{label(name)} {limit}" for name, limit in run.search.constraints.items()]
+    told = f"Constraints: {', '.join(limits)}." if limits else "There were no constraints."
+    fates = table("What became of the trials.", ("fate", "trials", "share"), rows)
+    return paragraph(_tell_audit(run)) + paragraph(told) + fates
+
+
+def _tell_audit(run: Run) -> str:
+    audit = run.search.audit
+    if audit.rate is None or audit.low is None or audit.high is None:
+        return "No pruned trial was audited, so nothing is known of wrong prunings."
+    return (
+        f"Of {audit.n_audited} trials that the surrogate would have pruned but that were "
+        f"evaluated all the same, {audit.n_wrong} would have joined the front: a false-prune "
+        f"rate of {percent(audit.rate)} (95\u00a0% interval {percent(audit.low)} to "
+        f"{percent(audit.high)})."
+    )
+
+
+def show_exported(run: Run) -> str:
+    """Show the exported files and how closely the models agree after loading them again."""
+    if run.exported is None:
+        return paragraph(stage_missing("export", run.search.study), kind="missing")
+    rows = [
+        [
+            "full net" if model.trial is None else str(model.trial),
+            kib(file.n_bytes),
+            f"{model.max_difference:.1e}" if model.max_difference else "0",
+            file.kind,
+            file.path,
+            f"{file.sha256[:16]}…",
+        ]
+        for model in run.exported
+        for file in model.files
+    ]
+    columns = ("trial", "KiB", "largest difference", "form", "file", "SHA-256")
+    caption = "Exported models. The difference is that of the outputs after loading again."
+    return table(caption, columns, rows, texts=3)
+
+
+def show_environment(run: Run) -> str:
+    """Show versions and machine."""
+    if run.environment is None:
+        return paragraph("This folder has no environment.json; dpod-search run writes it.")
+    return _show_pairs("Where the run was made.", run.environment)
+
+
+def _show_pairs(caption: str, pairs: Mapping[str, str]) -> str:
+    return table(caption, ("name", "value"), [[*pair] for pair in pairs.items()], texts=1)
+
+
+def show_config(run: Run) -> str:
+    """Show the resolved study file."""
+    if run.config is None:
+        return paragraph("This folder has no config.toml; dpod-search run writes it.")
+    return code_block(run.config)

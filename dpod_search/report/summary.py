@@ -1,0 +1,60 @@
+"""The first paragraph: what happened, in plain sentences."""
+
+from __future__ import annotations
+
+from dpod_search.report.picks import pick_example
+from dpod_search.report.run import FinetunedFront
+from dpod_search.report.run import Run
+from dpod_search.report.text import label
+from dpod_search.report.text import percent
+from dpod_search.report.text import plural
+from dpod_search.report.text import stage_missing
+
+
+def summarize(run: Run) -> str:
+    """Tell in one paragraph what was searched, what was found and what it costs."""
+    return " ".join([_tell_search(run), _tell_finetuning(run)])
+
+
+def _tell_search(run: Run) -> str:
+    counts = run.search.counts
+    n_evaluated = counts["evaluated"] + counts["audited"]
+    told = [f"{plural(n_evaluated, 'subnet')} evaluated"]
+    if counts["audited"]:
+        told[0] += f" ({counts['audited']} of them as audits of the surrogate)"
+    endings = {
+        "cached": "answered from the cache",
+        "pruned-constraint": "pruned by the constraints",
+        "pruned-surrogate": "pruned by the surrogate",
+        "failed": "failed",
+    }
+    told += [f"{counts[fate]:,} {ending}" for fate, ending in endings.items() if counts[fate]]
+    aims = " and ".join(f"{o.direction} {label(o.name)}" for o in run.search.objectives)
+    return (
+        f"The search set out to {aims} over {plural(len(run.search.groups), 'channel group')}: "
+        f"{', '.join(told[:-1])}{' and ' if told[1:] else ''}{told[-1]}. The front holds {plural(len(run.search.front), 'subnet')}."
+    )
+
+
+def _tell_finetuning(run: Run) -> str:
+    if run.front is None:
+        return stage_missing("finetune", run.search.study)
+    example = pick_example(run.front)
+    if example is None:
+        return "No subnet was finetuned."
+    change = _tell_change(run.front, example.test_accuracy)
+    return (
+        f"After finetuning, the subnet of trial {example.trial} with "
+        f"{percent(example.macs_share)} of the full net's MACs reaches "
+        f"{percent(example.test_accuracy)} on test: it {change} the full net "
+        f"({percent(run.front.full.test_accuracy)})."
+    )
+
+
+def _tell_change(front: FinetunedFront, accuracy: float) -> str:
+    difference = round(100 * (front.full.test_accuracy - accuracy), 1)
+    if difference == 0:
+        return "loses nothing against"
+    verb = "loses" if difference > 0 else "gains"
+    noun = "point" if abs(difference) == 1 else "points"
+    return f"{verb} {abs(difference):.1f} {noun} against"

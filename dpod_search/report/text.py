@@ -1,0 +1,69 @@
+"""How numbers are written in the report, and which command would fill a gap."""
+
+from __future__ import annotations
+
+import shlex
+
+from dpod_search.report.run import Objective
+
+
+_LABELS = {
+    "macs": "MACs",
+    "params": "parameters",
+    "weight_bytes": "weight bytes",
+    "latency_ms": "latency (ms)",
+}
+
+
+def label(name: str) -> str:
+    """Return how an objective or footprint is called on the page."""
+    return _LABELS.get(name, name.replace("_", " "))
+
+
+def percent(share: float, n_digits: int = 1) -> str:
+    """Write a share in [0, 1] in percent, its sign kept on the same line."""
+    return f"{100 * share:.{n_digits}f}\u00a0%"
+
+
+def short(n: float) -> str:
+    """Write a number in few characters: ``50k``, ``1.2M``."""
+    for unit, suffix in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if n >= unit:
+            return f"{n / unit:g}{suffix}"
+    return f"{n:g}"
+
+
+def points(difference: float) -> str:
+    """Write a difference of accuracies, in percentage points, with a real minus sign."""
+    # Adding 0.0 turns the -0.0 of a rounded small loss into 0.0.
+    return f"{round(100 * difference, 1) + 0.0:.1f}".replace("-", "\u2212")
+
+
+def count(n: float) -> str:
+    """Write a whole number with its thousands apart."""
+    return f"{n:,.0f}"
+
+
+def kib(n_bytes: float) -> str:
+    """Write bytes in KiB."""
+    return f"{n_bytes / 1024:,.1f}"
+
+
+def value_of(objective: Objective, value: float | None) -> str:
+    """Write a value of an objective; a dash if it was not measured."""
+    if value is None:
+        return "–"
+    if objective.is_accuracy:
+        return percent(value, 2)
+    return count(value) if float(value).is_integer() else f"{value:.4g}"
+
+
+def plural(n: int, noun: str) -> str:
+    """Write a number with its noun, as in ``1 trial`` or ``1,200 trials``."""
+    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
+
+
+def stage_missing(stage: str, study: str) -> str:
+    """Say that a stage has not run, and the command that runs it."""
+    command = f"dpod-search {stage} --study {shlex.quote(study)}"
+    return f"The {stage} stage has not run in this folder. Run: {command}"

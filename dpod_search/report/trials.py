@@ -1,0 +1,138 @@
+"""Reading ``trials.csv``: one line a trial, every cell checked."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dpod_search.errors import CheckpointError
+from dpod_search.report.fields import fail
+from dpod_search.report.run import CLOSED_FORM
+from dpod_search.report.run import FATES
+from dpod_search.report.run import Prediction
+from dpod_search.report.run import Search
+from dpod_search.report.run import Trial
+
+
+_TRUE = ("true", "1", "yes")
+_FALSE = ("false", "0", "no", "")
+
+
+@dataclass(frozen=True)
+class _Line:
+    path: Path
+    place: str
+    cells: Mapping[str, str]
+
+    def number(self, column: str, *, finite: bool = True) -> float | None:
+        text = self.cells.get(column, "")
+        if not text:
+            return None
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if math.isnan(value) or (finite and math.isinf(value)):
+            fail(self.path, f"{self.place}, {column}", "a number or empty", text)
+        return value
+
+    def integer(self, column: str) -> int | None:
+        value = self.number(column)
+        if value is not None and (value != int(value) or value < 0):
+            fail(self.path, f"{self.place}, {column}", "a whole number >= 0", self.cells[column])
+        return None if value is None else int(value)
+
+    def needed(self, column: str) -> int:
+        value = self.integer(column)
+        if value is None:
+            fail(self.path, f"{self.place}, {column}", "a whole number >= 0", "")
+        return value
+
+    def flag(self, column: str) -> bool:
+        text = self.cells[column].strip().lower()
+        if text not in _TRUE + _FALSE:
+            fail(self.path, f"{self.place}, {column}", "true or false", self.cells[column])
+        return text in _TRUE
+
+
+def read_trials(path: Path, search: Search) -> tuple[Trial, ...]:
+    """Read the trials of a search.
+
+    Args:
+        path: ``trials.csv``.
+        search: What was searched: the objectives and groups that name the columns.
+
+    Returns:
+        The trials, ascending in number.
+
+    Raises:
+        CheckpointError: If a column is missing or a cell cannot be what its column says.
+    """
+    try:
+        # strict: a quote that is left open is an error, not a cell that eats the rest.
+        with path.open(newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file, strict=True)
+            _check_columns(path, reader.fieldnames or (), search)
+            trials = [_read_line(path, i, cells, search) for i, cells in enumerate(reader, 2)]
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise CheckpointError(
+            f"{path} is damaged ({error}); delete it and run the search stage again"
+        ) from error
+    numbers = [trial.number for trial in trials]
+    if len(set(numbers)) != len(numbers):
+        double = next(number for number in numbers if numbers.count(number) > 1)
+        fail(path, "number", "different on every line", double)
+    return tuple(sorted(trials, key=lambda trial: trial.number))
+
+
+def _check_columns(path: Path, columns: Sequence[str], search: Search) -> None:
+    needed = ["number", "fate", "source", "generation", "on_front"]
+    needed += [objective.name for objective in search.objectives]
+    needed += [*CLOSED_FORM, "reason", "seconds"]
+    needed += [f"width:{group.name}" for group in search.groups]
+    for column in needed:
+        if column not in columns:
+            fail(path, "the first line", f"the columns, with {column!r} among them", list(columns))
+
+
+def _read_line(path: Path, i: int, cells: dict[str | Any, str | Any], search: Search) -> Trial:
+    line = _Line(path, f"line {i}", cells)
+    if None in cells or None in cells.values():
+        fail(path, line.place, "as many cells as the first line has", list(cells.values()))
+    if cells["fate"] not in FATES:
+        fail(path, f"{line.place}, fate", f"one of {', '.join(FATES)}", cells["fate"])
+    names = dict.fromkeys([*(objective.name for objective in search.objectives), *CLOSED_FORM])
+    values = {name: line.number(name) for name in names}
+    return Trial(
+        number=line.needed("number"),
+        fate=cells["fate"],
+        source=cells["source"],
+        generation=line.integer("generation"),
+        on_front=line.flag("on_front"),
+        values={name: value for name, value in values.items() if value is not None},
+        predicted=_read_predictions(line, search),
+        reason=cells["reason"],
+        seconds=line.number("seconds"),
+        widths={group.name: line.needed(f"width:{group.name}") for group in search.groups},
+    )
+
+
+def _read_predictions(line: _Line, search: Search) -> dict[str, Prediction]:
+    predicted = {}
+    for objective in search.objectives:
+        column = f"predicted_{objective.name}"
+        value = line.number(column)
+        if value is None:
+            continue
+        # An interval calibrated on too few trials has no ends; the search writes inf or nothing.
+        low = line.number(f"{column}_low", finite=False)
+        high = line.number(f"{column}_high", finite=False)
+        predicted[objective.name] = Prediction(
+            value, -math.inf if low is None else low, math.inf if high is None else high
+        )
+    return predicted

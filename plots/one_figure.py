@@ -1,0 +1,37 @@
+"""Draw one figure of a finished run: what every script in this folder does."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from dpod_search.errors import DpodSearchError
+from dpod_search.files import write_text
+from dpod_search.report import FIGURES
+from dpod_search.report import Absent
+from dpod_search.report import read_run
+
+
+def main(name: str) -> None:
+    """Write ``<study>-<figure>.html`` and ``.csv`` from the run folder on the command line."""
+    parser = argparse.ArgumentParser(description=f"Draw the figure {name!r} of a run.")
+    parser.add_argument("run_folder", type=Path, help="a run folder, such as runs/digits")
+    parser.add_argument("--out", type=Path, default=Path("plots/gallery"), help="folder to fill")
+    options = parser.parse_args()
+    try:
+        print(draw_figure(name, options.run_folder, options.out))
+    except DpodSearchError as error:
+        print(error, file=sys.stderr)
+        sys.exit(2)
+
+
+def draw_figure(name: str, run_folder: Path, out: Path) -> Path:
+    kind = next(kind for kind in FIGURES if kind.name == name)
+    drawing = kind.draw(read_run(run_folder))
+    if isinstance(drawing, Absent):
+        raise DpodSearchError(f"{run_folder}: no figure {name!r}: {drawing.reason}")
+    page = out / f"{run_folder.resolve().name}-{name}.html"
+    write_text(page, drawing.figure.to_html(include_plotlyjs=True))
+    write_text(page.with_suffix(".csv"), drawing.table.to_csv())
+    return page

@@ -1,0 +1,23 @@
+"""Fixtures of the report's tests."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from report.run_folder import HOSTILE
+from report.run_folder import RunFolder
+
+
+@pytest.fixture
+def hostile() -> str:
+    """A name that tries to leave every place it is written to."""
+    return HOSTILE
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunFolder:
+    """A run folder, ready to be changed and written."""
+    folder = tmp_path / "digits"
+    folder.mkdir()
+    return RunFolder(folder)

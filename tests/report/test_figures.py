@@ -1,0 +1,250 @@
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping
+
+import numpy as np
+import plotly.graph_objects as go
+import pytest
+from report.run_folder import FULL_MACS
+from report.run_folder import RunFolder
+
+from dpod_search.pareto import compute_hypervolume
+from dpod_search.report import FIGURES
+from dpod_search.report import Absent
+from dpod_search.report import Drawing
+from dpod_search.report import read_run
+from dpod_search.report.figures.hypervolume import REFERENCE
+from dpod_search.report.figures.hypervolume import trace_hypervolume
+
+
+DRAW = {kind.name: kind.draw for kind in FIGURES}
+
+
+def draw(run: RunFolder, name: str) -> Drawing:
+    drawing = DRAW[name](read_run(run.write()))
+    assert isinstance(drawing, Drawing), drawing
+    return drawing
+
+
+def find_trace(figure: go.Figure, name: str) -> go.Scatter:
+    (trace,) = [trace for trace in figure.data if trace.name == name]
+    return trace
+
+
+def test_names_are_unique_and_fit_for_files() -> None:
+    assert len(DRAW) == len(FIGURES)
+    assert all(name.isidentifier() for name in DRAW)
+
+
+def test_tables_become_csv(run: RunFolder) -> None:
+    for name in DRAW:
+        table = draw(run, name).table
+        rows = list(csv.reader(io.StringIO(table.to_csv())))
+        assert tuple(rows[0]) == table.columns
+        assert len(rows) == 1 + len(table.rows)
+        assert {len(row) for row in rows} == {len(table.columns)}
+
+
+class TestFront:
+    def test_every_trial_is_drawn_once_under_its_fate(self, run: RunFolder) -> None:
+        figure = draw(run, "front").figure
+        for fate, n in run.documents["search.json"]["counts"].items():
+            traces = [t for t in figure.data if t.name in {fate, f"{fate} (no value)"}]
+            assert sum(len(trace.x) for trace in traces) == n
+
+    def test_pruned_trials_stand_hollow_at_their_prediction(self, run: RunFolder) -> None:
+        pruned = [row for row in run.rows if row["fate"] == "pruned-surrogate"]
+        trace = find_trace(draw(run, "front").figure, "pruned-surrogate")
+        assert list(trace.y) == [row["predicted_accuracy"] for row in pruned]
+        assert trace.marker.symbol.endswith("-open")
+
+    def test_fates_differ_in_shape_and_not_only_in_colour(self, run: RunFolder) -> None:
+        fates = set(run.documents["search.json"]["counts"])
+        figure = draw(run, "front").figure
+        traces = [t for t in figure.data if t.name and t.name.split(" (")[0] in fates]
+        symbols = {trace.name.split(" (")[0]: trace.marker.symbol for trace in traces}
+        assert len(set(symbols.values())) == len(symbols) == 6
+
+    def test_hover_tells_number_widths_and_reason(self, run: RunFolder) -> None:
+        pruned = next(row for row in run.rows if row["fate"] == "pruned-surrogate")
+        trace = find_trace(draw(run, "front").figure, "pruned-surrogate")
+        assert f"<b>trial {pruned['number']}</b>" in trace.hovertext[0]
+        assert f"stage2.out {pruned['width:stage2.out']}" in trace.hovertext[0]
+        assert "reason: pruned-surrogate: see the log" in trace.hovertext[0]
+
+    def test_stairs_are_the_searched_front(self, run: RunFolder) -> None:
+        stairs = find_trace(draw(run, "front").figure, "searched front")
+        by_number = {row["number"]: row for row in run.rows}
+        assert list(stairs.x) == [by_number[number]["macs"] for number in run.front]
+        assert list(stairs.y) == [by_number[number]["accuracy"] for number in run.front]
+
+    def test_lines_lead_from_before_to_after_finetuning(self, run: RunFolder) -> None:
+        line = find_trace(draw(run, "front").figure, "gain by finetuning")
+        member = run.documents["front.json"]["members"][0]
+        ends = (member["validation_accuracy_before"], member["validation_accuracy"], None)
+        assert line.y[:3] == ends
+
+    def test_the_full_net_is_a_star(self, run: RunFolder) -> None:
+        star = find_trace(draw(run, "front").figure, "full net")
+        assert (star.x[0], star.y[0]) == (FULL_MACS, 0.965)
+        assert star.marker.symbol == "star-open"
+
+    def test_ticks_span_what_is_drawn(self, run: RunFolder) -> None:
+        ticks = draw(run, "front").figure.layout.xaxis
+        assert ticks.tickvals[0] <= min(row["macs"] for row in run.rows)
+        assert ticks.tickvals[-1] >= FULL_MACS
+        assert "200k" in ticks.ticktext
+
+    def test_an_empty_front_has_no_stairs(self, run: RunFolder) -> None:
+        run.documents["search.json"]["front"] = []
+        del run.documents["front.json"]
+        names = [trace.name for trace in draw(run, "front").figure.data]
+        assert "searched front" not in names
+        assert "evaluated" in names
+
+    @pytest.mark.parametrize(
+        ("objectives", "y"),
+        [
+            ({"accuracy": "maximize"}, "accuracy"),
+            ({"error": "minimize", "macs": "minimize"}, "error"),
+            ({"latency_ms": "minimize", "accuracy": "maximize", "macs": "minimize"}, "accuracy"),
+            ({"macs": "minimize", "params": "minimize"}, "params"),
+            ({"macs": "minimize"}, "params"),
+            ({"a": "maximize", "b": "minimize", "c": "maximize", "params": "minimize"}, "a"),
+        ],
+    )
+    def test_any_objectives_can_be_drawn(
+        self, run: RunFolder, objectives: Mapping[str, str], y: str
+    ) -> None:
+        run.replace_objectives(objectives)
+        front = draw(run, "front")
+        assert y in front.table.columns
+        stairs = find_trace(front.figure, "searched front")
+        assert sorted(stairs.x) == list(stairs.x)
+        for name in ("hypervolume", "widths"):
+            assert draw(run, name).table.rows
+
+
+class TestHypervolume:
+    @pytest.mark.parametrize("n_objectives", [1, 2, 3, 4])
+    def test_agrees_with_direct_computation(self, n_objectives: int) -> None:
+        points = np.random.default_rng(n_objectives).random((40, n_objectives)).round(1)
+        reference = np.full(n_objectives, REFERENCE)
+        box = REFERENCE**n_objectives
+        direct = [compute_hypervolume(points[: i + 1], reference) / box for i in range(40)]
+        assert trace_hypervolume(points) == pytest.approx(direct)
+
+    def test_rises_only_when_the_front_grows(self, run: RunFolder) -> None:
+        table = draw(run, "hypervolume").table
+        shares = table.column("hypervolume")
+        rows = {row["number"]: row for row in run.rows}
+        seen: list[tuple[float, float]] = []
+        before = 0.0
+        for number, share in zip(table.column("trial"), shares, strict=True):
+            point = (rows[number]["macs"], -rows[number]["accuracy"])
+            beaten = any(a <= point[0] and b <= point[1] for a, b in seen)
+            assert (share == before) == beaten
+            seen.append(point)
+            before = share
+
+    def test_counts_measured_trials_and_tells_the_reference_point(self, run: RunFolder) -> None:
+        drawing = draw(run, "hypervolume")
+        measured = [row for row in run.rows if row["accuracy"] != ""]
+        assert drawing.table.column("trial") == tuple(row["number"] for row in measured)
+        values = [row["accuracy"] for row in measured]
+        worst = min(values) - 0.1 * (max(values) - min(values))
+        assert f"accuracy {100 * worst:.2f}" in drawing.caption
+        assert "MACs in log scale" in drawing.caption
+
+    def test_is_absent_without_any_measured_trial(self, run: RunFolder) -> None:
+        for row in run.rows:
+            row |= {"fate": "failed", "accuracy": "", "on_front": False}
+        run.documents["search.json"]["front"] = []
+        assert isinstance(DRAW["hypervolume"](read_run(run.write())), Absent)
+
+
+class TestWidths:
+    def test_ratios_ascend_in_macs(self, run: RunFolder) -> None:
+        drawing = draw(run, "widths")
+        shares = drawing.table.rows[0][2:]
+        assert list(shares) == sorted(
+            m["macs_share"] for m in run.documents["front.json"]["members"]
+        )
+        member = run.documents["front.json"]["members"][0]
+        column = [row[0] for row in drawing.figure.data[0].z]
+        assert column == [
+            width / full
+            for width, full in zip(
+                member["widths"].values(), drawing.table.column("full")[1:], strict=True
+            )
+        ]
+        assert f"{100 * member['macs_share']:.1f}" in drawing.figure.layout.xaxis.ticktext[0]
+
+    def test_the_searched_front_stands_in_before_finetuning(self, run: RunFolder) -> None:
+        with_finetuning = draw(run, "widths").table
+        (run.folder / "front.json").unlink()
+        del run.documents["front.json"]
+        assert draw(run, "widths").table == with_finetuning
+
+    def test_an_empty_front_has_no_widths(self, run: RunFolder) -> None:
+        run.documents["search.json"]["front"] = []
+        run.documents["front.json"]["members"] = []
+        assert isinstance(DRAW["widths"](read_run(run.write())), Absent)
+
+
+class TestSurrogate:
+    def test_coverage_is_that_of_the_table(self, run: RunFolder) -> None:
+        drawing = draw(run, "surrogate")
+        covered = drawing.table.column("is_covered")
+        rows = [
+            row
+            for row in run.rows
+            if row["fate"] in {"evaluated", "audited"} and row["predicted_accuracy"] != ""
+        ]
+        expected = [abs(row["accuracy"] - row["predicted_accuracy"]) <= 0.018 for row in rows]
+        assert list(covered) == expected
+        assert f"covers {sum(expected)} of {len(rows)} measured values" in drawing.caption
+
+    def test_endless_intervals_have_no_bar(self, run: RunFolder) -> None:
+        for row in run.rows:
+            row |= {"predicted_accuracy_low": "-inf", "predicted_accuracy_high": "inf"}
+        drawing = draw(run, "surrogate")
+        assert all(drawing.table.column("is_covered"))
+        trace = find_trace(drawing.figure, "evaluated")
+        assert set(trace.error_y.array) == {None}
+
+    def test_is_absent_without_predictions(self, run: RunFolder) -> None:
+        for row in run.rows:
+            row["predicted_accuracy"] = ""
+        assert isinstance(DRAW["surrogate"](read_run(run.write())), Absent)
+
+
+class TestTraining:
+    def test_curves_are_the_history(self, run: RunFolder) -> None:
+        drawing = draw(run, "training")
+        history = run.documents["training.json"]["history"]
+        assert drawing.table.column("loss") == tuple(entry["loss"] for entry in history)
+        trace = find_trace(drawing.figure, "loss of the partial nets")
+        assert list(trace.y) == [entry["partial_loss"] for entry in history]
+
+    def test_a_curve_that_the_policy_has_not_is_left_out(self, run: RunFolder) -> None:
+        for entry in run.documents["training.json"]["history"]:
+            entry["partial_loss"] = None
+        names = [trace.name for trace in draw(run, "training").figure.data]
+        assert names == ["loss of the full net", "learning rate"]
+
+    def test_no_history_and_no_path_are_told(self, run: RunFolder) -> None:
+        run.documents["training.json"]["history"] = []
+        run.documents["path.json"]["profiles"] = []
+        read = read_run(run.write())
+        assert DRAW["training"](read) == Absent("The training kept no history.")
+        assert DRAW["path"](read) == Absent("The policy of this training makes no path.")
+
+    def test_the_path_is_drawn_by_macs(self, run: RunFolder) -> None:
+        profiles = run.documents["path.json"]["profiles"]
+        profiles[2]["accuracy"] = None
+        drawing = draw(run, "path")
+        assert drawing.table.column("macs") == tuple(profile["macs"] for profile in profiles)
+        assert drawing.figure.data[0].y[2] is None

@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from report.run_folder import RunFolder
+
+from dpod_search.errors import CheckpointError
+from dpod_search.report import read_run
+
+
+def test_reads_back_what_was_written(run: RunFolder) -> None:
+    read = read_run(run.write())
+    assert read.search.study == "digits"
+    assert [objective.name for objective in read.search.objectives] == ["accuracy", "macs"]
+    assert len(read.trials) == len(run.rows)
+    for trial, row in zip(read.trials, run.rows, strict=True):
+        assert trial.fate == row["fate"]
+        assert trial.values.get("accuracy", "") == row["accuracy"]
+        assert trial.values["params"] == row["params"]
+        assert trial.on_front == (row["number"] in run.front)
+        assert ("accuracy" in trial.predicted) == (row["predicted_accuracy"] != "")
+    assert read.front is not None
+    assert [member.trial for member in read.front.members] == run.front
+    assert read.environment == {"python": "3.11", "packages.numpy": "2.4", "threads": "2"}
+
+
+def test_footprints_may_be_whole_floats(run: RunFolder) -> None:
+    run.documents["search.json"]["full"]["macs"] = 640000.0
+    for row in run.rows:
+        row["macs"] = float(row["macs"])
+    assert read_run(run.write()).search.full["macs"] == 640000
+
+
+def test_an_interval_may_have_no_ends(run: RunFolder) -> None:
+    guessed = [row for row in run.rows if row["predicted_accuracy"] != ""]
+    guessed[0] |= {"predicted_accuracy_low": "-inf", "predicted_accuracy_high": "inf"}
+    guessed[1] |= {"predicted_accuracy_low": "", "predicted_accuracy_high": ""}
+    trials = {trial.number: trial for trial in read_run(run.write()).trials}
+    for row in guessed[:2]:
+        assert trials[row["number"]].predicted["accuracy"].covers(-1e9)
+
+
+def spoil_json(name: str) -> Callable[[Path], None]:
+    return lambda folder: (folder / name).write_text("{")
+
+
+def replace(name: str, old: str, new: str) -> Callable[[Path], None]:
+    def spoil(folder: Path) -> None:
+        text = (folder / name).read_text()
+        assert old in text
+        (folder / name).write_text(text.replace(old, new, 1))
+
+    return spoil
+
+
+@pytest.mark.parametrize(
+    ("spoil", "told"),
+    [
+        (spoil_json("search.json"), "search.json is damaged"),
+        (spoil_json("training.json"), "training.json is damaged"),
+        (spoil_json("front.json"), "front.json is damaged"),
+        (spoil_json("exported/manifest.json"), "manifest.json is damaged"),
+        (spoil_json("config.toml"), "config.toml is damaged"),
+        (lambda f: (f / "path.json").write_text("[]"), "the file must be a JSON object"),
+        (lambda f: (f / "config.toml").write_bytes(b"\xff"), "config.toml is damaged"),
+        (replace("search.json", '"maximize"', '"up"'), "objectives[0].direction must be one of"),
+        (replace("search.json", '"maximize"', '["up"]'), "objectives[0].direction must be one of"),
+        (replace("search.json", '"study": "digits"', '"study": 3'), "study must be text, got 3"),
+        (replace("search.json", '"macs": 640000', '"macs": 0'), "full.macs must be a whole"),
+        (replace("search.json", '"accuracy": 0.965', '"accuracy": NaN'), "a finite number"),
+        (replace("search.json", '"failed": 1', '"failed": -1'), "counts.failed must be a whole"),
+        (replace("search.json", '"front": [', '"front": ["a", '), "front must be a list of whole"),
+        (replace("search.json", '"front": [', '"front": [9999, '), "front must be trials of"),
+        (replace("search.json", '"objectives"', '"aims"'), "objectives must be a list, got"),
+        (replace("search.json", '"audit": {', '"audit": 3, "was": {'), "audit must be an object"),
+        (replace("training.json", '"history": [', '"history": [3, '), "a list of objects"),
+        (
+            replace("training.json", '"seconds": 31.5', '"seconds": "x"'),
+            "seconds must be a number",
+        ),
+        (replace("front.json", '"on_front": true', '"on_front": 1'), "must be true or false"),
+        (replace("front.json", '"stem": 16', '"stem": 0'), "widths.stem must be a whole number"),
+        (replace("trials.csv", ",evaluated,", ",lost,"), "line 2, fate must be one of"),
+        (replace("trials.csv", "0,evaluated,", "x,evaluated,"), "line 2, number must be a number"),
+        (replace("trials.csv", "0,evaluated,", ",evaluated,"), "number must be a whole number"),
+        (replace("trials.csv", "0,evaluated,", "1.5,evaluated,"), "must be a whole number"),
+        (replace("trials.csv", "0,evaluated,", "1,evaluated,"), "number must be different on"),
+        (replace("trials.csv", "path,0,False", "path,0,maybe"), "on_front must be true or false"),
+        (replace("trials.csv", "path,0,True", "path,0"), "as many cells as the first line has"),
+        (replace("trials.csv", "width:stem", "stem"), "with 'width:stem' among them"),
+        (replace("trials.csv", "evaluated,path", 'evaluated,"path'), "trials.csv is damaged"),
+        (lambda f: (f / "trials.csv").write_bytes(b"\xff\n"), "trials.csv is damaged"),
+        (lambda f: (f / "trials.csv").write_text(""), "the first line must be the columns"),
+    ],
+)
+def test_a_damaged_file_gives_one_clear_line(
+    run: RunFolder, spoil: Callable[[Path], None], told: str
+) -> None:
+    folder = run.write()
+    spoil(folder)
+    with pytest.raises(CheckpointError) as caught:
+        read_run(folder)
+    message = str(caught.value)
+    assert told in message
+    assert "\n" not in message
+    assert str(folder) in message
+
+
+def test_a_search_needs_an_objective(run: RunFolder) -> None:
+    run.documents["search.json"]["objectives"] = []
+    with pytest.raises(CheckpointError, match="a list of at least one objective"):
+        read_run(run.write())

@@ -1,0 +1,196 @@
+from __future__ import annotations
+
+import csv
+import html
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from report.run_folder import GROUPS
+from report.run_folder import RunFolder
+
+import dpod_search.errors
+from dpod_search.errors import RunFolderError
+from dpod_search.report import FIGURES
+from dpod_search.report import write_report
+
+
+FIGURE_NAMES = {kind.name for kind in FIGURES}
+
+
+def read_csv(folder: Path, figure: str) -> list[dict[str, str]]:
+    with (folder / "figures" / f"{figure}.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_writes_one_page_and_the_numbers_of_every_figure(run: RunFolder) -> None:
+    folder = run.write()
+    assert write_report(folder) == folder / "report.html"
+    assert {path.stem for path in (folder / "figures").iterdir()} == FIGURE_NAMES
+    page = (folder / "report.html").read_text()
+    assert page.count('<script type="application/json">') == len(FIGURES)
+    assert not re.findall(r'(?:src|href)="(?!#)', page.split("<script>")[0])
+
+
+def test_same_folder_gives_the_same_page(run: RunFolder) -> None:
+    folder = run.write()
+    first = write_report(folder).read_bytes()
+    assert write_report(folder).read_bytes() == first
+
+
+def test_csv_holds_what_the_trials_hold(run: RunFolder) -> None:
+    write_report(run.write())
+    rows = [row for row in read_csv(run.folder, "front") if row["kind"] == "trial"]
+    assert len(rows) == len(run.rows)
+    for row, trial in zip(rows, run.rows, strict=True):
+        expected = trial["accuracy"] if trial["accuracy"] != "" else trial["predicted_accuracy"]
+        assert row["accuracy"] == str(expected)
+        assert row["is_predicted"] == str(trial["accuracy"] == "" and expected != "")
+        assert int(row["on_front"] == "True") == int(trial["number"] in run.front)
+    ratios = read_csv(run.folder, "widths")[1:]
+    member = run.documents["front.json"]["members"][0]
+    assert [float(row[f"trial_{member['trial']}"]) * int(row["full"]) for row in ratios] == list(
+        member["widths"].values()
+    )
+
+
+def test_summary_tells_counts_and_loss_on_test(run: RunFolder) -> None:
+    run.documents["front.json"]["members"][3] |= {
+        "validation_accuracy": 0.981,
+        "test_accuracy": 0.965,
+        "macs_share": 0.1106,
+    }
+    page = write_report(run.write()).read_text()
+    counts = run.documents["search.json"]["counts"]
+    assert f"{counts['evaluated'] + counts['audited']} subnets evaluated" in page
+    assert f"{counts['pruned-surrogate']} pruned by the surrogate" in page
+    trial = run.documents["front.json"]["members"][3]["trial"]
+    assert f"the subnet of trial {trial} with 11.1\u00a0% of the full net" in page
+    assert "it loses 1.5 points against the full net (98.0\u00a0%)" in page
+    assert "false-prune rate of 14.3\u00a0%" in page
+
+
+@pytest.mark.parametrize(
+    ("test_accuracy", "told"),
+    [
+        (0.965, "it loses 1.5 points against"),
+        (0.98, "it loses nothing against"),
+        (0.99, "it gains 1.0 point against"),
+    ],
+)
+def test_summary_tells_losses_and_gains(run: RunFolder, test_accuracy: float, told: str) -> None:
+    for member in run.documents["front.json"]["members"]:
+        member["test_accuracy"] = test_accuracy
+    assert told in write_report(run.write()).read_text()
+
+
+def test_a_full_net_that_was_no_trial_is_called_by_its_name(run: RunFolder) -> None:
+    front = run.documents["front.json"]
+    full = front["full"] | {"trial": None, "widths": dict(GROUPS), "macs_share": 1.0}
+    front["members"].append(full | {"validation_accuracy_before": 0.9, "on_front": True})
+    model = run.documents["exported/manifest.json"]["models"][0] | {"trial": None}
+    run.documents["exported/manifest.json"]["models"].append(model)
+    page = write_report(run.write()).read_text()
+    assert "None" not in re.sub(r"<script.*?</script>", "", page, flags=re.DOTALL)
+    assert read_csv(run.folder, "widths")[1]["full_net"] == "1.0"
+    assert page.count('<th scope="row" class="text">full net</th>') == 3
+
+
+def test_without_members_or_audits_or_constraints(run: RunFolder) -> None:
+    run.documents["front.json"]["members"] = []
+    nothing = {"n_audited": 0, "n_wrong": 0, "rate": None, "low": None, "high": None}
+    run.documents["search.json"] |= {"audit": nothing, "constraints": {}}
+    page = write_report(run.write()).read_text()
+    assert "No subnet was finetuned." in page
+    assert "No pruned trial was audited" in page
+    assert "There were no constraints." in page
+
+
+@pytest.mark.parametrize(
+    ("missing", "command"),
+    [
+        ("training.json", "dpod-search train --study digits"),
+        ("path.json", "dpod-search train --study digits"),
+        ("front.json", "dpod-search finetune --study digits"),
+        ("exported/manifest.json", "dpod-search export --study digits"),
+        ("environment.json", "dpod-search run writes it"),
+    ],
+)
+def test_a_stage_that_has_not_run_is_named(run: RunFolder, missing: str, command: str) -> None:
+    folder = run.write()
+    assert command not in write_report(folder).read_text()
+    (folder / missing).unlink()
+    assert command in write_report(folder).read_text()
+
+
+def test_only_the_search_is_needed(run: RunFolder) -> None:
+    folder = run.write()
+    write_report(folder)
+    for name in ("config.toml", "environment.json", "training.json", "path.json", "front.json"):
+        (folder / name).unlink()
+    shutil.rmtree(folder / "exported")
+    page = write_report(folder).read_text()
+    assert page.count("dpod-search finetune --study digits") == 3
+    # The numbers of figures that are gone must be gone as well.
+    assert {path.stem for path in (folder / "figures").iterdir()} == FIGURE_NAMES - {
+        "training",
+        "path",
+    }
+
+
+@pytest.mark.parametrize("name", ["search.json", "trials.csv"])
+def test_without_a_search_there_is_no_report(run: RunFolder, name: str) -> None:
+    folder = run.write()
+    (folder / name).unlink()
+    with pytest.raises(RunFolderError, match="the search stage has not run there") as caught:
+        write_report(folder)
+    assert "\n" not in str(caught.value)
+    assert not (folder / "report.html").exists()
+
+
+def test_names_cannot_leave_their_place(run: RunFolder, hostile: str) -> None:
+    search = run.documents["search.json"]
+    search["study"] = hostile
+    search["constraints"] = {hostile: hostile}
+    run.documents["environment.json"] = {hostile: [hostile]}
+    run.documents["training.json"]["policy"] = hostile
+    run.documents["exported/manifest.json"]["models"][0]["files"]["safetensors"]["path"] = hostile
+    run.config = f"name = {json.dumps(hostile)}\n"
+    run.rename_group("stem", hostile)
+    for row in run.rows:
+        row["reason"] = row["source"] = hostile
+    page = write_report(run.write()).read_text()
+    assert "owned</script>" not in page
+    assert "<script>document" not in page
+    assert html.escape(hostile) in page
+    for block in re.findall(r'<script type="application/json">(.*?)</script>', page, re.DOTALL):
+        assert json.loads(block)["layout"]
+        assert "<" not in block
+
+
+def test_only_its_own_scripts_may_run(run: RunFolder) -> None:
+    page = write_report(run.write()).read_text()
+    policy = re.findall(r'Content-Security-Policy" content="([^"]*)"', page)
+    assert len(policy) == 1
+    assert policy[0].startswith("default-src 'none'; script-src 'sha256-")
+    assert "script-src 'unsafe" not in policy[0]
+    assert "http" not in policy[0]
+
+
+def test_neither_torch_nor_optuna_is_imported(run: RunFolder) -> None:
+    # The package's own __init__ offers every room; it is left out to see this room alone.
+    script = (
+        "import pathlib, sys, types\n"
+        "package = types.ModuleType('dpod_search')\n"
+        "package.__path__ = [sys.argv[2]]\n"
+        "sys.modules['dpod_search'] = package\n"
+        "import dpod_search.report as report\n"
+        "report.write_report(pathlib.Path(sys.argv[1]))\n"
+        "assert not {'torch', 'optuna', 'sklearn'} & set(sys.modules)\n"
+    )
+    package = Path(dpod_search.errors.__file__).parent
+    subprocess.run([sys.executable, "-c", script, str(run.write()), str(package)], check=True)
