@@ -1,0 +1,101 @@
+"""The verbs of the Python API that join several rooms."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from dpod_search.data import gather_images
+from dpod_search.evaluation import Evaluator
+from dpod_search.evaluation import calibrate
+from dpod_search.footprint import build_footprint
+from dpod_search.progress import Progress
+from dpod_search.supernet import Supernet
+from dpod_search.training import CheckpointFile
+from dpod_search.training import TrainingResult
+from dpod_search.training import TrainingSettings
+from dpod_search.training import train_supernet as train_with_policy
+from dpod_search.widths import Widths
+
+
+Batches = Iterable[tuple[Tensor, Tensor]]
+
+
+def train_supernet(
+    supernet: Supernet,
+    train_loader: Batches,
+    *,
+    policy: str | None = None,
+    epochs: int | None = None,
+    settings: TrainingSettings | None = None,
+    scoring_loader: Batches | None = None,
+    calibration_images: Tensor | None = None,
+    seed: int = 0,
+    checkpoint: CheckpointFile | None = None,
+    progress: Progress | None = None,
+) -> TrainingResult:
+    """Train a supernet once, in place, so that all its subnets work.
+
+    Afterwards the supernet is in evaluation mode at full width, holds the full net's BatchNorm
+    statistics, and remembers the calibration pictures for the search and for finetuning.
+
+    Args:
+        supernet: From ``build_supernet``, on its device.
+        train_loader: Batches of pictures (N, C, H, W) and labels (N,).
+        policy: Which subnets each step trains; overrides ``settings.policy``.
+        epochs: Passes over the loader; overrides ``settings.epochs``.
+        settings: How, otherwise.
+        scoring_loader: Labelled pictures that judge the shrinks of the path. Pictures kept
+            apart from training are better; by default the loader's own first batches are used.
+        calibration_images: Pictures that BatchNorm statistics are estimated on; by default the
+            loader's first 512.
+        seed: Seed of the policy's choices.
+        checkpoint: Where the state is kept; training goes on from it if it exists.
+        progress: Who is told.
+
+    Returns:
+        The path and the history.
+
+    Raises:
+        ConfigError: If the policy or a setting is not known or out of range.
+        TrainingError: If a loss is not finite.
+        CheckpointError: If the checkpoint is damaged, of another run, or cannot be written.
+        DataError: If the loader is empty.
+    """
+    chosen = settings or TrainingSettings()
+    chosen = replace(chosen, policy=policy or chosen.policy, epochs=epochs or chosen.epochs)
+    if calibration_images is None:
+        calibration_images = gather_images(train_loader, 512)
+    supernet.calibration_images = calibration_images
+    evaluator = Evaluator(supernet, calibration_images)
+    judged = scoring_loader if scoring_loader is not None else _first_batches(train_loader, 512)
+    footprint = build_footprint(supernet)
+
+    def score(widths: Widths) -> float:
+        # Confidence moves with every picture; accuracy on a few hundred moves in steps.
+        return evaluator.evaluate(widths, judged).confidence
+
+    result = train_with_policy(
+        supernet,
+        train_loader,
+        chosen,
+        cost=lambda widths: footprint.measure(widths)["macs"],
+        score=score,
+        seed=seed,
+        checkpoint=checkpoint,
+        progress=progress,
+    )
+    calibrate(supernet, calibration_images)
+    return result
+
+
+def _first_batches(loader: Batches, n_images: int) -> list[tuple[Tensor, Tensor]]:
+    batches: list[tuple[Tensor, Tensor]] = []
+    for images, labels in loader:
+        batches.append((torch.as_tensor(images), torch.as_tensor(labels)))
+        if sum(len(batch) for batch, _ in batches) >= n_images:
+            break
+    return batches

@@ -1,0 +1,9 @@
+"""The command line: the only place that prints."""
+
+from __future__ import annotations
+
+from dpod_search.cli.commands import app
+from dpod_search.cli.commands import main
+
+
+__all__ = ["app", "main"]

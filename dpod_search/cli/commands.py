@@ -1,0 +1,242 @@
+"""The commands: one a stage, ``run`` for all of them, and a few that only look."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+from rich.console import Console
+
+from dpod_search import __version__
+from dpod_search.cli.bars import Bars
+from dpod_search.cli.show import describe_run
+from dpod_search.cli.show import describe_supernet
+from dpod_search.cli.show import show_json
+from dpod_search.cli.show import show_run
+from dpod_search.cli.show import show_status
+from dpod_search.cli.show import show_supernet
+from dpod_search.config import StudyConfig
+from dpod_search.config import list_studies
+from dpod_search.config import load_study
+from dpod_search.config import template
+from dpod_search.data import load_data
+from dpod_search.errors import ConfigError
+from dpod_search.errors import DpodSearchError
+from dpod_search.models import ModelSettings
+from dpod_search.models import build_model
+from dpod_search.pipeline import STAGES
+from dpod_search.pipeline import read_status
+from dpod_search.pipeline import run_stages
+from dpod_search.supernet import build_supernet
+
+
+app = typer.Typer(
+    name="dpod-search",
+    help="Search the layer widths of a PyTorch model for accuracy against footprint.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+Study = Annotated[
+    str,
+    typer.Option("--study", "-s", help="A study file (.toml), or the name of a shipped study."),
+]
+Out = Annotated[
+    Path | None, typer.Option("--out", "-o", help="The run folder; runs/<study> by default.")
+]
+Sets = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="Change a setting, for instance search.n_trials=500."),
+]
+Seed = Annotated[int | None, typer.Option("--seed", help="Seed of everything random.")]
+Storage = Annotated[
+    str | None,
+    typer.Option("--storage", help="Optuna storage URL or path; a journal in the run folder."),
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+
+_STAGE_HELP = {
+    "train": "Train the supernet.",
+    "search": "Search the widths of the trained supernet.",
+    "finetune": "Finetune the best subnets and test them.",
+    "export": "Export the finetuned subnets as plain models.",
+    "report": "Write report.html from what the run folder holds.",
+}
+
+
+def main() -> None:
+    """Run the command line: errors of the user are one line, and exit code 2."""
+    logging.getLogger("dpod_search").addHandler(logging.NullHandler())
+    try:
+        app(standalone_mode=True)
+    except DpodSearchError as error:
+        _fail(error)
+    except OSError as error:
+        _fail(f"{error.filename or 'the operating system'}: {error.strerror or error}")
+    except KeyboardInterrupt:
+        _say_error("interrupted; the same command goes on where it stopped")
+        sys.exit(130)
+
+
+@app.callback(invoke_without_command=True)
+def show_version(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    """Search the layer widths of a PyTorch model for accuracy against footprint."""
+    if version:
+        print(__version__)
+        raise typer.Exit
+
+
+@app.command()
+def run(
+    study: Study,
+    out: Out = None,
+    sets: Sets = None,
+    seed: Seed = None,
+    storage: Storage = None,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Train, search, finetune, export and report; go on where an earlier run stopped."""
+    _run(tuple(stage.name for stage in STAGES), study, out, sets, seed, storage, quiet, as_json)
+
+
+def _add_stage_command(name: str) -> None:
+    @app.command(name, help=_STAGE_HELP[name])
+    def run_one(
+        study: Study,
+        out: Out = None,
+        sets: Sets = None,
+        seed: Seed = None,
+        storage: Storage = None,
+        quiet: Quiet = False,
+        as_json: AsJson = False,
+    ) -> None:
+        _run((name,), study, out, sets, seed, storage, quiet, as_json)
+
+
+for _stage in STAGES:
+    _add_stage_command(_stage.name)
+
+
+@app.command()
+def inspect(
+    study: Annotated[
+        str | None, typer.Option("--study", "-s", help="A study file or a shipped study.")
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option("--model", help="A model by name, without a study.")
+    ] = None,
+    input_shape: Annotated[
+        str, typer.Option("--input-shape", help="Channels,height,width for --model.")
+    ] = "3,224,224",
+    sets: Sets = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show channel groups, frozen dimensions and why, and the footprint of the full net."""
+    if (study is None) == (model is None):
+        raise ConfigError("inspect needs either --study or --model; give one of them")
+    if study is not None:
+        config = load_study(study, tuple(sets or ()))
+        splits = load_data(config.data, config.seed)
+        shape, n_classes = splits.input_shape, splits.n_classes
+        settings, supernet_settings, seed = config.model, config.supernet, config.seed
+    else:
+        defaults = StudyConfig(name="inspect")
+        shape, n_classes, seed = _parse_shape(input_shape), 1000, 0
+        settings, supernet_settings = ModelSettings(name=str(model)), defaults.supernet
+    net = build_model(settings, input_shape=shape, n_classes=n_classes, seed=seed)
+    supernet = build_supernet(
+        net,
+        torch.zeros(2, *shape),
+        ratios=supernet_settings.ratios,
+        multiple=supernet_settings.multiple,
+    )
+    described = describe_supernet(supernet)
+    if as_json:
+        show_json(described)
+    else:
+        show_supernet(Console(), described)
+
+
+@app.command()
+def status(
+    study: Study,
+    out: Out = None,
+    storage: Storage = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show how far a run is."""
+    found = read_status(out or Path("runs") / load_study(study).name, storage)
+    if as_json:
+        show_json(found)
+    else:
+        show_status(Console(), found)
+
+
+@app.command()
+def studies(as_json: AsJson = False) -> None:
+    """List the studies that ship with the package."""
+    found = list_studies()
+    if as_json:
+        show_json([{"name": n, "about": about, "file": str(path)} for n, about, path in found])
+        return
+    for name, about, _ in found:
+        print(f"{name:<20} {about}")
+
+
+@app.command()
+def init(
+    model: Annotated[str | None, typer.Option("--model", help="A model by name.")] = None,
+    data: Annotated[str | None, typer.Option("--data", help="A data set by name.")] = None,
+) -> None:
+    """Print a commented study file to start from."""
+    print(template(model=model, data=data), end="")
+
+
+def _run(  # the one body of all the commands that run stages
+    stages: tuple[str, ...],
+    study: str,
+    out: Path | None,
+    sets: list[str] | None,
+    seed: int | None,
+    storage: str | None,
+    quiet: bool,
+    as_json: bool,
+) -> None:
+    changes = [*(sets or ()), *([f"seed={seed}"] if seed is not None else [])]
+    config = load_study(study, tuple(changes))
+    folder = out or Path("runs") / config.name
+    with Bars(Console(stderr=True), is_quiet=quiet or as_json) as bars:
+        outcomes = run_stages(config, folder, stages=stages, storage=storage, progress=bars)
+    if as_json:
+        show_json(describe_run(folder, outcomes))
+    elif not quiet:
+        show_run(Console(), folder, outcomes)
+
+
+def _parse_shape(text: str) -> tuple[int, int, int]:
+    try:
+        channels, height, width = (int(part) for part in text.split(","))
+    except ValueError as error:
+        raise ConfigError(
+            f"--input-shape must be channels,height,width such as 3,224,224, got {text!r}"
+        ) from error
+    return channels, height, width
+
+
+def _fail(error: object) -> None:
+    _say_error(" ".join(str(error).split()))
+    sys.exit(2)
+
+
+def _say_error(message: str) -> None:
+    print(f"dpod-search: {message}", file=sys.stderr)

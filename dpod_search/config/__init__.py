@@ -1,0 +1,13 @@
+"""Study files: TOML in, a frozen :class:`StudyConfig` out, every complaint in one line."""
+
+from __future__ import annotations
+
+from dpod_search.config.load import load_study
+from dpod_search.config.shipped import list_studies
+from dpod_search.config.study import StudyConfig
+from dpod_search.config.template import template
+from dpod_search.config.write import diff
+from dpod_search.config.write import dump_toml
+
+
+__all__ = ["StudyConfig", "diff", "dump_toml", "list_studies", "load_study", "template"]

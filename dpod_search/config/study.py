@@ -1,0 +1,84 @@
+"""The whole of a study's settings: one section for each room, each defined in its room."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from dataclasses import field
+from dataclasses import is_dataclass
+from typing import Any
+from typing import get_type_hints
+
+import torch
+
+from dpod_search.data import DataSettings
+from dpod_search.errors import ConfigError
+from dpod_search.errors import check_range
+from dpod_search.evaluation import EvaluationSettings
+from dpod_search.export import ExportSettings
+from dpod_search.finetune import FinetuneSettings
+from dpod_search.models import ModelSettings
+from dpod_search.search import SearchSettings
+from dpod_search.supernet import SupernetSettings
+from dpod_search.training import TrainingSettings
+
+
+@dataclass(frozen=True)
+class StudyConfig:
+    """A study, everything decided.
+
+    Args:
+        name: Names the run folder and the Optuna study: letters, digits, hyphens, underscores and dots.
+        seed: Every random number of the study derives from it; >= 0.
+        device: Where nets run, as PyTorch spells it: ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
+        threads: CPU threads of PyTorch, >= 1; without it PyTorch decides.
+        data: Which pictures, and how they are split.
+        model: Which model the supernet is made of.
+        supernet: Which widths it offers.
+        training: How it is trained.
+        evaluation: How subnets are measured.
+        search: How the Pareto front is searched.
+        finetune: How the chosen subnets are finetuned.
+        export: What is written for use elsewhere.
+
+    Raises:
+        ConfigError: If a setting is out of range.
+    """
+
+    name: str
+    seed: int = 0
+    device: str = "cpu"
+    threads: int | None = None
+    data: DataSettings = field(default_factory=DataSettings)
+    model: ModelSettings = field(default_factory=ModelSettings)
+    supernet: SupernetSettings = field(default_factory=SupernetSettings)
+    training: TrainingSettings = field(default_factory=TrainingSettings)
+    evaluation: EvaluationSettings = field(default_factory=EvaluationSettings)
+    search: SearchSettings = field(default_factory=SearchSettings)
+    finetune: FinetuneSettings = field(default_factory=FinetuneSettings)
+    export: ExportSettings = field(default_factory=ExportSettings)
+
+    def __post_init__(self) -> None:
+        """Check what belongs to no room."""
+        if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", self.name):
+            raise ConfigError(
+                f"name must be letters, digits, '-', '_' and '.', for it names a folder; "
+                f"got {self.name!r}"
+            )
+        check_range("seed", self.seed, low=0)
+        if self.threads is not None:
+            check_range("threads", self.threads, low=1)
+        try:
+            torch.device(self.device)
+        except RuntimeError as error:
+            raise ConfigError(
+                f"device must be cpu, cuda, cuda:<n> or mps, got {self.device!r}"
+            ) from error
+
+
+def find_sections(settings: type[Any]) -> dict[str, type[Any]]:
+    """Return the fields of a settings class that are settings classes themselves."""
+    kinds: dict[str, Any] = get_type_hints(settings)
+    return {
+        name: kind for name, kind in kinds.items() if isinstance(kind, type) and is_dataclass(kind)
+    }

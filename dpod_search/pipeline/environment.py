@@ -1,0 +1,31 @@
+"""What a run was made with: versions, machine, threads."""
+
+from __future__ import annotations
+
+import os
+import platform
+from importlib import metadata
+from typing import Any
+
+import torch
+
+
+PACKAGES = ("dpod-search", "torch", "torchvision", "optuna", "scikit-learn", "numpy", "plotly")
+
+
+def describe_environment() -> dict[str, Any]:
+    """Describe this process's environment as JSON values, without naming user or host."""
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "processor": platform.machine(),
+        "n_cores": os.cpu_count(),
+        "n_threads": torch.get_num_threads(),
+        "cuda": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "versions": package_versions(),
+    }
+
+
+def package_versions() -> dict[str, str]:
+    """Return the versions of the packages that results depend on."""
+    return {name: metadata.version(name) for name in PACKAGES}

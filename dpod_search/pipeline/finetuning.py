@@ -1,0 +1,229 @@
+"""The third stage: finetune the chosen subnets one by one, then test them all, once."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dpod_search.evaluation import measure_accuracy
+from dpod_search.files import hash_file
+from dpod_search.files import hash_value
+from dpod_search.files import read_json
+from dpod_search.files import whole_folder
+from dpod_search.files import write_json
+from dpod_search.finetune import FinetunedSubnet
+from dpod_search.finetune import finetune
+from dpod_search.pareto import find_front
+from dpod_search.pareto import to_minimized
+from dpod_search.pipeline.searching import find_storage
+from dpod_search.pipeline.searching import search_study
+from dpod_search.pipeline.session import Session
+from dpod_search.search import Candidate
+from dpod_search.search import SearchResult
+from dpod_search.search import record_finetuned
+from dpod_search.supernet import Subnet
+from dpod_search.training import CheckpointFile
+from dpod_search.weights import load_weights
+from dpod_search.weights import save_weights
+from dpod_search.widths import Widths
+
+
+FULL = "full"
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A subnet to finetune.
+
+    Args:
+        name: Its folder: the number of its trial, or ``full`` for a full net without one.
+        trial: The number of its trial, or None.
+        widths: Its widths.
+        values: What the search measured, by objective.
+    """
+
+    name: str
+    trial: int | None
+    widths: Widths
+    values: Mapping[str, float]
+
+
+def describe_inputs(session: Session) -> dict[str, Any]:
+    """Return all that the finetuned subnets depend on."""
+    return {
+        "search": hash_file(session.folder.require("search.json", "search")),
+        "supernet": hash_file(session.folder.require("supernet.safetensors", "train")),
+        "data": session.data.fingerprint,
+        "finetune": dataclasses.asdict(session.config.finetune),
+    }
+
+
+def run(session: Session) -> list[str]:
+    """Finetune what is not finetuned yet, test everything, write the front."""
+    session.folder.require("search.json", "search")
+    result = search_study(session)  # has all its trials, so this only reads it
+    chosen = choose_subnets(session, result)
+    session.progress.start("finetune", len(chosen))
+    outputs = []
+    for item in chosen:
+        outputs += _finetune_one(session, item)
+        session.progress.advance(1, f"trial {item.name}")
+    session.progress.finish()
+    front = _test_all(session, chosen)
+    record_finetuned(
+        session.config.name,
+        find_storage(session),
+        {m["trial"]: m["values_after"] for m in front["members"] if m["trial"] is not None},
+    )
+    write_json(session.path / "front.json", front)
+    return [*outputs, "front.json"]
+
+
+def choose_subnets(session: Session, result: SearchResult) -> list[Chosen]:
+    """Choose the members of the front that keep most hypervolume, and the full net.
+
+    The full net is finetuned like the others, for it is what they are compared with.
+    """
+    members: list[Candidate] = list(result.front.select(session.config.finetune.n_subnets))
+    chosen = [Chosen(str(m.trial), m.trial, m.widths, m.values) for m in members]
+    full = session.supernet.space.full
+    if all(item.widths != full for item in chosen):
+        of_full = [t for t in result.trials if t.widths == full and t.values]
+        name = str(of_full[0].number) if of_full else FULL
+        trial = of_full[0].number if of_full else None
+        chosen.append(Chosen(name, trial, full, dict(of_full[0].values) if of_full else {}))
+    return chosen
+
+
+def read_finetuned(session: Session, name: str, widths: Widths) -> FinetunedSubnet:
+    """Load a finetuned subnet from the run folder.
+
+    Args:
+        session: The run.
+        name: Its folder's name.
+        widths: Its widths.
+
+    Raises:
+        CheckpointError: If its files are missing or damaged.
+    """
+    module = Subnet(session.blank_supernet, widths).extract().to("cpu").eval()
+    folder = session.path / "finetuned" / name
+    load_weights(module, folder / "model.safetensors")
+    kept = read_json(folder / "result.json")
+    return FinetunedSubnet(
+        module=module.to(session.device),
+        widths=widths,
+        footprint=session.footprint.measure(widths),
+        input_shape=session.blank_supernet.example_shape,
+        accuracy_before=kept["accuracy_before"],
+        accuracy=kept["accuracy"],
+    )
+
+
+def _finetune_one(session: Session, item: Chosen) -> list[str]:
+    settings = session.config.finetune
+    key = hash_value(
+        {
+            **describe_inputs(session),
+            "search": None,  # which others were found does not matter to this one
+            "finetune": {**dataclasses.asdict(settings), "n_subnets": None},
+            "widths": dict(item.widths),
+            "seed": session.seed,
+        }
+    )
+    folder = session.path / "finetuned" / item.name
+    outputs = [f"finetuned/{item.name}/{file}" for file in ("model.safetensors", "result.json")]
+    if _is_finetuned(folder, key):
+        return outputs
+    checkpoint = CheckpointFile(
+        session.path / "finetuned" / f".{item.name}.checkpoint.safetensors",
+        key=key,
+        every_seconds=settings.checkpoint_seconds,
+    )
+    tuned = finetune(
+        Subnet(session.supernet, item.widths),
+        session.training_loader(settings.batch_size),
+        validation_loader=session.validation_batches,
+        calibration_images=session.calibration_images,
+        settings=settings,
+        checkpoint=checkpoint,
+    )
+    with whole_folder(folder) as aside:
+        save_weights(aside / "model.safetensors", tuned.module)
+        write_json(
+            aside / "result.json",
+            {
+                "key": key,
+                "trial": item.trial,
+                "widths": dict(item.widths),
+                "accuracy_before": tuned.accuracy_before,
+                "accuracy": tuned.accuracy,
+                "seconds": tuned.seconds,
+                "history": list(tuned.history),
+            },
+        )
+    checkpoint.remove()
+    return outputs
+
+
+def _is_finetuned(folder: Path, key: str) -> bool:
+    result = folder / "result.json"
+    return result.exists() and read_json(result).get("key") == key
+
+
+def _test_all(session: Session, chosen: list[Chosen]) -> dict[str, Any]:
+    """Describe the front before and after finetuning; the only place that opens the test split."""
+    tests = session.batches(session.data.test)
+    full = session.blank_supernet.space.full
+    members: list[dict[str, Any]] = []
+    for item in chosen:
+        tuned = read_finetuned(session, item.name, item.widths)
+        members.append(
+            {
+                "trial": item.trial,
+                "folder": item.name,
+                "widths": dict(item.widths),
+                "values": dict(item.values),
+                "values_after": _values_after(session, item, tuned),
+                **tuned.footprint,
+                "validation_accuracy_before": tuned.accuracy_before,
+                "validation_accuracy": tuned.accuracy,
+                "test_accuracy": measure_accuracy(tuned, tests),
+            }
+        )
+    members.sort(key=lambda member: (member["macs"], member["folder"]))
+    of_full = next(member for member in members if member["widths"] == dict(full))
+    for member, is_on_front in zip(members, _mark_front(session, members), strict=True):
+        member["macs_share"] = member["macs"] / of_full["macs"]
+        member["on_front"] = is_on_front
+    kept = ("macs", "params", "weight_bytes", "validation_accuracy", "test_accuracy")
+    return {
+        "study": session.config.name,
+        "seed": session.seed,
+        "full": {name: of_full[name] for name in kept},
+        "members": members,
+    }
+
+
+def _values_after(session: Session, item: Chosen, tuned: FinetunedSubnet) -> dict[str, float]:
+    values: dict[str, float] = {}
+    for objective in session.objectives:
+        if objective.is_measured and objective.function is not None:
+            values[objective.name] = float(objective.function(tuned))
+        elif objective.name in tuned.footprint:
+            values[objective.name] = float(tuned.footprint[objective.name])
+        else:
+            values[objective.name] = float(item.values[objective.name])
+    return values
+
+
+def _mark_front(session: Session, members: list[dict[str, Any]]) -> list[bool]:
+    names = [objective.name for objective in session.objectives]
+    values = np.array([[member["values_after"][name] for name in names] for member in members])
+    directions = [objective.direction for objective in session.objectives]
+    return [bool(mark) for mark in find_front(to_minimized(values, directions))]

@@ -1,0 +1,177 @@
+"""The run folder: one process at a time, one study for ever, and a marker for each ended stage."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+from typing import Self
+
+from filelock import FileLock
+from filelock import Timeout
+
+from dpod_search.config import StudyConfig
+from dpod_search.config import diff
+from dpod_search.config import dump_toml
+from dpod_search.config import load_study
+from dpod_search.errors import CheckpointError
+from dpod_search.errors import RunFolderError
+from dpod_search.files import hash_file
+from dpod_search.files import hash_value
+from dpod_search.files import read_json
+from dpod_search.files import write_json
+from dpod_search.files import write_text
+
+
+# What trained weights depend on: once they are there, none of it may change in the same folder.
+# What the search depends on is kept, and compared, in the study itself.
+TRAINED_FOR = ("seed:", "device:", "data.", "model.", "supernet.", "training.", "evaluation.")
+
+
+@dataclass
+class RunFolder:
+    """A folder that holds one run, locked while this process works in it.
+
+    Args:
+        path: The folder; made if it is missing.
+    """
+
+    path: Path
+
+    def __post_init__(self) -> None:
+        """Prepare the lock; nothing is touched yet."""
+        self._lock = FileLock(self.path / ".lock")
+
+    def __enter__(self) -> Self:
+        """Take the folder, or say who has it.
+
+        Raises:
+            RunFolderError: If another process works in it, or it cannot be made.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            # The kernel frees this lock when its process dies, however it dies.
+            self._lock.acquire(timeout=0)
+        except Timeout as error:
+            raise RunFolderError(
+                f"{self.path} is in use by another process{self._owner()}; "
+                "wait for it, or choose another --out"
+            ) from error
+        except OSError as error:
+            raise RunFolderError(
+                f"cannot use {self.path} as a run folder: {error.strerror or error}; "
+                "choose another --out"
+            ) from error
+        write_text(self.path / ".owner", f"{os.getpid()}\n")
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Free the folder."""
+        self._lock.release()
+
+    def check_study(self, config: StudyConfig) -> None:
+        """Check that the folder may hold a study.
+
+        Args:
+            config: The study.
+
+        Raises:
+            RunFolderError: If the folder holds another study, or weights that were trained
+                otherwise; names the first differences.
+        """
+        file = self.path / "config.toml"
+        if not file.exists():
+            return
+        held = load_study(file)
+        changed = [] if held.name == config.name else [f"name: {held.name} -> {config.name}"]
+        if self.has_ended("train"):
+            changed += [item for item in diff(held, config) if item.startswith(TRAINED_FOR)]
+        if changed:
+            shown = "; ".join(changed[:3]) + ("; ..." if len(changed) > 3 else "")
+            raise RunFolderError(
+                f"{self.path} holds a different study ({shown}); "
+                "choose another --out, or delete the folder to start anew"
+            )
+
+    def claim(self, config: StudyConfig) -> None:
+        """Write down which study the folder holds."""
+        write_text(self.path / "config.toml", dump_toml(config))
+
+    def is_done(self, stage: str, inputs: Mapping[str, Any]) -> bool:
+        """Say whether a stage ended with just these inputs and its files are still there.
+
+        Raises:
+            CheckpointError: If one of its files is not what the stage wrote.
+        """
+        if not self.has_ended(stage):
+            return False
+        kept = read_json(self._marker(stage))
+        if kept["inputs"] != hash_value(dict(inputs)):
+            return False
+        files = {self.path / name: digest for name, digest in kept["outputs"].items()}
+        if not all(file.is_file() for file in files):
+            return False
+        for file, digest in files.items():
+            if hash_file(file) != digest:
+                raise CheckpointError(
+                    f"{file} is damaged or was changed since `{stage}` wrote it; "
+                    "put it back, or delete it to have it made again"
+                )
+        return True
+
+    def has_other_inputs(self, stage: str, inputs: Mapping[str, Any]) -> bool:
+        """Say whether a stage ended, but with other inputs than these."""
+        if not self.has_ended(stage):
+            return False
+        return bool(read_json(self._marker(stage))["inputs"] != hash_value(dict(inputs)))
+
+    def unmark(self, stage: str) -> None:
+        """Forget that a stage ended, before it runs again."""
+        self._marker(stage).unlink(missing_ok=True)
+
+    def mark_done(self, stage: str, inputs: Mapping[str, Any], outputs: Sequence[str]) -> None:
+        """Note that a stage ended.
+
+        Args:
+            stage: Its name.
+            inputs: All it depends on, as JSON values.
+            outputs: Files it wrote, relative to the folder.
+        """
+        hashes = {name: hash_file(self.path / name) for name in sorted(outputs)}
+        marker = {"stage": stage, "inputs": hash_value(dict(inputs)), "outputs": hashes}
+        write_json(self._marker(stage), marker)
+
+    def has_ended(self, stage: str) -> bool:
+        """Say whether a stage has ever ended, whatever its inputs were."""
+        return self._marker(stage).exists()
+
+    def require(self, name: str, stage: str) -> Path:
+        """Return a file that an earlier stage writes.
+
+        Raises:
+            RunFolderError: If it is missing; names the stage to run.
+        """
+        file = self.path / name
+        if not file.is_file():
+            raise RunFolderError(
+                f"{file} is missing; run `dpod-search {stage}` with the same --study and --out first"
+            )
+        return file
+
+    def _marker(self, stage: str) -> Path:
+        return self.path / ".stages" / f"{stage}.json"
+
+    def _owner(self) -> str:
+        try:
+            return f" (process {int((self.path / '.owner').read_text())})"
+        except (OSError, ValueError):
+            return ""

@@ -1,0 +1,171 @@
+"""A run: the stages in their order, each skipped if nothing it depends on has changed."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from collections.abc import Iterator
+from collections.abc import Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dpod_search.config import StudyConfig
+from dpod_search.errors import ConfigError
+from dpod_search.errors import RunFolderError
+from dpod_search.files import hash_file
+from dpod_search.files import write_json
+from dpod_search.pipeline import exporting
+from dpod_search.pipeline import finetuning
+from dpod_search.pipeline import searching
+from dpod_search.pipeline import training
+from dpod_search.pipeline.environment import describe_environment
+from dpod_search.pipeline.folder import RunFolder
+from dpod_search.pipeline.logs import log_to
+from dpod_search.pipeline.session import Session
+from dpod_search.progress import Progress
+from dpod_search.progress import SilentProgress
+from dpod_search.report import write_report
+
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One step of a run.
+
+    Args:
+        name: Its command.
+        describe_inputs: All it depends on, as JSON values.
+        run: Does the work, or goes on with it, and returns the files it wrote.
+    """
+
+    name: str
+    describe_inputs: Callable[[Session], dict[str, Any]]
+    run: Callable[[Session], list[str]]
+
+
+@dataclass(frozen=True)
+class StageOutcome:
+    """What became of a stage.
+
+    Args:
+        name: Its name.
+        was_done: It had ended before with the same inputs and was skipped.
+        seconds: Time it took.
+    """
+
+    name: str
+    was_done: bool
+    seconds: float
+
+
+def _describe_report_inputs(session: Session) -> dict[str, Any]:
+    names = (
+        "config.toml",
+        "environment.json",
+        "training.json",
+        "path.json",
+        "search.json",
+        "trials.csv",
+        "front.json",
+        "exported/manifest.json",
+    )  # fmt: skip  (a table)
+    files = [session.path / name for name in names]
+    return {file.name: hash_file(file) for file in files if file.exists()}
+
+
+def _run_report(session: Session) -> list[str]:
+    return [str(write_report(session.path).relative_to(session.path))]
+
+
+STAGES: tuple[Stage, ...] = (
+    Stage("train", training.describe_inputs, training.run),
+    Stage("search", searching.describe_inputs, searching.run),
+    Stage("finetune", finetuning.describe_inputs, finetuning.run),
+    Stage("export", exporting.describe_inputs, exporting.run),
+    Stage("report", _describe_report_inputs, _run_report),
+)
+
+
+STAGE_NAMES = tuple(stage.name for stage in STAGES)
+
+
+def run_stages(
+    config: StudyConfig,
+    out: Path,
+    *,
+    stages: Sequence[str] = STAGE_NAMES,
+    storage: str | None = None,
+    progress: Progress | None = None,
+) -> list[StageOutcome]:
+    """Run stages of a study in a run folder.
+
+    Args:
+        config: The study.
+        out: The run folder; made if it is missing.
+        stages: Names of stages, in any order; they run in theirs.
+        storage: URL or path of Optuna's storage; None is the journal in the run folder.
+        progress: Who is told.
+
+    Returns:
+        What became of each stage.
+
+    Raises:
+        RunFolderError: If the folder is in use, holds another study, or an earlier stage's
+            results are missing.
+        DpodSearchError: Whatever a stage meets.
+    """
+    unknown = sorted(set(stages) - {stage.name for stage in STAGES})
+    if unknown:
+        raise ConfigError(f"there is no stage {unknown[0]!r}; there are train to report")
+    with RunFolder(out) as folder, _threads(config.threads):
+        folder.check_study(config)
+        session = Session(config, folder, progress or SilentProgress(), storage)
+        if "search" in stages:
+            # A mistake in what is searched should not wait until the training has ended.
+            searching.check_task(session)
+        folder.claim(config)
+        with log_to(out / "log.jsonl"):
+            write_json(out / "environment.json", describe_environment())
+            return [_run_stage(stage, session) for stage in STAGES if stage.name in stages]
+
+
+def _run_stage(stage: Stage, session: Session) -> StageOutcome:
+    start = time.perf_counter()
+    inputs = stage.describe_inputs(session)
+    if session.folder.is_done(stage.name, inputs):
+        _logger.info("%s: done before, nothing it depends on has changed", stage.name)
+        return StageOutcome(stage.name, was_done=True, seconds=0.0)
+    if stage.name == "train" and session.folder.has_other_inputs("train", inputs):
+        raise RunFolderError(
+            f"{session.path} holds weights that were trained on other pictures or another model; "
+            "choose another --out, or delete the folder to start anew"
+        )
+    _logger.info("%s: starts", stage.name)
+    session.folder.unmark(stage.name)
+    try:
+        outputs = stage.run(session)
+    except Exception:
+        _logger.exception("%s: failed", stage.name)
+        raise
+    session.folder.mark_done(stage.name, inputs, outputs)
+    seconds = time.perf_counter() - start
+    _logger.info("%s: ended after %.1f s", stage.name, seconds)
+    return StageOutcome(stage.name, was_done=False, seconds=seconds)
+
+
+@contextmanager
+def _threads(n_threads: int | None) -> Iterator[None]:
+    before = torch.get_num_threads()
+    try:
+        if n_threads is not None:
+            torch.set_num_threads(n_threads)
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,80 @@
+"""The second stage: search the widths, and keep the trials and the front."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from dpod_search.files import hash_file
+from dpod_search.files import read_json
+from dpod_search.pipeline.session import Session
+from dpod_search.search import ProposalRequest
+from dpod_search.search import SearchResult
+from dpod_search.search import SearchTask
+from dpod_search.search import make_sampler
+from dpod_search.search import make_task
+from dpod_search.search import open_study
+from dpod_search.search import propose_seeds
+from dpod_search.search import run_study
+from dpod_search.search import write_records
+from dpod_search.supernet import Supernet
+
+
+def describe_inputs(session: Session) -> dict[str, Any]:
+    """Return all that the trials depend on."""
+    return {
+        "supernet": hash_file(session.folder.require("supernet.safetensors", "train")),
+        "path": hash_file(session.folder.require("path.json", "train")),
+        "data": session.data.fingerprint,
+        "storage": session.storage,
+        "search": dataclasses.asdict(session.config.search),
+        "evaluation": dataclasses.asdict(session.config.evaluation),
+    }
+
+
+def run(session: Session) -> list[str]:
+    """Search until the study has its trials; return the files written."""
+    write_records(search_study(session), session.path)
+    return ["search.json", "trials.csv"]
+
+
+def check_task(session: Session) -> None:
+    """Check what is searched, before anything is trained for it.
+
+    Raises:
+        ConfigError: If an objective or a constraint cannot be read.
+        InfeasibleError: If not even the smallest subnet meets the constraints.
+        GroupingError: If the model cannot be made a supernet.
+        DataError: If pictures are missing.
+    """
+    task = make_search_task(session, session.blank_supernet)
+    task.bounds.check_reachable(task.measure_footprint(task.space.smallest))
+
+
+def search_study(session: Session) -> SearchResult:
+    """Run the study to its number of trials, or read it if it has them."""
+    settings = session.config.search
+    task = make_search_task(session, session.supernet)
+    profiles = read_json(session.folder.require("path.json", "train"))["profiles"]
+    path = [task.space.make(profile["widths"]) for profile in profiles]
+    study = open_study(
+        session.config.name, find_storage(session), task.objectives, make_sampler(settings, task)
+    )
+    seeds = propose_seeds(ProposalRequest(task, settings, path))
+    return run_study(study, task, settings, seeds, session.progress)
+
+
+def make_search_task(session: Session, supernet: Supernet) -> SearchTask:
+    """Make the task of the study: a supernet and its objectives."""
+    return make_task(
+        supernet,
+        session.objectives,
+        constraints=session.config.search.constraints,
+        seed=session.seed,
+        calibration_images=session.calibration_images,
+    )
+
+
+def find_storage(session: Session) -> str:
+    """Return where Optuna's study is kept."""
+    return session.storage or str(session.path / "study.journal")

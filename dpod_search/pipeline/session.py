@@ -1,0 +1,172 @@
+"""What the stages of one run share: data, the model, the supernet. Each is made when needed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from dpod_search.config import StudyConfig
+from dpod_search.data import DataSplits
+from dpod_search.data import ImageDataset
+from dpod_search.data import SeededLoader
+from dpod_search.data import gather_images
+from dpod_search.data import load_data
+from dpod_search.errors import ConfigError
+from dpod_search.footprint import METRICS
+from dpod_search.footprint import FootprintModel
+from dpod_search.footprint import build_footprint
+from dpod_search.models import build_model
+from dpod_search.pipeline.folder import RunFolder
+from dpod_search.placement import place_module
+from dpod_search.progress import Progress
+from dpod_search.search import Objective
+from dpod_search.search import resolve_objectives
+from dpod_search.supernet import Supernet
+from dpod_search.supernet import build_supernet
+from dpod_search.weights import load_weights
+
+
+# Sets up to this many pictures are batched once and kept, instead of fetched for every subnet.
+_KEEP_IMAGES = 20_000
+
+Batches = list[tuple[Tensor, Tensor]] | SeededLoader
+
+
+@dataclass
+class Session:
+    """One run of a study in one folder.
+
+    Args:
+        config: The study.
+        folder: Where its files are; locked by this process.
+        progress: Who is told.
+        storage: URL or path of Optuna's storage; None is the journal in the run folder.
+    """
+
+    config: StudyConfig
+    folder: RunFolder
+    progress: Progress
+    storage: str | None = None
+
+    @property
+    def path(self) -> Path:
+        """The run folder."""
+        return self.folder.path
+
+    @property
+    def seed(self) -> int:
+        """Seed of everything random."""
+        return self.config.seed
+
+    @cached_property
+    def device(self) -> torch.device:
+        """Where nets are trained and evaluated.
+
+        Raises:
+            ConfigError: If the device is not there.
+        """
+        try:
+            device = torch.device(self.config.device)
+            torch.zeros(1, device=device)
+        except (RuntimeError, AssertionError, NotImplementedError) as error:
+            raise ConfigError(
+                f"device {self.config.device!r} cannot be used ({str(error).splitlines()[0]}); "
+                'set device = "cpu"'
+            ) from error
+        return device
+
+    @cached_property
+    def data(self) -> DataSplits:
+        """The four splits."""
+        return load_data(self.config.data, self.seed)
+
+    @cached_property
+    def calibration_images(self) -> Tensor:
+        """Training pictures, not augmented, that BatchNorm statistics are estimated on."""
+        return gather_images(self.data.train, self.config.evaluation.n_calibration)
+
+    @cached_property
+    def scoring_batches(self) -> Batches:
+        """The calibration split: it judges the shrinks of the path."""
+        return self.batches(self.data.calibration)
+
+    @cached_property
+    def validation_batches(self) -> Batches:
+        """The validation split: it gives the accuracy that is searched on."""
+        return self.batches(self.data.validation)
+
+    @cached_property
+    def objectives(self) -> tuple[Objective, ...]:
+        """The objectives of the search."""
+        return resolve_objectives(
+            self.config.search.objectives,
+            loader=self.validation_batches,
+            footprint_names=tuple(METRICS),
+        )
+
+    @cached_property
+    def blank_supernet(self) -> Supernet:
+        """The supernet with the model's initial weights."""
+        model = build_model(
+            self.config.model,
+            input_shape=self.data.input_shape,
+            n_classes=self.data.n_classes,
+            seed=self.seed,
+        )
+        supernet = build_supernet(
+            model,
+            self.calibration_images[:2],
+            ratios=self.config.supernet.ratios,
+            multiple=self.config.supernet.multiple,
+        )
+        supernet.calibration_images = self.calibration_images
+        place_module(supernet, self.device)
+        return supernet
+
+    @cached_property
+    def supernet(self) -> Supernet:
+        """The trained supernet, read from the run folder.
+
+        Raises:
+            RunFolderError: If it has not been trained.
+            CheckpointError: If its file is damaged.
+        """
+        file = self.folder.require("supernet.safetensors", "train")
+        load_weights(self.blank_supernet.net, file)
+        self.blank_supernet.eval()
+        return self.blank_supernet
+
+    @cached_property
+    def footprint(self) -> FootprintModel:
+        """Closed-form footprints of the supernet's subnets."""
+        return build_footprint(self.blank_supernet)
+
+    def batches(self, dataset: ImageDataset) -> Batches:
+        """Return a split in its own order, kept in memory if it is small."""
+        loader = SeededLoader(
+            dataset,
+            batch_size=self.config.evaluation.batch_size,
+            seed=self.seed,
+            n_workers=self.config.training.n_workers,
+        )
+        return list(loader) if len(dataset) <= _KEEP_IMAGES else loader
+
+    def training_loader(self, batch_size: int) -> SeededLoader:
+        """Return the training split, shuffled and augmented as the study says."""
+        training = self.config.training
+        n_images = len(self.data.train)
+        return SeededLoader(
+            self.data.train,
+            batch_size=min(batch_size, n_images),
+            seed=self.seed,
+            shuffle=True,
+            # A last batch of one picture would break BatchNorm.
+            drop_last=True,
+            crop_padding=training.crop_padding,
+            flip=training.flip,
+            n_workers=training.n_workers,
+        )

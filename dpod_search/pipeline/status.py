@@ -1,0 +1,65 @@
+"""How far a run is, read from its folder without disturbing it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+from filelock import Timeout
+
+from dpod_search.config import load_study
+from dpod_search.errors import RunFolderError
+from dpod_search.files import read_json
+from dpod_search.pipeline.folder import RunFolder
+from dpod_search.pipeline.run import STAGES
+from dpod_search.search.status import count_trials
+
+
+def read_status(out: Path, storage: str | None = None) -> dict[str, Any]:
+    """Describe a run as JSON values.
+
+    Args:
+        out: The run folder.
+        storage: URL or path of Optuna's storage; None is the journal in the run folder.
+
+    Returns:
+        Study, whether a process works on it, ended stages, trials by state, and what the
+        search found so far.
+
+    Raises:
+        RunFolderError: If the folder holds no run.
+    """
+    config_file = out / "config.toml"
+    if not config_file.is_file():
+        raise RunFolderError(f"{out} holds no run; start one with `dpod-search run --out {out}`")
+    config = load_study(config_file)
+    folder = RunFolder(out)
+    journal = out / "study.journal"
+    has_study = storage is not None or journal.exists()
+    status: dict[str, Any] = {
+        "study": config.name,
+        "folder": str(out),
+        "is_running": _is_locked(out / ".lock"),
+        "stages": {stage.name: folder.has_ended(stage.name) for stage in STAGES},
+        "trials": count_trials(config.name, storage or str(journal)) if has_study else {},
+        "n_trials": config.search.n_trials,
+        "n_finetuned": len(list((out / "finetuned").glob("*/result.json"))),
+    }
+    if (out / "search.json").is_file():
+        found = read_json(out / "search.json")
+        status["counts"], status["audit"] = found["counts"], found["audit"]
+        status["n_front"] = len(found["front"])
+    return status
+
+
+def _is_locked(path: Path) -> bool:
+    if not path.exists():
+        return False
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return True
+    lock.release()
+    return False

@@ -1,0 +1,60 @@
+"""The study file to start from loads, and shows every setting with its true default."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from dpod_search.config import StudyConfig
+from dpod_search.config import load_study
+from dpod_search.config import template
+from dpod_search.config.parse import list_keys
+from dpod_search.config.parse import parse_study
+from dpod_search.config.study import find_sections
+from dpod_search.config.template import describe_fields
+
+
+def test_loads_with_nothing_changed(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(template())
+
+    assert load_study(path) == StudyConfig(name="mine")
+
+
+def test_holds_what_is_given(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(template("torchvision:resnet18", 'imagefolder:/my "pictures"', "clothes"))
+    config = load_study(path)
+
+    assert config.model.name == "torchvision:resnet18"
+    assert config.data.name == 'imagefolder:/my "pictures"'
+    assert config.name == "clothes"
+
+
+def test_every_default_can_be_uncommented() -> None:
+    text = template()
+    document = tomllib.loads(re.sub(r"^#(\w+ = )(?!\(not set\))", r"\1", text, flags=re.MULTILINE))
+
+    assert parse_study(document, "test") == StudyConfig(name="my_study")
+
+
+def test_every_setting_is_shown() -> None:
+    shown = re.findall(r"^#?(\w+) = ", template(), flags=re.MULTILINE)
+
+    assert sorted(shown) == sorted(path.split(".")[-1] for path in list_keys(StudyConfig))
+
+
+@pytest.mark.parametrize("settings", [StudyConfig, *find_sections(StudyConfig).values()])
+def test_every_setting_is_explained(settings: type[StudyConfig]) -> None:
+    explained = describe_fields(settings)
+
+    assert [field.name for field in dataclasses.fields(settings)] == list(explained)
+    assert all(explained.values())
+
+
+def test_a_class_without_explanations_has_none() -> None:
+    assert describe_fields(type("Plain", (), {"__doc__": "Nothing."})) == {}
