@@ -1,0 +1,111 @@
+"""Killed at any moment, the same command ends as if nothing had happened."""
+
+from __future__ import annotations
+
+import csv
+import json
+import random
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import optuna
+import pytest
+from e2e.commands import SMALL
+from e2e.commands import command
+from e2e.commands import run_command
+
+
+pytestmark = pytest.mark.e2e
+
+N_KILLS = 5
+STAGES = ("train", "search", "finetune")
+
+
+def read_starts(folder: Path) -> list[str]:
+    """Return the log's messages, as far as its lines are whole."""
+    log = folder / "log.jsonl"
+    if not log.exists():
+        return []
+    lines = log.read_text().splitlines()
+    return [json.loads(line)["message"] for line in lines if line.endswith("}")]
+
+
+def measure_stages(folder: Path) -> dict[str, float]:
+    """Return how long each stage of an uninterrupted run took, in seconds."""
+    ended = [m for m in read_starts(folder) if ": ended after " in m]
+    return {m.split(":")[0]: float(m.split()[-2]) for m in ended}
+
+
+def kill_during(stage: str, delay: float, words: list[str], cwd: Path) -> bool:
+    """Start a command, kill it ``delay`` seconds into a stage; say whether it was still there."""
+    folder = cwd / "runs" / "digits"
+    n_before = len(read_starts(folder))
+    process = subprocess.Popen(words, cwd=cwd, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    started = f"{stage}: starts"
+    while started not in read_starts(folder)[n_before:]:
+        if process.poll() is not None:
+            return False
+        time.sleep(0.01)
+    time.sleep(delay)
+    was_running = process.poll() is None
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    return was_running
+
+
+def read_trials(folder: Path) -> list[dict[str, str]]:
+    """Return the trials without the time they took."""
+    with (folder / "trials.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    return [{key: value for key, value in row.items() if key != "seconds"} for row in rows]
+
+
+@pytest.mark.parametrize("seed", [0])
+def test_fifteen_kills_change_nothing(tmp_path: Path, seed: int) -> None:
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    whole.mkdir()
+    killed.mkdir()
+    arguments = ("run", "--study", "digits", "--seed", str(seed), "--quiet")
+    finished = run_command(*arguments, sets=SMALL, cwd=whole)
+    assert finished.returncode == 0, finished.stderr
+    seconds = measure_stages(whole / "runs" / "digits")
+    # The moments are random on purpose: every run of this test tries others.
+    moments = random.SystemRandom()
+    n_killed = dict.fromkeys(STAGES, 0)
+    for stage in STAGES:
+        for _ in range(N_KILLS):
+            delay = moments.uniform(0, seconds[stage] / N_KILLS)
+            n_killed[stage] += kill_during(stage, delay, command(*arguments, sets=SMALL), killed)
+    last = run_command(*arguments, sets=SMALL, cwd=killed)
+    assert last.returncode == 0, last.stderr
+    assert n_killed == dict.fromkeys(STAGES, N_KILLS)
+
+    folders = (whole / "runs" / "digits", killed / "runs" / "digits")
+    fronts = [(folder / "front.json").read_bytes() for folder in folders]
+    assert fronts[0] == fronts[1]
+    weights = [(folder / "supernet.safetensors").read_bytes() for folder in folders]
+    assert weights[0] == weights[1]
+    assert read_trials(folders[0]) == read_trials(folders[1])
+    assert count_states(folders[1]) == count_states(folders[0])
+    assert set(count_states(folders[1])) <= {"COMPLETE", "PRUNED"}
+    leftovers = [
+        p.name for p in folders[1].rglob("*") if ".part" in p.name or "checkpoint" in p.name
+    ]
+    assert leftovers == []
+
+
+def count_states(folder: Path) -> dict[str, int]:
+    """Count the trials in the journal itself by state, in the search and in its child."""
+    storage = optuna.storages.JournalStorage(
+        optuna.storages.journal.JournalFileBackend(str(folder / "study.journal"))
+    )
+    counts: dict[str, int] = {}
+    for name in ("digits", "digits-finetune"):
+        study = optuna.load_study(
+            study_name=name, storage=storage, sampler=optuna.samplers.RandomSampler()
+        )
+        for trial in study.get_trials(deepcopy=False):
+            counts[trial.state.name] = counts.get(trial.state.name, 0) + 1
+    return counts

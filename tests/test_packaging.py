@@ -1,0 +1,148 @@
+"""The distribution carries what it must, and its files agree about versions."""
+
+from __future__ import annotations
+
+import re
+import sys
+import tomllib
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+
+
+ROOT = Path(__file__).resolve().parents[1]
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+
+
+def normalize(name: str) -> str:
+    """Return the one spelling of a distribution's name (PEP 503)."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def name_of(requirement: str) -> str:
+    """Return the name of the distribution that a requirement asks for."""
+    return normalize(re.split(r"[\s\[<>=!~;(]", requirement, maxsplit=1)[0])
+
+
+def read_constraints() -> dict[str, str]:
+    """Return the tested version of every distribution."""
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    pairs = [line.split("==") for line in lines if line and not line.startswith("#")]
+    return {normalize(name): version for name, version in pairs}
+
+
+def list_group(name: str) -> list[str]:
+    """Return the requirements of a dependency group, with those it includes."""
+    found = []
+    for entry in PYPROJECT["dependency-groups"][name]:
+        found += [entry] if isinstance(entry, str) else list_group(entry["include-group"])
+    return found
+
+
+def list_requirements() -> list[str]:
+    """Return everything that pyproject.toml asks for anywhere."""
+    project = PYPROJECT["project"]
+    extras = project.get("optional-dependencies", {}).values()
+    return [
+        *PYPROJECT["build-system"]["requires"],
+        *project["dependencies"],
+        *(requirement for extra in extras for requirement in extra),
+        *(
+            requirement
+            for group in PYPROJECT["dependency-groups"]
+            for requirement in list_group(group)
+        ),
+    ]
+
+
+@pytest.mark.parametrize("requirement", sorted(set(list_requirements())))
+def test_every_requirement_has_a_tested_version(requirement: str) -> None:
+    assert name_of(requirement) in read_constraints()
+
+
+def test_what_is_installed_is_what_is_constrained() -> None:
+    constraints = read_constraints()
+    installed = {normalize(entry.name): entry.version for entry in metadata.distributions()}
+
+    differing = {
+        name: (version.split("+")[0], constraints[name])
+        for name, version in installed.items()
+        if name in constraints and version.split("+")[0] != constraints[name]
+    }
+    assert differing == {}
+
+
+def test_installed_dependencies_are_all_constrained() -> None:
+    constraints = read_constraints()
+    missing, seen, queue = set(), set(), ["dpod-search"]
+    while queue:
+        name = queue.pop()
+        seen.add(name)
+        needed = {
+            name_of(line) for line in metadata.requires(name) or [] if "extra ==" not in line
+        }
+        for dependency in sorted(needed - seen):
+            try:
+                metadata.version(dependency)
+            except metadata.PackageNotFoundError:
+                continue  # for another platform or Python
+            missing |= {dependency} - set(constraints)
+            queue.append(dependency)
+
+    assert missing == set()
+
+
+def test_pre_commit_runs_the_constrained_tools() -> None:
+    text = (ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8")
+    constraints = read_constraints()
+
+    pins = re.findall(r"additional_dependencies: \[([\w-]+)==([\w.]+)\]", text)
+    assert len(pins) == text.count("additional_dependencies")
+    assert all(constraints[name] == version for name, version in pins)
+
+
+def test_version_is_the_same_everywhere() -> None:
+    version = PYPROJECT["project"]["version"]
+    changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+
+    assert metadata.version("dpod-search") == version
+    assert f"## [{version}]" in changelog
+
+
+def test_command_is_installed() -> None:
+    (command,) = (
+        entry
+        for entry in metadata.entry_points(group="console_scripts")
+        if entry.name == "dpod-search"
+    )
+
+    assert callable(command.load())
+
+
+def test_wheel_carries_types_studies_and_licence_but_no_tests() -> None:
+    files = {str(file) for file in metadata.files("dpod-search") or []}
+    if "dpod_search/__init__.py" not in files:
+        pytest.skip("installed in place; tox tests the wheel")
+
+    assert "dpod_search/py.typed" in files
+    studies = {f"dpod_search/studies/{study.name}" for study in ROOT.glob("studies/*.toml")}
+    assert studies
+    assert studies <= files
+    assert any(file.endswith("licenses/LICENSE") for file in files)
+    assert not any(file.startswith(("tests/", "docs/", "studies/")) for file in files)
+
+
+def test_classifiers_name_this_python() -> None:
+    version = (
+        f"Programming Language :: Python :: {sys.version_info.major}.{sys.version_info.minor}"
+    )
+
+    assert version in PYPROJECT["project"]["classifiers"]
+
+
+def test_readme_and_ci_give_the_same_command() -> None:
+    command = "python -m pip install tox && tox"
+
+    assert command in (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
+    assert command in (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()

@@ -1,0 +1,140 @@
+"""The public names are the documented ones, and importing them changes nothing."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+import dpod_search
+from dpod_search import errors
+
+
+ROOT = Path(__file__).resolve().parents[1]
+
+# Runs in a process of its own, because this one has imported torchvision and seeded generators.
+IMPORT_AND_TELL = """
+import json, logging, os, random, signal, sys, threading, warnings
+import numpy, torch
+
+def state():
+    return {
+        "python generator": hash(random.getstate()),
+        "numpy generator": numpy.random.get_state()[1].tobytes().hex(),
+        "torch generator": torch.get_rng_state().numpy().tobytes().hex(),
+        "log handlers": len(logging.getLogger().handlers),
+        "log level": logging.getLogger().level,
+        "excepthook": str(sys.excepthook),
+        "interrupt handler": str(signal.getsignal(signal.SIGINT)),
+        "torch threads": torch.get_num_threads(),
+        "default dtype": str(torch.get_default_dtype()),
+        "python threads": threading.active_count(),
+        "environment": dict(os.environ),
+        "folder": os.listdir("."),
+    }
+
+before = state()
+logging_calls = []
+logging.basicConfig = lambda **options: logging_calls.append(options)
+import dpod_search
+after = state()
+print(json.dumps({
+    "changed": sorted(key for key in before if before[key] != after[key]),
+    "modules": sorted(sys.modules),
+    "logging_calls": len(logging_calls),
+}))
+"""
+
+
+def list_public_names(module: ModuleType) -> set[str]:
+    """Return the names of a module that are neither private nor sub-modules."""
+    return {
+        name
+        for name, value in vars(module).items()
+        if not name.startswith("_") and not isinstance(value, ModuleType) and name != "annotations"
+    }
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
+    """What a fresh process saw when it imported the package in an empty folder."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", IMPORT_AND_TELL],
+        cwd=tmp_path_factory.mktemp("empty"),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    return dict(json.loads(done.stdout))
+
+
+def test_all_is_exactly_the_public_names() -> None:
+    assert set(dpod_search.__all__) - {"__version__"} == list_public_names(dpod_search)
+
+
+def test_all_names_nothing_twice() -> None:
+    assert len(dpod_search.__all__) == len(set(dpod_search.__all__))
+
+
+@pytest.mark.parametrize("name", dpod_search.__all__)
+def test_public_name_says_what_it_is(name: str) -> None:
+    value = getattr(dpod_search, name)
+
+    if callable(value):
+        assert inspect.getdoc(value), f"{name} has no docstring"
+        assert not re.match(rf"{name}\(", inspect.getdoc(value) or ""), (
+            f"{name} has only the docstring that dataclass makes"
+        )
+
+
+def test_every_error_is_public() -> None:
+    raised = {
+        name
+        for name, value in vars(errors).items()
+        if isinstance(value, type) and issubclass(value, errors.DpodSearchError)
+    }
+
+    assert raised <= set(dpod_search.__all__)
+
+
+@pytest.mark.parametrize("name", sorted(list_public_names(errors)))
+def test_every_error_is_also_the_builtin_a_caller_expects(name: str) -> None:
+    value = getattr(errors, name)
+    if not isinstance(value, type) or value is errors.DpodSearchError:
+        pytest.skip("not a particular error")
+
+    builtin = [base for base in value.__mro__ if base.__module__ == "builtins"]
+    assert builtin[0] not in (Exception, BaseException, object)
+
+
+def test_every_public_name_is_in_the_reference() -> None:
+    pages = "\n".join(
+        page.read_text(encoding="utf-8") for page in ROOT.glob("docs/reference/*.md")
+    )
+
+    documented = set(re.findall(r"^::: dpod_search\.(\w+)$", pages, flags=re.MULTILINE))
+    assert documented == set(dpod_search.__all__) - {"__version__"}
+
+
+def test_importing_changes_no_state(told: dict[str, object]) -> None:
+    assert told["changed"] == []
+    assert told["logging_calls"] == 0
+
+
+@pytest.mark.parametrize(
+    "library", ["torchvision", "typer", "plotly", "optuna_dashboard", "onnx", "matplotlib"]
+)
+def test_importing_leaves_heavy_and_optional_libraries_alone(
+    told: dict[str, object], library: str
+) -> None:
+    assert library not in set(
+        map(str, told["modules"] if isinstance(told["modules"], list) else [])
+    )
