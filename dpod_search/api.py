@@ -17,6 +17,7 @@ from dpod_search.supernet import Supernet
 from dpod_search.training import CheckpointFile
 from dpod_search.training import TrainingResult
 from dpod_search.training import TrainingSettings
+from dpod_search.training import rewind
 from dpod_search.training import train_supernet as train_with_policy
 from dpod_search.widths import Widths
 
@@ -61,14 +62,18 @@ def train_supernet(
 
     Raises:
         ConfigError: If the policy or a setting is not known or out of range.
-        TrainingError: If a loss is not finite.
+        TrainingError: If a loss or the gradients are not finite.
         CheckpointError: If the checkpoint is damaged, of another run, or cannot be written.
         DataError: If the loader is empty.
     """
     chosen = settings or TrainingSettings()
-    chosen = replace(chosen, policy=policy or chosen.policy, epochs=epochs or chosen.epochs)
+    if policy is not None:
+        chosen = replace(chosen, policy=policy)
+    if epochs is not None:
+        chosen = replace(chosen, epochs=epochs)
+    rewind(train_loader)  # where an interrupted training left it, other pictures would judge
     if calibration_images is None:
-        calibration_images = gather_images(train_loader, 512)
+        calibration_images = gather_images(iter(train_loader), 512)
     supernet.calibration_images = calibration_images
     evaluator = Evaluator(supernet, calibration_images)
     judged = scoring_loader if scoring_loader is not None else _first_batches(train_loader, 512)

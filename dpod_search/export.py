@@ -11,7 +11,9 @@ import warnings
 from collections.abc import Callable
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextlib import redirect_stderr
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 from typing import Protocol
 
@@ -20,6 +22,7 @@ from torch import Tensor
 from torch import nn
 
 from dpod_search.errors import ConfigError
+from dpod_search.errors import DpodSearchError
 from dpod_search.errors import ExportError
 from dpod_search.errors import check_range
 from dpod_search.files import hash_file
@@ -106,28 +109,38 @@ def export(model: Exportable, path: Path | str, *, tolerance: float = 1e-4) -> E
         )
     name = by_ending[target.suffix]
     module = copy.deepcopy(model.module).cpu().eval()
-    difference = 0.0
     examples = [_example(model.input_shape, n) for n in (2, 5)]
-    with _quiet():
-        try:
-            write_whole(target, lambda aside: FORMATS[name].write(module, examples[0], aside))
-            reloaded = FORMATS[name].read(module, target)
-        except (RuntimeError, ValueError, TypeError) as error:
-            if isinstance(error, ExportError) or type(error).__module__.startswith("dpod_search"):
-                raise
-            first = (str(error).strip() or type(error).__name__).splitlines()[0]
-            raise ExportError(f"{name} export of {target.name} failed: {first}") from error
+    differences: list[float] = []
+
+    def write_and_compare(aside: Path) -> None:
+        FORMATS[name].write(module, examples[0], aside)
+        reloaded = FORMATS[name].read(module, aside)
+        differences.extend(_compare(module, reloaded, example) for example in examples)
+        for difference in differences:
+            if not difference <= tolerance:  # also if it is NaN
+                raise ExportError(
+                    f"{target.name} was loaded again and differs by {difference:.2g} of the "
+                    f"largest logit (limit {tolerance:g}); it was not kept"
+                )
+
+    try:
+        with _quiet():
+            write_whole(target, write_and_compare)
+    except DpodSearchError:
+        raise
+    except Exception as error:  # torch.export runs the user's code, which may raise anything
+        first = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise ExportError(f"{name} export of {target.name} failed: {first}") from error
+    size = target.stat().st_size
+    return ExportedModel(target, name, hash_file(target), size, max(differences))
+
+
+def _compare(module: nn.Module, reloaded: Callable[[Tensor], Tensor], example: Tensor) -> float:
+    """Return the largest difference of logits, relative to the largest logit (maybe NaN)."""
     with torch.no_grad():
-        for example in examples:
-            wanted = module(example)
-            scale = max(float(wanted.abs().max()), 1e-12)
-            difference = max(difference, float((reloaded(example) - wanted).abs().max()) / scale)
-    if not difference <= tolerance:
-        raise ExportError(
-            f"{target} was loaded again and differs by {difference:.2g} of the largest logit "
-            f"(limit {tolerance:g})"
-        )
-    return ExportedModel(target, name, hash_file(target), target.stat().st_size, difference)
+        wanted = module(example)
+        scale = wanted.abs().max().clamp(min=1e-12)
+        return float((reloaded(example) - wanted).abs().max() / scale)
 
 
 @dataclass(frozen=True)
@@ -167,7 +180,8 @@ def _write_torch_export(module: nn.Module, example_input: Tensor, path: Path) ->
 
 
 def _read_torch_export(_module: nn.Module, path: Path) -> Callable[[Tensor], Tensor]:
-    loaded: Callable[[Tensor], Tensor] = torch.export.load(path).module()
+    with path.open("rb") as file:
+        loaded: Callable[[Tensor], Tensor] = torch.export.load(file).module()
     return loaded
 
 
@@ -183,12 +197,13 @@ def _example(input_shape: tuple[int, ...], n: int) -> Tensor:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    # torch.export warns and logs about its own future; none of it is the user's to act on.
+    # torch.export warns and logs about its own future, and prints the graph it fails on; none of
+    # it is the user's to act on.
     logger = logging.getLogger("torch")
     level = logger.level
     try:
         logger.setLevel(logging.ERROR)
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), redirect_stderr(StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:

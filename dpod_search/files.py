@@ -12,6 +12,7 @@ import shutil
 from collections.abc import Callable
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -35,14 +36,15 @@ def write_whole(path: Path, write: Callable[[Path], None]) -> None:
         write(aside)
         _flush(aside)
         os.replace(aside, path)
-        _flush(path.parent)
     except OSError as error:
         raise CheckpointError(
             f"could not write {path}: {error.strerror or error}; "
             "the earlier file is unchanged, free some space or choose another --out"
         ) from error
     finally:
-        aside.unlink(missing_ok=True)
+        with suppress(OSError):  # or it would hide what went wrong
+            aside.unlink(missing_ok=True)
+    _flush_folder(path.parent)
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -64,7 +66,7 @@ def read_json(path: Path) -> Any:
     """Read a JSON file that this package wrote.
 
     Raises:
-        CheckpointError: If the file is missing or is not JSON.
+        CheckpointError: If the file is missing, cannot be read or is not JSON.
     """
     try:
         return json.loads(path.read_text())
@@ -74,6 +76,8 @@ def read_json(path: Path) -> Any:
         raise CheckpointError(
             f"{path} is damaged ({error}); delete it and run the same command again"
         ) from error
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error.strerror or error}") from error
 
 
 def hash_file(path: Path) -> str:
@@ -98,24 +102,48 @@ def whole_folder(path: Path) -> Iterator[Path]:
         An empty folder beside ``path``.
 
     Raises:
-        CheckpointError: If the operating system refuses the final rename.
+        CheckpointError: If the operating system refuses to write or to rename. The earlier
+            folder, if there was one, is left as it was.
     """
     aside = path.with_name(f".{path.name}.part")
-    shutil.rmtree(aside, ignore_errors=True)
+    old = path.with_name(f".{path.name}.old")
     try:
+        _put_back(old, path)  # a process may have been killed between the two renames
+        shutil.rmtree(aside, ignore_errors=True)
         aside.mkdir(parents=True)
         yield aside
-        shutil.rmtree(path, ignore_errors=True)
+        for written in sorted(aside.rglob("*")):
+            _flush(written)
+        if path.is_dir():
+            os.replace(path, old)
         os.replace(aside, path)
-        _flush(path.parent)
     except OSError as error:
-        raise CheckpointError(f"could not write {path}: {error.strerror or error}") from error
+        raise CheckpointError(
+            f"could not write {path}: {error.strerror or error}; "
+            "what was there is unchanged, free some space or choose another --out"
+        ) from error
     finally:
+        with suppress(OSError):
+            _put_back(old, path)
         shutil.rmtree(aside, ignore_errors=True)
+    _flush_folder(path.parent)
 
 
 def _fill(path: Path, data: bytes) -> None:
     path.write_bytes(data)
+
+
+def _put_back(old: Path, path: Path) -> None:
+    """Undo half a replacement, or clean up after a whole one."""
+    if old.exists() and not path.exists():
+        os.replace(old, path)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _flush_folder(path: Path) -> None:
+    # Not every file system can; without it a power cut may bring the earlier file back, whole.
+    with suppress(OSError):
+        _flush(path)
 
 
 def _flush(path: Path) -> None:

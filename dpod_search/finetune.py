@@ -36,6 +36,7 @@ from dpod_search.training import CheckpointFile
 from dpod_search.training import Loop
 from dpod_search.training import OptimizerSettings
 from dpod_search.training import distill
+from dpod_search.training import rewind
 from dpod_search.widths import Widths
 
 
@@ -76,8 +77,11 @@ class FinetuneSettings:
         check_range("finetune.epochs", self.epochs, low=1)
         check_range("finetune.batch_size", self.batch_size, low=2)
         check_range("finetune.lr", self.lr, low=1e-12)
+        check_range("finetune.momentum", self.momentum, low=0, high=0.9999)
+        check_range("finetune.weight_decay", self.weight_decay, low=0)
         check_range("finetune.distillation", self.distillation, low=0, high=1)
         check_range("finetune.temperature", self.temperature, low=1e-3)
+        check_range("finetune.checkpoint_seconds", self.checkpoint_seconds, low=0)
 
     @property
     def optimizer(self) -> OptimizerSettings:
@@ -175,6 +179,7 @@ def finetune(
     validation_loader: Batches | None = None,
     calibration_images: Tensor | None = None,
     settings: FinetuneSettings | None = None,
+    seed: int = 0,
     checkpoint: CheckpointFile | None = None,
     progress: Progress | None = None,
 ) -> FinetunedSubnet:
@@ -188,6 +193,7 @@ def finetune(
         calibration_images: What BatchNorm statistics are estimated on; by default those the
             supernet was trained with, else the loader's first 512.
         settings: How.
+        seed: Seed of what the module itself draws, such as dropout.
         checkpoint: Where the state is kept; finetuning goes on from it if it exists.
         progress: Who is told.
 
@@ -196,7 +202,7 @@ def finetune(
 
     Raises:
         ConfigError: If the candidate has no supernet.
-        TrainingError: If a loss is not finite.
+        TrainingError: If a loss or the gradients are not finite.
         CheckpointError: If the checkpoint is damaged, of another run, or cannot be written.
         DataError: If the loader is empty.
     """
@@ -211,7 +217,8 @@ def finetune(
     supernet, widths = held.supernet, held.widths
     images = calibration_images if calibration_images is not None else supernet.calibration_images
     if images is None:
-        images = gather_images(train_loader, 512)
+        rewind(train_loader)
+        images = gather_images(iter(train_loader), 512)
     evaluator = Evaluator(supernet, images)
     with evaluator.calibrated(widths) as calibrated_subnet:
         module = calibrated_subnet.extract()
@@ -230,6 +237,7 @@ def finetune(
         task="finetune",
         checkpoint=checkpoint,
         progress=progress or SilentProgress(),
+        seed=seed,
     )
     history = loop.run()
     module.eval()

@@ -31,11 +31,22 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], state: Any = None) 
     Raises:
         CheckpointError: If the file cannot be written; the earlier one stays.
     """
-    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    plain = _unshare({name: tensor.detach().cpu() for name, tensor in tensors.items()})
     # One entry only: safetensors orders several at random, and equal runs give equal files.
     is_plain = state is None
     metadata = {"format": "pt"} if is_plain else {_STATE: json.dumps(state, allow_nan=False)}
     write_bytes(path, safetensors.torch.save(plain, metadata))
+
+
+def _unshare(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    # Tied weights are one tensor under two names, which safetensors refuses to write.
+    seen: set[int] = set()
+    plain = {}
+    for name, tensor in tensors.items():
+        storage = tensor.untyped_storage().data_ptr()
+        plain[name] = tensor.clone() if storage in seen else tensor
+        seen.add(storage)
+    return {name: tensor.contiguous() for name, tensor in plain.items()}
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], Any]:

@@ -47,7 +47,7 @@ class Widths(Mapping[str, int]):
 
     Args:
         names: Names of the channel groups, in the order of the space.
-        values: Active width of each, in units of that group (channels, mostly).
+        active: Active width of each, in units of that group (channels, mostly).
     """
 
     names: tuple[str, ...]
@@ -181,7 +181,8 @@ class WidthSpace:
         """
         if widths.names != self.names:
             odd = sorted(set(widths.names) ^ set(self.names))
-            raise ConfigError(f"widths do not name the groups of this supernet: {odd}")
+            what = str(odd) if odd else f"they must stand in the order {list(self.names)}"
+            raise ConfigError(f"widths do not name the groups of this supernet: {what}")
         for name, rungs, width in zip(self.names, self.rungs, widths.active, strict=True):
             if width not in rungs:
                 raise ConfigError(f"width {width} of {name} is not one of its rungs {rungs}")
@@ -192,10 +193,10 @@ class WidthSpace:
         Raises:
             ConfigError: As :meth:`check`.
         """
-        made = Widths(tuple(sorted(widths, key=self._position)), ())
-        made = Widths(made.names, tuple(int(widths[name]) for name in made.names))
+        names = tuple(sorted(widths, key=self._position))
+        made = Widths(names, tuple(widths[name] for name in names))
         self.check(made)
-        return made
+        return Widths(names, tuple(map(int, made.active)))  # NumPy's integers print otherwise
 
     def uniform(self, ratio: float) -> Widths:
         """Return, in every group, the widest rung not above ``ratio`` of the full width."""

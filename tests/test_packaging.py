@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import sys
 import tomllib
@@ -59,6 +60,30 @@ def list_requirements() -> list[str]:
 @pytest.mark.parametrize("requirement", sorted(set(list_requirements())))
 def test_every_requirement_has_a_tested_version(requirement: str) -> None:
     assert name_of(requirement) in read_constraints()
+
+
+def list_imported_libraries() -> set[str]:
+    """Return the top-level names of other libraries that the package imports anywhere."""
+    found: set[str] = set()
+    for file in (ROOT / "dpod_search").rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                found |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                found.add(node.module.split(".")[0])
+    return found - set(sys.stdlib_module_names) - {"dpod_search"}
+
+
+def test_every_import_is_a_declared_dependency() -> None:
+    declared = {name_of(requirement) for requirement in PYPROJECT["project"]["dependencies"]}
+    providers = metadata.packages_distributions()
+
+    undeclared = {
+        library
+        for library in list_imported_libraries()
+        if not declared & {normalize(name) for name in providers.get(library, [library])}
+    }
+    assert undeclared == set()
 
 
 def test_what_is_installed_is_what_is_constrained() -> None:

@@ -20,8 +20,8 @@ ROOT = Path(__file__).resolve().parents[1]
 
 # Runs in a process of its own, because this one has imported torchvision and seeded generators.
 IMPORT_AND_TELL = """
-import json, logging, os, random, signal, sys, threading, warnings
-import numpy, torch
+import json, logging, os, random, signal, sys, threading
+import numpy, rich.console, torch  # Rich numbers its styles with Python's generator at import
 
 def state():
     return {

@@ -31,6 +31,7 @@ from dpod_search.models import build_model
 from dpod_search.pipeline import STAGES
 from dpod_search.pipeline import read_status
 from dpod_search.pipeline import run_stages
+from dpod_search.rng import torch_generator
 from dpod_search.supernet import build_supernet
 
 
@@ -62,6 +63,8 @@ Storage = Annotated[
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
+_INTERRUPTED = 130  # what Typer makes of Ctrl-C
+
 _STAGE_HELP = {
     "train": "Train the supernet.",
     "search": "Search the widths of the trained supernet.",
@@ -80,9 +83,10 @@ def main() -> None:
         _fail(error)
     except OSError as error:
         _fail(f"{error.filename or 'the operating system'}: {error.strerror or error}")
-    except KeyboardInterrupt:
-        _say_error("interrupted; the same command goes on where it stopped")
-        sys.exit(130)
+    except SystemExit as stop:
+        if stop.code == _INTERRUPTED:
+            _say_error("interrupted; the same command goes on where it stopped")
+        raise
 
 
 @app.callback(invoke_without_command=True)
@@ -156,7 +160,7 @@ def inspect(
     net = build_model(settings, input_shape=shape, n_classes=n_classes, seed=seed)
     supernet = build_supernet(
         net,
-        torch.zeros(2, *shape),
+        torch.randn((2, *shape), generator=torch_generator(seed, "example")),
         ratios=supernet_settings.ratios,
         multiple=supernet_settings.multiple,
     )
@@ -226,6 +230,8 @@ def _run(  # the one body of all the commands that run stages
 def _parse_shape(text: str) -> tuple[int, int, int]:
     try:
         channels, height, width = (int(part) for part in text.split(","))
+        if min(channels, height, width) < 1:
+            raise ValueError(text)
     except ValueError as error:
         raise ConfigError(
             f"--input-shape must be channels,height,width such as 3,224,224, got {text!r}"

@@ -136,7 +136,9 @@ def show_supernet(console: Console, described: Mapping[str, Any]) -> None:
 def show_status(console: Console, status: Mapping[str, Any]) -> None:
     """Print how far a run is."""
     running = "a process works on it" if status["is_running"] else "no process works on it"
-    console.print(f"{status['study']} in {status['folder']}: {running}", highlight=False)
+    console.print(
+        f"{status['study']} in {status['folder']}: {running}", highlight=False, soft_wrap=True
+    )
     for stage, has_ended in status["stages"].items():
         console.print(f"{stage:>9}: {'ended' if has_ended else 'not ended'}", highlight=False)
     trials = ", ".join(f"{n} {state}" for state, n in status["trials"].items()) or "none"

@@ -12,8 +12,8 @@ References:
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from collections.abc import Iterator
-from contextlib import ExitStack
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -36,11 +36,12 @@ def calibrate(model: nn.Module, images: Tensor, *, batch_size: int = 1024) -> No
     Args:
         model: Changed in place: its BatchNorm statistics, nothing else.
         images: Shape (n, C, ...), n >= 1.
-        batch_size: Pictures run at once. Below n, upstream layers are normalised per batch.
+        batch_size: Pictures run at once, or a few more so that no batch has only one. Below n,
+            upstream layers are normalised per batch.
 
     Raises:
         CalibrationError: If there are no pictures, a BatchNorm sees only one value per
-            channel, or the statistics are not finite.
+            channel, or the statistics are not finite. The old statistics stay then.
     """
     norms = _norms(model)
     if not norms:
@@ -49,18 +50,19 @@ def calibrate(model: nn.Module, images: Tensor, *, batch_size: int = 1024) -> No
         raise CalibrationError("calibration needs at least one picture, got none")
     pools = {norm: _Pool() for norm in norms}
     device = device_of(model)
-    with ExitStack() as stack:
-        stack.enter_context(torch.no_grad())
-        stack.enter_context(_collecting(model, norms, pools))
-        for chunk in torch.split(images, batch_size):
-            try:
-                model(place_images(chunk, device))
-            except ValueError as error:  # PyTorch's words for a single value per channel
-                raise CalibrationError(f"{error}; use more calibration pictures") from error
-            for norm, pool in pools.items():
-                pool.add(norm)
-    for norm, pool in pools.items():
-        pool.write(norm)
+    saved = _save_statistics(model)
+    try:
+        with torch.no_grad(), _collecting(model, pools):
+            for chunk in _cut(images, batch_size):
+                try:
+                    model(place_images(chunk, device))
+                except ValueError as error:  # PyTorch's words for a single value per channel
+                    raise CalibrationError(f"{error}; use more calibration pictures") from error
+        for norm, pool in pools.items():
+            pool.write(norm)
+    except BaseException:
+        _restore_statistics(saved)
+        raise
 
 
 @contextmanager
@@ -75,39 +77,32 @@ def calibrated(model: nn.Module, images: Tensor, *, batch_size: int = 1024) -> I
     Raises:
         CalibrationError: As :func:`calibrate`.
     """
-    saved = [(buffer, buffer.clone()) for norm in _norms(model) for buffer in norm.buffers()]
+    saved = _save_statistics(model)
     try:
         calibrate(model, images, batch_size=batch_size)
         yield
     finally:
-        with torch.no_grad():
-            for buffer, copy in saved:
-                buffer.copy_(copy)
+        _restore_statistics(saved)
 
 
 @dataclass
 class _Pool:
-    """Sums, over batches, of what makes up a pooled mean and variance."""
+    """Sums, over all calls of a BatchNorm, of what makes up a pooled mean and variance."""
 
     n: int = 0
-    n_batch: int = 0
     total: Tensor | None = None
     total_squares: Tensor | None = None
 
-    def add(self, norm: _BatchNorm) -> None:
+    def add(self, norm: _BatchNorm, n: int) -> None:
         # With momentum 1, PyTorch leaves the batch's mean and unbiased variance in the buffers.
-        if self.n_batch == 0:
-            return
         assert norm.running_mean is not None
         assert norm.running_var is not None
-        n = self.n_batch
         mean = norm.running_mean.double()
         squares = norm.running_var.double() * ((n - 1) / n) + mean.square()
         self.n += n
         self.total = mean * n if self.total is None else self.total + mean * n
         previous = 0.0 if self.total_squares is None else self.total_squares
         self.total_squares = squares * n + previous
-        self.n_batch = 0
 
     def write(self, norm: _BatchNorm) -> None:
         if self.total is None or self.total_squares is None:
@@ -133,30 +128,46 @@ def _norms(model: nn.Module) -> list[_BatchNorm]:
 
 
 @contextmanager
-def _collecting(
-    model: nn.Module, norms: list[_BatchNorm], pools: dict[_BatchNorm, _Pool]
-) -> Iterator[None]:
+def _collecting(model: nn.Module, pools: dict[_BatchNorm, _Pool]) -> Iterator[None]:
     """Run the BatchNorms, and only them, in training mode with momentum 1."""
     modes = [(module, module.training) for module in model.modules()]
-    momenta = [norm.momentum for norm in norms]
+    momenta = [(norm, norm.momentum) for norm in pools]
     hooks = []
     try:
         model.eval()
-        for norm in norms:
+        for norm, pool in pools.items():
             norm.training, norm.momentum = True, 1.0
-            hooks.append(norm.register_forward_pre_hook(_counter(pools[norm])))
+            # After every call, because a BatchNorm may be called twice for one batch.
+            hooks.append(norm.register_forward_hook(_collector(pool)))
         yield
     finally:
         for hook in hooks:
             hook.remove()
         for module, mode in modes:
             module.training = mode
-        for norm, momentum in zip(norms, momenta, strict=True):
+        for norm, momentum in momenta:
             norm.momentum = momentum
 
 
-def _counter(pool: _Pool):  # type: ignore[no-untyped-def]  # a hook, typed by PyTorch
-    def count(_module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        pool.n_batch = inputs[0].numel() // inputs[0].shape[1]
+def _collector(pool: _Pool) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
+    def collect(norm: nn.Module, _inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        assert isinstance(norm, _BatchNorm)
+        pool.add(norm, output.numel() // output.shape[1])
 
-    return count
+    return collect
+
+
+def _cut(images: Tensor, batch_size: int) -> tuple[Tensor, ...]:
+    # Equal parts: a last batch of one picture could not be normalised where space is 1 x 1.
+    n_batches = min(-(-len(images) // batch_size), len(images) // 2)
+    return images.tensor_split(max(1, n_batches))
+
+
+def _save_statistics(model: nn.Module) -> list[tuple[Tensor, Tensor]]:
+    return [(buffer, buffer.clone()) for norm in _norms(model) for buffer in norm.buffers()]
+
+
+def _restore_statistics(saved: list[tuple[Tensor, Tensor]]) -> None:
+    with torch.no_grad():
+        for buffer, copy in saved:
+            buffer.copy_(copy)

@@ -21,6 +21,7 @@ from dpod_search.placement import device_of
 from dpod_search.placement import place_images
 from dpod_search.supernet import Subnet
 from dpod_search.supernet import Supernet
+from dpod_search.supernet.modes import evaluating
 from dpod_search.widths import Widths
 
 
@@ -94,16 +95,12 @@ class Evaluator:
             ConfigError: If the widths are not of the space.
             CalibrationError: If the statistics cannot be estimated.
         """
-        was_training = self.supernet.training
-        self.supernet.eval()
-        try:
-            with (
-                self.supernet.active(widths),
-                calibrated(self.supernet, self._images, batch_size=self._batch_size),
-            ):
-                yield Subnet(self.supernet, widths)
-        finally:
-            self.supernet.train(was_training)
+        with (
+            evaluating(self.supernet),
+            self.supernet.active(widths),
+            calibrated(self.supernet, self._images, batch_size=self._batch_size),
+        ):
+            yield Subnet(self.supernet, widths)
 
     def evaluate(self, widths: Widths, batches: Batches) -> Measurement:
         """Calibrate and measure one subnet.
@@ -175,9 +172,5 @@ def measure_accuracy(model: nn.Module | Classifier, batches: Batches) -> float:
     """
     if not isinstance(model, nn.Module):
         return measure(model, batches, device=model.device).accuracy
-    was_training = model.training
-    model.eval()
-    try:
+    with evaluating(model):
         return measure(model, batches, device=device_of(model)).accuracy
-    finally:
-        model.train(was_training)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from collections.abc import Iterator
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from torch import nn
 
 from dpod_search.supernet import LayerPlan
 from dpod_search.supernet import Supernet
@@ -30,8 +33,9 @@ class LayerSizes:
         n_vectors: Further parameters per output channel, shape (L,).
         n_statistics: Floating-point buffers per output channel, shape (L,).
         itemsize: Bytes per element, shape (L,).
-        rest_params: Parameters outside these layers; they never change.
-        rest_bytes: Bytes of parameters and floating-point buffers outside these layers.
+        rest_params: Parameters outside these layers, less those that several layers share.
+        rest_bytes: Bytes of parameters and floating-point buffers outside these layers, less
+            those that several layers share.
     """
 
     outputs: FloatArray
@@ -105,4 +109,16 @@ def _count_rest(supernet: Supernet, layers: Sequence[LayerPlan]) -> tuple[int, i
     parameters = [p for p in supernet.net.parameters() if id(p) not in planned]
     buffers = [b for b in supernet.net.buffers() if id(b) not in planned and b.is_floating_point()]
     n_bytes = sum(t.numel() * t.element_size() for t in (*parameters, *buffers))
-    return sum(p.numel() for p in parameters), n_bytes
+    again = list(_held_again(modules[plan.name] for plan in layers))
+    n_bytes -= sum(p.numel() * p.element_size() for p in again)
+    return sum(p.numel() for p in parameters) - sum(p.numel() for p in again), n_bytes
+
+
+def _held_again(modules: Iterable[nn.Module]) -> Iterator[nn.Parameter]:
+    # Every plan counts its weights, but tied ones (which never change their size) exist once.
+    seen: set[int] = set()
+    for module in modules:
+        for parameter in module.parameters(recurse=False):
+            if id(parameter) in seen:
+                yield parameter
+            seen.add(id(parameter))

@@ -20,8 +20,7 @@ from dpod_search.finetune import FinetunedSubnet
 from dpod_search.finetune import finetune
 from dpod_search.pareto import find_front
 from dpod_search.pareto import to_minimized
-from dpod_search.pipeline.searching import find_storage
-from dpod_search.pipeline.searching import search_study
+from dpod_search.pipeline import searching
 from dpod_search.pipeline.session import Session
 from dpod_search.search import Candidate
 from dpod_search.search import SearchResult
@@ -65,8 +64,9 @@ def describe_inputs(session: Session) -> dict[str, Any]:
 
 def run(session: Session) -> list[str]:
     """Finetune what is not finetuned yet, test everything, write the front."""
-    session.folder.require("search.json", "search")
-    result = search_study(session)  # has all its trials, so this only reads it
+    # Else the search would go on here, past what search.json and trials.csv say.
+    session.folder.require_stage("search", searching.describe_inputs(session))
+    result = searching.search_study(session)  # has all its trials, so this only reads it
     chosen = choose_subnets(session, result)
     session.progress.start("finetune", len(chosen))
     outputs = []
@@ -77,7 +77,7 @@ def run(session: Session) -> list[str]:
     front = _test_all(session, chosen)
     record_finetuned(
         session.config.name,
-        find_storage(session),
+        searching.find_storage(session),
         {m["trial"]: m["values_after"] for m in front["members"] if m["trial"] is not None},
     )
     write_json(session.path / "front.json", front)
@@ -151,6 +151,7 @@ def _finetune_one(session: Session, item: Chosen) -> list[str]:
         validation_loader=session.validation_batches,
         calibration_images=session.calibration_images,
         settings=settings,
+        seed=session.seed,
         checkpoint=checkpoint,
     )
     with whole_folder(folder) as aside:
@@ -173,7 +174,8 @@ def _finetune_one(session: Session, item: Chosen) -> list[str]:
 
 def _is_finetuned(folder: Path, key: str) -> bool:
     result = folder / "result.json"
-    return result.exists() and read_json(result).get("key") == key
+    whole = result.exists() and (folder / "model.safetensors").exists()
+    return whole and read_json(result).get("key") == key
 
 
 def _test_all(session: Session, chosen: list[Chosen]) -> dict[str, Any]:
@@ -213,17 +215,20 @@ def _test_all(session: Session, chosen: list[Chosen]) -> dict[str, Any]:
 def _values_after(session: Session, item: Chosen, tuned: FinetunedSubnet) -> dict[str, float]:
     values: dict[str, float] = {}
     for objective in session.objectives:
-        if objective.is_measured and objective.function is not None:
-            values[objective.name] = float(objective.function(tuned))
-        elif objective.name in tuned.footprint:
+        if objective.function is None:  # a footprint that is known by name
             values[objective.name] = float(tuned.footprint[objective.name])
         else:
-            values[objective.name] = float(item.values[objective.name])
+            looked_at = tuned if objective.is_measured else item.widths
+            values[objective.name] = float(objective.function(looked_at))
     return values
 
 
 def _mark_front(session: Session, members: list[dict[str, Any]]) -> list[bool]:
+    # A full net without a trial is there to compare with: the constraints rule it out.
     names = [objective.name for objective in session.objectives]
-    values = np.array([[member["values_after"][name] for name in names] for member in members])
+    feasible = [member for member in members if member["trial"] is not None]
+    values = np.array([[member["values_after"][name] for name in names] for member in feasible])
     directions = [objective.direction for objective in session.objectives]
-    return [bool(mark) for mark in find_front(to_minimized(values, directions))]
+    marks = find_front(to_minimized(values.reshape(len(feasible), len(names)), directions))
+    marked = {id(m): bool(mark) for m, mark in zip(feasible, marks, strict=True)}
+    return [marked.get(id(member), False) for member in members]

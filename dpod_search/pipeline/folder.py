@@ -114,7 +114,7 @@ class RunFolder:
         """
         if not self.has_ended(stage):
             return False
-        kept = read_json(self._marker(stage))
+        kept = self._read_marker(stage)
         if kept["inputs"] != hash_value(dict(inputs)):
             return False
         files = {self.path / name: digest for name, digest in kept["outputs"].items()}
@@ -132,7 +132,7 @@ class RunFolder:
         """Say whether a stage ended, but with other inputs than these."""
         if not self.has_ended(stage):
             return False
-        return bool(read_json(self._marker(stage))["inputs"] != hash_value(dict(inputs)))
+        return bool(self._read_marker(stage)["inputs"] != hash_value(dict(inputs)))
 
     def unmark(self, stage: str) -> None:
         """Forget that a stage ended, before it runs again."""
@@ -167,8 +167,27 @@ class RunFolder:
             )
         return file
 
+    def require_stage(self, stage: str, inputs: Mapping[str, Any]) -> None:
+        """Check that an earlier stage ended with just these inputs.
+
+        Raises:
+            RunFolderError: If it did not; names the stage to run.
+        """
+        if not self.is_done(stage, inputs):
+            raise RunFolderError(
+                f"{self.path} does not hold the results of this {stage}; run `dpod-search {stage}` "
+                "with the same --study, --out, --set and --storage first"
+            )
+
     def _marker(self, stage: str) -> Path:
         return self.path / ".stages" / f"{stage}.json"
+
+    def _read_marker(self, stage: str) -> dict[str, Any]:
+        marker = self._marker(stage)
+        kept = read_json(marker)
+        if isinstance(kept, dict) and "inputs" in kept and isinstance(kept.get("outputs"), dict):
+            return kept
+        raise CheckpointError(f"{marker} is damaged; delete it and run the same command again")
 
     def _owner(self) -> str:
         try:

@@ -23,6 +23,7 @@ from dpod_search.models import build_model
 from dpod_search.pipeline.folder import RunFolder
 from dpod_search.placement import place_module
 from dpod_search.progress import Progress
+from dpod_search.rng import torch_generator
 from dpod_search.search import Objective
 from dpod_search.search import resolve_objectives
 from dpod_search.supernet import Supernet
@@ -119,7 +120,10 @@ class Session:
         )
         supernet = build_supernet(
             model,
-            self.calibration_images[:2],
+            # Not the user's pictures: one that holds NaN is the training's to complain about.
+            torch.randn(
+                (2, *self.data.input_shape), generator=torch_generator(self.seed, "example")
+            ),
             ratios=self.config.supernet.ratios,
             multiple=self.config.supernet.multiple,
         )

@@ -32,7 +32,9 @@ def read_status(out: Path, storage: str | None = None) -> dict[str, Any]:
     """
     config_file = out / "config.toml"
     if not config_file.is_file():
-        raise RunFolderError(f"{out} holds no run; start one with `dpod-search run --out {out}`")
+        raise RunFolderError(
+            f"{out} holds no run; start one with `dpod-search run --study <study> --out {out}`"
+        )
     config = load_study(config_file)
     folder = RunFolder(out)
     journal = out / "study.journal"

@@ -63,8 +63,9 @@ def search(
             study in memory.
         study_name: Name of the study in the storage.
         sampler: Any Optuna sampler, in place of the one the settings name.
-        calibration_images: Images on which BatchNorm statistics are estimated again, best of
-            the training data. None takes those (not the labels) that accuracy is measured on.
+        calibration_images: Images on which BatchNorm statistics are estimated again. None takes
+            the training images that ``train_supernet`` left with the supernet, else those (not
+            the labels) that accuracy is measured on.
         seeds: Subnets to try first, such as the path of the training; then comes the ladder.
         settings: Everything else.
         progress: Told of every finished trial.
@@ -143,6 +144,8 @@ def _make_evaluate(
 
     if not measured:
         return lambda widths: {}
+    if images is None:
+        images = supernet.calibration_images
     evaluator = Evaluator(supernet, _gather_images(measured) if images is None else images)
 
     def evaluate(widths: Widths) -> dict[str, Any]:

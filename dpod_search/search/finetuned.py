@@ -18,6 +18,7 @@ from optuna.trial import TrialState
 from dpod_search.errors import RunFolderError
 from dpod_search.search import attributes
 from dpod_search.search.quiet import quiet_optuna
+from dpod_search.search.storage import load_or_create_study
 from dpod_search.search.storage import open_storage
 
 
@@ -47,17 +48,13 @@ def record_finetuned(
         RunFolderError: If the study is missing, or a trial of it did not complete.
     """
     opened = open_storage(storage)
-    with quiet_optuna():
-        parent = _load_parent(study_name, opened)
-        names = parent.metric_names or [f"value_{i}" for i in range(len(parent.directions))]
-        child = optuna.create_study(
-            study_name=name_finetune_study(study_name),
-            storage=opened,
-            directions=parent.directions,
-            sampler=RandomSampler(),
-            load_if_exists=True,
-        )
-        if child.metric_names != names:
+    parent = _load_parent(study_name, opened)
+    names = parent.metric_names or [f"value_{i}" for i in range(len(parent.directions))]
+    child = load_or_create_study(
+        name_finetune_study(study_name), opened, parent.directions, RandomSampler()
+    )
+    if child.metric_names != names:
+        with quiet_optuna():
             child.set_metric_names(names)
     known = {trial.user_attrs.get(attributes.PARENT) for trial in child.get_trials(deepcopy=False)}
     trials = parent.get_trials(deepcopy=False)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import optuna
 import sqlalchemy
 from filelock import FileLock
+from optuna.samplers import BaseSampler
 from optuna.storages import BaseStorage
 from optuna.storages import InMemoryStorage
 from optuna.storages import JournalStorage
@@ -18,9 +21,11 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.storages.journal._file import BaseJournalFileLock
 from optuna.storages.journal._file import get_lock_file
 from optuna.storages.journal._storage import JournalOperation
+from optuna.study import StudyDirection
 
 from dpod_search.errors import CheckpointError
 from dpod_search.errors import ConfigError
+from dpod_search.pareto import Direction
 from dpod_search.search.quiet import quiet_optuna
 
 
@@ -92,6 +97,28 @@ def open_storage(target: str | Path | BaseStorage | None) -> BaseStorage:
     if isinstance(target, str) and "://" in target:
         return _open_url(target)
     return _open_journal(Path(target))
+
+
+def load_or_create_study(
+    name: str,
+    storage: BaseStorage,
+    directions: Sequence[Direction | StudyDirection],
+    sampler: BaseSampler,
+) -> optuna.Study:
+    """Load a study, or create it if the storage does not have it."""
+    # Optuna's own load_if_exists tries to create first, which leaves a record in the journal
+    # each time; a study that is only read should not change.
+    with quiet_optuna():
+        try:
+            return optuna.load_study(study_name=name, storage=storage, sampler=sampler)
+        except KeyError:
+            return optuna.create_study(
+                study_name=name,
+                storage=storage,
+                directions=directions,
+                sampler=sampler,
+                load_if_exists=True,
+            )
 
 
 def repair_journal(path: Path) -> bool:

@@ -28,6 +28,7 @@ from dpod_search.search.results import find_values
 from dpod_search.search.running import TrialRunner
 from dpod_search.search.settings import SearchSettings
 from dpod_search.search.space import params_of
+from dpod_search.search.storage import load_or_create_study
 from dpod_search.search.storage import open_storage
 from dpod_search.search.task import SearchTask
 
@@ -55,16 +56,11 @@ def open_study(
         RunFolderError: If the study was made for other objectives.
     """
     names = [objective.name for objective in check_objectives(objectives)]
-    with quiet_optuna():
-        study = optuna.create_study(
-            study_name=name,
-            storage=open_storage(storage),
-            directions=[objective.direction for objective in objectives],
-            sampler=sampler,
-            load_if_exists=True,
-        )
-        check_objectives_of(study, objectives)
-        if study.metric_names != names:
+    directions = [objective.direction for objective in objectives]
+    study = load_or_create_study(name, open_storage(storage), directions, sampler)
+    check_objectives_of(study, objectives)
+    if study.metric_names != names:
+        with quiet_optuna():
             study.set_metric_names(names)
     return study
 

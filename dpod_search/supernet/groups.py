@@ -20,14 +20,19 @@ from torch.nn.modules.batchnorm import _NormBase
 
 from dpod_search.errors import GroupingError
 from dpod_search.supernet.dims import DimTable
+from dpod_search.supernet.handlers import AXIS_HANDLERS
 from dpod_search.supernet.handlers import FUNCTION_HANDLERS
 from dpod_search.supernet.handlers import METHOD_HANDLERS
 from dpod_search.supernet.handlers import MODULE_HANDLERS
+from dpod_search.supernet.handlers import MULTIPLICATIONS
+from dpod_search.supernet.handlers import READERS
 from dpod_search.supernet.handlers import Axes
 from dpod_search.supernet.handlers import Handler
 from dpod_search.supernet.handlers import freeze_inputs
 from dpod_search.supernet.layout import Layout
 from dpod_search.supernet.layout import fixed
+from dpod_search.supernet.layout import full_size
+from dpod_search.supernet.ties import freeze_tied_weights
 from dpod_search.supernet.trace import TracedModel
 
 
@@ -123,6 +128,7 @@ class Discovery:
         self.uncounted: list[str] = []
         self._inputs: dict[str, Layout] = {}
         self._traced = traced
+        self._batch_size = traced.batch_size
         self._axes: dict[fx.Node, Axes] = {}
 
     def walk(self) -> None:
@@ -171,8 +177,8 @@ class Discovery:
         name = str(node.target)
         shape = self.shapes[node]
         module = self.modules[name]
-        is_linear = isinstance(module, nn.Linear)
-        n_positions = math.prod(shape[1:-1] if is_linear else shape[2:])
+        # Frames or tokens may be folded into the batch, so its axis counts too.
+        n_positions = math.prod(shape) // (full_size(output) * self._batch_size)
         for layout in (inputs, output):
             self.dims.join(layout, name)
         known = self.layers.get(name)
@@ -196,9 +202,12 @@ class Discovery:
             found = METHOD_HANDLERS.get(str(node.target))
         else:
             found = FUNCTION_HANDLERS.get(node.target)  # type: ignore[arg-type]  # a function
-        if found is not None and (node in self.shapes or node.op != "call_module"):
+        if found in READERS:
             return found
-        return _not_understood
+        computed = any(source not in self.shapes for source in node.all_input_nodes)
+        if found is None or node not in self.shapes or (computed and found in AXIS_HANDLERS):
+            return _not_understood
+        return _with_hooks if node.op == "call_module" and _has_hooks(self.module(node)) else found
 
 
 def _plan(
@@ -217,29 +226,31 @@ def _plan(
         kernel_numel=0 if is_norm else math.prod(kernel),
         n_vectors=len(own) if is_norm else len(own) - 1,
         n_statistics=len(buffers),
-        itemsize=next((p.element_size() for p in own.values()), 4),
+        itemsize=next((t.element_size() for t in (*own.values(), *buffers)), 4),
     )
-
-
-def _freeze_shared_weights(discovery: Discovery) -> None:
-    # Layers that share a weight would have to be cut alike, which no view can promise yet.
-    owners: dict[int, str] = {}
-    for name in discovery.layers:
-        for parameter in discovery.modules[name].parameters(recurse=False):
-            other = owners.setdefault(id(parameter), name)
-            if other != name:
-                discovery.freeze_layer(name, f"its weight is shared with {other}")
-                discovery.freeze_layer(other, f"its weight is shared with {name}")
 
 
 def _not_understood(discovery: Discovery, node: fx.Node) -> Axes:
     if not discovery.tensor_inputs(node):
         return {}
     module = discovery.module(node) if node.op == "call_module" else None
-    if module is not None and any(True for _ in module.parameters()):
+    has_weights = module is not None and any(True for _ in module.parameters())
+    if has_weights or (module is None and node.target in MULTIPLICATIONS):
         discovery.uncounted.append(discovery.where(node))
     name = type(module).__name__ if module is not None else "this operation"
     return freeze_inputs(discovery, node, f"is not understood ({name})")
+
+
+def _with_hooks(discovery: Discovery, node: fx.Node) -> Axes:
+    # A hook may do anything to what goes in or comes out, and the graph does not show it.
+    module = discovery.module(node)
+    if any(True for _ in module.parameters()):
+        discovery.uncounted.append(discovery.where(node))
+    return freeze_inputs(discovery, node, "has hooks, which are not understood")
+
+
+def _has_hooks(module: nn.Module) -> bool:
+    return bool(module._forward_hooks or module._forward_pre_hooks)
 
 
 def discover_groups(traced: TracedModel, *, keep: Iterable[str] = ()) -> Grouping:
@@ -257,7 +268,7 @@ def discover_groups(traced: TracedModel, *, keep: Iterable[str] = ()) -> Groupin
     """
     discovery = Discovery(traced)
     discovery.walk()
-    _freeze_shared_weights(discovery)
+    freeze_tied_weights(discovery, traced.graph)
     for name in discovery.uncounted:
         _logger.warning("macs of %s are not counted: no closed form covers it", name)
     kept = set(keep)

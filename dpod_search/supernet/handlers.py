@@ -41,6 +41,7 @@ def convolve(discovery: Discovery, node: fx.Node) -> Axes:
     source = discovery.first_input(node)
     n_spatial = len(module.kernel_size)
     if len(discovery.shapes[source]) != n_spatial + 2:
+        discovery.uncounted.append(discovery.where(node))
         return freeze_inputs(discovery, node, "is given pictures without a batch dimension")
     inputs = discovery.layout(source, 1)
     discovery.freeze_axes(source, f"{discovery.where(node)} slides over it", but=1)
@@ -61,7 +62,7 @@ def convolve(discovery: Discovery, node: fx.Node) -> Axes:
 
 
 def multiply_matrix(discovery: Discovery, node: fx.Node) -> Axes:
-    """Linear layer: new channels on the last axis; the other axes pass."""
+    """Linear layer: new channels on the last axis, applied at every place of the others."""
     module = discovery.module(node)
     assert isinstance(module, nn.Linear)
     source = discovery.first_input(node)
@@ -70,9 +71,10 @@ def multiply_matrix(discovery: Discovery, node: fx.Node) -> Axes:
     name = str(node.target)
     known = discovery.layers.get(name)
     output = known.output if known else discovery.dims.add(module.out_features, name)
+    # Places are counted once, at full width, so their number must not change with the widths.
+    discovery.freeze_axes(source, f"{discovery.where(node)} runs along another axis", but=last)
     discovery.record(node, inputs=inputs, weight_input=inputs, output=output)
-    others = {axis: held for axis, held in discovery.axes(source).items() if axis != last}
-    return {**others, last: output}
+    return {last: output}
 
 
 def normalize_batch(discovery: Discovery, node: fx.Node) -> Axes:
@@ -118,9 +120,9 @@ def combine(discovery: Discovery, node: fx.Node) -> Axes:
 
 def concatenate(discovery: Discovery, node: fx.Node) -> Axes:
     """Concat: segments in a row on its axis, shared widths on the others."""
-    sources = discovery.tensor_inputs(node)
+    sources: list[fx.Node] = list(argument(node, 0, "tensors", ()))  # a tensor may come twice
     n_axes = len(discovery.shapes[node])
-    chosen = int(argument(node, 1, "dim", 0)) % n_axes
+    chosen = int(argument(node, 1, "dim", node.kwargs.get("axis", 0))) % n_axes
     axes: Axes = {}
     for axis in range(n_axes):
         layouts = [discovery.layout(source, axis) for source in sources]
@@ -162,7 +164,7 @@ def average(discovery: Discovery, node: fx.Node) -> Axes:
     """Mean over axes: the others pass."""
     source = discovery.first_input(node)
     n_axes = len(discovery.shapes[source])
-    chosen = argument(node, 1, "dim", None)
+    chosen = argument(node, 1, "dim", node.kwargs.get("axis"))
     listed = chosen if isinstance(chosen, Sequence) else [chosen]
     gone = {int(axis) % n_axes for axis in listed if axis is not None} or set(range(n_axes))
     keeps = len(discovery.shapes[node]) == n_axes
@@ -204,7 +206,9 @@ def flatten_axes(discovery: Discovery, node: fx.Node, start: int, end: int) -> A
             axes[axis] = layout
         elif axis > end:
             axes[axis - (end - start)] = layout
-        elif is_elastic(layout) and math.prod(shape[start:axis]) != 1:
+        elif not is_elastic(layout):
+            continue  # a fixed axis must not take the place of the elastic one beside it
+        elif math.prod(shape[start:axis]) != 1:
             discovery.dims.freeze(layout, f"{discovery.where(node)} folds it behind other axes")
         else:
             places = math.prod(shape[axis + 1 : end + 1])
@@ -329,7 +333,7 @@ FUNCTION_HANDLERS: dict[Callable[..., Any], Handler] = {
     torch.flatten: flatten,
     torch.reshape: reshape,
     torch.mean: average,
-    torch.cat: concatenate,
+    **dict.fromkeys((torch.cat, torch.concat, torch.concatenate), concatenate),
     getattr: read_attribute,
 }  # fmt: skip  (a table)
 METHOD_HANDLERS: dict[str, Handler] = {
@@ -347,3 +351,32 @@ METHOD_HANDLERS: dict[str, Handler] = {
     "mean": average,
     **dict.fromkeys(("size", "dim", "ndimension", "is_contiguous"), read_shape),
 }
+
+# These need no tensor as their result; all others do.
+READERS: frozenset[Handler] = frozenset({read_shape, read_attribute})
+# These choose axes, and an axis that the model computes is not known here.
+AXIS_HANDLERS: frozenset[Handler] = frozenset({flatten, average, concatenate})
+
+# Multiplications without a closed form, for the list of what is not counted.
+MULTIPLICATIONS: frozenset[Callable[..., Any] | str] = frozenset(
+    {
+        functional.conv1d,
+        functional.conv2d,
+        functional.conv3d,
+        functional.conv_transpose1d,
+        functional.conv_transpose2d,
+        functional.conv_transpose3d,
+        functional.linear,
+        functional.bilinear,
+        functional.scaled_dot_product_attention,
+        operator.matmul,
+        torch.matmul,
+        torch.mm,
+        torch.bmm,
+        torch.addmm,
+        torch.einsum,
+        "matmul",
+        "mm",
+        "bmm",
+    }
+)  # fmt: skip  (a table)

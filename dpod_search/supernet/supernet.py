@@ -25,7 +25,7 @@ from dpod_search.supernet.layers import ElasticLayer
 from dpod_search.supernet.layers import WidthState
 from dpod_search.supernet.layers import make_elastic
 from dpod_search.supernet.layout import is_elastic
-from dpod_search.supernet.trace import TracedModel
+from dpod_search.supernet.modes import evaluating
 from dpod_search.supernet.trace import trace_model
 from dpod_search.widths import DEFAULT_RATIOS
 from dpod_search.widths import Widths
@@ -77,6 +77,7 @@ class Supernet(nn.Module):
     ) -> None:
         """Join the parts that :func:`build_supernet` made."""
         super().__init__()
+        self.training = net.training
         self.net = net
         self.grouping = grouping
         self.space = space
@@ -180,12 +181,20 @@ def build_supernet(
     traced = trace_model(model, example_input)
     grouping = discover_groups(traced)
     supernet = _assemble(model, grouping, example_input, ratios, multiple)
+    if _runs_narrow(supernet, example_input):
+        return supernet
     failing = _find_failing_groups(supernet, example_input)
     if failing:
         _logger.warning("kept at full width because narrower runs fail: %s", sorted(failing))
         grouping = discover_groups(traced, keep=failing)
         supernet = _assemble(model, grouping, example_input, ratios, multiple)
-        _require_narrow_runs(supernet, example_input, traced)
+    if not _runs_narrow(supernet, example_input):
+        last = next(reversed(traced.graph.nodes)).all_input_nodes
+        raise GroupingError(
+            "the model does not run with several of its groups narrowed at once "
+            f"(output made by {traced.where(last[0]) if last else 'nothing'}); "
+            "it probably has sizes written into its code"
+        )
     return supernet
 
 
@@ -235,38 +244,29 @@ def _assemble(
 
 def _runs_at(supernet: Supernet, widths: Widths, example_input: Tensor) -> bool:
     """Say whether a subnet runs, agrees with its extracted twin, and keeps the output shape."""
-    was_training = supernet.training
-    supernet.eval()
     try:
-        with torch.no_grad(), supernet.active(widths):
-            narrow = supernet(example_input)
-            plain = extract_subnet(supernet, widths)(example_input)
-        with torch.no_grad():
+        with evaluating(supernet), torch.no_grad():
             full = supernet(example_input)
+            with supernet.active(widths):
+                narrow = supernet(example_input)
+                plain = extract_subnet(supernet, widths)(example_input)
         return narrow.shape == full.shape and torch.allclose(narrow, plain, rtol=1e-3, atol=1e-4)
     except (RuntimeError, ValueError, IndexError, TypeError, AttributeError, AssertionError):
         return False
-    finally:
-        supernet.train(was_training)
+
+
+def _runs_narrow(supernet: Supernet, example_input: Tensor) -> bool:
+    """Say whether the smallest subnet runs, and one in which the groups differ in their rungs."""
+    space = supernet.space
+    choices = [space.smallest, space.sample(np.random.default_rng(0))]
+    return all(_runs_at(supernet, widths, example_input) for widths in choices)
 
 
 def _find_failing_groups(supernet: Supernet, example_input: Tensor) -> set[str]:
     space = supernet.space
-    if _runs_at(supernet, space.smallest, example_input):
-        return set()
     return {
         name
         for name, rungs in zip(space.names, space.rungs, strict=True)
-        if not _runs_at(supernet, space.full.replace(name, rungs[0]), example_input)
+        for width in {rungs[0], rungs[len(rungs) // 2], rungs[max(0, len(rungs) - 2)]}
+        if not _runs_at(supernet, space.full.replace(name, width), example_input)
     }
-
-
-def _require_narrow_runs(supernet: Supernet, example_input: Tensor, traced: TracedModel) -> None:
-    widths = [supernet.space.smallest, supernet.space.sample(np.random.default_rng(0))]
-    if not all(_runs_at(supernet, item, example_input) for item in widths):
-        last = next(reversed(traced.graph.nodes)).all_input_nodes
-        raise GroupingError(
-            "the model does not run with several of its groups narrowed at once "
-            f"(output made by {traced.where(last[0]) if last else 'nothing'}); "
-            "it probably has sizes written into its code"
-        )

@@ -14,8 +14,11 @@ import torch
 from torch import Tensor
 from torch import fx
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from dpod_search.errors import GroupingError
+from dpod_search.placement import place_images
+from dpod_search.placement import place_module
 
 
 Shape = tuple[int, ...]
@@ -30,12 +33,14 @@ class TracedModel:
 
     Args:
         model: A copy of the user's model in evaluation mode, which the graph refers to.
+        batch_size: Samples in the example input.
         graph: Its operations.
         shapes: Shape of every tensor in the graph, by node, for the example input.
         lines: ``file:line`` of the user's code that made each node, where it is known.
     """
 
     model: nn.Module
+    batch_size: int
     graph: fx.Graph
     shapes: dict[fx.Node, Shape]
     lines: dict[fx.Node, str]
@@ -65,16 +70,8 @@ def trace_model(model: nn.Module, example_input: Tensor) -> TracedModel:
         GroupingError: If the model does not run on the example, or ``torch.fx`` cannot trace
             it, for instance because its control flow depends on data. Names the user's line.
     """
-    model = copy.deepcopy(model).eval()
-    shape = tuple(example_input.shape)
-    try:
-        with torch.no_grad():
-            model(example_input)
-    except Exception as error:
-        raise GroupingError(
-            f"the model does not run on an example input of shape {shape}: "
-            f"{_first_line(error)}{_at(_user_line(error))}; give an input it accepts"
-        ) from error
+    model = _copy(model).eval()
+    _try_once(model, example_input)
     tracer = fx.Tracer()
     tracer.record_stack_traces = True
     try:
@@ -88,7 +85,48 @@ def trace_model(model: nn.Module, example_input: Tensor) -> TracedModel:
     with torch.no_grad(), _one_line_errors():
         recorder.run(example_input)
     lines = {node: line for node in graph.nodes if (line := _node_line(node))}
-    return TracedModel(model, graph, recorder.shapes, lines)
+    return TracedModel(model, len(example_input), graph, recorder.shapes, lines)
+
+
+def _copy(model: nn.Module) -> nn.Module:
+    if any(is_lazy(tensor) for tensor in (*model.parameters(), *model.buffers())):
+        raise GroupingError(
+            "the model has lazy layers without weights; run it once on an input before this"
+        )
+    try:
+        return copy.deepcopy(model)
+    except Exception as error:
+        raise GroupingError(
+            f"the model cannot be copied: {_first_line(error)}; "
+            "take out what copy.deepcopy refuses, weight_norm or a lock for instance"
+        ) from error
+
+
+def _try_once(model: nn.Module, example_input: Tensor) -> None:
+    shape = tuple(example_input.shape)
+    try:
+        with torch.no_grad():
+            result = model(example_input)
+    except Exception as error:
+        raise GroupingError(
+            f"the model does not run on an example input of shape {shape}: "
+            f"{_first_line(error)}{_at(_user_line(error))}; give an input it accepts"
+        ) from error
+    if not isinstance(result, Tensor):
+        raise GroupingError(
+            f"the model must return one tensor, got a {type(result).__name__}; wrap it in a "
+            "module that returns the scores alone"
+        )
+    try:
+        with torch.no_grad():
+            placed = place_module(copy.deepcopy(model), example_input.device)
+            placed(place_images(example_input, example_input.device))
+    except Exception as error:
+        raise GroupingError(
+            f"the model does not run on channels-last tensors, which training and evaluation "
+            f"use{_at(_user_line(error))}: {_first_line(error)}; "
+            "write reshape or flatten(1) in place of view"
+        ) from error
 
 
 class _ShapeRecorder(fx.Interpreter):

@@ -6,6 +6,7 @@ from dpod_search.training.checkpoint import CheckpointFile
 from dpod_search.training.loop import Learner
 from dpod_search.training.loop import Loop
 from dpod_search.training.loop import OptimizerSettings
+from dpod_search.training.loop import rewind
 from dpod_search.training.losses import distill
 from dpod_search.training.policies import POLICIES
 from dpod_search.training.policies import Policy
@@ -26,5 +27,6 @@ __all__ = [
     "TrainingResult",
     "TrainingSettings",
     "distill",
+    "rewind",
     "train_supernet",
 ]

@@ -73,14 +73,30 @@ class CheckpointFile:
             )
         weights = {n[6:]: tensor for n, tensor in tensors.items() if n.startswith("model.")}
         fill_module(module, weights, self.path)
-        slots: dict[int, dict[str, Tensor]] = {}
-        for name, tensor in tensors.items():
-            if name.startswith("optimizer."):
-                _, index, slot = name.split(".", 2)
-                slots.setdefault(int(index), {})[slot] = tensor
-        optimizer.load_state_dict({**optimizer.state_dict(), "state": slots})
+        optimizer.load_state_dict(
+            {**optimizer.state_dict(), "state": self._read_slots(tensors, optimizer)}
+        )
         return state
 
     def remove(self) -> None:
         """Delete the checkpoint, once the results it led to are in place."""
         self.path.unlink(missing_ok=True)
+
+    def _read_slots(
+        self, tensors: dict[str, Tensor], optimizer: torch.optim.Optimizer
+    ) -> dict[int, dict[str, Tensor]]:
+        """Return what the optimizer kept of each parameter, by the parameter's number."""
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        slots: dict[int, dict[str, Tensor]] = {}
+        for name, tensor in tensors.items():
+            if not name.startswith("optimizer."):
+                continue
+            _, index, slot = name.split(".", 2)
+            number = int(index) if index.isdecimal() else len(parameters)
+            if number >= len(parameters) or tensor.shape != parameters[number].shape:
+                raise CheckpointError(
+                    f"{self.path} is damaged ({name} is of no parameter of the model); "
+                    "delete it and run the same command again"
+                )
+            slots.setdefault(number, {})[slot] = tensor
+        return slots

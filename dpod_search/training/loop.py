@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from dataclasses import field
 from itertools import islice
@@ -17,6 +18,7 @@ import torch
 from torch import Tensor
 from torch import nn
 
+from dpod_search.errors import CheckpointError
 from dpod_search.errors import DataError
 from dpod_search.errors import TrainingError
 from dpod_search.errors import check_range
@@ -24,6 +26,7 @@ from dpod_search.placement import device_of
 from dpod_search.placement import place_images
 from dpod_search.progress import Progress
 from dpod_search.progress import SilentProgress
+from dpod_search.rng import derive_seed
 from dpod_search.training.checkpoint import CheckpointFile
 
 
@@ -105,6 +108,7 @@ class Loop:
         checkpoint: Where the state is kept, or None.
         progress: Who is told.
         max_grad_norm: Gradients are scaled down to this norm.
+        seed: Of what the net itself draws (dropout, stochastic depth), together with the step.
     """
 
     module: nn.Module
@@ -116,6 +120,7 @@ class Loop:
     checkpoint: CheckpointFile | None = None
     progress: Progress = field(default_factory=SilentProgress)
     max_grad_norm: float = 5.0
+    seed: int = 0
 
     def run(self) -> list[dict[str, float]]:
         """Train to the end, from the checkpoint if there is one.
@@ -124,19 +129,15 @@ class Loop:
             The history: for about 200 steps evenly spread, step, lr and losses.
 
         Raises:
-            TrainingError: If a loss is not finite; names the step and the widths.
+            TrainingError: If a loss or the gradients are not finite; names the step and the
+                widths.
             CheckpointError: If the checkpoint is damaged or cannot be written.
             DataError: If the loader is empty.
         """
         n_batches = count_batches(self.loader)
         n_steps = self.n_epochs * n_batches
         optimizer = self.optimizer.make(self.module)
-        history: list[dict[str, float]] = []
-        first = 0
-        kept = self.checkpoint.load(self.module, optimizer) if self.checkpoint else None
-        if kept is not None:
-            first, history = kept["step"], kept["history"]
-            self.learner.restore(kept["learner"])
+        first, history = self._resume(optimizer)
         every = max(1, n_steps // 200)
         saved_at = time.monotonic()
         self.module.train()
@@ -155,6 +156,20 @@ class Loop:
         self.progress.finish()
         return history
 
+    def _resume(self, optimizer: torch.optim.Optimizer) -> tuple[int, list[dict[str, float]]]:
+        """Return the step to go on with, and the history before it."""
+        kept = self.checkpoint.load(self.module, optimizer) if self.checkpoint else None
+        if self.checkpoint is None or kept is None:
+            return 0, []
+        try:
+            self.learner.restore(kept["learner"])
+            return int(kept["step"]), list(kept["history"])
+        except (LookupError, TypeError, ValueError) as error:
+            raise CheckpointError(
+                f"{self.checkpoint.path} is damaged ({type(error).__name__}: {error}); "
+                "delete it and run the same command again"
+            ) from error
+
     def _step(
         self,
         step: int,
@@ -169,16 +184,18 @@ class Loop:
             group["lr"] = lr
         optimizer.zero_grad()
         device = device_of(self.module)
-        losses = self.learner.compute_gradients(
-            step, place_images(images, device), labels.to(device)
-        )
-        for name, value in losses.items():
+        with _own_draws(derive_seed(self.seed, self.task, step), device):
+            losses = self.learner.compute_gradients(
+                step, place_images(images, device), labels.to(device)
+            )
+        norm = nn.utils.clip_grad_norm_(self.module.parameters(), self.max_grad_norm)
+        # A finite loss can have gradients that are not; they would ruin the weights for good.
+        for name, value in {**losses, "the norm of the gradients": norm.item()}.items():
             if not math.isfinite(value):
                 raise TrainingError(
                     f"{name} became {value} at step {step} ({self.learner.describe_step(step)}); "
                     f"lower the learning rate (it was {lr:.3g}) or check the pictures for NaN"
                 )
-        nn.utils.clip_grad_norm_(self.module.parameters(), self.max_grad_norm)
         optimizer.step()
         return losses
 
@@ -202,6 +219,26 @@ class Loop:
                 yield from self.loader
             else:
                 yield from islice(self.loader, skip, None)
+
+
+@contextmanager
+def _own_draws(seed: int, device: torch.device) -> Iterator[None]:
+    # Dropout knows only the global generators: inside the block they are a function of the step,
+    # so that training resumes exactly, and after it they are as they were.
+    on_gpu = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=on_gpu):
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed costs ten times as much
+        for gpu in on_gpu:
+            with torch.cuda.device(gpu):
+                torch.cuda.manual_seed(seed)
+        yield
+
+
+def rewind(loader: Batches) -> None:
+    """Bring a loader that knows its position back to the first batch, as in a new process."""
+    move: Callable[[int, int], None] | None = getattr(loader, "set_position", None)
+    if move is not None:
+        move(0, 0)
 
 
 def count_batches(loader: Batches) -> int:

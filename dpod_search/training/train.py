@@ -29,6 +29,7 @@ from dpod_search.training.losses import distill
 from dpod_search.training.policies import Policy
 from dpod_search.training.policies import PolicyContext
 from dpod_search.training.policies import Scorer
+from dpod_search.training.policies import make_options
 from dpod_search.training.policies import make_policy
 from dpod_search.widths import Widths
 
@@ -66,12 +67,17 @@ class TrainingSettings:
     checkpoint_seconds: float = 10.0
 
     def __post_init__(self) -> None:
-        """Check the ranges."""
+        """Check the ranges and the policy."""
         check_range("training.epochs", self.epochs, low=1)
         check_range("training.batch_size", self.batch_size, low=2)
         check_range("training.lr", self.lr, low=1e-12)
+        check_range("training.momentum", self.momentum, low=0, high=0.9999)
+        check_range("training.weight_decay", self.weight_decay, low=0)
         check_range("training.label_smoothing", self.label_smoothing, low=0, high=0.999)
+        check_range("training.crop_padding", self.crop_padding, low=0)
+        check_range("training.n_workers", self.n_workers, low=0)
         check_range("training.checkpoint_seconds", self.checkpoint_seconds, low=0)
+        make_options(self.policy, self.policy_options)
 
     @property
     def optimizer(self) -> OptimizerSettings:
@@ -185,7 +191,7 @@ def train_supernet(
 
     Raises:
         ConfigError: If the policy or its options are unknown.
-        TrainingError: If a loss is not finite.
+        TrainingError: If a loss or the gradients are not finite.
         CheckpointError: If the checkpoint is damaged, of another run, or cannot be written.
         DataError: If the loader is empty.
     """
@@ -205,6 +211,7 @@ def train_supernet(
         task="train",
         checkpoint=checkpoint,
         progress=progress or SilentProgress(),
+        seed=seed,
     )
     history = loop.run()
     supernet.eval()

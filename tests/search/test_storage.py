@@ -89,6 +89,14 @@ def test_a_torn_last_line_is_cut_off_and_the_study_goes_on(tmp_path):
     assert len(search(journal).trials) == 8
 
 
+def test_a_finished_study_is_read_without_a_trace(tmp_path):
+    journal = tmp_path / "study.journal"
+    search(journal)
+    whole = journal.read_bytes()
+    search(journal)
+    assert journal.read_bytes() == whole
+
+
 def test_a_line_damaged_elsewhere_is_named(tmp_path):
     journal = tmp_path / "study.journal"
     search(journal)

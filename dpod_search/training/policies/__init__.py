@@ -21,6 +21,24 @@ POLICIES: dict[str, tuple[Callable[[PolicyContext, Any], Policy], type[Any]]] = 
 }
 
 
+def make_options(name: str, options: Mapping[str, Any]) -> Any:
+    """Make the checked options of a policy.
+
+    Args:
+        name: A key of ``POLICIES``.
+        options: Fields of the policy's options.
+
+    Raises:
+        ConfigError: If the name or an option is unknown or out of range.
+    """
+    if name not in POLICIES:
+        raise ConfigError(f"training.policy must be one of {sorted(POLICIES)}, got {name!r}")
+    try:
+        return POLICIES[name][1](**options)
+    except TypeError as error:
+        raise ConfigError(f"training.policy_options of {name}: {error}") from error
+
+
 def make_policy(name: str, options: Mapping[str, Any], context: PolicyContext) -> Policy:
     """Make a policy by name.
 
@@ -32,13 +50,8 @@ def make_policy(name: str, options: Mapping[str, Any], context: PolicyContext) -
     Raises:
         ConfigError: If the name or an option is unknown or out of range.
     """
-    if name not in POLICIES:
-        raise ConfigError(f"training.policy must be one of {sorted(POLICIES)}, got {name!r}")
-    make, options_type = POLICIES[name]
-    try:
-        return make(context, options_type(**options))
-    except TypeError as error:
-        raise ConfigError(f"training.policy_options of {name}: {error}") from error
+    checked = make_options(name, options)
+    return POLICIES[name][0](context, checked)
 
 
 __all__ = [
@@ -49,5 +62,6 @@ __all__ = [
     "Policy",
     "PolicyContext",
     "Scorer",
+    "make_options",
     "make_policy",
 ]

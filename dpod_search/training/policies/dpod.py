@@ -104,7 +104,8 @@ class DpodPolicy:
         options = self._options
         done = (index - 1) / max(1, options.n_profiles - 2)
         share = options.warmup_share + done * (options.growth_end - options.warmup_share)
-        return round(share * self._context.n_steps)
+        # The last profile comes with the last step at the latest, however few steps there are.
+        return min(round(share * self._context.n_steps), self._context.n_steps - 1)
 
     def _narrow(self, profile: Widths, group: int, reduced: int) -> Widths:
         # The reduced rungs 0 .. R-2 are spread evenly over the rungs at or below the profile's.

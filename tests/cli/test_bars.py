@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+from io import StringIO
+
+import pytest
+from rich.console import Console
+
+from dpod_search.cli.bars import Bars
+
+
+def work(bars):
+    with bars:
+        bars.start("train", 10, 4)
+        for _ in range(3):
+            bars.advance(2, "loss 0.5")
+        bars.finish()
+        bars.start("search", 3)
+        bars.advance()
+        bars.finish()
+
+
+def draw(*, is_terminal, is_quiet):
+    text = StringIO()
+    work(Bars(Console(file=text, force_terminal=is_terminal, width=120), is_quiet=is_quiet))
+    return text.getvalue()
+
+
+def test_a_terminal_gets_a_bar_for_each_task():
+    text = draw(is_terminal=True, is_quiet=False)
+    for part in ("train", "10/10", "search", "1/3", "loss 0.5"):
+        assert part in text
+
+
+def test_no_terminal_gets_a_line_for_each_task():
+    lines = draw(is_terminal=False, is_quiet=False).splitlines()
+    assert [line.rsplit(" ", 2)[0] for line in lines] == ["train: 10 of 10", "search: 1 of 3"]
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_quiet_draws_nothing(is_terminal):
+    assert draw(is_terminal=is_terminal, is_quiet=True) == ""
+
+
+def test_calls_outside_a_task_do_nothing():
+    text = StringIO()
+    bars = Bars(Console(file=text))
+    bars.advance()
+    bars.finish()
+    assert text.getvalue() == ""
+
+
+def test_an_error_stops_the_drawing():
+    bars = Bars(Console(file=StringIO(), force_terminal=True))
+    with pytest.raises(KeyError), bars:
+        bars.start("train", 2)
+        raise KeyError
+    assert not bars._bars.live.is_started

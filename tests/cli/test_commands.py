@@ -1,0 +1,323 @@
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from pipeline.tiny import OVERRIDES
+from typer.testing import CliRunner
+
+import dpod_search
+from dpod_search.cli import app
+from dpod_search.cli import main
+from dpod_search.config import list_studies
+from dpod_search.config import load_study
+from dpod_search.errors import DpodSearchError
+from dpod_search.pipeline import STAGES
+from dpod_search.pipeline import RunFolder
+
+
+STAGE_NAMES = [stage.name for stage in STAGES]
+COMMANDS = [*STAGE_NAMES, "run", "inspect", "status", "studies", "init"]
+TINY = [f"--set={item}" for item in OVERRIDES]
+
+
+@pytest.fixture
+def call(monkeypatch, capsys):
+    """Run ``main`` as the console script does; return exit code, output and error lines."""
+
+    def run_main(*arguments):
+        monkeypatch.setattr(sys, "argv", ["dpod-search", *map(str, arguments)])
+        code = 0
+        try:
+            main()
+        except SystemExit as stop:
+            code = stop.code or 0
+        printed = capsys.readouterr()
+        return code, printed.out, printed.err
+
+    return run_main
+
+
+def run_in(folder, *more, command="run"):
+    return [command, "--study", "digits", "--out", folder, *TINY, *more]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help(command):
+    result = CliRunner().invoke(app, [command, "--help"])
+    assert result.exit_code == 0
+    lines = result.output.splitlines()
+    assert any(line.strip().endswith(".") for line in lines[:4])
+    assert "--help" in result.output
+
+
+def test_the_help_lists_every_command_with_what_it_does():
+    result = CliRunner().invoke(app, ["--help"])
+    assert result.exit_code == 0
+    for command in COMMANDS:
+        (line,) = [t for t in result.output.splitlines() if t.split()[:1] == [command]]
+        assert line.endswith(".")
+
+
+def test_without_arguments_the_help_is_shown(call):
+    _, out, err = call()
+    assert "Commands:" in out + err
+
+
+def test_the_version_is_the_packages(call):
+    assert call("--version") == (0, f"{dpod_search.__version__}\n", "")
+
+
+def test_the_module_can_be_run():
+    done = subprocess.run(
+        [sys.executable, "-m", "dpod_search", "--version"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == f"{dpod_search.__version__}\n"
+    assert done.stderr == ""
+
+
+def test_studies_are_listed(call):
+    code, out, err = call("studies")
+    assert (code, err) == (0, "")
+    names = [line.split()[0] for line in out.splitlines()]
+    assert names == [name for name, _, _ in list_studies()]
+    assert "digits" in names
+    assert all(len(line.split()) > 3 for line in out.splitlines())
+    code, out, _ = call("studies", "--json")
+    found = json.loads(out)
+    assert [item["name"] for item in found] == names
+    assert all(Path(item["file"]).is_file() for item in found)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [[], ["--model", "resnet20"], ["--data", "cifar10", "--model", "torchvision:resnet18"]],
+)
+def test_a_printed_study_loads(call, tmp_path, arguments):
+    code, out, err = call("init", *arguments)
+    assert (code, err) == (0, "")
+    path = tmp_path / "mine.toml"
+    path.write_text(out)
+    study = load_study(path)
+    assert study.name == "mine"
+    if "--model" in arguments:
+        assert study.model.name == arguments[arguments.index("--model") + 1]
+    if "--data" in arguments:
+        assert study.data.name == "cifar10"
+
+
+def test_a_study_is_inspected(call):
+    code, out, err = call("inspect", "--study", "digits")
+    assert (code, err) == (0, "")
+    assert "channel groups" in out
+    assert "frozen dimensions" in out
+    assert "full net: macs" in out
+    code, out, err = call("inspect", "--study", "digits", "--json")
+    assert (code, err) == (0, "")
+    found = json.loads(out)
+    assert set(found) == {
+        "groups",
+        "frozen",
+        "uncounted",
+        "full",
+        "smallest",
+        "n_subnets",
+    }  # fmt: skip  (a table)
+    for group in found["groups"]:
+        assert group["rungs"][-1] == group["full"]
+        assert 0 < group["macs_share"] < 1
+        assert group["members"]
+    assert all(item["reasons"] for item in found["frozen"])
+    assert found["smallest"]["macs"] < found["full"]["macs"]
+
+
+def test_a_study_is_inspected_as_it_is_set(call):
+    _, out, _ = call("inspect", "--study", "digits", "--json", "--set=supernet.ratios=[0.5]")
+    assert all(len(group["rungs"]) == 2 for group in json.loads(out)["groups"])
+
+
+def test_a_model_is_inspected_without_a_study(call):
+    arguments = ("inspect", "--model", "resnet20", "--input-shape", "3,32,32")
+    code, out, err = call(*arguments, "--json")
+    assert (code, err) == (0, "")
+    found = json.loads(out)
+    # 40.81 M for 10 classes; the head of 1,000 adds 64 x 990.
+    assert found["full"]["macs"] == pytest.approx(40.81e6 + 64 * 990, rel=1e-3)
+    code, out, _ = call(*arguments)
+    assert code == 0
+    assert f"macs {found['full']['macs']:,}" in out
+
+
+def check_refused(result, *parts):
+    code, out, err = result
+    assert code == 2
+    assert out == ""
+    assert err.startswith("dpod-search: ")
+    assert err.count("\n") == 1
+    for part in parts:
+        assert part in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [
+        (["run", "--study", "digit"], ["no study 'digit'", "digits"]),
+        (["train", "--study", "digits", "--set", "training.epoch=1"], ["training.epochs"]),
+        (["train", "--study", "digits", "--set", "epochs"], ["section.key=value"]),
+        (["train", "--study", "digits", "--seed", "-1"], ["seed", ">= 0", "-1"]),
+        (["inspect"], ["--study", "--model"]),
+        (["inspect", "--study", "digits", "--model", "resnet8"], ["--study", "--model"]),
+        (["inspect", "--model", "resnet9"], ["resnet9"]),
+        (["inspect", "--model", "resnet8", "--input-shape", "3,32"], ["channels,height,width"]),
+        (["inspect", "--model", "resnet8", "--input-shape", "a,b,c"], ["'a,b,c'"]),
+        (["inspect", "--model", "resnet8", "--input-shape", "0,8,8"], ["'0,8,8'"]),
+        (["status", "--study", "digits", "--out", "nothing/here"], ["holds no run"]),
+    ],
+)
+def test_mistakes_are_one_line_and_exit_code_2(call, monkeypatch, tmp_path, arguments, parts):
+    monkeypatch.chdir(tmp_path)
+    check_refused(call(*arguments), *parts)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("arguments", [["run"], ["nothing"], ["run", "--nothing"]])
+def test_unknown_commands_and_options_are_exit_code_2(call, arguments):
+    code, out, err = call(*arguments)
+    assert code == 2
+    assert out == ""
+    assert err
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (DpodSearchError("two\nlines  of words"), "dpod-search: two lines of words\n"),
+        (OSError(28, "No space left on device", "x.bin"), "x.bin: No space left on device\n"),
+        (OSError("odd"), "the operating system: odd\n"),
+    ],
+)
+def test_errors_of_a_stage_are_one_line(call, monkeypatch, tmp_path, error, words):
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr("dpod_search.cli.commands.run_stages", fail)
+    code, out, err = call(*run_in(tmp_path))
+    assert (code, out) == (2, "")
+    assert err.endswith(words)
+    assert err.count("\n") == 1
+
+
+def test_our_own_mistakes_are_not_dressed_up(call, monkeypatch, tmp_path):
+    def fail(*_, **__):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("dpod_search.cli.commands.run_stages", fail)
+    with pytest.raises(ZeroDivisionError):
+        call(*run_in(tmp_path))
+
+
+def test_ctrl_c_is_exit_code_130_and_says_that_nothing_is_lost(call, monkeypatch, tmp_path):
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("dpod_search.cli.commands.run_stages", interrupt)
+    code, out, err = call(*run_in(tmp_path))
+    assert (code, out) == (130, "")
+    assert err == "dpod-search: interrupted; the same command goes on where it stopped\n"
+
+
+@pytest.mark.e2e
+def test_a_real_signal_interrupts_a_real_run(tmp_path):
+    words = run_in(tmp_path / "run", "--quiet", "--set=training.epochs=100000", command="train")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "dpod_search", *map(str, words)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    log = tmp_path / "run" / "log.jsonl"
+    deadline = time.monotonic() + 60
+    while not (log.exists() and "train: starts" in log.read_text()):
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    time.sleep(0.5)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert out == ""
+    assert err == "dpod-search: interrupted; the same command goes on where it stopped\n"
+    with RunFolder(tmp_path / "run"):
+        pass
+
+
+def test_a_finished_run_says_what_it_found(call, run):
+    code, out, err = call(*run_in(run))
+    assert (code, err) == (0, "")
+    for name in STAGE_NAMES:
+        assert f"{name}: done before" in out
+    assert "subnets after finetuning" in out
+    assert f"report: {run / 'report.html'}" in out
+    assert f"models: {run / 'exported'}" in out
+
+
+def test_work_is_told_in_lines_where_there_is_no_terminal(call, run):
+    (run / "front.json").unlink()
+    code, out, err = call(*run_in(run, command="finetune"))
+    assert code == 0
+    assert err.splitlines()[-1].startswith("finetune: ")
+    assert "done before" not in out
+
+
+def test_quiet_prints_nothing(call, run):
+    assert call(*run_in(run, "--quiet")) == (0, "", "")
+    (run / "front.json").unlink()
+    (run / "exported" / "manifest.json").unlink()
+    assert call(*run_in(run, "-q")) == (0, "", "")
+
+
+@pytest.mark.parametrize("stage", STAGE_NAMES)
+def test_quiet_stages_print_nothing(call, run, stage):
+    assert call(*run_in(run, "--quiet", command=stage)) == (0, "", "")
+
+
+def test_json_is_the_only_output(call, run):
+    (run / "front.json").unlink()
+    code, out, err = call(*run_in(run, "--json"))
+    assert (code, err) == (0, "")
+    found = json.loads(out)
+    assert [stage["name"] for stage in found["stages"]] == STAGE_NAMES
+    assert not found["stages"][2]["was_done"]
+    assert found["stages"][0]["was_done"]
+    assert found["front"]["members"]
+    assert found["report"] == str(run / "report.html")
+
+
+def test_the_seed_is_a_setting(call, run):
+    check_refused(call(*run_in(run, "--seed", "5")), "seed: 0 -> 5")
+
+
+def test_the_status_is_shown(call, run):
+    code, out, err = call("status", "--study", "digits", "--out", run)
+    assert (code, err) == (0, "")
+    assert "no process works on it" in out
+    assert "trials: 12 complete of 12" in out
+    assert "train: ended" in out
+    code, out, _ = call("status", "--study", "digits", "--out", run, "--json")
+    assert json.loads(out)["stages"]["report"] is True
+    with RunFolder(run):
+        _, out, _ = call("status", "--study", "digits", "--out", run)
+    assert "a process works on it" in out
+
+
+def test_without_out_the_run_folder_is_named_after_the_study(call, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    check_refused(call("status", "--study", "digits"), "runs/digits holds no run")

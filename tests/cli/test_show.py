@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+from io import StringIO
+
+from rich.console import Console
+
+from dpod_search.cli.show import show_status
+from dpod_search.cli.show import show_supernet
+
+
+def render(show, value):
+    text = StringIO()
+    show(Console(file=text, width=100), value)
+    return text.getvalue()
+
+
+STATUS = {
+    "study": "digits",
+    "folder": "runs/digits",
+    "is_running": True,
+    "stages": {"train": True, "search": False},
+    "trials": {"complete": 7, "pruned": 2},
+    "n_trials": 20,
+    "n_finetuned": 0,
+}
+
+
+def test_a_status_in_the_middle_of_a_search():
+    text = render(show_status, STATUS)
+    assert "a process works on it" in text
+    assert "search: not ended" in text
+    assert "trials: 7 complete, 2 pruned of 20" in text
+    assert "fates" not in text
+
+
+def test_a_status_before_the_search():
+    assert "trials: none of 20" in render(show_status, {**STATUS, "trials": {}})
+
+
+def test_the_audit_is_shown_with_its_interval():
+    counts = {"evaluated": 9, "pruned-surrogate": 4, "failed": 0}
+    audit = {"n_audited": 5, "n_wrong": 1, "rate": 0.2, "low": 0.036, "high": 0.625}
+    found = {**STATUS, "counts": counts, "audit": audit, "n_front": 3}
+    text = render(show_status, found)
+    assert "fates: 9 evaluated, 4 pruned-surrogate; front of 3" in text
+    assert "false prunes: 1 of 5 audited (95 % interval 4 to 62 %)" in text
+    silent = {**found, "audit": {**audit, "rate": None}}
+    assert "false prunes" not in render(show_status, silent)
+
+
+def test_what_is_frozen_or_not_counted_is_said():
+    sizes = {"macs": 2000, "params": 30}
+    described = {
+        "groups": [
+            {"name": "conv", "full": 8, "rungs": [2, 8], "members": ["a", "b"], "macs_share": 0.25}
+        ],
+        "frozen": [{"name": "head", "full": 10, "reasons": ["the output", "another"]}],
+        "uncounted": ["einsum at net.py:3"],
+        "full": sizes,
+        "smallest": sizes,
+        "n_subnets": "12345",
+    }
+    text = render(show_supernet, described)
+    for part in (
+        "25.0 %",
+        "2 8",
+        "a, b",
+        "the output; another",
+        "macs not counted: einsum",
+        "full net: macs 2,000, params 30",
+        "subnets: 12,345",
+    ):  # fmt: skip  (a table)
+        assert part in text

@@ -1,0 +1,234 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+from pipeline.tiny import load_tiny
+
+from dpod_search.config import load_study
+from dpod_search.errors import CheckpointError
+from dpod_search.errors import ConfigError
+from dpod_search.errors import RunFolderError
+from dpod_search.pipeline import RunFolder
+from dpod_search.pipeline import read_status
+
+
+HOLD = """
+import sys
+from pathlib import Path
+from dpod_search.pipeline.folder import RunFolder
+with RunFolder(Path(sys.argv[1])):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.fixture(scope="module")
+def held(tmp_path_factory):
+    """A folder that another process works in."""
+    path = tmp_path_factory.mktemp("held") / "run"
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout.readline() == "held\n"
+    yield path, process
+    process.kill()
+    process.communicate()
+
+
+def test_a_second_process_is_refused_with_the_pid_of_the_first(held):
+    path, process = held
+    with pytest.raises(
+        RunFolderError, match=f"in use by another process .process {process.pid}."
+    ) as e:
+        RunFolder(path).__enter__()
+    assert str(path) in str(e.value)
+    assert "--out" in str(e.value)
+    (path / "config.toml").write_text('name = "digits"\n')
+    assert read_status(path)["is_running"]
+
+
+def test_a_killed_process_leaves_no_lock(held):
+    path, process = held
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    with RunFolder(path):
+        assert (path / ".owner").read_text() == f"{os.getpid()}\n"
+
+
+def test_the_folder_is_made_locked_and_freed(tmp_path):
+    path = tmp_path / "deep" / "run"
+    with RunFolder(path) as folder:
+        assert folder.path == path
+        with pytest.raises(RunFolderError, match=f"process {os.getpid()}"):
+            RunFolder(path).__enter__()
+    with RunFolder(path):
+        pass
+
+
+def test_without_the_owners_number_the_message_is_still_whole(tmp_path):
+    with RunFolder(tmp_path):
+        (tmp_path / ".owner").write_text("garbage")
+        with pytest.raises(RunFolderError, match="another process; wait"):
+            RunFolder(tmp_path).__enter__()
+
+
+def test_an_error_frees_the_folder(tmp_path):
+    with pytest.raises(KeyError), RunFolder(tmp_path):
+        raise KeyError
+    with RunFolder(tmp_path):
+        pass
+
+
+def test_a_file_is_no_run_folder(tmp_path):
+    path = tmp_path / "file"
+    path.write_text("")
+    with pytest.raises(RunFolderError, match="cannot use .*file as a run folder"):
+        RunFolder(path).__enter__()
+
+
+@pytest.fixture
+def folder(tmp_path):
+    with RunFolder(tmp_path / "run") as held:
+        yield held
+
+
+def test_a_new_folder_takes_any_study(folder):
+    folder.check_study(load_tiny())
+    assert not (folder.path / "config.toml").exists()
+    folder.claim(load_tiny())
+    assert load_study(folder.path / "config.toml") == load_tiny()
+    folder.check_study(load_tiny())
+
+
+def test_another_study_is_refused_and_named(folder):
+    folder.claim(load_tiny())
+    other = load_tiny('name="other"')
+    with pytest.raises(RunFolderError, match=r"different study \(name: digits -> other\)"):
+        folder.check_study(other)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "seed=1",
+        "training.epochs=3",
+        "model.arguments={width=5}",
+        "supernet.multiple=2",
+        "evaluation.n_calibration=99",
+        "data.validation_share=0.3",
+        'device="cuda"',
+    ],
+)  # fmt: skip  (a table)
+def test_what_the_weights_depend_on_may_change_before_they_are_there_not_after(folder, change):
+    folder.claim(load_tiny())
+    changed = load_tiny(change)
+    folder.check_study(changed)
+    folder.mark_done("train", {}, [])
+    with pytest.raises(RunFolderError, match=r"different study \(") as caught:
+        folder.check_study(changed)
+    assert change.split("=")[0] in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_only_the_first_three_differences_are_named(folder):
+    folder.claim(load_tiny())
+    folder.mark_done("train", {}, [])
+    changed = load_tiny("seed=1", "training.epochs=3", "training.lr=0.2", "training.flip=true")
+    with pytest.raises(RunFolderError) as caught:
+        folder.check_study(changed)
+    assert str(caught.value).count("->") == 3
+    assert "; ...)" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "change",
+    ["search.n_trials=99", "finetune.epochs=2", "export.tolerance=0.1", "threads=2"],
+)
+def test_other_settings_may_change_any_time(folder, change):
+    folder.claim(load_tiny())
+    for stage in ("train", "search", "finetune", "export"):
+        folder.mark_done(stage, {}, [])
+    folder.check_study(load_tiny(change))
+
+
+def test_a_damaged_study_file_is_named(folder):
+    (folder.path / "config.toml").write_text("name = \n")
+    with pytest.raises(ConfigError, match=r"config.toml is not valid TOML"):
+        folder.check_study(load_tiny())
+
+
+INPUTS = {"seed": 0, "model": {"width": 4}}
+
+
+@pytest.fixture
+def ended(folder):
+    (folder.path / "sub").mkdir()
+    (folder.path / "a.json").write_text("1")
+    (folder.path / "sub" / "b.bin").write_bytes(b"2")
+    folder.mark_done("train", INPUTS, ["sub/b.bin", "a.json"])
+    return folder
+
+
+def test_a_stage_is_done_with_the_same_inputs_in_any_order(ended):
+    assert ended.is_done("train", INPUTS)
+    assert ended.is_done("train", {"model": {"width": 4}, "seed": 0})
+    assert not ended.is_done("search", INPUTS)
+    assert ended.has_ended("train")
+    assert not ended.has_ended("search")
+
+
+def test_other_inputs_are_not_done(ended):
+    assert not ended.is_done("train", {**INPUTS, "seed": 1})
+    assert ended.has_other_inputs("train", {**INPUTS, "seed": 1})
+    assert not ended.has_other_inputs("train", INPUTS)
+    assert not ended.has_other_inputs("search", INPUTS)
+
+
+def test_a_deleted_output_is_made_again(ended):
+    (ended.path / "sub" / "b.bin").unlink()
+    assert not ended.is_done("train", INPUTS)
+
+
+def test_an_altered_output_is_never_written_over(ended):
+    (ended.path / "sub" / "b.bin").write_bytes(b"3")
+    with pytest.raises(CheckpointError, match=r"b.bin is damaged or was changed .*delete it"):
+        ended.is_done("train", INPUTS)
+
+
+def test_a_stage_can_be_forgotten(ended):
+    ended.unmark("train")
+    ended.unmark("train")
+    assert not ended.has_ended("train")
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"inputs": 3}', '{"outputs": {}}', "null"])
+def test_a_damaged_marker_is_named(ended, text):
+    marker = ended.path / ".stages" / "train.json"
+    marker.write_text(text)
+    for ask in (ended.is_done, ended.has_other_inputs):
+        with pytest.raises(CheckpointError, match=r"train.json is damaged.*delete it") as caught:
+            ask("train", INPUTS)
+        assert "\n" not in str(caught.value)
+
+
+def test_markers_say_what_they_are(ended):
+    marker = json.loads((ended.path / ".stages" / "train.json").read_text())
+    assert marker["stage"] == "train"
+    assert list(marker["outputs"]) == ["a.json", "sub/b.bin"]
+
+
+def test_an_earlier_stage_is_required(ended):
+    assert ended.require("a.json", "train") == ended.path / "a.json"
+    with pytest.raises(RunFolderError, match=r"c.json is missing; run `dpod-search train`"):
+        ended.require("c.json", "train")
+    ended.require_stage("train", INPUTS)
+    with pytest.raises(RunFolderError, match="run `dpod-search train` with the same"):
+        ended.require_stage("train", {**INPUTS, "seed": 1})

@@ -1,0 +1,457 @@
+from __future__ import annotations
+
+import getpass
+import json
+import logging
+import platform
+import shutil
+from pathlib import Path
+
+import optuna
+import pytest
+import safetensors.torch
+import torch
+from pipeline.tiny import copy_run
+from pipeline.tiny import load_tiny
+
+from dpod_search.errors import CheckpointError
+from dpod_search.errors import ConfigError
+from dpod_search.errors import DpodSearchError
+from dpod_search.errors import RunFolderError
+from dpod_search.evaluation import calibrate
+from dpod_search.evaluation import measure_accuracy
+from dpod_search.files import hash_file
+from dpod_search.files import read_json
+from dpod_search.pipeline import STAGES
+from dpod_search.pipeline import RunFolder
+from dpod_search.pipeline import Session
+from dpod_search.pipeline import read_status
+from dpod_search.pipeline import run_stages
+from dpod_search.pipeline.finetuning import read_finetuned
+from dpod_search.pipeline.logs import log_to
+from dpod_search.progress import SilentProgress
+
+
+NAMES = tuple(stage.name for stage in STAGES)
+
+
+def run_tiny(folder, *overrides, **options):
+    """Run the tiny study and return the stages that had work to do."""
+    outcomes = run_stages(load_tiny(*overrides), folder, **options)
+    return [outcome.name for outcome in outcomes if not outcome.was_done]
+
+
+def forget(folder, *stages):
+    """Take away what stages made, as if they had never run."""
+    made = {
+        "search": ["study.journal", "search.json", "trials.csv"],
+        "finetune": ["finetuned", "front.json"],
+        "export": ["exported"],
+        "report": ["report.html", "figures"],
+    }
+    for stage in stages:
+        (folder / ".stages" / f"{stage}.json").unlink()
+        for name in made[stage]:
+            path = folder / name
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+@pytest.fixture
+def trained(run):
+    forget(run, "search", "finetune", "export", "report")
+    return run
+
+
+@pytest.fixture
+def searched(run):
+    forget(run, "finetune", "export", "report")
+    return run
+
+
+def read_journal(folder, name="digits"):
+    backend = optuna.storages.journal.JournalFileBackend(str(folder / "study.journal"))
+    study = optuna.load_study(
+        study_name=name,
+        storage=optuna.storages.JournalStorage(backend),
+        sampler=optuna.samplers.RandomSampler(),
+    )
+    return study.get_trials(deepcopy=False)
+
+
+def test_a_run_leaves_what_the_docs_say(finished):
+    for name in (
+        "config.toml",
+        "environment.json",
+        "log.jsonl",
+        "supernet.safetensors",
+        "training.json",
+        "path.json",
+        "study.journal",
+        "search.json",
+        "trials.csv",
+        "front.json",
+        "exported/manifest.json",
+        "report.html",
+        *(f".stages/{name}.json" for name in NAMES),
+    ):  # fmt: skip  (a table)
+        assert (finished / name).is_file(), name
+    left = [p for p in finished.rglob("*") if ".part" in p.name or "checkpoint" in p.name]
+    assert left == []
+
+
+def test_the_second_run_skips_every_stage_also_where_it_was_moved_to(run):
+    before = {p: p.read_bytes() for p in run.rglob("*") if p.is_file()}
+    outcomes = run_stages(load_tiny(), run)
+    assert [outcome.name for outcome in outcomes] == list(NAMES)
+    assert all(outcome.was_done and outcome.seconds == 0 for outcome in outcomes)
+    changed = {p.name for p, data in before.items() if p.read_bytes() != data}
+    assert changed <= {"log.jsonl", ".owner"}
+
+
+def test_stages_run_in_their_order_whatever_the_caller_says(run):
+    outcomes = run_stages(load_tiny(), run, stages=["search", "train"])
+    assert [outcome.name for outcome in outcomes] == ["train", "search"]
+
+
+def test_an_unknown_stage_is_refused_before_anything_is_made(tmp_path):
+    with pytest.raises(ConfigError, match="no stage 'finetuning'"):
+        run_tiny(tmp_path / "run", stages=["train", "finetuning"])
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("stage", "earlier"), [("search", "train"), ("finetune", "search"), ("export", "finetune")]
+)
+def test_a_stage_without_the_earlier_one_names_its_command(tmp_path, stage, earlier):
+    with pytest.raises(RunFolderError, match=f"run `dpod-search {earlier}`"):
+        run_tiny(tmp_path / "run", stages=[stage])
+
+
+def test_a_report_without_a_run_is_refused(tmp_path):
+    with pytest.raises(DpodSearchError) as caught:
+        run_tiny(tmp_path / "run", stages=["report"])
+    assert "\n" not in str(caught.value)
+
+
+def test_another_study_is_refused_and_nothing_is_touched(run):
+    before = (run / "config.toml").read_bytes()
+    with pytest.raises(RunFolderError, match=r"training.lr: 0.1 -> 0.2"):
+        run_tiny(run, "training.lr=0.2")
+    assert (run / "config.toml").read_bytes() == before
+
+
+def test_a_folder_in_use_is_refused(run):
+    with RunFolder(run), pytest.raises(RunFolderError, match="in use"):
+        run_tiny(run)
+
+
+def test_more_trials_continue_the_same_study(run):
+    first = read_journal(run)
+    assert run_tiny(run, "search.n_trials=16", stages=["search"]) == ["search"]
+    more = read_journal(run)
+    assert len(more) == 16
+    assert [(t.number, t.params, t.values) for t in more[:12]] == [
+        (t.number, t.params, t.values) for t in first
+    ]
+    rows = (run / "trials.csv").read_text().splitlines()
+    assert len(rows) == 17
+    assert len((run / "config.toml").read_text().split("n_trials = 16")) == 2
+
+
+def test_finetuning_never_searches(searched):
+    before = {name: (searched / name).read_bytes() for name in ("search.json", "trials.csv")}
+    with pytest.raises(RunFolderError, match="run `dpod-search search`"):
+        run_tiny(searched, "search.n_trials=16", stages=["finetune"])
+    with pytest.raises(RunFolderError, match="run `dpod-search search`.*--storage"):
+        other = f"sqlite:///{searched}/other.db"
+        run_tiny(searched, stages=["finetune"], storage=other)
+    assert len(read_journal(searched)) == 12
+    assert {name: (searched / name).read_bytes() for name in before} == before
+    assert run_tiny(searched, stages=["finetune"]) == ["finetune"]
+
+
+def test_a_run_ends_the_same_in_pieces_and_in_one_go(finished, trained):
+    for stage in NAMES[1:]:
+        assert run_tiny(trained, stages=[stage]) == [stage]
+    for name in ("front.json", "exported/manifest.json", "path.json"):
+        assert (trained / name).read_bytes() == (finished / name).read_bytes(), name
+    for file in finished.glob("finetuned/*/model.safetensors"):
+        assert hash_file(trained / file.relative_to(finished)) == hash_file(file)
+
+
+def test_changed_finetuning_is_done_again_and_what_follows(run):
+    overrides = ("finetune.epochs=2", 'export.formats=["safetensors"]')
+    assert run_tiny(run, *overrides) == ["finetune", "export", "report"]
+    assert run_tiny(run, *overrides) == []
+
+
+def test_a_subnet_more_leaves_the_others_as_they_are(run):
+    before = {
+        file.parent.name: read_json(file)["seconds"]
+        for file in run.glob("finetuned/*/result.json")
+    }
+    assert run_tiny(run, "finetune.n_subnets=3", stages=["finetune"]) == ["finetune"]
+    after = {
+        file.parent.name: read_json(file)["seconds"]
+        for file in run.glob("finetuned/*/result.json")
+    }
+    assert set(before) < set(after)
+    assert {name: after[name] for name in before} == before
+
+
+def test_a_changed_export_is_done_again(run):
+    assert run_tiny(run, 'export.formats=["safetensors"]') == ["export", "report"]
+    manifest = read_json(run / "exported" / "manifest.json")
+    assert all(set(model["files"]) == {"safetensors"} for model in manifest["models"])
+
+
+def test_a_deleted_supernet_is_trained_again_to_the_same_bits(run):
+    before = hash_file(run / "supernet.safetensors")
+    (run / "supernet.safetensors").unlink()
+    # What follows finds its inputs unchanged; the report shows the new seconds.
+    assert run_tiny(run) == ["train", "report"]
+    assert hash_file(run / "supernet.safetensors") == before
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "result.json"])
+def test_a_deleted_finetuned_file_is_made_again(finished, run, name):
+    folder = next((run / "finetuned").iterdir())
+    (folder / name).unlink()
+    assert run_tiny(run) == ["finetune"]
+    kept = finished / "finetuned" / folder.name / "model.safetensors"
+    assert hash_file(folder / "model.safetensors") == hash_file(kept)
+
+
+@pytest.mark.parametrize(
+    "name", ["supernet.safetensors", "search.json", "front.json", "exported/manifest.json"]
+)
+def test_an_altered_output_is_named_and_left(run, name):
+    with (run / name).open("ab") as file:
+        file.write(b" ")
+    with pytest.raises(CheckpointError, match=f"{Path(name).name} is damaged or was changed"):
+        run_tiny(run)
+
+
+def test_a_damaged_checkpoint_of_the_training_is_named(tmp_path):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / "training.checkpoint.safetensors").write_bytes(b"\xff" * 64)
+    with pytest.raises(CheckpointError, match=r"training.checkpoint.safetensors .*delete it") as e:
+        run_tiny(folder, stages=["train"])
+    assert "\n" not in str(e.value)
+
+
+def test_a_mistyped_study_may_be_corrected(tmp_path):
+    folder = tmp_path / "run"
+    for wrong in ('training.policy="dpad"', "training.policy_options={n_profile=3}"):
+        with pytest.raises(ConfigError, match="training.policy"):
+            run_tiny(folder, wrong)
+    assert not folder.exists()
+
+
+class Interrupting(SilentProgress):
+    def advance(self, n=1, note=""):
+        raise KeyboardInterrupt
+
+
+def test_an_interrupted_run_goes_on_with_other_settings_of_later_stages(trained):
+    with pytest.raises(KeyboardInterrupt):
+        run_tiny(trained, progress=Interrupting())
+    assert run_tiny(trained, 'export.formats=["safetensors"]', stages=["search"]) == ["search"]
+    assert len(read_journal(trained)) == 12
+
+
+def test_the_full_net_is_finetuned_even_if_the_search_may_not_have_it(trained):
+    overrides = (
+        'search.constraints={macs="<= 60%"}',
+        'search.objectives=["accuracy", "macs", "pipeline.tiny:count_channels"]',
+        "search.n_trials=8",
+        'export.formats=["safetensors"]',
+    )
+    run_tiny(trained, *overrides, stages=["search", "finetune", "export"])
+    front = read_json(trained / "front.json")
+    full = front["members"][-1]
+    assert full["folder"] == "full"
+    assert full["trial"] is None
+    assert full["macs_share"] == 1
+    assert not full["on_front"]
+    assert full["values_after"]["count_channels"] == sum(full["widths"].values())
+    assert all(member["macs_share"] <= 0.6 for member in front["members"][:-1])
+    assert (trained / "exported" / "full" / "model.safetensors").is_file()
+
+
+def test_the_front_says_what_the_models_do(finished, run):
+    front = read_json(finished / "front.json")
+    members = front["members"]
+    assert [m["macs"] for m in members] == sorted(m["macs"] for m in members)
+    assert any(member["on_front"] for member in members)
+    assert front["full"]["macs"] == members[-1]["macs"]
+    with RunFolder(run) as folder:
+        session = Session(load_tiny(), folder, SilentProgress())
+        tests = session.batches(session.data.test)
+        for member in members:
+            widths = session.blank_supernet.space.make(member["widths"])
+            tuned = read_finetuned(session, member["folder"], widths)
+            found = measure_accuracy(tuned.module, session.validation_batches)
+            assert found == member["validation_accuracy"] == tuned.accuracy
+            assert found == member["values_after"]["accuracy"]
+            assert measure_accuracy(tuned.module, tests) == member["test_accuracy"]
+            assert session.footprint.measure(widths)["macs"] == member["macs"]
+            # Stale statistics would not survive this.
+            fresh = tuned.module
+            before = {n: b.clone() for n, b in fresh.named_buffers() if "running" in n}
+            calibrate(fresh, session.calibration_images)
+            for name, buffer in before.items():
+                torch.testing.assert_close(fresh.get_buffer(name), buffer)
+
+
+def test_finetuned_subnets_are_trials_of_the_child_study(finished):
+    front = read_json(finished / "front.json")
+    children = read_journal(finished, "digits-finetune")
+    expected = {m["trial"]: m["values_after"]["accuracy"] for m in front["members"]}
+    assert {t.user_attrs["parent"]: t.values[0] for t in children} == expected
+
+
+def test_the_manifest_says_what_the_files_are(finished):
+    manifest = read_json(finished / "exported" / "manifest.json")
+    front = read_json(finished / "front.json")
+    assert [m["trial"] for m in manifest["models"]] == [m["trial"] for m in front["members"]]
+    assert manifest["versions"]["torch"] == torch.__version__
+    for model in manifest["models"]:
+        assert set(model["files"]) == {"safetensors", "torch_export"}
+        for file in model["files"].values():
+            path = finished / file["path"]
+            assert hash_file(path) == file["sha256"]
+            assert path.stat().st_size == file["bytes"]
+        assert model["max_difference"] <= 1e-4
+        images = torch.zeros(3, *model["input_shape"])
+        graph = torch.export.load(finished / model["files"]["torch_export"]["path"]).module()
+        assert graph(images).shape == (3, len(model["classes"]))
+        weights = safetensors.torch.load_file(finished / model["files"]["safetensors"]["path"])
+        n_params = sum(t.numel() for n, t in weights.items() if n.endswith(("weight", "bias")))
+        assert n_params == model["params"]
+
+
+def test_the_path_goes_from_the_full_net_to_the_floor(finished):
+    profiles = read_json(finished / "path.json")["profiles"]
+    training = read_json(finished / "training.json")
+    assert len(profiles) == 4
+    macs = [profile["macs"] for profile in profiles]
+    assert macs == sorted(macs, reverse=True)
+    assert profiles[0]["accuracy"] == training["full"]["accuracy"]
+    assert training["policy"] == "dpod"
+    assert training["history"][-1]["step"] == training["n_steps"] - 1
+
+
+def test_every_line_of_the_log_is_json(run):
+    run_tiny(run)
+    lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    assert all(set(line) == {"time", "level", "logger", "message"} for line in lines)
+    messages = [line["message"] for line in lines]
+    assert messages.count("train: starts") == 1
+    assert sum("done before" in message for message in messages) == len(NAMES)
+
+
+def test_a_failed_stage_is_in_the_log(trained, monkeypatch):
+    def fail(*_, **__):
+        raise ArithmeticError("several\nlines")
+
+    monkeypatch.setattr("dpod_search.pipeline.searching.run_study", fail)
+    with pytest.raises(ArithmeticError):
+        run_tiny(trained, stages=["search"])
+    last = json.loads((trained / "log.jsonl").read_text().splitlines()[-1])
+    assert last["level"] == "ERROR"
+    assert last["message"] == "search: failed"
+    assert "ArithmeticError: several\nlines" in last["exception"]
+    assert not (trained / ".stages" / "search.json").exists()
+
+
+def test_the_log_leaves_the_logger_as_it_was(tmp_path):
+    logger = logging.getLogger("dpod_search")
+    before = (logger.level, list(logger.handlers))
+    with pytest.raises(KeyError), log_to(tmp_path / "log.jsonl"):
+        logger.info("é %s", 1)
+        logger.debug("not this")
+        raise KeyError
+    assert (logger.level, list(logger.handlers)) == before
+    (line,) = (tmp_path / "log.jsonl").read_text(encoding="utf-8").splitlines()
+    assert json.loads(line)["message"] == "é 1"
+
+
+def test_the_environment_names_neither_user_nor_host(finished):
+    text = (finished / "environment.json").read_text()
+    environment = json.loads(text)
+    assert environment["n_threads"] == 1  # the study's, while it runs
+    assert environment["versions"]["torch"] == torch.__version__
+    assert set(environment) == {
+        "python",
+        "platform",
+        "processor",
+        "n_cores",
+        "n_threads",
+        "cuda",
+        "versions",
+    }  # fmt: skip  (a table)
+    for name in (platform.node(), getpass.getuser(), str(Path.home())):
+        assert name not in text
+
+
+def test_no_file_holds_the_path_of_the_folder(finished):
+    for file in finished.rglob("*"):
+        if file.suffix in (".json", ".toml", ".csv", ".html", ".jsonl", ".journal"):
+            assert str(finished) not in file.read_text(encoding="utf-8"), file.name
+
+
+def test_threads_are_the_studys_during_the_run_and_the_callers_after(run):
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        run_tiny(run)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_a_device_that_is_not_there_is_a_config_error(tmp_path):
+    if torch.cuda.is_available():
+        pytest.skip("there is a CUDA device")
+    with pytest.raises(ConfigError, match=r"device 'cuda' cannot be used .*set device"):
+        run_tiny(tmp_path / "run", 'device="cuda"')
+
+
+def test_status_tells_how_far_a_run_is(finished, trained):
+    status = read_status(finished)
+    assert status["study"] == "digits"
+    assert status["stages"] == dict.fromkeys(NAMES, True)
+    assert not status["is_running"]
+    assert status["trials"] == {"complete": 12}
+    assert status["n_trials"] == 12
+    assert status["n_finetuned"] == len(list((finished / "finetuned").iterdir()))
+    assert status["n_front"] == len(read_json(finished / "search.json")["front"])
+    json.dumps(status)
+    status = read_status(trained)
+    assert status["stages"] == {name: name == "train" for name in NAMES}
+    assert status["trials"] == {}
+    assert "counts" not in status
+
+
+def test_status_changes_nothing_and_works_while_a_run_goes_on(run):
+    before = {p: p.stat().st_mtime_ns for p in run.rglob("*") if p.is_file()}
+    read_status(run)
+    with RunFolder(run):
+        assert read_status(run)["is_running"]
+    after = {p: p.stat().st_mtime_ns for p in run.rglob("*") if p.is_file()}
+    assert {p.name for p in after if after[p] != before.get(p)} <= {".lock", ".owner"}
+
+
+def test_status_of_nothing_names_the_command(tmp_path):
+    with pytest.raises(
+        RunFolderError, match=r"holds no run; start one with `dpod-search run --study"
+    ):
+        read_status(tmp_path)
+
+
+def test_a_copy_is_a_run_of_its_own(finished, tmp_path):
+    one, two = (copy_run(finished, tmp_path / name) for name in ("one", "two"))
+    with RunFolder(one):
+        assert run_tiny(two) == []

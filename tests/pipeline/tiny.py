@@ -1,0 +1,56 @@
+"""A whole run of a few seconds: digits, a narrow net, two passes, a dozen trials."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from dpod_search.config import StudyConfig
+from dpod_search.config import load_study
+from dpod_search.pipeline import run_stages
+
+
+OVERRIDES = (
+    "model.arguments={width=4}",
+    "supernet.ratios=[0.25, 0.5, 0.75, 1.0]",
+    "training.epochs=2",
+    "training.batch_size=128",
+    "training.policy_options={n_profiles=4}",
+    "search.n_trials=12",
+    "search.population_size=6",
+    "search.min_evaluated=10",
+    "finetune.n_subnets=2",
+    "finetune.epochs=1",
+    "finetune.batch_size=128",
+)
+
+
+def load_tiny(*overrides: str) -> StudyConfig:
+    """Load the tiny study, with further changes."""
+    return load_study("digits", (*OVERRIDES, *overrides))
+
+
+def find_finished(factory: pytest.TempPathFactory) -> Path:
+    """Return the finished run of this session, made by whoever asks first; copy it to change it."""
+    folder = factory.getbasetemp() / "finished-digits"
+    if not (folder / "report.html").exists():
+        run_stages(load_tiny(), folder)
+    return folder
+
+
+def copy_run(folder: Path, target: Path) -> Path:
+    """Copy a run folder."""
+    shutil.copytree(folder, target)
+    return target
+
+
+def count_channels(widths: Mapping[str, int]) -> float:
+    """Count all channels: a custom objective that needs nothing but widths."""
+    return float(sum(widths.values()))
+
+
+count_channels.direction = "minimize"  # type: ignore[attr-defined]  # how objectives say it
+count_channels.needs = "widths"  # type: ignore[attr-defined]  # as above

@@ -1,0 +1,398 @@
+"""What is not understood keeps its width, says why and where, and is never wrong."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from footprint.counting import count_footprint
+from torch import Tensor
+from torch import nn
+from torch.nn import functional as F
+
+from dpod_search.errors import GroupingError
+from dpod_search.footprint import build_footprint
+from dpod_search.supernet import Supernet
+from dpod_search.supernet import build_supernet
+from dpod_search.supernet import extract_subnet
+
+
+X = torch.linspace(-2, 2, 2 * 3 * 6 * 6).sin().reshape(2, 3, 6, 6)
+Middle = Callable[["Base", Tensor], Tensor]
+
+
+class Base(nn.Module):
+    """A stem, a middle that each test writes, two convolutions and a head."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 8, 3, padding=1)
+        self.mid = nn.Conv2d(8, 8, 3, padding=1)
+        self.wide = nn.Conv2d(16, 8, 1)
+        self.last = nn.Conv2d(8, 6, 1)
+        self.extra: nn.Module = nn.Identity()
+        self.head = nn.Linear(6, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.middle(F.relu(self.stem(x)))
+        return self.head(F.relu(self.last(x)).mean([2, 3]))
+
+    def middle(self, x: Tensor) -> Tensor:
+        raise NotImplementedError
+
+
+def make(middle: Middle, extra: nn.Module | None = None) -> Base:
+    torch.manual_seed(0)
+    model = type("Model", (Base,), {"middle": middle})()
+    model.extra = extra or model.extra
+    return model.eval()
+
+
+def reasons(supernet: Supernet) -> dict[str, str]:
+    return {frozen.name: "; ".join(frozen.reasons) for frozen in supernet.grouping.frozen}
+
+
+def elastic(supernet: Supernet) -> list[str]:
+    return [group.name for group in supernet.groups]
+
+
+def assert_never_wrong(supernet: Supernet, example: Tensor = X) -> None:
+    """The supernet runs narrow, equals what is extracted, and costs what is counted."""
+    footprint = build_footprint(supernet)
+    for ratio in (0.0, 0.5, 1.0):
+        widths = supernet.space.uniform(ratio)
+        subnet = extract_subnet(supernet, widths)
+        with supernet.active(widths):
+            torch.testing.assert_close(supernet(example), subnet(example), rtol=1e-4, atol=1e-5)
+        counted, measured = count_footprint(subnet, example), footprint.measure(widths)
+        if supernet.grouping.uncounted:
+            assert measured.pop("macs") <= counted.pop("macs")
+        assert measured.items() <= counted.items()
+
+
+class OwnConv(nn.Conv2d):
+    """A convolution that does something else than its parent."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x).flip(1)
+
+
+class Tokens(nn.Module):
+    """Linear layers over every place; ``run`` says along which axis."""
+
+    def __init__(self, places: int) -> None:
+        super().__init__()
+        self.mix = nn.Linear(places, places)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.mix(x)
+
+
+UNKNOWN: dict[str, tuple[Middle, nn.Module | None, str]] = {
+    "fourier": (lambda m, x: m.mid(x) + torch.fft.fft2(x).real, None, "fixed number"),
+    "softmax": (lambda m, x: m.mid(x).softmax(dim=1), None, "softmax"),
+    "softmax-module": (lambda m, x: m.extra(m.mid(x)), nn.Softmax(dim=1), "Softmax"),
+    "layer-norm": (lambda m, x: m.extra(m.mid(x)), nn.GroupNorm(2, 8), "GroupNorm"),
+    "prelu": (lambda m, x: m.extra(m.mid(x)), nn.PReLU(8), "PReLU"),
+    "transposed": (lambda m, x: m.extra(m.mid(x)), nn.ConvTranspose2d(8, 8, 1), "ConvTranspose2d"),
+    "channel-sum": (lambda m, x: x * m.mid(x).mean(1, keepdim=True), None, "averages over it"),
+    "channel-slice": (lambda m, x: m.mid(x)[:, torch.arange(8)], None, "getitem"),
+    "shuffle": (
+        lambda m, x: m.mid(x).reshape(-1, 2, 4, 6, 6).transpose(1, 2).reshape(-1, 8, 6, 6),
+        None,
+        "not a flatten",
+    ),
+    "scaled": (lambda m, x: m.mid(x) * torch.arange(8.0).view(8, 1, 1), None, "fixed number"),
+    "grouped": (
+        lambda m, x: m.extra(m.mid(x)),
+        nn.Conv2d(8, 8, 3, padding=1, groups=2),
+        "grouped",
+    ),
+    "multiplier": (
+        lambda m, x: m.wide(m.extra(m.mid(x))),
+        nn.Conv2d(8, 16, 3, padding=1, groups=8),
+        "grouped",
+    ),
+    "subclass": (lambda m, x: m.extra(m.mid(x)), OwnConv(8, 8, 1), "conv2d"),
+    "matmul": (lambda m, x: m.mid(x) @ torch.ones(6, 6), None, "matmul"),
+    "attribute": (lambda m, x: m.mid(x).data, None, "reads its attribute 'data'"),
+    "pool-with-indices": (
+        lambda m, x: F.max_pool2d(m.mid(x), 2, return_indices=True)[0],
+        None,
+        "not understood",
+    ),
+    "chunks": (lambda m, x: torch.cat(m.mid(x).chunk(2, 1)[::-1], 1), None, "chunk"),
+    "computed-axis": (
+        lambda m, x: m.mid(x).flatten(x.dim() - 2).reshape(x.shape),
+        None,
+        "not understood",
+    ),
+    "size-arithmetic": (
+        lambda m, x: m.mid(x).reshape(x.size(0) * 1, 8 * x.size(2), -1).reshape(-1, 8, 6, 6),
+        None,
+        "not a flatten",
+    ),
+    "last-axis": (lambda m, x: m.extra(m.mid(x)), Tokens(6), "runs along another axis"),
+    "rows-first": (
+        lambda m, x: m.mid(x).flatten(0, 1).reshape(-1, 8, 6, 6),
+        None,
+        "folds it behind other axes",
+    ),
+    "own-weight": (lambda m, x: m.mid(x) * m.mid.weight.pow(2).mean(), None, "read outside"),
+}
+
+
+@pytest.mark.parametrize("name", UNKNOWN)
+def test_what_is_not_understood_keeps_its_width_and_says_why(name: str) -> None:
+    middle, extra, word = UNKNOWN[name]
+    supernet = build_supernet(make(middle, extra), X)
+
+    assert "mid" not in elastic(supernet)
+    assert word in reasons(supernet)["mid"]
+    assert "running it narrower" not in reasons(supernet)["mid"]
+    assert "last" in elastic(supernet)  # the rest of the net is none the worse
+    assert_never_wrong(supernet)
+
+
+def test_a_reason_names_the_line_of_the_users_model() -> None:
+    def middle(model: Base, x: Tensor) -> Tensor:
+        return torch.fft.fft2(model.mid(x)).real
+
+    supernet = build_supernet(make(middle), X)
+
+    line = middle.__code__.co_firstlineno + 1
+    assert f"fft2 ({Path(__file__)}:{line}) is not understood" in reasons(supernet)["mid"]
+    assert inspect.getsourcelines(middle)[0][1].strip().startswith("return torch.fft")
+
+
+def test_hard_coded_sizes_are_frozen() -> None:
+    class Hard(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a = nn.Conv2d(3, 8, 3, padding=1)
+            self.b = nn.Conv2d(8, 4, 3, padding=1)
+            self.head = nn.Linear(4 * 6 * 6, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.head(self.b(F.relu(self.a(x))).reshape(-1, 4 * 6 * 6))
+
+    supernet = build_supernet(Hard().eval(), X)
+
+    assert elastic(supernet) == ["a"]
+    assert "not a flatten to (N, -1)" in reasons(supernet)["b"]
+    assert_never_wrong(supernet)
+
+
+def test_sizes_read_from_layers_are_found_by_the_trial_run(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with caplog.at_level(logging.WARNING):
+        supernet = build_supernet(make(lambda m, x: m.mid(x) / m.mid.out_channels), X)
+
+    assert reasons(supernet)["mid"] == "running it narrower fails"
+    assert "kept at full width because narrower runs fail: ['mid']" in caplog.text
+    assert_never_wrong(supernet)
+
+
+def test_sizes_of_another_tensor_are_found_by_the_trial_run() -> None:
+    def middle(model: Base, x: Tensor) -> Tensor:
+        return model.mid(x).reshape(x.size(0), x.size(1) * x.size(2), -1).reshape(-1, 8, 6, 6)
+
+    supernet = build_supernet(make(middle), X)
+
+    assert elastic(supernet) == ["last"]
+    assert reasons(supernet)["stem"] == "running it narrower fails"
+    assert_never_wrong(supernet)
+
+
+def test_tied_layers_keep_their_width_and_are_counted_once() -> None:
+    model = make(lambda m, x: m.extra(F.relu(m.mid(x))), nn.Conv2d(8, 8, 3, padding=1))
+    model.extra.weight = model.mid.weight
+    supernet = build_supernet(model, X)
+
+    assert elastic(supernet) == ["last"]
+    assert "the weight of mid is shared with extra" in reasons(supernet)["mid"]
+    assert_never_wrong(supernet)
+
+
+def test_a_weight_shared_with_what_is_not_understood_is_frozen_too() -> None:
+    model = make(lambda m, x: m.mid(x) + m.extra(x), OwnConv(8, 8, 3, padding=1))
+    model.extra.weight = model.mid.weight
+    supernet = build_supernet(model, X)
+
+    assert elastic(supernet) == ["last"]
+    assert_never_wrong(supernet)
+
+
+@pytest.mark.parametrize("register", ["register_forward_hook", "register_forward_pre_hook"])
+def test_a_layer_with_hooks_is_not_touched(register: str) -> None:
+    model = make(lambda m, x: m.extra(m.mid(x)), nn.Conv2d(8, 8, 1))
+    getattr(model.mid, register)(
+        (lambda module, inputs, output: output.flip(1))
+        if register == "register_forward_hook"
+        else (lambda module, inputs: (inputs[0].flip(1),))
+    )
+    supernet = build_supernet(model, X)
+
+    assert "extra" in elastic(supernet)
+    assert "has hooks" in reasons(supernet)["stem"]
+    assert [text.partition(" ")[0] for text in supernet.grouping.uncounted] == ["mid"]
+    assert_never_wrong(supernet)
+
+
+def test_uncounted_multiplications_are_listed_and_logged(caplog: pytest.LogCaptureFixture) -> None:
+    model = make(lambda m, x: m.extra(m.mid(x)), OwnConv(8, 8, 1))
+    with caplog.at_level(logging.WARNING):
+        supernet = build_supernet(model, X)
+
+    assert len(supernet.grouping.uncounted) == 1
+    assert supernet.grouping.uncounted[0].startswith("conv2d (")
+    assert "are not counted" in caplog.text
+
+
+def test_an_add_joins_and_a_concat_lines_up() -> None:
+    def middle(model: Base, x: Tensor) -> Tensor:
+        x = x + model.mid(x)
+        return model.wide(torch.cat([x, model.extra(x)], 1))
+
+    supernet = build_supernet(make(middle, nn.Conv2d(8, 8, 1)), X)
+
+    members = {group.name: group.members for group in supernet.groups}
+    assert set(members) == {"stem", "extra", "wide", "last"}
+    assert members["stem"] == ("stem", "mid", "extra", "wide")  # mid's output joined stem's
+    widths = supernet.space.make({**supernet.space.full, "stem": 3, "extra": 5})
+    subnet = extract_subnet(supernet, widths)
+    assert tuple(subnet.wide.weight.shape) == (8, 3 + 5, 1, 1)
+    kept = torch.cat([supernet.net.wide.weight[:, :3], supernet.net.wide.weight[:, 8:13]], 1)
+    assert torch.equal(subnet.wide.weight, kept)
+    assert_never_wrong(supernet)
+
+
+@pytest.mark.parametrize(
+    "join",
+    [
+        lambda x, y: torch.cat([x, x], 1),
+        lambda x, y: torch.cat([x, y], axis=1),
+        lambda x, y: torch.cat(tensors=(y, x), dim=-3),
+        lambda x, y: torch.concat([x, y], 1),
+    ],
+)
+def test_every_way_to_write_a_concat(join: Callable[[Tensor, Tensor], Tensor]) -> None:
+    supernet = build_supernet(make(lambda m, x: m.wide(join(x, m.mid(x)))), X)
+
+    assert "stem" in elastic(supernet)
+    assert_never_wrong(supernet)
+
+
+def test_two_concats_that_are_cut_differently_cannot_be_added() -> None:
+    def middle(model: Base, x: Tensor) -> Tensor:
+        y = model.mid(x)
+        one = torch.cat([model.extra(x), x], 1)
+        other = torch.cat([y, model.extra(y)], 1)
+        return model.wide(torch.cat([one + other, model.extra(x)], 1))
+
+    supernet = build_supernet(make(middle, nn.Conv2d(8, 4, 1)), X)
+
+    assert "laid out differently" in reasons(supernet)["stem"]
+    assert_never_wrong(supernet)
+
+
+def test_a_sum_flattened_without_pooling_stays_elastic() -> None:
+    class Flat(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a = nn.Conv2d(3, 8, 1)
+            self.b = nn.Conv2d(8, 8, 1)
+            self.head = nn.Linear(8 * 36, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.a(x)
+            return self.head((x + self.b(x)).flatten(1))
+
+    supernet = build_supernet(Flat().eval(), X)
+
+    assert elastic(supernet) == ["a"]
+    assert_never_wrong(supernet)
+
+
+def test_a_broadcast_over_channels_is_frozen_where_it_has_one_channel() -> None:
+    def middle(model: Base, x: Tensor) -> Tensor:
+        return model.mid(x) * torch.sigmoid(model.extra(x))
+
+    supernet = build_supernet(make(middle, nn.Conv2d(8, 1, 1)), X)
+
+    assert {"stem", "mid", "last"} == set(elastic(supernet))
+    assert "broadcasts it" in reasons(supernet)["extra"]
+    assert_never_wrong(supernet)
+
+
+def test_the_same_layer_at_two_places_has_one_width_at_both() -> None:
+    def middle(model: Base, x: Tensor) -> Tensor:
+        return model.extra(F.relu(model.mid(F.relu(model.extra(x)))))
+
+    supernet = build_supernet(make(middle, nn.Conv2d(8, 8, 3, padding=1)), X)
+
+    members = {group.name: group.members for group in supernet.groups}
+    assert members["stem"] == ("stem", "extra", "mid")  # mid feeds extra's second call
+    assert_never_wrong(supernet)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        nn.Linear(3, 2),
+        nn.Sequential(nn.Linear(3, 2)),
+        nn.Sequential(nn.Linear(3, 1), nn.Linear(1, 2)),
+        nn.Sequential(nn.ReLU()),
+        nn.Sequential(nn.Linear(3, 8), nn.LayerNorm(8), nn.Linear(8, 2)),
+    ],
+)
+def test_a_model_with_nothing_to_narrow_is_refused(model: nn.Module) -> None:
+    with pytest.raises(
+        GroupingError, match="no channel group of the model can be narrowed"
+    ) as got:
+        build_supernet(model, torch.randn(2, 3))
+    assert "\n" not in str(got.value)
+
+
+def test_layers_of_one_and_three_dimensions() -> None:
+    volumes = nn.Sequential(
+        nn.Conv3d(2, 6, 3, padding=1),
+        nn.BatchNorm3d(6),
+        nn.ReLU(),
+        nn.AvgPool3d(2),
+        nn.Conv3d(6, 4, 1),
+        nn.AdaptiveMaxPool3d(1),
+        nn.Flatten(),
+        nn.Linear(4, 3),
+    )  # fmt: skip  (a table)
+    sounds = nn.Sequential(
+        nn.Conv1d(2, 6, 3),
+        nn.BatchNorm1d(6),
+        nn.SiLU(),
+        nn.MaxPool1d(2),
+        nn.Conv1d(6, 4, 3, groups=1, padding_mode="reflect", padding=1),
+        nn.Flatten(1),
+        nn.Linear(16, 5),
+        nn.BatchNorm1d(5),
+        nn.Linear(5, 3),
+    )  # fmt: skip  (a table)
+    for model, x in ((volumes, torch.randn(2, 2, 4, 4, 4)), (sounds, torch.randn(2, 2, 10))):
+        supernet = build_supernet(model.eval(), x)
+        assert not supernet.grouping.uncounted
+        assert (
+            len(supernet.groups)
+            == sum(
+                hasattr(m, "stride") or isinstance(m, nn.Linear) for m in model if not _is_pool(m)
+            )
+            - 1
+        )
+        assert_never_wrong(supernet, x)
+
+
+def _is_pool(module: nn.Module) -> bool:
+    return "Pool" in type(module).__name__

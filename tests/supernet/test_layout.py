@@ -1,0 +1,73 @@
+"""Cutting one dimension: prefixes of segments, and writing them back."""
+
+from __future__ import annotations
+
+import torch
+from hypothesis import given
+from hypothesis import settings
+from hypothesis import strategies as st
+
+from dpod_search.supernet.layout import Layout
+from dpod_search.supernet.layout import Segment
+from dpod_search.supernet.layout import active_size
+from dpod_search.supernet.layout import fixed
+from dpod_search.supernet.layout import full_size
+from dpod_search.supernet.layout import is_elastic
+from dpod_search.supernet.layout import put
+from dpod_search.supernet.layout import take
+
+
+FULL = (3, 5, 2)  # full widths of three groups
+
+
+@st.composite
+def layouts(draw: st.DrawFn) -> Layout:
+    groups = draw(st.lists(st.sampled_from([None, 0, 1, 2]), min_size=1, max_size=5))
+    return tuple(
+        Segment(group, 4 if group is None else FULL[group], draw(st.integers(1, 3)))
+        for group in groups
+    )
+
+
+def kept_indices(layout: Layout, widths: tuple[int, ...]) -> list[int]:
+    kept, start = [], 0
+    for segment in layout:
+        units = segment.full if segment.group is None else widths[segment.group]
+        kept += range(start, start + units * segment.repeat)
+        start += segment.full * segment.repeat
+    return kept
+
+
+@settings(max_examples=60)
+@given(layouts(), st.tuples(*(st.integers(1, full) for full in FULL)), st.sampled_from([0, 1]))
+def test_take_keeps_the_first_units_of_every_segment(
+    layout: Layout, widths: tuple[int, ...], dim: int
+) -> None:
+    size = full_size(layout)
+    tensor = torch.arange(2.0 * size).reshape(2, size)
+    tensor = tensor.T if dim == 0 else tensor
+
+    part = take(tensor, dim, layout, widths)
+
+    assert torch.equal(part, tensor.index_select(dim, torch.tensor(kept_indices(layout, widths))))
+    assert part.shape[dim] == active_size(layout, widths)
+    if len(layout) == 1:
+        assert part.untyped_storage().data_ptr() == tensor.untyped_storage().data_ptr()
+
+
+@settings(max_examples=60)
+@given(layouts(), st.tuples(*(st.integers(1, full) for full in FULL)))
+def test_put_is_the_inverse_of_take(layout: Layout, widths: tuple[int, ...]) -> None:
+    before = torch.arange(float(full_size(layout)))
+    tensor = before.clone()
+    put(tensor, take(tensor, 0, layout, widths) + 100, layout, widths)
+
+    changed = torch.zeros(len(tensor), dtype=torch.bool)
+    changed[kept_indices(layout, widths)] = True
+    assert torch.equal(tensor, before + 100 * changed)
+
+
+def test_fixed_dimensions() -> None:
+    assert full_size(fixed(7)) == active_size(fixed(7), ()) == 7
+    assert not is_elastic(fixed(7))
+    assert is_elastic((*fixed(7), Segment(0, 3)))

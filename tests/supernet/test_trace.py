@@ -1,0 +1,151 @@
+"""Models that cannot be traced: one line that names the user's own line."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch import nn
+
+from dpod_search.errors import GroupingError
+from dpod_search.supernet import build_supernet
+from dpod_search.supernet.trace import trace_model
+
+
+X = torch.ones(2, 3)
+
+
+class Model(nn.Module):
+    """A net whose forward each test writes."""
+
+    def __init__(self, forward: Callable[[Model, Tensor], Any]) -> None:
+        super().__init__()
+        self.first = nn.Linear(3, 8)
+        self.second = nn.Linear(8, 2)
+        self._forward = forward
+
+    def forward(self, x: Tensor) -> Any:
+        return self._forward(self, x)
+
+
+def say(forward: Callable[[Model, Tensor], Any], x: Tensor = X) -> str:
+    with pytest.raises(GroupingError) as caught:
+        build_supernet(Model(forward), x)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def branch(model: Model, x: Tensor) -> Tensor:
+    x = model.first(x)
+    if x.sum() > 0:
+        x = -x
+    return model.second(x)
+
+
+def loop(model: Model, x: Tensor) -> Tensor:
+    x = model.first(x)
+    for _ in x:
+        x = -x
+    return model.second(x)
+
+
+def outside(model: Model, x: Tensor) -> Tensor:
+    return model.second(torch.from_numpy(model.first(x).detach().numpy()))
+
+
+@pytest.mark.parametrize(("forward", "line"), [(branch, 2), (loop, 2), (outside, 1)])
+def test_control_flow_that_depends_on_data_names_the_line(
+    forward: Callable[[Model, Tensor], Tensor], line: int
+) -> None:
+    message = say(forward)
+
+    assert message.startswith("the model cannot be traced (at ")
+    assert f"{Path(__file__)}:{forward.__code__.co_firstlineno + line})" in message
+    assert "control flow that depends on data" in message
+
+
+def test_an_input_of_the_wrong_shape_names_the_line_and_the_shape() -> None:
+    def chain(model: Model, x: Tensor) -> Tensor:
+        return model.second(model.first(x))
+
+    message = say(chain, torch.ones(2, 4))
+
+    assert "does not run on an example input of shape (2, 4)" in message
+    assert f"{Path(__file__)}:{chain.__code__.co_firstlineno + 1}" in message
+    assert message.endswith("give an input it accepts")
+
+
+def test_errors_that_the_model_raises_itself() -> None:
+    def refuse(model: Model, x: Tensor) -> Tensor:
+        raise ValueError("first line\nsecond line")
+
+    message = say(refuse)
+    assert "first line" in message
+    assert "second line" not in message
+
+    def fail_silently(model: Model, x: Tensor) -> Tensor:
+        raise AssertionError
+
+    assert "AssertionError" in say(fail_silently)
+
+
+@pytest.mark.parametrize("wrap", [tuple, list, lambda pair: {"scores": pair[0]}])
+def test_a_model_must_return_one_tensor(wrap: Callable[[Any], Any]) -> None:
+    message = say(lambda model, x: wrap([model.second(model.first(x)), x]))
+
+    assert "must return one tensor, got a " in message
+
+
+def test_a_view_that_needs_another_memory_format_names_the_line() -> None:
+    class Viewing(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(3, 8, 1)
+            self.head = nn.Linear(8 * 16, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.head(self.conv(x).view(x.size(0), -1))
+
+    with pytest.raises(GroupingError, match="write reshape or flatten") as caught:
+        build_supernet(Viewing(), torch.ones(2, 3, 4, 4))
+    line = Viewing.forward.__code__.co_firstlineno + 1
+    assert f"{Path(__file__)}:{line}" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_lazy_layers_must_have_run_before() -> None:
+    model = nn.Sequential(nn.LazyLinear(8), nn.ReLU(), nn.LazyLinear(2))
+    with pytest.raises(GroupingError, match="lazy layers without weights; run it once"):
+        build_supernet(model, X)
+
+    model(X)
+    assert len(build_supernet(model, X).groups) == 1
+
+
+def test_a_model_that_cannot_be_copied() -> None:
+    model = nn.Sequential(nn.Linear(3, 8), nn.Linear(8, 2))
+    model.lock = threading.Lock()
+
+    with pytest.raises(GroupingError, match=r"cannot be copied: .*lock") as caught:
+        build_supernet(model, X)
+    assert "\n" not in str(caught.value)
+
+
+def test_shapes_and_lines_of_every_operation() -> None:
+    def chain(model: Model, x: Tensor) -> Tensor:
+        return model.second(torch.relu(model.first(x)))
+
+    traced = trace_model(Model(chain), X)
+    nodes = {node.name: node for node in traced.graph.nodes}
+
+    assert traced.batch_size == 2
+    assert traced.shapes[nodes["relu"]] == (2, 8)
+    assert traced.shapes[nodes["second"]] == (2, 2)
+    line = chain.__code__.co_firstlineno + 1
+    assert traced.where(nodes["relu"]) == f"relu ({Path(__file__)}:{line})"
+    assert not traced.model.training

@@ -1,0 +1,39 @@
+"""Ranges are checked with a message that holds the setting, the limit and the value."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dpod_search.errors import ConfigError
+from dpod_search.errors import check_range
+
+
+@given(st.floats(-9, 9), st.none() | st.floats(-9, 9), st.none() | st.floats(-9, 9))
+def test_raises_exactly_outside_the_range(
+    value: float, low: float | None, high: float | None
+) -> None:
+    inside = (low is None or value >= low) and (high is None or value <= high)
+    if inside:
+        check_range("setting", value, low=low, high=high)
+    else:
+        with pytest.raises(ConfigError):
+            check_range("setting", value, low=low, high=high)
+
+
+@pytest.mark.parametrize(
+    ("value", "low", "high", "message"),
+    [
+        (0, 1, None, "training.epochs must be >= 1, got 0"),
+        (2.5, None, 1, "training.epochs must be <= 1, got 2.5"),
+        (-1, 0, 1, "training.epochs must be >= 0 and <= 1, got -1"),
+        (float("nan"), 0, 1, "training.epochs must be >= 0 and <= 1, got nan"),
+    ],
+)
+def test_the_message_says_what_is_allowed(
+    value: float, low: float | None, high: float | None, message: str
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        check_range("training.epochs", value, low=low, high=high)
+    assert str(caught.value) == message

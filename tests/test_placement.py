@@ -1,0 +1,50 @@
+"""Tensors are moved without changing their values; pictures and 4-d weights are channels last."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import nn
+
+from dpod_search.placement import device_of
+from dpod_search.placement import place_images
+from dpod_search.placement import place_module
+
+
+CPU = torch.device("cpu")
+
+
+def test_pictures_are_channels_last_and_the_same() -> None:
+    images = torch.randn(2, 3, 4, 5)
+    placed = place_images(images, CPU)
+
+    assert torch.equal(placed, images)
+    assert placed.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_other_inputs_are_left_as_they_are() -> None:
+    for shape in ((2, 3), (2, 3, 4), (2, 3, 4, 5, 6)):
+        rows = torch.randn(shape)
+        assert place_images(rows, CPU) is rows
+
+
+def test_a_module_computes_the_same_and_keeps_its_parameters() -> None:
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Conv3d(4, 2, 1), nn.Linear(2, 2))
+    net[3].weight.requires_grad_(False)
+    before = copy.deepcopy(net)
+    parameters = list(net.parameters())
+
+    assert place_module(net, CPU) is net
+    assert net[0].weight.is_contiguous(memory_format=torch.channels_last)
+    assert all(p is q for p, q in zip(net.parameters(), parameters, strict=True))
+    assert not net[3].weight.requires_grad
+    torch.testing.assert_close(net.state_dict(), before.state_dict(), rtol=0, atol=0)
+    x = torch.randn(2, 3, 6, 6)
+    torch.testing.assert_close(net[:2](place_images(x, CPU)), before[:2](x))
+
+
+def test_the_device_of_a_module() -> None:
+    assert device_of(nn.Linear(1, 1)) == CPU
+    assert device_of(nn.ReLU()) == CPU
+    assert device_of(nn.Linear(1, 1, device="meta")) == torch.device("meta")

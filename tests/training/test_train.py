@@ -1,0 +1,290 @@
+from __future__ import annotations
+
+import copy
+import dataclasses
+import math
+
+import pytest
+import torch
+from torch.nn import functional
+from training.fakes import StopAfter
+from training.fakes import StoppedError
+from training.fakes import equal_states
+from training.fakes import make_batches
+from training.fakes import make_loader
+from training.fakes import make_net
+from training.fakes import make_pictures
+from training.fakes import make_supernet
+
+from dpod_search.errors import CheckpointError
+from dpod_search.errors import ConfigError
+from dpod_search.errors import DataError
+from dpod_search.errors import TrainingError
+from dpod_search.evaluation import Evaluator
+from dpod_search.footprint import build_footprint
+from dpod_search.supernet import build_supernet
+from dpod_search.training import POLICIES
+from dpod_search.training import CheckpointFile
+from dpod_search.training import TrainingSettings
+from dpod_search.training import train_supernet
+from dpod_search.training.policies import Plan
+from dpod_search.training.train import SupernetLearner
+
+
+SETTINGS = TrainingSettings(epochs=4, lr=0.05, policy_options={"n_profiles": 4})
+N_STEPS = 12
+LOADERS = {"list": make_batches, "seeded": make_loader}
+
+
+class FixedPolicy:
+    """Trains the same plan every step."""
+
+    def __init__(self, plan):
+        self._plan = plan
+
+    def begin_step(self, step):
+        pass
+
+    def plan(self, step):
+        return self._plan
+
+    def path(self):
+        return ()
+
+    def state(self):
+        return None
+
+    def restore(self, state):
+        pass
+
+
+def train(supernet, loader, settings=SETTINGS, *, seed=0, **options):
+    evaluator = Evaluator(supernet, make_pictures(12, seed=5)[0])
+    judged = make_batches(12, 12, seed=6)
+    footprint = build_footprint(supernet)
+    return train_supernet(
+        supernet,
+        loader,
+        settings,
+        cost=lambda widths: footprint.measure(widths)["macs"],
+        score=lambda widths: evaluator.evaluate(widths, judged).confidence,
+        seed=seed,
+        **options,
+    )
+
+
+def compute_by_hand(supernet, plan, images, labels, smoothing):
+    """Sum the gradients of the full net's loss and of each partial net's, one by one."""
+    parameters = list(supernet.parameters())
+    teacher = supernet(images)
+    losses = []
+    if plan.full:
+        losses.append(functional.cross_entropy(teacher, labels, label_smoothing=smoothing))
+    sums = [torch.zeros_like(p) for p in parameters]
+    for loss in losses:
+        for total, gradient in zip(
+            sums, torch.autograd.grad(loss, parameters, retain_graph=True), strict=True
+        ):
+            total += gradient
+    for widths in plan.partial:
+        with supernet.active(widths):
+            scores = supernet(images)
+            if plan.full:
+                p, log_q = teacher.detach().softmax(1), scores.log_softmax(1)
+                loss = (p * (p.log() - log_q)).sum(1).mean()
+            else:
+                loss = functional.cross_entropy(scores, labels, label_smoothing=smoothing)
+            gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
+        losses.append(loss)
+        for total, gradient in zip(sums, gradients, strict=True):
+            if gradient is not None:
+                total += gradient
+    return sums, [loss.item() for loss in losses]
+
+
+@pytest.mark.parametrize(
+    ("full", "n_partial"), [(True, 0), (True, 1), (True, 3), (False, 1), (False, 3)]
+)
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_a_step_sums_the_gradients_of_its_nets(full, n_partial, smoothing):
+    supernet = make_supernet()
+    supernet.train()
+    space = supernet.space
+    subnets = (space.smallest, space.full.replace("conv1", 2), space.uniform(0.5))
+    plan = Plan(full, subnets[:n_partial])
+    images, labels = make_pictures(8)
+    wanted, losses = compute_by_hand(copy.deepcopy(supernet), plan, images, labels, smoothing)
+    learner = SupernetLearner(supernet, FixedPolicy(plan), smoothing)
+    supernet.zero_grad()
+    found = learner.compute_gradients(0, images, labels)
+    for parameter, gradient in zip(supernet.parameters(), wanted, strict=True):
+        torch.testing.assert_close(parameter.grad, gradient, rtol=1e-4, atol=1e-6)
+    if full:
+        assert found["loss"] == pytest.approx(losses[0], rel=1e-5)
+        losses = losses[1:]
+    if n_partial:
+        assert found["partial_loss"] == pytest.approx(sum(losses) / n_partial, rel=1e-4)
+    assert set(found) == {"loss"} | ({"partial_loss"} if n_partial else set())
+    assert supernet.widths == space.full
+
+
+def test_a_partial_net_teaches_nothing_to_the_channels_it_lacks():
+    supernet = make_supernet()
+    supernet.train()
+    plan = Plan(False, (supernet.space.smallest,))
+    SupernetLearner(supernet, FixedPolicy(plan)).compute_gradients(0, *make_pictures(8))
+    gradient = supernet.net.conv1.weight.grad
+    assert gradient[:1].abs().sum() > 0
+    assert gradient[1:].abs().sum() == 0
+
+
+def test_a_step_says_what_it_trained():
+    supernet = make_supernet()
+    space = supernet.space
+    both = Plan(True, (space.smallest, space.full))
+    assert SupernetLearner(supernet, FixedPolicy(both)).describe_step(0) == (
+        "full net and widths 1:2, 4:6"
+    )
+    assert SupernetLearner(supernet, FixedPolicy(Plan(True, ()))).describe_step(0) == "full net"
+
+
+def test_training_learns_and_leaves_the_full_net_in_evaluation_mode():
+    supernet = make_supernet()
+    evaluator = Evaluator(supernet, make_pictures(12, seed=5)[0])
+    judged = make_batches(30, 30, seed=7)
+    before = evaluator.evaluate(supernet.space.full, judged).confidence
+    settings = dataclasses.replace(SETTINGS, epochs=10)
+    result = train(supernet, make_batches(), settings)
+    assert evaluator.evaluate(supernet.space.full, judged).confidence > before + 0.1
+    assert not supernet.training
+    assert supernet.widths == supernet.space.full
+    assert result.n_steps == 30
+    assert result.seconds > 0
+    assert len(result.history) == 30
+    assert result.path[0] == supernet.space.full
+    assert result.path[-1] == supernet.space.smallest
+
+
+@pytest.fixture(scope="module", params=LOADERS)
+def uninterrupted(request):
+    supernet = make_supernet(dropout=0.2)
+    result = train(supernet, LOADERS[request.param]())
+    return request.param, supernet, result
+
+
+@pytest.mark.parametrize("n_done", range(1, N_STEPS + 1))
+def test_stopped_after_any_step_weights_history_and_path_are_the_same(
+    uninterrupted, n_done, tmp_path
+):
+    name, whole, result = uninterrupted
+    checkpoint = CheckpointFile(tmp_path / "c.safetensors", key="run", every_seconds=0)
+    with pytest.raises(StoppedError):
+        train(
+            make_supernet(dropout=0.2),
+            LOADERS[name](),
+            checkpoint=checkpoint,
+            progress=StopAfter(n_done),
+        )
+    supernet = make_supernet(dropout=0.2, seed=9)  # other weights, to be replaced
+    resumed = train(supernet, LOADERS[name](), checkpoint=checkpoint)
+    if n_done > 1:  # the step that is interrupted is not kept
+        assert equal_states(supernet.state_dict(), whole.state_dict())
+        assert resumed.history == result.history
+        assert resumed.path == result.path
+        assert resumed.n_steps == result.n_steps
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_one_others():
+    nets = []
+    for seed, noise in ((0, 1), (0, 2), (1, 3)):
+        supernet = make_supernet()
+        torch.manual_seed(noise)
+        train(supernet, make_batches(), seed=seed)
+        nets.append(supernet.state_dict())
+    assert equal_states(nets[0], nets[1])
+    assert not equal_states(nets[0], nets[2])
+
+
+def test_the_checkpoint_of_another_run_is_refused(tmp_path):
+    path = tmp_path / "c.safetensors"
+    train(make_supernet(), make_batches(), checkpoint=CheckpointFile(path, key="this"))
+    written = path.read_bytes()
+    with pytest.raises(CheckpointError, match="another training run"):
+        train(make_supernet(), make_batches(), checkpoint=CheckpointFile(path, key="that"))
+    assert path.read_bytes() == written
+
+
+def test_nan_in_the_pictures_names_step_and_widths_and_keeps_the_checkpoint(tmp_path):
+    checkpoint = CheckpointFile(tmp_path / "c.safetensors", key="run", every_seconds=0)
+    with pytest.raises(StoppedError):
+        train(make_supernet(), make_batches(), checkpoint=checkpoint, progress=StopAfter(5))
+    written = checkpoint.path.read_bytes()
+    bad = make_batches()
+    bad[4 % 3][0][0, 0, 0, 0] = math.nan
+    with pytest.raises(TrainingError, match=r"at step 4 \(full net and widths \d:\d\)"):
+        train(make_supernet(), bad, checkpoint=checkpoint)
+    assert checkpoint.path.read_bytes() == written
+
+
+def test_loaders_without_batches_are_refused():
+    with pytest.raises(DataError, match="is empty"):
+        train(make_supernet(), [])
+
+
+def test_a_supernet_without_groups_is_refused():
+    supernet = make_supernet()
+    supernet.grouping = dataclasses.replace(supernet.grouping, groups=())
+    with pytest.raises(ConfigError, match="no channel group"):
+        train_supernet(
+            supernet, make_batches(), SETTINGS, cost=lambda w: 1.0, score=lambda w: 1.0, seed=0
+        )
+
+
+def test_a_ladder_of_one_rung_trains_the_full_net():
+    supernet = build_supernet(make_net(), torch.zeros(2, 1, 6, 6), ratios=(1.0,))
+    result = train(supernet, make_batches())
+    assert result.path == (supernet.space.full,)
+    assert set(result.history[-1]) == {"step", "lr", "loss"}
+
+
+def test_a_policy_may_have_no_path_and_no_full_net(monkeypatch):
+    smallest = make_supernet().space.smallest
+
+    @dataclasses.dataclass(frozen=True)
+    class NoOptions:
+        pass
+
+    policy = FixedPolicy(Plan(False, (smallest,)))
+    monkeypatch.setitem(POLICIES, "smallest", (lambda context, options: policy, NoOptions))
+    supernet = make_supernet()
+    settings = TrainingSettings(policy="smallest", epochs=1)
+    result = train(supernet, make_batches(), settings)
+    assert result.path == ()
+    assert result.history[0]["loss"] == result.history[0]["partial_loss"]
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("policy", "dpad"),
+        ("policy_options", {"n_profile": 3}),
+        ("epochs", 0),
+        ("batch_size", 1),
+        ("lr", 0),
+        ("lr", math.nan),
+        ("momentum", 1.0),
+        ("weight_decay", -1),
+        ("label_smoothing", 1.0),
+        ("crop_padding", -1),
+        ("n_workers", -1),
+        ("checkpoint_seconds", -1),
+    ],
+)
+def test_settings_out_of_range_are_named(setting, value):
+    with pytest.raises(ConfigError, match=f"training.{setting}"):
+        TrainingSettings(**{setting: value})
+
+
+def test_settings_pass_the_optimizer_its_part():
+    optimizer = TrainingSettings(lr=0.3, momentum=0.5, weight_decay=0.1).optimizer
+    assert (optimizer.lr, optimizer.momentum, optimizer.weight_decay) == (0.3, 0.5, 0.1)
