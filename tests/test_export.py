@@ -226,5 +226,5 @@ def test_settings_are_checked():
     assert ExportSettings().formats == ("safetensors", "torch_export")
     with pytest.raises(ConfigError, match=r"export.formats knows .*'onnx'"):
         ExportSettings(formats=("onnx",))
-    with pytest.raises(ConfigError, match="export.tolerance"):
+    with pytest.raises(ConfigError, match=r"export\.tolerance"):
         ExportSettings(tolerance=-1)

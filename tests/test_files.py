@@ -247,9 +247,22 @@ def test_a_process_killed_between_the_renames_loses_nothing(tmp_path: Path) -> N
     (tmp_path / ".models.part").mkdir()
     (tmp_path / ".models.part" / "rubbish").write_text("half")
 
-    with pytest.raises(KeyError), whole_folder(path) as aside:
+    with whole_folder(path) as aside:
+        assert names(path) == ["a"]
         assert names(aside) == []
-        raise KeyError
+        (aside / "b").write_text("two")
+    assert names(path) == ["b"]
+    assert names(tmp_path) == ["models"]
+
+
+def test_a_leftover_of_a_finished_replacement_is_cleaned_up(tmp_path: Path) -> None:
+    path = tmp_path / "models"
+    for folder, name in ((path, "a"), (tmp_path / ".models.old", "older")):
+        folder.mkdir()
+        (folder / name).write_text("one")
+
+    with pytest.raises(CheckpointError), whole_folder(path):
+        raise OSError(28, "full")
     assert names(path) == ["a"]
     assert names(tmp_path) == ["models"]
 

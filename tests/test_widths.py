@@ -126,11 +126,9 @@ def test_rungs_that_do_not_ascend(rungs: tuple[int, ...]) -> None:
 def test_widths_of_another_space_are_refused(wrong: dict[str, int], message: str) -> None:
     space = WidthSpace.from_ratios({"a": 8, "b": 4}, [0.5])
 
+    refuse = space.check if isinstance(wrong, Widths) else space.make
     with pytest.raises(ConfigError, match=message):
-        if isinstance(wrong, Widths):
-            space.check(wrong)
-        else:
-            space.make(wrong)
+        refuse(wrong)
 
 
 def test_widths_are_a_mapping_and_a_key() -> None:

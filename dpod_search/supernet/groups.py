@@ -20,18 +20,18 @@ from torch.nn.modules.batchnorm import _NormBase
 
 from dpod_search.errors import GroupingError
 from dpod_search.supernet.dims import DimTable
-from dpod_search.supernet.handlers import AXIS_HANDLERS
-from dpod_search.supernet.handlers import FUNCTION_HANDLERS
-from dpod_search.supernet.handlers import METHOD_HANDLERS
-from dpod_search.supernet.handlers import MODULE_HANDLERS
-from dpod_search.supernet.handlers import MULTIPLICATIONS
-from dpod_search.supernet.handlers import READERS
 from dpod_search.supernet.handlers import Axes
 from dpod_search.supernet.handlers import Handler
 from dpod_search.supernet.handlers import freeze_inputs
 from dpod_search.supernet.layout import Layout
 from dpod_search.supernet.layout import fixed
 from dpod_search.supernet.layout import full_size
+from dpod_search.supernet.operations import AXIS_HANDLERS
+from dpod_search.supernet.operations import FUNCTION_HANDLERS
+from dpod_search.supernet.operations import METHOD_HANDLERS
+from dpod_search.supernet.operations import MODULE_HANDLERS
+from dpod_search.supernet.operations import MULTIPLICATIONS
+from dpod_search.supernet.operations import READERS
 from dpod_search.supernet.ties import freeze_tied_weights
 from dpod_search.supernet.trace import TracedModel
 

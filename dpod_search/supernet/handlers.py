@@ -1,28 +1,24 @@
-"""The handler table: operation -> how channel dimensions pass through it.
+"""Handlers: how channel dimensions pass through each kind of operation.
 
 A handler gets the discovery and a node, may create, unify or freeze dimensions, and returns the
-layouts of the node's output by axis. An axis that is not named has a fixed size. An operation
-without a handler freezes every dimension that touches it: never a guess.
+layouts of the node's output by axis. An axis that is not named has a fixed size. The table in
+``operations.py`` says which operation has which handler.
 """
 
 from __future__ import annotations
 
 import math
-import operator
 from collections.abc import Callable
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 from typing import Any
 
-import torch
 from torch import fx
 from torch import nn
-from torch.nn import functional
 
 from dpod_search.supernet.layout import Layout
 from dpod_search.supernet.layout import Segment
 from dpod_search.supernet.layout import fixed
-from dpod_search.supernet.layout import full_size
 from dpod_search.supernet.layout import is_elastic
 
 
@@ -215,9 +211,6 @@ def flatten_axes(discovery: Discovery, node: fx.Node, start: int, end: int) -> A
             axes[start] = tuple(
                 Segment(segment.group, segment.full, segment.repeat * places) for segment in layout
             )
-    merged = math.prod(shape[start : end + 1])
-    if start in axes and full_size(axes[start]) != merged:
-        discovery.dims.freeze(axes.pop(start), f"{discovery.where(node)} folds several axes")
     return axes
 
 
@@ -226,157 +219,3 @@ def argument(node: fx.Node, position: int, name: str, default: Any) -> Any:
     if len(node.args) > position:
         return node.args[position]
     return node.kwargs.get(name, default)
-
-
-_ACTIVATIONS = (
-    nn.ReLU,
-    nn.ReLU6,
-    nn.LeakyReLU,
-    nn.ELU,
-    nn.SELU,
-    nn.CELU,
-    nn.GELU,
-    nn.SiLU,
-    nn.Mish,
-    nn.Sigmoid,
-    nn.Tanh,
-    nn.Hardswish,
-    nn.Hardsigmoid,
-    nn.Hardtanh,
-    nn.Softplus,
-    nn.Softsign,
-    nn.LogSigmoid,
-    nn.Identity,
-    nn.Dropout,
-    nn.Dropout1d,
-    nn.Dropout2d,
-    nn.Dropout3d,
-)  # fmt: skip  (a table)
-_POOLS = (
-    nn.MaxPool1d,
-    nn.MaxPool2d,
-    nn.MaxPool3d,
-    nn.AvgPool1d,
-    nn.AvgPool2d,
-    nn.AvgPool3d,
-    nn.AdaptiveAvgPool1d,
-    nn.AdaptiveAvgPool2d,
-    nn.AdaptiveAvgPool3d,
-    nn.AdaptiveMaxPool1d,
-    nn.AdaptiveMaxPool2d,
-    nn.AdaptiveMaxPool3d,
-)  # fmt: skip  (a table)
-
-MODULE_HANDLERS: dict[type[nn.Module], Handler] = {
-    **dict.fromkeys((nn.Conv1d, nn.Conv2d, nn.Conv3d), convolve),
-    nn.Linear: multiply_matrix,
-    **dict.fromkeys((nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d), normalize_batch),
-    **dict.fromkeys(_ACTIVATIONS, carry),
-    **dict.fromkeys(_POOLS, pool),
-    nn.Flatten: flatten,
-}
-FUNCTION_HANDLERS: dict[Callable[..., Any], Handler] = {
-    **dict.fromkeys(
-        (
-            operator.add,
-            operator.iadd,
-            operator.sub,
-            operator.isub,
-            operator.mul,
-            operator.imul,
-            operator.truediv,
-            operator.itruediv,
-            torch.add,
-            torch.sub,
-            torch.mul,
-            torch.div,
-        ),
-        combine,
-    ),
-    **dict.fromkeys(
-        (
-            torch.relu,
-            torch.sigmoid,
-            torch.tanh,
-            functional.relu,
-            functional.relu6,
-            functional.leaky_relu,
-            functional.elu,
-            functional.gelu,
-            functional.silu,
-            functional.mish,
-            functional.sigmoid,
-            functional.tanh,
-            functional.hardswish,
-            functional.hardsigmoid,
-            functional.hardtanh,
-            functional.softplus,
-            functional.dropout,
-            functional.dropout2d,
-            operator.neg,
-        ),
-        carry,
-    ),
-    **dict.fromkeys(
-        (
-            functional.max_pool2d,
-            functional.avg_pool2d,
-            functional.adaptive_avg_pool2d,
-            functional.adaptive_max_pool2d,
-            functional.max_pool1d,
-            functional.avg_pool1d,
-            functional.adaptive_avg_pool1d,
-            torch.max_pool2d,
-        ),
-        pool,
-    ),
-    torch.flatten: flatten,
-    torch.reshape: reshape,
-    torch.mean: average,
-    **dict.fromkeys((torch.cat, torch.concat, torch.concatenate), concatenate),
-    getattr: read_attribute,
-}  # fmt: skip  (a table)
-METHOD_HANDLERS: dict[str, Handler] = {
-    **dict.fromkeys(
-        ("add", "add_", "sub", "sub_", "mul", "mul_", "div", "div_"),
-        combine,
-    ),
-    **dict.fromkeys(
-        ("relu", "relu_", "sigmoid", "tanh", "contiguous", "clone", "detach", "to", "float"),
-        carry,
-    ),
-    "flatten": flatten,
-    "view": reshape,
-    "reshape": reshape,
-    "mean": average,
-    **dict.fromkeys(("size", "dim", "ndimension", "is_contiguous"), read_shape),
-}
-
-# These need no tensor as their result; all others do.
-READERS: frozenset[Handler] = frozenset({read_shape, read_attribute})
-# These choose axes, and an axis that the model computes is not known here.
-AXIS_HANDLERS: frozenset[Handler] = frozenset({flatten, average, concatenate})
-
-# Multiplications without a closed form, for the list of what is not counted.
-MULTIPLICATIONS: frozenset[Callable[..., Any] | str] = frozenset(
-    {
-        functional.conv1d,
-        functional.conv2d,
-        functional.conv3d,
-        functional.conv_transpose1d,
-        functional.conv_transpose2d,
-        functional.conv_transpose3d,
-        functional.linear,
-        functional.bilinear,
-        functional.scaled_dot_product_attention,
-        operator.matmul,
-        torch.matmul,
-        torch.mm,
-        torch.bmm,
-        torch.addmm,
-        torch.einsum,
-        "matmul",
-        "mm",
-        "bmm",
-    }
-)  # fmt: skip  (a table)

@@ -6,7 +6,6 @@ import json
 import textwrap
 from pathlib import Path
 
-import dpod_search as dpod
 import numpy as np
 import pytest
 import torch
@@ -15,6 +14,8 @@ from PIL import Image
 from torch import nn
 from torch.utils.data import DataLoader
 from torch.utils.data import TensorDataset
+
+import dpod_search as dpod
 
 
 pytestmark = pytest.mark.e2e

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -138,6 +139,24 @@ def test_only_statistics_change() -> None:
         assert getattr(module, "momentum", 0) == getattr(old, "momentum", 0)
 
 
+def test_a_norm_that_does_not_run_keeps_its_statistics() -> None:
+    class Branch(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.used = nn.BatchNorm2d(3)
+            self.unused = nn.BatchNorm2d(3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.used(x)
+
+    net, images = scramble_norms(Branch()), drifting_pictures(8)
+    before = copy.deepcopy(net.unused.state_dict())
+    calibrate(net, images)
+
+    assert_statistics(net.used, images)
+    torch.testing.assert_close(net.unused.state_dict(), before, rtol=0, atol=0)
+
+
 def test_dropout_is_off_while_calibrating() -> None:
     net = nn.Sequential(nn.Dropout(0.9), nn.BatchNorm2d(3)).train()
     images = drifting_pictures(8)
@@ -174,6 +193,11 @@ def test_statistics_and_modes_come_back_after_the_block(fails: bool) -> None:
     assert all(module.training for module in net.modules())
 
 
+def enter_calibrated(net: nn.Module, images: Tensor) -> None:
+    with calibrated(net, images):
+        pass
+
+
 def poison(net: nn.Module) -> nn.Module:
     net[0].weight.data[1] = float("nan")
     return net
@@ -198,19 +222,15 @@ def poison(net: nn.Module) -> nn.Module:
     ],
     ids=["no pictures", "one value", "one row", "nan weights", "infinite pictures"],
 )
-@pytest.mark.parametrize("how", ["calibrate", "calibrated"])
+@pytest.mark.parametrize("run", [calibrate, enter_calibrated], ids=["calibrate", "calibrated"])
 def test_what_cannot_be_calibrated_is_one_line_and_changes_nothing(
-    net: nn.Module, images: Tensor, message: str, how: str
+    net: nn.Module, images: Tensor, message: str, run: Callable[[nn.Module, Tensor], None]
 ) -> None:
     net.train()
     before = copy.deepcopy(net)
 
     with pytest.raises(CalibrationError, match=message) as caught:
-        if how == "calibrate":
-            calibrate(net, images)
-        else:
-            with calibrated(net, images):
-                pass
+        run(net, images)
     assert "\n" not in str(caught.value)
     torch.testing.assert_close(
         net.state_dict(), before.state_dict(), rtol=0, atol=0, equal_nan=True

@@ -90,7 +90,7 @@ def test_an_error_frees_the_folder(tmp_path):
 def test_a_file_is_no_run_folder(tmp_path):
     path = tmp_path / "file"
     path.write_text("")
-    with pytest.raises(RunFolderError, match="cannot use .*file as a run folder"):
+    with pytest.raises(RunFolderError, match=r"cannot use .*file as a run folder"):
         RunFolder(path).__enter__()
 
 

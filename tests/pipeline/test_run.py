@@ -140,6 +140,15 @@ def test_another_study_is_refused_and_nothing_is_touched(run):
     assert (run / "config.toml").read_bytes() == before
 
 
+def test_weights_of_other_pictures_are_refused_and_kept(run):
+    marker = run / ".stages" / "train.json"
+    marker.write_text(json.dumps({**read_json(marker), "inputs": "of other pictures"}))
+    before = hash_file(run / "supernet.safetensors")
+    with pytest.raises(RunFolderError, match="trained on other pictures or another model"):
+        run_tiny(run)
+    assert hash_file(run / "supernet.safetensors") == before
+
+
 def test_a_folder_in_use_is_refused(run):
     with RunFolder(run), pytest.raises(RunFolderError, match="in use"):
         run_tiny(run)
@@ -162,8 +171,8 @@ def test_finetuning_never_searches(searched):
     before = {name: (searched / name).read_bytes() for name in ("search.json", "trials.csv")}
     with pytest.raises(RunFolderError, match="run `dpod-search search`"):
         run_tiny(searched, "search.n_trials=16", stages=["finetune"])
-    with pytest.raises(RunFolderError, match="run `dpod-search search`.*--storage"):
-        other = f"sqlite:///{searched}/other.db"
+    other = f"sqlite:///{searched}/other.db"
+    with pytest.raises(RunFolderError, match=r"run `dpod-search search`.*--storage"):
         run_tiny(searched, stages=["finetune"], storage=other)
     assert len(read_journal(searched)) == 12
     assert {name: (searched / name).read_bytes() for name in before} == before
@@ -244,7 +253,7 @@ def test_a_damaged_checkpoint_of_the_training_is_named(tmp_path):
 def test_a_mistyped_study_may_be_corrected(tmp_path):
     folder = tmp_path / "run"
     for wrong in ('training.policy="dpad"', "training.policy_options={n_profile=3}"):
-        with pytest.raises(ConfigError, match="training.policy"):
+        with pytest.raises(ConfigError, match=r"training\.policy"):
             run_tiny(folder, wrong)
     assert not folder.exists()
 
@@ -369,10 +378,11 @@ def test_a_failed_stage_is_in_the_log(trained, monkeypatch):
 def test_the_log_leaves_the_logger_as_it_was(tmp_path):
     logger = logging.getLogger("dpod_search")
     before = (logger.level, list(logger.handlers))
-    with pytest.raises(KeyError), log_to(tmp_path / "log.jsonl"):
+    with log_to(tmp_path / "log.jsonl"):
         logger.info("é %s", 1)
         logger.debug("not this")
-        raise KeyError
+    with pytest.raises(ZeroDivisionError), log_to(tmp_path / "log.jsonl"):
+        _ = 1 // 0
     assert (logger.level, list(logger.handlers)) == before
     (line,) = (tmp_path / "log.jsonl").read_text(encoding="utf-8").splitlines()
     assert json.loads(line)["message"] == "é 1"

@@ -137,6 +137,11 @@ UNKNOWN: dict[str, tuple[Middle, nn.Module | None, str]] = {
         "not a flatten",
     ),
     "last-axis": (lambda m, x: m.extra(m.mid(x)), Tokens(6), "runs along another axis"),
+    "keyword-sizes": (
+        lambda m, x: m.mid(x).reshape(shape=(-1, 8, 6, 6)),
+        None,
+        "not a flatten",
+    ),
     "rows-first": (
         lambda m, x: m.mid(x).flatten(0, 1).reshape(-1, 8, 6, 6),
         None,
@@ -286,6 +291,28 @@ def test_every_way_to_write_a_concat(join: Callable[[Tensor, Tensor], Tensor]) -
 
     assert "stem" in elastic(supernet)
     assert_never_wrong(supernet)
+
+
+def test_axes_beside_the_flattened_ones_stay_elastic() -> None:
+    def middle(model: Base, x: Tensor) -> Tensor:
+        tokens = F.gelu(model.mid(x)).flatten(2)  # channels stay in front
+        return model.wide(torch.cat([x, x], 1)) * tokens.mean(2).mean(1)[:, None, None, None]
+
+    supernet = build_supernet(make(middle), X)
+
+    assert "stem" in elastic(supernet)
+    assert "averages over it" in reasons(supernet)["mid"]
+    assert_never_wrong(supernet)
+
+
+def test_pictures_without_a_batch_dimension_are_listed_as_uncounted() -> None:
+    model = nn.Sequential(
+        nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 6), nn.Conv2d(3, 4, 1), nn.Conv2d(4, 2, 1)
+    )
+    supernet = build_supernet(model, torch.zeros(3, 6, 6))
+
+    assert elastic(supernet) == ["0"]
+    assert [text.partition(" ")[0] for text in supernet.grouping.uncounted] == ["3", "4"]
 
 
 def test_two_concats_that_are_cut_differently_cannot_be_added() -> None:

@@ -118,6 +118,14 @@ def test_a_view_that_needs_another_memory_format_names_the_line() -> None:
     assert "\n" not in str(caught.value)
 
 
+def test_a_model_that_runs_differently_the_second_time() -> None:
+    def moody(model: Model, x: Tensor) -> Tensor:
+        model.n_runs = getattr(model, "n_runs", 0) + 1
+        return model.second(model.first(x if model.n_runs < 3 else x[:, :2]))
+
+    assert "the traced model does not run on the example input" in say(moody)
+
+
 def test_lazy_layers_must_have_run_before() -> None:
     model = nn.Sequential(nn.LazyLinear(8), nn.ReLU(), nn.LazyLinear(2))
     with pytest.raises(GroupingError, match="lazy layers without weights; run it once"):

@@ -187,6 +187,22 @@ def test_dropout_depends_on_the_seed_and_the_step_alone():
     assert not equal_states(states[0], states[2])
 
 
+@pytest.mark.gpu
+def test_on_a_gpu_too_dropout_depends_on_the_seed_and_the_step_alone():
+    states = []
+    for number in range(2):
+        loop = make_loop(make_batches())
+        loop.module.to("cuda")
+        torch.cuda.manual_seed(number)
+        before = torch.cuda.get_rng_state()
+        loop.n_epochs = 1
+        loop.run()
+        assert torch.equal(torch.cuda.get_rng_state(), before)
+        states.append(loop.module.state_dict())
+    for name, tensor in states[0].items():
+        torch.testing.assert_close(tensor, states[1][name])
+
+
 def test_the_history_has_about_200_evenly_spread_steps():
     loop = make_loop(make_batches(n=4, size=2))
     loop.n_epochs = 300
@@ -289,7 +305,7 @@ def test_a_checkpoint_with_an_odd_learner_is_damaged(learner, tmp_path):
 
 
 def check_damaged(checkpoint):
-    with pytest.raises(CheckpointError, match="damaged.*delete it") as caught:
+    with pytest.raises(CheckpointError, match=r"damaged.*delete it") as caught:
         make_loop(make_batches(), checkpoint).run()
     assert str(checkpoint.path) in str(caught.value)
     assert "\n" not in str(caught.value)

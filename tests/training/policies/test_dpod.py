@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -164,7 +165,7 @@ def test_profiles_are_evenly_spaced_in_log_macs_within_one_shrink(n_profiles):
     path = policy.path()
     assert len(path) == n_profiles
     costs = [math.log(context.cost(widths)) for widths in path]
-    assert all(later < earlier for earlier, later in zip(costs, costs[1:], strict=False))
+    assert all(later < earlier for earlier, later in pairwise(costs))
     for index, cost in enumerate(costs):
         target = costs[0] + index / (n_profiles - 1) * (costs[-1] - costs[0])
         assert cost <= target + 1e-6
