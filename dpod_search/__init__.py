@@ -38,6 +38,7 @@ from dpod_search.supernet import Subnet
 from dpod_search.supernet import Supernet
 from dpod_search.supernet import build_supernet
 from dpod_search.supernet import extract_subnet
+from dpod_search.training import CheckpointFile
 from dpod_search.training import TrainingResult
 from dpod_search.training import TrainingSettings
 from dpod_search.widths import Widths
@@ -51,6 +52,7 @@ __all__ = [
     "CalibrationError",
     "Candidate",
     "CheckpointError",
+    "CheckpointFile",
     "ConfigError",
     "DataError",
     "DataSettings",

@@ -328,17 +328,29 @@ def test_two_concats_that_are_cut_differently_cannot_be_added() -> None:
     assert_never_wrong(supernet)
 
 
-def test_a_sum_flattened_without_pooling_stays_elastic() -> None:
+@pytest.mark.parametrize(
+    ("flatten", "n_places"),
+    [
+        (lambda x: x.flatten(1), 36),
+        (lambda x: torch.flatten(x, start_dim=1, end_dim=-1), 36),
+        (lambda x: torch.reshape(x, (x.size(0), -1)), 36),
+        (lambda x: x.reshape(x.shape[0], -1), 36),
+        (lambda x: x.flatten(1, 2).mean(2), 6),
+    ],
+)
+def test_a_sum_flattened_without_pooling_stays_elastic(
+    flatten: Callable[[Tensor], Tensor], n_places: int
+) -> None:
     class Flat(nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.a = nn.Conv2d(3, 8, 1)
             self.b = nn.Conv2d(8, 8, 1)
-            self.head = nn.Linear(8 * 36, 3)
+            self.head = nn.Linear(8 * n_places, 3)
 
         def forward(self, x: Tensor) -> Tensor:
             x = self.a(x)
-            return self.head((x + self.b(x)).flatten(1))
+            return self.head(flatten(x + self.b(x)))
 
     supernet = build_supernet(Flat().eval(), X)
 
