@@ -24,8 +24,10 @@ from dpod_search.evaluation import Evaluator
 from dpod_search.evaluation import calibrate
 from dpod_search.evaluation import measure_accuracy
 from dpod_search.footprint import build_footprint
+from dpod_search.placement import Placement
 from dpod_search.placement import device_of
 from dpod_search.placement import place_module
+from dpod_search.placement import placement_of
 from dpod_search.progress import Progress
 from dpod_search.progress import SilentProgress
 from dpod_search.search import Candidate
@@ -121,9 +123,14 @@ class FinetunedSubnet:
         return result
 
     @property
+    def placement(self) -> Placement:
+        """Where its pictures must be."""
+        return placement_of(self.module)
+
+    @property
     def device(self) -> torch.device:
         """Where the module is."""
-        return device_of(self.module)
+        return self.placement.device
 
     def extract(self) -> nn.Module:
         """Return the module, which is plain already."""
@@ -225,9 +232,8 @@ def finetune(
         before = (
             measure_accuracy(calibrated_subnet, validation_loader) if validation_loader else None
         )
-    device = device_of(supernet)
     loop = Loop(
-        module=place_module(module, device),
+        module=_place_like(module, supernet),
         loader=train_loader,
         n_epochs=chosen.epochs,
         learner=DistillationLearner(
@@ -256,4 +262,9 @@ def finetune(
 
 def _full_net(supernet: Supernet) -> nn.Module:
     teacher = extract_subnet(supernet, supernet.space.full).eval()
-    return place_module(teacher, device_of(supernet)).requires_grad_(False)
+    return _place_like(teacher, supernet).requires_grad_(False)
+
+
+def _place_like(module: nn.Module, supernet: Supernet) -> nn.Module:
+    is_channels_last = supernet.grouping.runs_channels_last
+    return place_module(module, device_of(supernet), is_channels_last=is_channels_last)

@@ -2,9 +2,31 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 from torch import nn
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where a module's pictures must be.
+
+    Args:
+        device: The module's.
+        is_channels_last: Pictures (N, C, H, W) are stored with the channels last, like the
+            module's weights. Convolutions trained about 1.5 times faster so on the CPU.
+    """
+
+    device: torch.device
+    is_channels_last: bool = False
+
+    def put(self, images: Tensor) -> Tensor:
+        """Move pictures there; nothing is copied if they are there already."""
+        if self.is_channels_last and images.ndim == 4:
+            return images.to(self.device, memory_format=torch.channels_last)
+        return images.to(self.device)
 
 
 def device_of(module: nn.Module) -> torch.device:
@@ -13,18 +35,27 @@ def device_of(module: nn.Module) -> torch.device:
     return torch.device("cpu") if parameter is None else parameter.device
 
 
-def place_images(images: Tensor, device: torch.device) -> Tensor:
-    """Move pictures to a device, channels last where they are (N, C, H, W)."""
-    # Convolutions over channels-last tensors trained about 1.5x faster on the CPU.
-    if images.ndim == 4:
-        return images.to(device, memory_format=torch.channels_last)
-    return images.to(device)
+def placement_of(module: nn.Module) -> Placement:
+    """Return where a module's pictures must be, judged by its weights."""
+    # A weight of one input channel or a 1 x 1 kernel is contiguous in both formats.
+    is_channels_last = any(p.ndim == 4 and not p.is_contiguous() for p in module.parameters())
+    return Placement(device_of(module), is_channels_last)
 
 
-def place_module(module: nn.Module, device: torch.device) -> nn.Module:
-    """Move a module to a device in place, its 4-d weights channels last, and return it."""
+def place_module(
+    module: nn.Module, device: torch.device, *, is_channels_last: bool = True
+) -> nn.Module:
+    """Move a module to a device in place and return it.
+
+    Args:
+        module: Keeps its parameters; only where and how they are stored changes.
+        device: Where to.
+        is_channels_last: Store 4-d weights channels last. A model that calls ``view`` on its
+            feature maps cannot have it.
+    """
     module.to(device)
+    wanted = torch.channels_last if is_channels_last else torch.contiguous_format
     for tensor in (*module.parameters(), *module.buffers()):
         if tensor.ndim == 4:
-            tensor.data = tensor.data.contiguous(memory_format=torch.channels_last)
+            tensor.data = tensor.data.contiguous(memory_format=wanted)
     return module

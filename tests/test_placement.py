@@ -7,9 +7,10 @@ import copy
 import torch
 from torch import nn
 
+from dpod_search.placement import Placement
 from dpod_search.placement import device_of
-from dpod_search.placement import place_images
 from dpod_search.placement import place_module
+from dpod_search.placement import placement_of
 
 
 CPU = torch.device("cpu")
@@ -17,7 +18,7 @@ CPU = torch.device("cpu")
 
 def test_pictures_are_channels_last_and_the_same() -> None:
     images = torch.randn(2, 3, 4, 5)
-    placed = place_images(images, CPU)
+    placed = Placement(CPU, is_channels_last=True).put(images)
 
     assert torch.equal(placed, images)
     assert placed.is_contiguous(memory_format=torch.channels_last)
@@ -26,7 +27,7 @@ def test_pictures_are_channels_last_and_the_same() -> None:
 def test_other_inputs_are_left_as_they_are() -> None:
     for shape in ((2, 3), (2, 3, 4), (2, 3, 4, 5, 6)):
         rows = torch.randn(shape)
-        assert place_images(rows, CPU) is rows
+        assert Placement(CPU, is_channels_last=True).put(rows) is rows
 
 
 def test_a_module_computes_the_same_and_keeps_its_parameters() -> None:
@@ -41,10 +42,19 @@ def test_a_module_computes_the_same_and_keeps_its_parameters() -> None:
     assert not net[3].weight.requires_grad
     torch.testing.assert_close(net.state_dict(), before.state_dict(), rtol=0, atol=0)
     x = torch.randn(2, 3, 6, 6)
-    torch.testing.assert_close(net[:2](place_images(x, CPU)), before[:2](x))
+    torch.testing.assert_close(net[:2](placement_of(net).put(x)), before[:2](x))
 
 
 def test_the_device_of_a_module() -> None:
     assert device_of(nn.Linear(1, 1)) == CPU
     assert device_of(nn.ReLU()) == CPU
     assert device_of(nn.Linear(1, 1, device="meta")) == torch.device("meta")
+
+
+def test_pictures_follow_the_weights() -> None:
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 1))
+    assert placement_of(net) == Placement(CPU, is_channels_last=False)
+    assert placement_of(place_module(net, CPU)) == Placement(CPU, is_channels_last=True)
+    place_module(net, CPU, is_channels_last=False)
+    assert placement_of(net) == Placement(CPU, is_channels_last=False)
+    assert Placement(CPU).put(torch.zeros(2, 3, 4, 4)).is_contiguous()

@@ -23,8 +23,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from dpod_search.errors import CalibrationError
-from dpod_search.placement import device_of
-from dpod_search.placement import place_images
+from dpod_search.placement import placement_of
 
 
 def calibrate(model: nn.Module, images: Tensor, *, batch_size: int = 1024) -> None:
@@ -49,13 +48,13 @@ def calibrate(model: nn.Module, images: Tensor, *, batch_size: int = 1024) -> No
     if len(images) == 0:
         raise CalibrationError("calibration needs at least one picture, got none")
     pools = {norm: _Pool() for norm in norms}
-    device = device_of(model)
+    placement = placement_of(model)
     saved = _save_statistics(model)
     try:
         with torch.no_grad(), _collecting(model, pools):
             for chunk in _cut(images, batch_size):
                 try:
-                    model(place_images(chunk, device))
+                    model(placement.put(chunk))
                 except ValueError as error:  # PyTorch's words for a single value per channel
                     raise CalibrationError(f"{error}; use more calibration pictures") from error
         for norm, pool in pools.items():

@@ -17,8 +17,8 @@ from torch import nn
 from dpod_search.errors import DataError
 from dpod_search.errors import check_range
 from dpod_search.evaluation.calibration import calibrated
-from dpod_search.placement import device_of
-from dpod_search.placement import place_images
+from dpod_search.placement import Placement
+from dpod_search.placement import placement_of
 from dpod_search.supernet import Subnet
 from dpod_search.supernet import Supernet
 from dpod_search.supernet.modes import evaluating
@@ -78,7 +78,7 @@ class Evaluator:
     ) -> None:
         """Move the calibration pictures to the supernet's device once."""
         self.supernet = supernet
-        self._images = place_images(calibration_images, device_of(supernet))
+        self._images = placement_of(supernet).put(calibration_images)
         self._batch_size = batch_size
 
     @contextmanager
@@ -115,11 +115,11 @@ class Evaluator:
             DataError: If there are no pictures.
         """
         with self.calibrated(widths) as subnet:
-            return measure(subnet, batches, device=device_of(self.supernet))
+            return measure(subnet, batches, subnet.placement)
 
 
 def measure(
-    model: Callable[[Tensor], Tensor], batches: Batches, *, device: torch.device
+    model: Callable[[Tensor], Tensor], batches: Batches, placement: Placement
 ) -> Measurement:
     """Measure a classifier as it is, without calibration.
 
@@ -127,7 +127,7 @@ def measure(
         model: Gives (N, n_classes) scores for (N, C, ...) pictures. Put modules in evaluation
             mode first.
         batches: Pictures with labels (N,).
-        device: Where the pictures are moved to.
+        placement: Where the pictures are moved to.
 
     Raises:
         DataError: If there are no pictures.
@@ -137,8 +137,8 @@ def measure(
     confidence = 0.0
     with torch.no_grad():
         for images, labels in batches:
-            scores = model(place_images(images, device))
-            there = labels.to(device)
+            scores = model(placement.put(images))
+            there = labels.to(placement.device)
             n_right += int((scores.argmax(dim=1) == there).sum())
             likely = scores.double().softmax(dim=1).gather(1, there[:, None])
             confidence += float(likely.sum())
@@ -153,7 +153,7 @@ class Classifier(Protocol):
     """Something that classifies pictures as it is: a calibrated or a finetuned subnet."""
 
     @property
-    def device(self) -> torch.device:
+    def placement(self) -> Placement:
         """Where its pictures must be."""
 
     def __call__(self, images: Tensor, /) -> Tensor:
@@ -171,6 +171,6 @@ def measure_accuracy(model: nn.Module | Classifier, batches: Batches) -> float:
         DataError: If there are no pictures.
     """
     if not isinstance(model, nn.Module):
-        return measure(model, batches, device=model.device).accuracy
+        return measure(model, batches, model.placement).accuracy
     with evaluating(model):
-        return measure(model, batches, device=device_of(model)).accuracy
+        return measure(model, batches, placement_of(model)).accuracy

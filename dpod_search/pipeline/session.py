@@ -128,7 +128,7 @@ class Session:
             multiple=self.config.supernet.multiple,
         )
         supernet.calibration_images = self.calibration_images
-        place_module(supernet, self.device)
+        place_module(supernet, self.device, is_channels_last=supernet.grouping.runs_channels_last)
         return supernet
 
     @cached_property

@@ -108,12 +108,14 @@ class Grouping:
         frozen: The dimensions that stay as they are, each with its reasons.
         layers: A plan for every layer that is understood.
         uncounted: Operations whose macs no closed form covers (their parameters are counted).
+        runs_channels_last: The model runs on channels-last tensors, which are faster.
     """
 
     groups: tuple[ChannelGroup, ...]
     frozen: tuple[FrozenDimension, ...]
     layers: tuple[LayerPlan, ...]
     uncounted: tuple[str, ...]
+    runs_channels_last: bool = True
 
 
 class Discovery:
@@ -269,8 +271,12 @@ def discover_groups(traced: TracedModel, *, keep: Iterable[str] = ()) -> Groupin
     discovery = Discovery(traced)
     discovery.walk()
     freeze_tied_weights(discovery, traced.graph)
-    for name in discovery.uncounted:
-        _logger.warning("macs of %s are not counted: no closed form covers it", name)
+    if discovery.uncounted:
+        _logger.warning(
+            "macs of %d operations are not counted, no closed form covers them: %s",
+            len(discovery.uncounted),
+            ", ".join(discovery.uncounted),
+        )
     kept = set(keep)
     groups: list[ChannelGroup] = []
     frozen: list[FrozenDimension] = []
@@ -299,4 +305,10 @@ def discover_groups(traced: TracedModel, *, keep: Iterable[str] = ()) -> Groupin
         )
         for plan in discovery.layers.values()
     )
-    return Grouping(tuple(groups), tuple(frozen), layers, tuple(discovery.uncounted))
+    return Grouping(
+        groups=tuple(groups),
+        frozen=tuple(frozen),
+        layers=layers,
+        uncounted=tuple(discovery.uncounted),
+        runs_channels_last=traced.runs_channels_last,
+    )

@@ -17,7 +17,8 @@ from torch import nn
 
 from dpod_search.errors import GroupingError
 from dpod_search.errors import check_range
-from dpod_search.placement import device_of
+from dpod_search.placement import Placement
+from dpod_search.placement import placement_of
 from dpod_search.supernet.groups import ChannelGroup
 from dpod_search.supernet.groups import Grouping
 from dpod_search.supernet.groups import discover_groups
@@ -146,9 +147,14 @@ class Subnet:
         return result
 
     @property
+    def placement(self) -> Placement:
+        """Where its pictures must be."""
+        return placement_of(self.supernet)
+
+    @property
     def device(self) -> torch.device:
         """Where the supernet is."""
-        return device_of(self.supernet)
+        return self.placement.device
 
     def extract(self) -> nn.Module:
         """Return the subnet as a plain module; see :func:`extract_subnet`."""

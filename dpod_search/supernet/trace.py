@@ -17,7 +17,7 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 
 from dpod_search.errors import GroupingError
-from dpod_search.placement import place_images
+from dpod_search.placement import Placement
 from dpod_search.placement import place_module
 
 
@@ -37,6 +37,7 @@ class TracedModel:
         graph: Its operations.
         shapes: Shape of every tensor in the graph, by node, for the example input.
         lines: ``file:line`` of the user's code that made each node, where it is known.
+        runs_channels_last: It runs on channels-last tensors.
     """
 
     model: nn.Module
@@ -44,6 +45,7 @@ class TracedModel:
     graph: fx.Graph
     shapes: dict[fx.Node, Shape]
     lines: dict[fx.Node, str]
+    runs_channels_last: bool
 
     def where(self, node: fx.Node) -> str:
         """Describe a node for a message: what it does, and the user's line."""
@@ -85,7 +87,14 @@ def trace_model(model: nn.Module, example_input: Tensor) -> TracedModel:
     with torch.no_grad(), _one_line_errors():
         recorder.run(example_input)
     lines = {node: line for node in graph.nodes if (line := _node_line(node))}
-    return TracedModel(model, len(example_input), graph, recorder.shapes, lines)
+    return TracedModel(
+        model=model,
+        batch_size=len(example_input),
+        graph=graph,
+        shapes=recorder.shapes,
+        lines=lines,
+        runs_channels_last=_runs_channels_last(model, example_input),
+    )
 
 
 def _copy(model: nn.Module) -> nn.Module:
@@ -117,16 +126,17 @@ def _try_once(model: nn.Module, example_input: Tensor) -> None:
             f"the model must return one tensor, got a {type(result).__name__}; wrap it in a "
             "module that returns the scores alone"
         )
+
+
+def _runs_channels_last(model: nn.Module, example_input: Tensor) -> bool:
+    """Say whether a model runs on channels-last tensors, as one with ``view`` often does not."""
+    placed = place_module(copy.deepcopy(model), example_input.device)
     try:
         with torch.no_grad():
-            placed = place_module(copy.deepcopy(model), example_input.device)
-            placed(place_images(example_input, example_input.device))
-    except Exception as error:
-        raise GroupingError(
-            f"the model does not run on channels-last tensors, which training and evaluation "
-            f"use{_at(_user_line(error))}: {_first_line(error)}; "
-            "write reshape or flatten(1) in place of view"
-        ) from error
+            placed(Placement(example_input.device, is_channels_last=True).put(example_input))
+    except RuntimeError:
+        return False
+    return True
 
 
 class _ShapeRecorder(fx.Interpreter):

@@ -22,8 +22,7 @@ from dpod_search.errors import CheckpointError
 from dpod_search.errors import DataError
 from dpod_search.errors import TrainingError
 from dpod_search.errors import check_range
-from dpod_search.placement import device_of
-from dpod_search.placement import place_images
+from dpod_search.placement import placement_of
 from dpod_search.progress import Progress
 from dpod_search.progress import SilentProgress
 from dpod_search.rng import derive_seed
@@ -183,11 +182,10 @@ class Loop:
         for group in optimizer.param_groups:
             group["lr"] = lr
         optimizer.zero_grad()
-        device = device_of(self.module)
+        placement = placement_of(self.module)
+        device = placement.device
         with _own_draws(derive_seed(self.seed, self.task, step), device):
-            losses = self.learner.compute_gradients(
-                step, place_images(images, device), labels.to(device)
-            )
+            losses = self.learner.compute_gradients(step, placement.put(images), labels.to(device))
         norm = nn.utils.clip_grad_norm_(self.module.parameters(), self.max_grad_norm)
         # A finite loss can have gradients that are not; they would ruin the weights for good.
         for name, value in {**losses, "the norm of the gradients": norm.item()}.items():

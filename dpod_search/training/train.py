@@ -198,7 +198,9 @@ def train_supernet(
     start = time.perf_counter()
     if len(supernet.groups) == 0:
         raise ConfigError("the supernet has no channel group to train")
-    place_module(supernet, device_of(supernet))
+    place_module(
+        supernet, device_of(supernet), is_channels_last=supernet.grouping.runs_channels_last
+    )
     n_steps = settings.epochs * count_batches(loader)
     context = PolicyContext(supernet.space, cost, score, n_steps, seed)
     policy = make_policy(settings.policy, settings.policy_options, context)

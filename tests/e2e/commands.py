@@ -10,7 +10,7 @@ from pathlib import Path
 
 # A study of a few seconds: enough steps, trials and subnets for every branch to be walked.
 SMALL = (
-    "training.epochs=6",
+    "training.epochs=8",
     "training.checkpoint_seconds=0.2",
     "search.n_trials=90",
     "search.min_evaluated=30",

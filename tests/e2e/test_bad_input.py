@@ -149,7 +149,7 @@ def test_a_folder_in_use_names_the_process(trained: Path, tmp_path: Path) -> Non
 def test_a_folder_of_a_different_study_names_the_difference(trained: Path, tmp_path: Path) -> None:
     cwd = tmp_path / "copy"
     shutil.copytree(trained, cwd)
-    refuse(cwd, "training.epochs: 6 -> 7", "--out", sets=("training.epochs=7",))
+    refuse(cwd, "training.epochs: 8 -> 7", "--out", sets=("training.epochs=7",))
     refuse(cwd, "seed: 0 -> 1", sets=("seed=1",))
     before = snapshot(cwd)
     other = tmp_path / "other.toml"

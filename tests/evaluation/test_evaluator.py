@@ -21,6 +21,7 @@ from dpod_search.evaluation import Evaluator
 from dpod_search.evaluation import calibrate
 from dpod_search.evaluation import measure
 from dpod_search.evaluation import measure_accuracy
+from dpod_search.placement import Placement
 from dpod_search.supernet import Supernet
 from dpod_search.supernet import build_supernet
 from dpod_search.supernet import extract_subnet
@@ -51,7 +52,7 @@ def test_measuring_is_counting_by_hand() -> None:
     labels = torch.tensor([0, 1, 2, 1])
     batches = [(scores[:3], labels[:3]), (scores[3:], labels[3:])]
 
-    measurement = measure(lambda x: x, batches, device=CPU)
+    measurement = measure(lambda x: x, batches, Placement(CPU))
 
     assert measurement.accuracy == 3 / 4
     by_hand = scores.softmax(1)[range(4), labels].mean().item()
@@ -68,7 +69,7 @@ def test_evaluating_is_calibrating_and_measuring_the_extracted_net(
         widths = supernet.space.uniform(ratio)
         plain = extract_subnet(supernet, widths)
         calibrate(plain, images)
-        expected = measure(plain.eval(), batches, device=CPU)
+        expected = measure(plain.eval(), batches, Placement(CPU))
         got = evaluator.evaluate(widths, batches)
 
         assert got.accuracy == expected.accuracy
