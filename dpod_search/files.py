@@ -69,7 +69,7 @@ def read_json(path: Path) -> Any:
         CheckpointError: If the file is missing, cannot be read or is not JSON.
     """
     try:
-        return json.loads(path.read_text())
+        return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise CheckpointError(f"{path} is missing; run the stage that writes it") from error
     except ValueError as error:
@@ -127,6 +127,20 @@ def whole_folder(path: Path) -> Iterator[Path]:
             _put_back(old, path)
         shutil.rmtree(aside, ignore_errors=True)
     _flush_folder(path.parent)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Delete what killed processes left half written in a folder and below it.
+
+    Args:
+        folder: Nobody else may be writing there.
+    """
+    for aside in list(folder.rglob(".*.part")):
+        if aside.is_dir():
+            shutil.rmtree(aside, ignore_errors=True)
+        else:
+            with suppress(OSError):
+                aside.unlink()
 
 
 def _fill(path: Path, data: bytes) -> None:

@@ -139,17 +139,17 @@ class FinetunedSubnet:
 
 @dataclass
 class DistillationLearner:
-    """Trains a plain module on labels and on a teacher's answers.
+    """Trains a plain module on labels and on the full net's answers.
 
     Args:
         module: The net in training.
-        teacher: The full net, in evaluation mode.
-        weight: Weight of the teacher in the loss, in [0, 1].
+        full_net: In evaluation mode.
+        weight: Weight of the full net's answers in the loss, in [0, 1].
         temperature: Of distillation.
     """
 
     module: nn.Module
-    teacher: nn.Module
+    full_net: nn.Module
     weight: float
     temperature: float
 
@@ -157,12 +157,12 @@ class DistillationLearner:
         """Nothing to prepare."""
 
     def compute_gradients(self, step: int, images: Tensor, labels: Tensor) -> dict[str, float]:
-        """Run the module and, if it has a say, the teacher."""
+        """Run the module and, if it has a say, the full net."""
         scores = self.module(images)
         loss = (1 - self.weight) * functional.cross_entropy(scores, labels)
         if self.weight > 0:
             with torch.no_grad():
-                wanted = self.teacher(images)
+                wanted = self.full_net(images)
             loss = loss + self.weight * distill(scores, wanted, self.temperature)
         torch.autograd.backward(loss)
         return {"loss": loss.item()}
@@ -211,7 +211,7 @@ def finetune(
         ConfigError: If the candidate has no supernet.
         TrainingError: If a loss or the gradients are not finite.
         CheckpointError: If the checkpoint is damaged, of another run, or cannot be written.
-        DataError: If the loader is empty.
+        DataError: If a loader is empty.
     """
     start = time.perf_counter()
     chosen = settings or FinetuneSettings()
@@ -229,9 +229,7 @@ def finetune(
     evaluator = Evaluator(supernet, images)
     with evaluator.calibrated(widths) as calibrated_subnet:
         module = calibrated_subnet.extract()
-        before = (
-            measure_accuracy(calibrated_subnet, validation_loader) if validation_loader else None
-        )
+        before = _measure(calibrated_subnet, validation_loader)
     loop = Loop(
         module=_place_like(module, supernet),
         loader=train_loader,
@@ -254,15 +252,19 @@ def finetune(
         footprint=build_footprint(supernet).measure(widths),
         input_shape=supernet.example_shape,
         accuracy_before=before,
-        accuracy=measure_accuracy(module, validation_loader) if validation_loader else None,
+        accuracy=_measure(module, validation_loader),
         history=tuple(history),
         seconds=time.perf_counter() - start,
     )
 
 
+def _measure(model: nn.Module | Subnet, batches: Batches | None) -> float | None:
+    return None if batches is None else measure_accuracy(model, batches)
+
+
 def _full_net(supernet: Supernet) -> nn.Module:
-    teacher = extract_subnet(supernet, supernet.space.full).eval()
-    return _place_like(teacher, supernet).requires_grad_(False)
+    full_net = extract_subnet(supernet, supernet.space.full).eval()
+    return _place_like(full_net, supernet).requires_grad_(False)
 
 
 def _place_like(module: nn.Module, supernet: Supernet) -> nn.Module:

@@ -97,20 +97,23 @@ def _slice(front: FloatArray, reference: FloatArray) -> float:
     return total
 
 
-def select_by_hypervolume(points: FloatArray, reference: FloatArray, k: int) -> list[int]:
+def select_by_hypervolume(
+    points: FloatArray, reference: FloatArray, k: int, *, first: Sequence[int] = ()
+) -> list[int]:
     """Choose k points that keep as much hypervolume as greedy choice can.
 
     Args:
         points: Shape (n, m), minimised.
         reference: Shape (m,).
         k: How many to choose; all are returned if n <= k.
+        first: Indices that are chosen whatever they are worth, at most k.
 
     Returns:
         Indices into ``points``, in the order chosen. Greedy choice keeps at least 1 - 1/e of
         the best k points' volume, hypervolume being submodular.
     """
-    chosen: list[int] = []
-    left = list(range(len(points)))
+    chosen = list(first)
+    left = [i for i in range(len(points)) if i not in chosen]
     while left and len(chosen) < k:
         volumes = [compute_hypervolume(points[[*chosen, i]], reference) for i in left]
         chosen.append(left.pop(int(np.argmax(volumes))))

@@ -244,6 +244,8 @@ def test_broken_loaders_and_pictures_are_named(subnet):
         run(subnet, [])
     with pytest.raises(DataError, match="no pictures"):
         run(subnet, validation_loader=iter(()))
+    with pytest.raises(DataError, match="no pictures"):
+        run(subnet, validation_loader=[])
     bad = make_batches()
     bad[1][0][0, 0, 0, 0] = math.nan
     with pytest.raises(TrainingError, match=r"step 1 \(finetuning\)"):

@@ -156,6 +156,13 @@ def test_greedy_choice_takes_a_point_of_its_own_before_a_near_double() -> None:
     assert set(select_by_hypervolume(points, np.array([4.0, 4.0]), 2)) & {0, 1} != {0, 1}
 
 
+def test_greedy_choice_adds_to_what_is_chosen_already() -> None:
+    points = np.array([[0.0, 3.0], [1.0, 1.0], [3.0, 0.0]])
+
+    assert select_by_hypervolume(points, np.array([4.0, 4.0]), 2, first=[2]) == [2, 1]
+    assert select_by_hypervolume(points, np.array([4.0, 4.0]), 1, first=[2]) == [2]
+
+
 @given(st.lists(st.tuples(st.floats(-9, 9), st.floats(-9, 9)), min_size=1))
 def test_turning_senses_is_its_own_inverse(values: list[tuple[float, float]]) -> None:
     turned = to_minimized(values, ["maximize", "minimize"])

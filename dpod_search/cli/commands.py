@@ -168,7 +168,7 @@ def inspect(
     if as_json:
         show_json(described)
     else:
-        show_supernet(Console(), described)
+        show_supernet(Console(markup=False), described)
 
 
 @app.command()
@@ -183,7 +183,7 @@ def status(
     if as_json:
         show_json(found)
     else:
-        show_status(Console(), found)
+        show_status(Console(markup=False), found)
 
 
 @app.command()
@@ -219,12 +219,12 @@ def _run(  # the one body of all the commands that run stages
     changes = [*(sets or ()), *([f"seed={seed}"] if seed is not None else [])]
     config = load_study(study, tuple(changes))
     folder = out or Path("runs") / config.name
-    with Bars(Console(stderr=True), is_quiet=quiet or as_json) as bars:
+    with Bars(Console(stderr=True, markup=False), is_quiet=quiet or as_json) as bars:
         outcomes = run_stages(config, folder, stages=stages, storage=storage, progress=bars)
     if as_json:
         show_json(describe_run(folder, outcomes))
     elif not quiet:
-        show_run(Console(), folder, outcomes)
+        show_run(Console(markup=False), folder, outcomes)
 
 
 def _parse_shape(text: str) -> tuple[int, int, int]:

@@ -90,6 +90,13 @@ def _check_item(item: Any, name: str) -> None:
             f"{name} must yield (float32 tensor channels x height x width, int), got {got}; "
             "convert it in the dataset's transform"
         )
+    try:
+        int(item[1])
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise DataError(
+            f"{name} must yield whole numbers as labels, got {item[1]!r}; give the number of "
+            "the class"
+        ) from error
 
 
 def _hash_dataset(dataset: ImageDataset) -> str:

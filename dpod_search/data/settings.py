@@ -23,7 +23,7 @@ class DataSettings:
         image_size: Height and width to resize pictures to, in pixels; without it pictures keep
             their size, and those of a folder become 64 x 64.
         validation_share: Share of the training pictures that accuracy is searched on.
-        calibration_share: Share of the training pictures kept for BatchNorm calibration.
+        calibration_share: Share of the training pictures that judge the shrinks of the path.
         test_share: Share of the training pictures to test on, if the source has no test set.
 
     Raises:

@@ -24,6 +24,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from dpod_search.errors import CalibrationError
 from dpod_search.placement import placement_of
+from dpod_search.supernet.modes import evaluating
 
 
 def calibrate(model: nn.Module, images: Tensor, *, batch_size: int = 1024) -> None:
@@ -129,23 +130,20 @@ def _norms(model: nn.Module) -> list[_BatchNorm]:
 @contextmanager
 def _collecting(model: nn.Module, pools: dict[_BatchNorm, _Pool]) -> Iterator[None]:
     """Run the BatchNorms, and only them, in training mode with momentum 1."""
-    modes = [(module, module.training) for module in model.modules()]
     momenta = [(norm, norm.momentum) for norm in pools]
     hooks = []
-    try:
-        model.eval()
-        for norm, pool in pools.items():
-            norm.training, norm.momentum = True, 1.0
-            # After every call, because a BatchNorm may be called twice for one batch.
-            hooks.append(norm.register_forward_hook(_collector(pool)))
-        yield
-    finally:
-        for hook in hooks:
-            hook.remove()
-        for module, mode in modes:
-            module.training = mode
-        for norm, momentum in momenta:
-            norm.momentum = momentum
+    with evaluating(model):
+        try:
+            for norm, pool in pools.items():
+                norm.training, norm.momentum = True, 1.0
+                # After every call, because a BatchNorm may be called twice for one batch.
+                hooks.append(norm.register_forward_hook(_collector(pool)))
+            yield
+        finally:
+            for hook in hooks:
+                hook.remove()
+            for norm, momentum in momenta:
+                norm.momentum = momentum
 
 
 def _collector(pool: _Pool) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:

@@ -33,8 +33,8 @@ class EvaluationSettings:
     """How subnets are evaluated.
 
     Args:
-        n_calibration: Pictures that BatchNorm statistics are estimated on, >= 2.
-        batch_size: Pictures run at once, >= 2.
+        n_calibration: Training pictures that BatchNorm statistics are estimated on, >= 2.
+        batch_size: Pictures run at once when accuracy is measured, >= 2.
     """
 
     n_calibration: int = 512

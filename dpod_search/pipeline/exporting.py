@@ -17,8 +17,14 @@ from dpod_search.pipeline.session import Session
 
 def describe_inputs(session: Session) -> dict[str, Any]:
     """Return all that the exported files depend on."""
+    front = session.folder.require("front.json", "finetune")
+    # Other weights may well have the same accuracies, which is all that the front says of them.
+    weights = [
+        f"finetuned/{member['folder']}/model.safetensors" for member in read_json(front)["members"]
+    ]
     return {
-        "front": hash_file(session.folder.require("front.json", "finetune")),
+        "front": hash_file(front),
+        "weights": [hash_file(session.folder.require(name, "finetune")) for name in weights],
         "export": dataclasses.asdict(session.config.export),
     }
 

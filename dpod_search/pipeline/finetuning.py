@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
+from dpod_search.errors import ConfigError
 from dpod_search.evaluation import measure_accuracy
 from dpod_search.files import hash_file
 from dpod_search.files import hash_value
@@ -17,6 +20,7 @@ from dpod_search.files import read_json
 from dpod_search.files import whole_folder
 from dpod_search.files import write_json
 from dpod_search.finetune import FinetunedSubnet
+from dpod_search.finetune import FinetuneSettings
 from dpod_search.finetune import finetune
 from dpod_search.pareto import find_front
 from dpod_search.pareto import to_minimized
@@ -25,6 +29,7 @@ from dpod_search.pipeline.session import Session
 from dpod_search.search import Candidate
 from dpod_search.search import SearchResult
 from dpod_search.search import record_finetuned
+from dpod_search.search import to_number
 from dpod_search.supernet import Subnet
 from dpod_search.training import CheckpointFile
 from dpod_search.weights import load_weights
@@ -58,7 +63,10 @@ def describe_inputs(session: Session) -> dict[str, Any]:
         "search": hash_file(session.folder.require("search.json", "search")),
         "supernet": hash_file(session.folder.require("supernet.safetensors", "train")),
         "data": session.data.fingerprint,
-        "finetune": dataclasses.asdict(session.config.finetune),
+        "finetune": {
+            **dataclasses.asdict(session.config.finetune),
+            "checkpoint_seconds": FinetuneSettings().checkpoint_seconds,  # changes no weight
+        },
     }
 
 
@@ -127,11 +135,12 @@ def read_finetuned(session: Session, name: str, widths: Widths) -> FinetunedSubn
 
 def _finetune_one(session: Session, item: Chosen) -> list[str]:
     settings = session.config.finetune
+    inputs = describe_inputs(session)
     key = hash_value(
         {
-            **describe_inputs(session),
+            **inputs,
             "search": None,  # which others were found does not matter to this one
-            "finetune": {**dataclasses.asdict(settings), "n_subnets": None},
+            "finetune": {**inputs["finetune"], "n_subnets": None},
             "widths": dict(item.widths),
             "seed": session.seed,
         }
@@ -219,7 +228,14 @@ def _values_after(session: Session, item: Chosen, tuned: FinetunedSubnet) -> dic
             values[objective.name] = float(tuned.footprint[objective.name])
         else:
             looked_at = tuned if objective.is_measured else item.widths
-            values[objective.name] = float(objective.function(looked_at))
+            with torch.no_grad():  # as in the search
+                value = to_number(objective.function(looked_at), objective.name)
+            if not math.isfinite(value):
+                raise ConfigError(
+                    f"objective {objective.name} is {value} for subnet {item.name} after "
+                    "finetuning; mend it and run the same command again"
+                )
+            values[objective.name] = value
     return values
 
 

@@ -23,6 +23,7 @@ from dpod_search.errors import RunFolderError
 from dpod_search.files import hash_file
 from dpod_search.files import hash_value
 from dpod_search.files import read_json
+from dpod_search.files import remove_leftovers
 from dpod_search.files import write_json
 from dpod_search.files import write_text
 
@@ -30,6 +31,14 @@ from dpod_search.files import write_text
 # What trained weights depend on: once they are there, none of it may change in the same folder.
 # What the search depends on is kept, and compared, in the study itself.
 TRAINED_FOR = ("seed:", "device:", "data.", "model.", "supernet.", "training.", "evaluation.")
+# But for these, which say where the pictures lie (their fingerprint is compared) and how fast
+# training goes.
+NOT_TRAINED_FOR = (
+    "data.root:",
+    "data.download:",
+    "training.n_workers:",
+    "training.checkpoint_seconds:",
+)  # fmt: skip  (a table)
 
 
 @dataclass
@@ -66,6 +75,7 @@ class RunFolder:
                 f"cannot use {self.path} as a run folder: {error.strerror or error}; "
                 "choose another --out"
             ) from error
+        remove_leftovers(self.path)
         write_text(self.path / ".owner", f"{os.getpid()}\n")
         return self
 
@@ -94,7 +104,11 @@ class RunFolder:
         held = load_study(file)
         changed = [] if held.name == config.name else [f"name: {held.name} -> {config.name}"]
         if self.has_ended("train"):
-            changed += [item for item in diff(held, config) if item.startswith(TRAINED_FOR)]
+            changed += [
+                item
+                for item in diff(held, config)
+                if item.startswith(TRAINED_FOR) and not item.startswith(NOT_TRAINED_FOR)
+            ]
         if changed:
             shown = "; ".join(changed[:3]) + ("; ..." if len(changed) > 3 else "")
             raise RunFolderError(

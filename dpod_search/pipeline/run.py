@@ -43,11 +43,13 @@ class Stage:
         name: Its command.
         describe_inputs: All it depends on, as JSON values.
         run: Does the work, or goes on with it, and returns the files it wrote.
+        clean_up: Deletes what was only needed until the stage was marked as ended, if anything.
     """
 
     name: str
     describe_inputs: Callable[[Session], dict[str, Any]]
     run: Callable[[Session], list[str]]
+    clean_up: Callable[[Session], None] | None = None
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,7 @@ def _run_report(session: Session) -> list[str]:
 
 
 STAGES: tuple[Stage, ...] = (
-    Stage("train", training.describe_inputs, training.run),
+    Stage("train", training.describe_inputs, training.run, training.clean_up),
     Stage("search", searching.describe_inputs, searching.run),
     Stage("finetune", finetuning.describe_inputs, finetuning.run),
     Stage("export", exporting.describe_inputs, exporting.run),
@@ -130,9 +132,12 @@ def run_stages(
         if "search" in stages:
             # A mistake in what is searched should not wait until the training has ended.
             searching.check_task(session)
-        folder.claim(config)
-        with log_to(out / "log.jsonl"):
+        if set(stages) - {"report"}:
+            # A report alone changes no result, so it must not say that they came of other
+            # settings or another machine.
+            folder.claim(config)
             write_json(out / "environment.json", describe_environment())
+        with log_to(out / "log.jsonl"):
             return [_run_stage(stage, session) for stage in STAGES if stage.name in stages]
 
 
@@ -140,6 +145,7 @@ def _run_stage(stage: Stage, session: Session) -> StageOutcome:
     start = time.perf_counter()
     inputs = stage.describe_inputs(session)
     if session.folder.is_done(stage.name, inputs):
+        _clean_up(stage, session)
         _logger.info("%s: done before, nothing it depends on has changed", stage.name)
         return StageOutcome(stage.name, was_done=True, seconds=0.0)
     if stage.name == "train" and session.folder.has_other_inputs("train", inputs):
@@ -155,9 +161,15 @@ def _run_stage(stage: Stage, session: Session) -> StageOutcome:
         _logger.exception("%s: failed", stage.name)
         raise
     session.folder.mark_done(stage.name, inputs, outputs)
+    _clean_up(stage, session)
     seconds = time.perf_counter() - start
     _logger.info("%s: ended after %.1f s", stage.name, seconds)
     return StageOutcome(stage.name, was_done=False, seconds=seconds)
+
+
+def _clean_up(stage: Stage, session: Session) -> None:
+    if stage.clean_up is not None:
+        stage.clean_up(session)
 
 
 @contextmanager

@@ -3,40 +3,50 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 from dpod_search.api import train_supernet
 from dpod_search.evaluation import Evaluator
+from dpod_search.files import hash_file
 from dpod_search.files import hash_value
 from dpod_search.files import write_json
 from dpod_search.pipeline.session import Session
 from dpod_search.training import CheckpointFile
 from dpod_search.training import TrainingResult
+from dpod_search.training import TrainingSettings
 from dpod_search.weights import save_weights
 
 
 def describe_inputs(session: Session) -> dict[str, Any]:
     """Return all that the trained weights depend on."""
     config = session.config
-    return {
+    default = TrainingSettings()
+    # These two change how fast it goes, and not one weight.
+    training = dataclasses.replace(
+        config.training,
+        n_workers=default.n_workers,
+        checkpoint_seconds=default.checkpoint_seconds,
+    )
+    inputs = {
         "seed": config.seed,
         "device": config.device,
         "data": session.data.fingerprint,
+        "training": dataclasses.asdict(training),
         **{
             section: dataclasses.asdict(getattr(config, section))
-            for section in ("model", "supernet", "training", "evaluation")
+            for section in ("model", "supernet", "evaluation")
         },
     }
+    if config.model.weights is not None:
+        inputs["weights"] = hash_file(Path(config.model.weights).expanduser())
+    return inputs
 
 
 def run(session: Session) -> list[str]:
     """Train, from the checkpoint if there is one; return the files written."""
     settings = session.config.training
-    checkpoint = CheckpointFile(
-        session.path / "training.checkpoint.safetensors",
-        key=hash_value(describe_inputs(session)),
-        every_seconds=settings.checkpoint_seconds,
-    )
+    checkpoint = _checkpoint(session)
     supernet = session.blank_supernet
     result = train_supernet(
         supernet,
@@ -65,8 +75,20 @@ def run(session: Session) -> list[str]:
             "data": session.data.summary(),
         },
     )
-    checkpoint.remove()
     return ["supernet.safetensors", "training.json", "path.json"]
+
+
+def clean_up(session: Session) -> None:
+    """Delete the checkpoint; before the stage is marked as ended it is all that a kill leaves."""
+    _checkpoint(session).remove()
+
+
+def _checkpoint(session: Session) -> CheckpointFile:
+    return CheckpointFile(
+        session.path / "training.checkpoint.safetensors",
+        key=hash_value(describe_inputs(session)),
+        every_seconds=session.config.training.checkpoint_seconds,
+    )
 
 
 def _write_path(session: Session, result: TrainingResult) -> None:

@@ -8,6 +8,7 @@ from dpod_search.report.markup import code_block
 from dpod_search.report.markup import paragraph
 from dpod_search.report.markup import table
 from dpod_search.report.picks import pick_members
+from dpod_search.report.run import CLOSED_FORM
 from dpod_search.report.run import FATES
 from dpod_search.report.run import FinetunedFront
 from dpod_search.report.run import Member
@@ -104,7 +105,7 @@ def show_finetuned(run: Run) -> str:
 def show_searched(run: Run) -> str:
     """Show the front as it was searched, before any finetuning."""
     names = {objective.name: objective for objective in run.search.objectives}
-    extra = [name for name in ("macs", "params", "weight_bytes") if name not in names]
+    extra = [name for name in CLOSED_FORM if name not in names]
     chosen = set(run.search.front)
     members = [trial for trial in run.trials if trial.number in chosen]
     members.sort(key=lambda trial: trial.values.get("macs", 0.0))

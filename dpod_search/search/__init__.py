@@ -18,6 +18,7 @@ from dpod_search.search.objectives import Params
 from dpod_search.search.objectives import WeightBytes
 from dpod_search.search.objectives import resolve_objective
 from dpod_search.search.objectives import resolve_objectives
+from dpod_search.search.objectives import to_number
 from dpod_search.search.proposals import PROPOSERS
 from dpod_search.search.proposals import Proposal
 from dpod_search.search.proposals import ProposalRequest
@@ -52,6 +53,7 @@ __all__ = [
     "WeightBytes",
     "resolve_objective",
     "resolve_objectives",
+    "to_number",
     "open_storage",
     "repair_journal",
     "KernelLock",

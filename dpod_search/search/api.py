@@ -39,7 +39,7 @@ def search(
     supernet: Supernet,
     objectives: Sequence[object],
     *,
-    n_trials: int = 240,
+    n_trials: int | None = None,
     constraints: Mapping[str, str] | None = None,
     seed: int = 0,
     storage: str | Path | BaseStorage | None = None,
@@ -56,8 +56,10 @@ def search(
         supernet: The trained supernet.
         objectives: One to four of ``Accuracy(loader)``, ``Macs()``, ``Params()``,
             ``WeightBytes()``, and callables with ``name`` and ``direction``.
-        n_trials: Trials in all; calling again on the same storage with more continues.
-        constraints: Bounds on footprints, for instance ``{"macs": "<= 40%"}``.
+        n_trials: Trials in all; calling again on the same storage with more continues. Overrides
+            ``settings.n_trials``.
+        constraints: Bounds on footprints, for instance ``{"macs": "<= 40%"}``; overrides
+            ``settings.constraints``.
         seed: Seed of every random choice.
         storage: Path of a journal, URL of a database, or an open storage; None keeps the
             study in memory.
@@ -67,7 +69,7 @@ def search(
             the training images that ``train_supernet`` left with the supernet, else those (not
             the labels) that accuracy is measured on.
         seeds: Subnets to try first, such as the path of the training; then comes the ladder.
-        settings: Everything else.
+        settings: How, otherwise.
         progress: Told of every finished trial.
 
     Returns:
@@ -80,7 +82,9 @@ def search(
     """
     from dpod_search.supernet import Subnet
 
-    settings = replace(settings or SearchSettings(), n_trials=n_trials)
+    settings = settings or SearchSettings()
+    if n_trials is not None:
+        settings = replace(settings, n_trials=n_trials)
     if constraints is not None:
         settings = replace(settings, constraints=dict(constraints))
     task = make_task(

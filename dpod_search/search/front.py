@@ -17,7 +17,7 @@ from dpod_search.errors import ConfigError
 from dpod_search.errors import InfeasibleError
 from dpod_search.errors import check_range
 from dpod_search.pareto import FloatArray
-from dpod_search.pareto import compute_hypervolume
+from dpod_search.pareto import select_by_hypervolume
 from dpod_search.pareto import to_minimized
 from dpod_search.search.objectives import Objective
 from dpod_search.search.objectives import name_nearest
@@ -124,13 +124,9 @@ class Front:
         if len(self) <= k:
             return self
         best = self.members.index(self._find_best(self.members))
-        chosen = [best] if k == 1 else list(dict.fromkeys([best, 0]))
-        points = self._points
-        reference = np.full(points.shape[1], 1.1)
-        left = [i for i in range(len(self)) if i not in chosen]
-        while len(chosen) < k:
-            volumes = [compute_hypervolume(points[[*chosen, i]], reference) for i in left]
-            chosen.append(left.pop(int(np.argmax(volumes))))
+        first = [best] if k == 1 else list(dict.fromkeys([best, 0]))
+        reference = np.full(len(self.objectives), 1.1)
+        chosen = select_by_hypervolume(self._points, reference, k, first=first)
         return Front(tuple(self.members[i] for i in chosen), self.objectives)
 
     def attach(self, make_subnet: Callable[[Widths], Subnet]) -> Front:

@@ -6,6 +6,7 @@ stand a chance? Each answer carries its reason and goes into the trial's attribu
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -120,7 +121,8 @@ class SurrogateGate:
 
     def check(self, question: Question, history: History) -> Verdict:
         """Predict the subnet and compare it with the front."""
-        if len(history.measured) < self._settings.min_evaluated:
+        is_known = all(map(math.isfinite, question.footprint.values()))
+        if len(history.measured) < self._settings.min_evaluated or not is_known:
             return Verdict(True, self.name)
         prediction = self._fit(history).predict([question.widths])
         attributes: dict[str, float] = {}

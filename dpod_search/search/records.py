@@ -112,5 +112,6 @@ def format_trials(result: SearchResult) -> str:
 
 
 def _find_number(trial: TrialRecord, name: str) -> float | str:
-    # A footprint is known of every trial, measured or not.
-    return trial.values.get(name, trial.footprint.get(name, ""))
+    # A footprint is known of every trial, measured or not; a user's own may be NaN or infinite.
+    value = trial.values.get(name, trial.footprint.get(name))
+    return value if value is not None and math.isfinite(value) else ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 
 import optuna
 from optuna.samplers import RandomSampler
@@ -12,7 +13,7 @@ from dpod_search.search.storage import open_storage
 
 
 def count_trials(study_name: str, storage: str) -> dict[str, int]:
-    """Count the trials of a study by state; nothing is changed.
+    """Count the trials of a study by state; no study or trial is changed.
 
     Args:
         study_name: Name of the study.
@@ -26,6 +27,8 @@ def count_trials(study_name: str, storage: str) -> dict[str, int]:
         ConfigError: If the storage cannot be opened.
         CheckpointError: If a journal is damaged.
     """
+    if "://" not in storage and not Path(storage).exists():
+        return {}  # opening it would make it
     with quiet_optuna():
         try:
             study = optuna.load_study(

@@ -181,8 +181,16 @@ def _open_url(url: str) -> BaseStorage:
     try:
         with quiet_optuna():
             return _open_sqlite(url) if url.startswith("sqlite:///") else get_storage(url)
-    except (sqlalchemy.exc.SQLAlchemyError, ImportError, ValueError, OSError) as error:
-        cause = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
+    except (
+        optuna.exceptions.OptunaError,
+        sqlalchemy.exc.SQLAlchemyError,
+        ImportError,
+        OSError,
+        RuntimeError,  # tables of another version of Optuna
+        ValueError,
+    ) as error:
+        text = str(getattr(error, "orig", None) or error).strip() or type(error).__name__
+        cause = text.splitlines()[0]
         raise ConfigError(
             f"storage {_hide_password(url)} cannot be opened ({cause}); check the URL"
         ) from error

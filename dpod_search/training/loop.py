@@ -75,7 +75,7 @@ class OptimizerSettings:
 
 
 class Learner(Protocol):
-    """What a training is about; the loop knows nothing of supernets or teachers."""
+    """What a training is about; the loop knows nothing of supernets."""
 
     def begin_step(self, step: int) -> None:
         """Prepare a step, before its batch is run."""

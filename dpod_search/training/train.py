@@ -127,19 +127,19 @@ class SupernetLearner:
         """Run the full net on the labels, then each partial net against its answers."""
         plan = self._policy.plan(step)
         losses: dict[str, float] = {}
-        teacher: Tensor | None = None
+        full_scores: Tensor | None = None
         if plan.full:
-            teacher = self._supernet(images)
-            loss = self._on_labels(teacher, labels)
+            full_scores = self._supernet(images)
+            loss = self._on_labels(full_scores, labels)
             torch.autograd.backward(loss)
             losses["loss"] = loss.item()
         for widths in plan.partial:
             with self._supernet.active(widths):
                 scores = self._supernet(images)
-                if teacher is None:
+                if full_scores is None:
                     loss = self._on_labels(scores, labels)
                 else:
-                    loss = distill(scores, teacher)
+                    loss = distill(scores, full_scores)
                 torch.autograd.backward(loss)
             share = loss.item() / len(plan.partial)
             losses["partial_loss"] = losses.get("partial_loss", 0.0) + share

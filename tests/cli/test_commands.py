@@ -238,8 +238,11 @@ def test_ctrl_c_is_exit_code_130_and_says_that_nothing_is_lost(call, monkeypatch
 def test_a_real_signal_interrupts_a_real_run(tmp_path):
     endless = ("--set=training.epochs=100000", "--set=training.checkpoint_seconds=0.1")
     words = run_in(tmp_path / "run", "--quiet", *endless, command="train")
+    # A process started in the background inherits that it is deaf to Ctrl-C.
+    listening = "signal.signal(signal.SIGINT, signal.default_int_handler)"
+    program = f"import signal; {listening}; from dpod_search.cli import main; main()"
     process = subprocess.Popen(
-        [sys.executable, "-m", "dpod_search", *map(str, words)],
+        [sys.executable, "-c", program, *map(str, words)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -247,12 +250,15 @@ def test_a_real_signal_interrupts_a_real_run(tmp_path):
     # Before its first steps PyTorch imports parts of itself, where it may swallow a signal.
     checkpoint = tmp_path / "run" / "training.checkpoint.safetensors"
     deadline = time.monotonic() + 60
-    while not checkpoint.exists():
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
+    try:
+        while not checkpoint.exists():
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    finally:
+        process.kill()  # or a failure would leave it training for ever
     assert process.returncode == 130
     assert out == ""
     assert err == "dpod-search: interrupted; the same command goes on where it stopped\n"
@@ -269,6 +275,12 @@ def test_a_finished_run_says_what_it_found(call, run):
     assert "subnets after finetuning" in out
     assert f"report: {run / 'report.html'}" in out
     assert f"models: {run / 'exported'}" in out
+
+
+def test_brackets_in_a_path_are_shown(call, run, tmp_path):
+    folder = run.rename(tmp_path / "[bold]mine")
+    _, out, _ = call("status", "--study", "digits", "--out", folder)
+    assert f"digits in {folder}: no process" in out
 
 
 def test_work_is_told_in_lines_where_there_is_no_terminal(call, run):

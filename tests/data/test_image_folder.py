@@ -94,6 +94,14 @@ def test_damaged_picture_is_named(tmp_path: Path) -> None:
         load_data(make_settings(tmp_path), 0)
 
 
+def test_picture_of_absurd_size_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_pictures(tmp_path)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
+
+    with pytest.raises(DataError, match=r"\.png cannot be read as a picture"):
+        load_data(make_settings(tmp_path), 0)
+
+
 @pytest.mark.data
 def test_real_pictures(data_root: Path, tmp_path: Path) -> None:
     archive = data_root / "cifar10_images.tar.gz"

@@ -55,6 +55,10 @@ def labels_too_high():
 def one_class():
     return Plain(40, 1, torch.zeros(3, 5, 5)), None, 1
 
+def one_hot():
+    labels = torch.eye(2)[torch.arange(40) % 2]
+    return TensorDataset(torch.zeros(40, 3, 5, 5), labels), None, 2
+
 def not_a_dataset():
     return iter([]), None, 2
 """
@@ -112,6 +116,7 @@ def test_fingerprint_sees_the_pictures() -> None:
         ("empty", "is empty"),
         ("labels_too_high", r"labels must lie in \[0, 2\), got 0 to 3"),
         ("one_class", "n_classes, must be >= 2, got 1"),
+        ("one_hot", "whole numbers as labels"),
         ("not_a_dataset", "must have a length and indices"),
     ],
 )

@@ -27,11 +27,13 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def snapshot(folder: Path) -> dict[str, bytes]:
-    """Return the content of every file but logs and locks."""
+    """Return the content of every file but logs, locks and Python's own cache."""
     return {
         str(file.relative_to(folder)): file.read_bytes()
         for file in sorted(folder.rglob("*"))
-        if file.is_file() and file.name not in (".lock", ".owner", "log.jsonl")
+        if file.is_file()
+        and file.name not in (".lock", ".owner", "log.jsonl")
+        and file.suffix != ".pyc"
     }
 
 

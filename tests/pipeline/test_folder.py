@@ -63,6 +63,20 @@ def test_a_killed_process_leaves_no_lock(held):
         assert (path / ".owner").read_text() == f"{os.getpid()}\n"
 
 
+def test_what_a_killed_process_was_writing_is_deleted(tmp_path):
+    kept = tmp_path / "finetuned" / "3" / "model.safetensors"
+    for file in (
+        kept,
+        tmp_path / ".training.checkpoint.safetensors.123.part",
+        tmp_path / "finetuned" / ".3.part" / ".model.safetensors.123.part",
+    ):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(b"0")
+    with RunFolder(tmp_path):
+        assert kept.exists()
+        assert not list(tmp_path.rglob(".*.part"))
+
+
 def test_the_folder_is_made_locked_and_freed(tmp_path):
     path = tmp_path / "deep" / "run"
     with RunFolder(path) as folder:
@@ -150,8 +164,17 @@ def test_only_the_first_three_differences_are_named(folder):
 
 @pytest.mark.parametrize(
     "change",
-    ["search.n_trials=99", "finetune.epochs=2", "export.tolerance=0.1", "threads=2"],
-)
+    [
+        "search.n_trials=99",
+        "finetune.epochs=2",
+        "export.tolerance=0.1",
+        "threads=2",
+        'data.root="elsewhere"',
+        "data.download=true",
+        "training.n_workers=2",
+        "training.checkpoint_seconds=1",
+    ],
+)  # fmt: skip  (a table)
 def test_other_settings_may_change_any_time(folder, change):
     folder.claim(load_tiny())
     for stage in ("train", "search", "finetune", "export"):

@@ -22,6 +22,7 @@ from dpod_search.evaluation import calibrate
 from dpod_search.evaluation import measure_accuracy
 from dpod_search.files import hash_file
 from dpod_search.files import read_json
+from dpod_search.models import build_model
 from dpod_search.pipeline import STAGES
 from dpod_search.pipeline import RunFolder
 from dpod_search.pipeline import Session
@@ -30,6 +31,7 @@ from dpod_search.pipeline import run_stages
 from dpod_search.pipeline.finetuning import read_finetuned
 from dpod_search.pipeline.logs import log_to
 from dpod_search.progress import SilentProgress
+from dpod_search.weights import save_weights
 
 
 NAMES = tuple(stage.name for stage in STAGES)
@@ -465,3 +467,90 @@ def test_a_copy_is_a_run_of_its_own(finished, tmp_path):
     one, two = (copy_run(finished, tmp_path / name) for name in ("one", "two"))
     with RunFolder(one):
         assert run_tiny(two) == []
+
+
+class Counting(SilentProgress):
+    """Counts the units that were worked on."""
+
+    def __init__(self):
+        self.n = 0
+
+    def advance(self, n=1, note=""):
+        self.n += n
+
+
+def test_a_kill_before_the_marker_costs_no_training(tmp_path, monkeypatch):
+    folder = tmp_path / "run"
+
+    def be_killed(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(RunFolder, "mark_done", be_killed)
+        run_tiny(folder, stages=["train"])
+    before = hash_file(folder / "supernet.safetensors")
+    progress = Counting()
+    assert run_tiny(folder, stages=["train"], progress=progress) == ["train"]
+    assert progress.n == 0
+    assert hash_file(folder / "supernet.safetensors") == before
+    assert not (folder / "training.checkpoint.safetensors").exists()
+
+
+def test_a_checkpoint_that_a_kill_left_behind_a_marker_is_deleted(run):
+    (run / "training.checkpoint.safetensors").write_bytes(b"")
+    assert run_tiny(run) == []
+    assert not (run / "training.checkpoint.safetensors").exists()
+
+
+def test_settings_that_change_no_weight_make_nothing_again(run):
+    overrides = (
+        "data.download=true",
+        'data.root="elsewhere"',
+        "training.checkpoint_seconds=99",
+        "finetune.checkpoint_seconds=99",
+    )
+    assert run_tiny(run, *overrides) == ["report"]  # which shows the study
+
+
+def test_other_initial_weights_are_noticed(tmp_path):
+    config = load_tiny()
+    for seed in (1, 2):
+        net = build_model(config.model, input_shape=(1, 8, 8), n_classes=10, seed=seed)
+        save_weights(tmp_path / "initial.safetensors", net)
+        change = f"model.weights={tmp_path}/initial.safetensors"
+        if seed == 1:
+            run_tiny(tmp_path / "run", change, stages=["train"])
+    with pytest.raises(RunFolderError, match="trained on other pictures or another model"):
+        run_tiny(tmp_path / "run", change, stages=["train"])
+
+
+def test_a_report_alone_leaves_study_and_machine_as_they_were(run):
+    (run / "environment.json").write_text('{"python": "another"}')
+    before = (run / "config.toml").read_bytes()
+    assert run_tiny(run, "search.n_trials=99", stages=["report"]) == ["report"]
+    assert (run / "config.toml").read_bytes() == before
+    assert read_json(run / "environment.json") == {"python": "another"}
+
+
+def test_other_weights_of_the_same_accuracy_are_exported_again(run):
+    file = next((run / "finetuned").glob("*/model.safetensors"))
+    tensors = safetensors.torch.load_file(file)
+    assert run_tiny(run, stages=["export"]) == []
+    tensors["head.bias"] += 1
+    safetensors.torch.save_file(tensors, file)
+    assert run_tiny(run, stages=["export"]) == ["export"]
+
+
+def test_an_objective_meets_finetuned_subnets_as_it_met_searched_ones(trained):
+    objectives = 'search.objectives=["pipeline.tiny:measure_confidence", "macs"]'
+    overrides = (objectives, "search.n_trials=6", "finetune.n_subnets=1")
+    run_tiny(trained, *overrides, stages=["search", "finetune"])
+    for member in read_json(trained / "front.json")["members"]:
+        assert 0 < member["values_after"]["measure_confidence"] <= 1
+
+
+def test_an_objective_that_breaks_on_a_finetuned_subnet_is_named(trained):
+    objectives = 'search.objectives=["pipeline.tiny:FailsLater", "macs"]'
+    overrides = (objectives, "search.n_trials=6", "finetune.n_subnets=1")
+    with pytest.raises(ConfigError, match="objective FailsLater is nan for subnet"):
+        run_tiny(trained, *overrides, stages=["search", "finetune"])

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import math
 import shutil
+from collections.abc import Callable
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
+from torch import Tensor
 
 from dpod_search.config import StudyConfig
 from dpod_search.config import load_study
 from dpod_search.pipeline import run_stages
+from dpod_search.supernet import Subnet
 
 
 OVERRIDES = (
@@ -54,3 +60,22 @@ def count_channels(widths: Mapping[str, int]) -> float:
 
 count_channels.direction = "minimize"  # type: ignore[attr-defined]  # how objectives say it
 count_channels.needs = "widths"  # type: ignore[attr-defined]  # as above
+
+
+def measure_confidence(subnet: Callable[[Tensor], Tensor]) -> float:
+    """Measure how sure a subnet is of a blank picture, in NumPy: it must need no gradient."""
+    scores = subnet(torch.ones(2, 1, 8, 8)).numpy()
+    return float(np.exp(scores).max() / np.exp(scores).sum())
+
+
+measure_confidence.direction = "maximize"  # type: ignore[attr-defined]  # as above
+
+
+class FailsLater:
+    """An objective that only a subnet inside the supernet can answer."""
+
+    direction = "minimize"
+
+    def __call__(self, subnet: object) -> float:
+        """Return a number for the search, and none after finetuning."""
+        return 0.0 if isinstance(subnet, Subnet) else math.nan

@@ -9,6 +9,7 @@ from dpod_search.search import Accuracy
 from dpod_search.search import Macs
 from dpod_search.search import SearchSettings
 from dpod_search.search import search
+from dpod_search.search.status import count_trials
 from dpod_search.supernet import build_supernet
 
 
@@ -83,3 +84,11 @@ def test_an_objective_without_images_asks_for_them(supernet):
 def test_footprints_alone_run_no_net(supernet):
     front = search(supernet, ["macs", "params"], n_trials=10)
     assert front[0].widths == supernet.space.smallest
+
+
+def test_the_number_of_trials_is_that_of_the_settings_unless_given(supernet, tmp_path):
+    settings = SearchSettings(n_trials=3)
+    for n, options in ((3, {}), (5, {"n_trials": 5})):
+        storage = str(tmp_path / f"{n}.journal")
+        search(supernet, ["macs", "params"], settings=settings, storage=storage, **options)
+        assert count_trials("dpod", storage) == {"complete": n}

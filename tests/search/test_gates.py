@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+
 import pytest
 from search.fakes import compute_accuracy
 from search.fakes import make_task
@@ -99,6 +101,13 @@ def test_the_surrogate_gate_lets_the_promising_pass_with_its_prediction():
         "predicted_accuracy_low",
         "predicted_accuracy_high",
     }
+
+
+def test_the_surrogate_gate_leaves_a_footprint_without_a_number_to_the_measurement():
+    task = make_task()
+    footprint = {**task.measure_footprint(find_beaten(task)), "own": math.nan}
+    question = Question(100, find_beaten(task), footprint)
+    assert SurrogateGate(task, SETTINGS).check(question, make_history(task, 60)).passed
 
 
 def test_audits_are_drawn_by_trial_number_at_the_share_asked_for():

@@ -3,13 +3,17 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from search.fakes import ACCURACY
 from search.fakes import compute_accuracy
 from search.fakes import make_task
 
+from dpod_search.report import read_run
+from dpod_search.search import Objective
 from dpod_search.search import Proposal
 from dpod_search.search import SearchSettings
 from dpod_search.search import make_sampler
@@ -130,3 +134,21 @@ def test_no_audit_means_no_rate(tmp_path):
     write_records(run_study(study, task, settings), tmp_path)
     audit = json.loads((tmp_path / "search.json").read_text())["audit"]
     assert audit == {"n_audited": 0, "n_wrong": 0, "rate": None, "low": None, "high": None}
+
+
+def test_a_footprint_that_is_no_number_leaves_its_cell_empty(tmp_path):
+    def own(widths):
+        return math.nan if widths["group0"] < 8 else float(widths["group0"])
+
+    objectives = (ACCURACY, Objective("own", "minimize", own, needs="footprint"))
+    task = make_task(objectives=objectives)
+    settings = SearchSettings(n_trials=40, min_evaluated=15)
+    study = open_study("s", None, task.objectives, make_sampler(settings, task))
+    write_records(run_study(study, task, settings), tmp_path)
+    trials = read_run(tmp_path).trials
+    assert len(trials) == 40
+    failed = [trial for trial in trials if trial.widths["group0"] < 8]
+    assert failed
+    assert {trial.fate for trial in failed} == {"failed"}
+    assert all("own" not in trial.values for trial in failed)
+    assert any(trial.predicted for trial in trials)

@@ -72,6 +72,16 @@ def test_a_url_that_does_not_work_is_one_line_without_the_password(url):
     assert "secret" not in str(error.value)
 
 
+def test_tables_of_another_optuna_are_a_config_error(tmp_path):
+    url = f"sqlite:///{tmp_path}/study.db"
+    open_storage(url)
+    with sqlalchemy.create_engine(url).begin() as connection:
+        connection.execute(sqlalchemy.text("UPDATE alembic_version SET version_num = 'v1.3.0.a'"))
+    with pytest.raises(ConfigError, match="cannot be opened") as error:
+        open_storage(url)
+    assert "\n" not in str(error.value)
+
+
 def test_a_journal_that_cannot_be_written_is_a_config_error(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigError, match="cannot be opened"):

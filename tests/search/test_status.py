@@ -1,0 +1,23 @@
+from __future__ import annotations
+
+from search.fakes import make_task
+
+from dpod_search.search import SearchSettings
+from dpod_search.search import make_sampler
+from dpod_search.search import open_study
+from dpod_search.search import run_study
+from dpod_search.search.status import count_trials
+
+
+def test_trials_are_counted_by_state(tmp_path):
+    storage = str(tmp_path / "study.journal")
+    task, settings = make_task(constraints={"macs": "<= 50%"}), SearchSettings(n_trials=5)
+    study = open_study("s", storage, task.objectives, make_sampler(settings, task))
+    run_study(study, task, settings)
+    assert sum(count_trials("s", storage).values()) == 5
+    assert count_trials("other", storage) == {}
+
+
+def test_looking_makes_no_journal(tmp_path):
+    assert count_trials("s", str(tmp_path / "deep" / "study.journal")) == {}
+    assert list(tmp_path.iterdir()) == []
