@@ -213,7 +213,7 @@ def discover_groups(traced: TracedModel, *, keep: Iterable[str] = ()) -> Groupin
         _logger.warning(
             "macs of %d operations are not counted, no closed form covers them: %s",
             len(discovery.uncounted),
-            ", ".join(discovery.uncounted),
+            ", ".join(dict.fromkeys(discovery.uncounted)),
         )
     kept = set(keep)
     groups: list[ChannelGroup] = []
