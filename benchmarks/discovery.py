@@ -82,11 +82,18 @@ def look_at(name: str) -> dict[str, Any]:
         "conv_params": share_of_convolutions(supernet),
         "params": 1 - smallest["params"] / full["params"],
         "macs": 1 - smallest["macs"] / full["macs"],
-        "frozen": [[f.name, f.full_width, f.reasons[0]] for f in supernet.grouping.frozen],
+        "frozen": [
+            [f.name, f.full_width, drop_places(f.reasons[0])] for f in supernet.grouping.frozen
+        ],
         "n_uncounted": len(supernet.grouping.uncounted),
         "max_difference": compare(supernet, images, name),
         "seconds": seconds,
     }
+
+
+def drop_places(reason: str) -> str:
+    """Leave out the files and lines of a reason, which are those of one machine."""
+    return re.sub(r" \([^)]*\)", "", reason)
 
 
 def share_of_convolutions(supernet: Supernet) -> float | None:
@@ -131,7 +138,7 @@ def write_table(rows: list[dict[str, Any]]) -> str:
             lines.append(f"| {row['name']} | {row['error']} |" + " |" * 7)
             continue
         others = [f for f in row["frozen"] if not f[2].startswith("output")]
-        reasons = sorted({re.sub(r" \([^)]*\)", "", reason) for *_, reason in others})
+        reasons = sorted({reason for *_, reason in others})
         why = f"{len(others)}: {'; '.join(reasons[:3])}" if others else ""
         conv = "" if row["conv_params"] is None else f"{100 * row['conv_params']:.1f} %"
         lines.append(

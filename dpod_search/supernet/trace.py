@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 import re
 import traceback
 from collections.abc import Iterator
@@ -23,7 +24,7 @@ from dpod_search.placement import place_module
 
 Shape = tuple[int, ...]
 
-_TORCH_FOLDER = str(Path(torch.__file__).parent)
+_TORCH_FOLDER = f"{Path(torch.__file__).parent}{os.sep}"  # and not torchvision's beside it
 _FRAME = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+)')
 
 
