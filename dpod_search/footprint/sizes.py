@@ -101,15 +101,17 @@ def _affine(layouts: Sequence[Layout], n_groups: int) -> FloatArray:
 
 def _count_rest(supernet: Supernet, layers: Sequence[LayerPlan]) -> tuple[int, int]:
     modules = dict(supernet.net.named_modules())
-    planned = {
+    own = {plan.name for plan in layers if plan.kind == "parameter"}
+    planned = {id(supernet.net.get_parameter(name)) for name in own} | {
         id(tensor)
         for plan in layers
+        if plan.name not in own
         for tensor in (*modules[plan.name].parameters(), *modules[plan.name].buffers())
     }
     parameters = [p for p in supernet.net.parameters() if id(p) not in planned]
     buffers = [b for b in supernet.net.buffers() if id(b) not in planned and b.is_floating_point()]
     n_bytes = sum(t.numel() * t.element_size() for t in (*parameters, *buffers))
-    again = list(_held_again(modules[plan.name] for plan in layers))
+    again = list(_held_again(modules[plan.name] for plan in layers if plan.name not in own))
     n_bytes -= sum(p.numel() * p.element_size() for p in again)
     return sum(p.numel() for p in parameters) - sum(p.numel() for p in again), n_bytes
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dpod_search.supernet.groups import ChannelGroup
-from dpod_search.supernet.groups import FrozenDimension
-from dpod_search.supernet.groups import Grouping
-from dpod_search.supernet.groups import LayerPlan
+from dpod_search.supernet.plans import ChannelGroup
+from dpod_search.supernet.plans import FrozenDimension
+from dpod_search.supernet.plans import Grouping
+from dpod_search.supernet.plans import LayerPlan
 from dpod_search.supernet.supernet import Subnet
 from dpod_search.supernet.supernet import Supernet
 from dpod_search.supernet.supernet import SupernetSettings

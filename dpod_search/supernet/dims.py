@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from dataclasses import field
+from fractions import Fraction
 
 from dpod_search.supernet.layout import Layout
 from dpod_search.supernet.layout import Segment
@@ -15,12 +17,17 @@ class Dim:
     """A set of tensor dimensions that must share one width.
 
     Args:
-        full: Full width.
+        full: Full width, in channels.
+        n_units: Number of units that it is narrowed by: the channels, or bundles of them where a
+            grouped layer needs whole groups.
+        is_made: A layer makes it; it is not only the size of a parameter of the model's own.
         members: Layers that make or carry it, in the order they were met.
         reasons: Why it is frozen; empty while it is elastic.
     """
 
     full: int
+    n_units: int
+    is_made: bool
     members: list[str] = field(default_factory=list)
     reasons: list[str] = field(default_factory=list)
 
@@ -33,9 +40,9 @@ class DimTable:
         self._dims: list[Dim] = []
         self._parents: list[int] = []
 
-    def add(self, full: int, member: str) -> Layout:
+    def add(self, full: int, member: str, *, is_made: bool = True) -> Layout:
         """Register a new dimension made by a layer, and return its layout."""
-        self._dims.append(Dim(full, [member]))
+        self._dims.append(Dim(full, full, is_made, [member]))
         self._parents.append(len(self._parents))
         return (Segment(len(self._dims) - 1, full),)
 
@@ -62,6 +69,12 @@ class DimTable:
                 if reason not in reasons:
                     reasons.append(reason)
 
+    def coarsen(self, segment: Segment, n_units: int) -> None:
+        """Narrow the dimension of a segment by at most so many units, all of one size."""
+        if segment.group is not None:
+            dim = self._dims[self.find(segment.group)]
+            dim.n_units = math.gcd(dim.n_units, n_units)
+
     def unify(self, first: Layout, second: Layout, where: str) -> None:
         """Make two layouts share their widths, element by element.
 
@@ -85,6 +98,8 @@ class DimTable:
             kept, merged = self._dims[keep], self._dims[gone]
             kept.members += [name for name in merged.members if name not in kept.members]
             kept.reasons += [text for text in merged.reasons if text not in kept.reasons]
+            kept.n_units = math.gcd(kept.n_units, merged.n_units)
+            kept.is_made = kept.is_made or merged.is_made
 
     def roots(self) -> list[tuple[int, Dim]]:
         """Return every set of dimensions once, in the order of its first layer."""
@@ -94,11 +109,14 @@ class DimTable:
         """Replace dimension numbers by group numbers; frozen dimensions become fixed."""
         resolved: list[Segment] = []
         for segment in layout:
-            group = None if segment.group is None else numbers.get(self.find(segment.group))
-            if group is None:
+            root = None if segment.group is None else self.find(segment.group)
+            if root is None or root not in numbers:
                 resolved += fixed(segment.size)
-            else:
-                resolved.append(Segment(group, segment.full, segment.repeat))
+                continue
+            n_units = self._dims[root].n_units
+            per_unit = Fraction(segment.size, n_units)
+            assert per_unit.denominator == 1, "a unit is cut"
+            resolved.append(Segment(numbers[root], n_units, int(per_unit)))
         return tuple(_merge_fixed(resolved))
 
 

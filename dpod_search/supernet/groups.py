@@ -10,13 +10,10 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
 from dataclasses import replace
-from typing import Literal
 
 from torch import fx
 from torch import nn
-from torch.nn.modules.batchnorm import _NormBase
 
 from dpod_search.errors import GroupingError
 from dpod_search.supernet.dims import DimTable
@@ -31,91 +28,19 @@ from dpod_search.supernet.operations import FUNCTION_HANDLERS
 from dpod_search.supernet.operations import METHOD_HANDLERS
 from dpod_search.supernet.operations import MODULE_HANDLERS
 from dpod_search.supernet.operations import MULTIPLICATIONS
+from dpod_search.supernet.operations import NAMED_HANDLERS
 from dpod_search.supernet.operations import READERS
+from dpod_search.supernet.plans import ChannelGroup
+from dpod_search.supernet.plans import FrozenDimension
+from dpod_search.supernet.plans import Grouping
+from dpod_search.supernet.plans import LayerPlan
+from dpod_search.supernet.plans import plan_layer
 from dpod_search.supernet.ties import freeze_tied_weights
 from dpod_search.supernet.trace import TracedModel
+from dpod_search.supernet.trace import full_name
 
-
-LayerKind = Literal["conv", "linear", "norm"]
 
 _logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class ChannelGroup:
-    """Tensor dimensions that must share one width.
-
-    Args:
-        name: Path of the first layer that makes the dimension.
-        full_width: Full width, in channels.
-        members: Paths of all the layers that make or carry it.
-    """
-
-    name: str
-    full_width: int
-    members: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class FrozenDimension:
-    """A dimension that keeps its full width.
-
-    Args:
-        name: Path of the first layer that makes the dimension.
-        full_width: Its width.
-        reasons: Why it cannot be narrowed, with the line of the user's model where known.
-    """
-
-    name: str
-    full_width: int
-    reasons: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class LayerPlan:
-    """One convolution, linear or norm layer: all that slicing it and counting its cost need.
-
-    Args:
-        name: Path of the layer in the user's model.
-        kind: What it is.
-        output: Layout of its output channels.
-        weight_input: Layout of dimension 1 of its weight (of size 1 if depthwise or norm).
-        n_positions: Output positions per sample (height x width, say), over all its calls.
-        kernel_numel: Kernel elements per pair of input and output channel; 0 for a norm.
-        n_vectors: Parameters per output channel besides the weight of a convolution or linear
-            layer: its bias, or the scale and shift of a norm.
-        n_statistics: Floating-point buffers per output channel (mean and variance of a norm).
-        itemsize: Bytes of one element of its parameters.
-    """
-
-    name: str
-    kind: LayerKind
-    output: Layout
-    weight_input: Layout
-    n_positions: int
-    kernel_numel: int
-    n_vectors: int
-    n_statistics: int
-    itemsize: int
-
-
-@dataclass(frozen=True)
-class Grouping:
-    """What discovery found in a model.
-
-    Args:
-        groups: The elastic channel groups.
-        frozen: The dimensions that stay as they are, each with its reasons.
-        layers: A plan for every layer that is understood.
-        uncounted: Operations whose macs no closed form covers (their parameters are counted).
-        runs_channels_last: The model runs on channels-last tensors, which are faster.
-    """
-
-    groups: tuple[ChannelGroup, ...]
-    frozen: tuple[FrozenDimension, ...]
-    layers: tuple[LayerPlan, ...]
-    uncounted: tuple[str, ...]
-    runs_channels_last: bool = True
 
 
 class Discovery:
@@ -132,13 +57,17 @@ class Discovery:
         self._traced = traced
         self._batch_size = traced.batch_size
         self._axes: dict[fx.Node, Axes] = {}
+        self._parameters = dict(traced.model.named_parameters())
+        self._parameter_axes: dict[str, int] = {}
 
     def walk(self) -> None:
         """Visit every node in order."""
         for node in self._traced.graph.nodes:
             if node.op == "output":
                 freeze_inputs(self, node, "of the model fixes it")
-            elif node.op not in ("placeholder", "get_attr"):
+            elif node.op == "get_attr":
+                self._axes[node] = self._read_parameter(node)
+            elif node.op != "placeholder":
                 self._axes[node] = self._handler(node)(self, node)
 
     def axes(self, node: fx.Node) -> Axes:
@@ -185,7 +114,7 @@ class Discovery:
             self.dims.join(layout, name)
         known = self.layers.get(name)
         if known is None:
-            self.layers[name] = _plan(name, module, weight_input, output, n_positions)
+            self.layers[name] = plan_layer(name, module, weight_input, output, n_positions)
             self._inputs[name] = inputs
         else:
             self.dims.unify(self._inputs[name], inputs, f"{self.where(node)}, called again,")
@@ -196,14 +125,39 @@ class Discovery:
         self.dims.freeze(self._inputs[name], reason)
         self.dims.freeze(self.layers[name].output, reason)
 
+    def _read_parameter(self, node: fx.Node) -> Axes:
+        """Register a parameter that the model's own code reads, if one axis of it has a size."""
+        name = str(node.target)
+        owner = self.modules[name.rpartition(".")[0]]
+        if node not in self.shapes or name not in self._parameters or _is_layer(owner):
+            return {}  # a weight read outside its layer is no free parameter
+        shape = self.shapes[node]
+        if name in self.layers:  # it is read again
+            return {self._parameter_axes[name]: self.layers[name].output}
+        sized = [axis for axis, size in enumerate(shape) if size > 1]
+        if not sized:
+            return {}
+        axis = sized[-1]
+        output = self.dims.add(shape[axis], name, is_made=False)
+        others = math.prod(shape) // shape[axis]
+        itemsize = self._parameters[name].element_size()
+        self.layers[name] = LayerPlan(
+            name, "parameter", output, fixed(1), 0, 0, others, 0, itemsize, axis
+        )
+        self._inputs[name] = output
+        self._parameter_axes[name] = axis
+        return {axis: output}
+
     def _handler(self, node: fx.Node) -> Handler:
         found: Handler | None
         if node.op == "call_module":
-            found = MODULE_HANDLERS.get(type(self.module(node)))
+            kind = type(self.module(node))
+            found = MODULE_HANDLERS.get(kind) or NAMED_HANDLERS.get(full_name(kind))
         elif node.op == "call_method":
             found = METHOD_HANDLERS.get(str(node.target))
         else:
             found = FUNCTION_HANDLERS.get(node.target)  # type: ignore[arg-type]  # a function
+            found = found or NAMED_HANDLERS.get(full_name(node.target))
         if found in READERS:
             return found
         computed = any(source not in self.shapes for source in node.all_input_nodes)
@@ -212,24 +166,8 @@ class Discovery:
         return _with_hooks if node.op == "call_module" and _has_hooks(self.module(node)) else found
 
 
-def _plan(
-    name: str, module: nn.Module, weight_input: Layout, output: Layout, n_positions: int
-) -> LayerPlan:
-    own = dict(module.named_parameters(recurse=False))
-    is_norm = isinstance(module, _NormBase)
-    kernel = getattr(module, "kernel_size", ())
-    buffers = [b for b in module.buffers(recurse=False) if b.is_floating_point()]
-    return LayerPlan(
-        name=name,
-        kind="norm" if is_norm else "conv" if kernel else "linear",
-        output=output,
-        weight_input=weight_input,
-        n_positions=n_positions,
-        kernel_numel=0 if is_norm else math.prod(kernel),
-        n_vectors=len(own) if is_norm else len(own) - 1,
-        n_statistics=len(buffers),
-        itemsize=next((t.element_size() for t in (*own.values(), *buffers)), 4),
-    )
+def _is_layer(module: nn.Module) -> bool:
+    return type(module) in MODULE_HANDLERS or full_name(type(module)).startswith("torch.nn.")
 
 
 def _not_understood(discovery: Discovery, node: fx.Node) -> Axes:
@@ -275,7 +213,7 @@ def discover_groups(traced: TracedModel, *, keep: Iterable[str] = ()) -> Groupin
         _logger.warning(
             "macs of %d operations are not counted, no closed form covers them: %s",
             len(discovery.uncounted),
-            ", ".join(discovery.uncounted),
+            ", ".join(dict.fromkeys(discovery.uncounted)),
         )
     kept = set(keep)
     groups: list[ChannelGroup] = []
@@ -284,12 +222,15 @@ def discover_groups(traced: TracedModel, *, keep: Iterable[str] = ()) -> Groupin
     for index, dim in discovery.dims.roots():
         name = dim.members[0]
         reasons = [*dim.reasons, *(["running it narrower fails"] if name in kept else [])]
-        if reasons or dim.full < 2:
-            only_one = [] if reasons else ["it has one channel only"]
+        if not dim.is_made:
+            continue  # the size of a parameter alone is no width
+        if reasons or dim.n_units < 2:
+            only_one = [] if reasons else ["it has one channel, or one whole group, only"]
             frozen.append(FrozenDimension(name, dim.full, (*reasons, *only_one)))
         else:
             numbers[index] = len(groups)
-            groups.append(ChannelGroup(name, dim.full, tuple(dim.members)))
+            unit = dim.full // dim.n_units
+            groups.append(ChannelGroup(name, dim.n_units, tuple(dim.members), unit))
     if not groups:
         why = "; ".join(f"{item.name}: {item.reasons[0]}" for item in frozen[:3])
         raise GroupingError(

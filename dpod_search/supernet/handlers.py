@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from collections.abc import Sequence
+from fractions import Fraction
 from typing import TYPE_CHECKING
 from typing import Any
 
@@ -31,7 +32,7 @@ Handler = Callable[["Discovery", fx.Node], Axes]
 
 
 def convolve(discovery: Discovery, node: fx.Node) -> Axes:
-    """Convolution: new output channels; depthwise keeps its input's channels."""
+    """Convolution: new output channels; a grouped one is narrowed by whole groups."""
     module = discovery.module(node)
     assert isinstance(module, (nn.Conv1d, nn.Conv2d, nn.Conv3d))
     source = discovery.first_input(node)
@@ -46,15 +47,45 @@ def convolve(discovery: Discovery, node: fx.Node) -> Axes:
     if module.groups == 1:
         weight_input = inputs
         output = known.output if known else discovery.dims.add(module.out_channels, name)
-    elif module.groups == module.in_channels == module.out_channels:
-        weight_input, output = fixed(1), inputs
     else:
-        discovery.dims.freeze(inputs, f"{discovery.where(node)} is a grouped convolution")
-        weight_input = fixed(module.in_channels // module.groups)
-        output = fixed(module.out_channels)
-        inputs = fixed(module.in_channels)
+        per_group = module.in_channels // module.groups
+        weight_input = fixed(per_group)
+        if keep_groups_whole(discovery, node, inputs, per_group):
+            output = scale(inputs, Fraction(module.out_channels, module.in_channels))
+        else:
+            inputs, output = fixed(module.in_channels), fixed(module.out_channels)
     discovery.record(node, inputs=inputs, weight_input=weight_input, output=output)
     return {1: output}
+
+
+def keep_groups_whole(discovery: Discovery, node: fx.Node, layout: Layout, per_group: int) -> bool:
+    """Coarsen dimensions to whole groups of elements; freeze them if groups straddle segments.
+
+    Args:
+        discovery: The walk.
+        node: The layer that groups elements.
+        layout: Of the axis that is grouped.
+        per_group: Elements in a group.
+
+    Returns:
+        Whether the axis can be narrowed group by group.
+    """
+    if any(segment.size % per_group for segment in layout):
+        discovery.dims.freeze(layout, f"{discovery.where(node)} has groups that straddle a concat")
+        return False
+    for segment in layout:
+        discovery.dims.coarsen(segment, segment.size // per_group)
+    return True
+
+
+def scale(layout: Layout, factor: Fraction) -> Layout:
+    """Give every unit of a layout ``factor`` times as many elements."""
+    return tuple(
+        Segment(segment.group, segment.full, segment.repeat * factor)
+        if segment.group is not None
+        else Segment(None, int(segment.size * factor))
+        for segment in layout
+    )
 
 
 def multiply_matrix(discovery: Discovery, node: fx.Node) -> Axes:
@@ -80,6 +111,41 @@ def normalize_batch(discovery: Discovery, node: fx.Node) -> Axes:
     discovery.freeze_axes(source, f"{discovery.where(node)} averages over it", but=1)
     discovery.record(node, inputs=inputs, weight_input=fixed(1), output=inputs)
     return {1: inputs}
+
+
+def normalize_layer(discovery: Discovery, node: fx.Node) -> Axes:
+    """LayerNorm over one axis: carries all axes."""
+    module = discovery.module(node)
+    assert isinstance(module, nn.LayerNorm)
+    source = discovery.first_input(node)
+    if len(module.normalized_shape) != 1:
+        return freeze_inputs(discovery, node, "normalises several axes at once")
+    # torchvision's LayerNorm2d moves the channels to the back, and to the front again.
+    axis = 1 if is_channels_first(module) else len(discovery.shapes[source]) - 1
+    inputs = discovery.layout(source, axis)
+    others = f"{discovery.where(node)} runs along another axis"
+    discovery.freeze_axes(source, others, but=axis)
+    discovery.record(node, inputs=inputs, weight_input=fixed(1), output=inputs)
+    return {axis: inputs}
+
+
+def normalize_groups(discovery: Discovery, node: fx.Node) -> Axes:
+    """GroupNorm: channels are narrowed by whole groups, or freely if there is only one."""
+    module = discovery.module(node)
+    assert isinstance(module, nn.GroupNorm)
+    source = discovery.first_input(node)
+    inputs = discovery.layout(source, 1)
+    per_group = module.num_channels // module.num_groups
+    if module.num_groups > 1 and not keep_groups_whole(discovery, node, inputs, per_group):
+        inputs = fixed(module.num_channels)
+    discovery.freeze_axes(source, f"{discovery.where(node)} averages over it", but=1)
+    discovery.record(node, inputs=inputs, weight_input=fixed(1), output=inputs)
+    return {1: inputs}
+
+
+def is_channels_first(module: nn.LayerNorm) -> bool:
+    """Say whether a LayerNorm is torchvision's, which normalises axis 1 of pictures."""
+    return type(module).__name__ == "LayerNorm2d"
 
 
 def carry(discovery: Discovery, node: fx.Node) -> Axes:
@@ -142,18 +208,6 @@ def flatten(discovery: Discovery, node: fx.Node) -> Axes:
         start = int(argument(node, 1, "start_dim", 0)) % n_axes
         end = int(argument(node, 2, "end_dim", -1)) % n_axes
     return flatten_axes(discovery, node, start, end)
-
-
-def reshape(discovery: Discovery, node: fx.Node) -> Axes:
-    """View or reshape: understood where it is a flatten to ``(N, -1)``."""
-    source = discovery.first_input(node)
-    sizes = node.args[1:]
-    if len(sizes) == 1 and isinstance(sizes[0], Sequence):
-        sizes = tuple(sizes[0])
-    before, after = discovery.shapes[source], discovery.shapes[node]
-    if len(sizes) == 2 and sizes[1] == -1 and before[0] == after[0]:
-        return flatten_axes(discovery, node, 1, len(before) - 1)
-    return freeze_inputs(discovery, node, "reshapes it in a way that is not a flatten to (N, -1)")
 
 
 def average(discovery: Discovery, node: fx.Node) -> Axes:

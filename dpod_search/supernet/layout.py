@@ -3,12 +3,17 @@
 A dimension is a row of *segments*. A segment is a prefix-narrowable run of units of one group,
 each unit ``repeat`` elements wide: after a convolution there is one segment of ``C`` units; a
 flatten of ``C x H x W`` repeats every unit ``H * W`` times; a concat puts segments in a row.
+
+While a graph is walked, a unit is a channel, and ``repeat`` may be a fraction: a grouped
+convolution from 128 to 64 channels makes half an element of each. What is found is resolved to
+units large enough for every layer, with whole numbers.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 
 import torch
 from torch import Tensor
@@ -26,16 +31,16 @@ class Segment:
 
     group: int | None
     full: int
-    repeat: int = 1
+    repeat: int | Fraction = 1
 
     @property
     def size(self) -> int:
         """Number of elements at full width."""
-        return self.full * self.repeat
+        return int(self.full * self.repeat)
 
     def active_size(self, widths: Sequence[int]) -> int:
         """Return the number of elements at the given widths (one per group)."""
-        return (self.full if self.group is None else widths[self.group]) * self.repeat
+        return int((self.full if self.group is None else widths[self.group]) * self.repeat)
 
 
 Layout = tuple[Segment, ...]

@@ -22,10 +22,16 @@ from dpod_search.supernet.handlers import convolve
 from dpod_search.supernet.handlers import flatten
 from dpod_search.supernet.handlers import multiply_matrix
 from dpod_search.supernet.handlers import normalize_batch
+from dpod_search.supernet.handlers import normalize_groups
+from dpod_search.supernet.handlers import normalize_layer
 from dpod_search.supernet.handlers import pool
 from dpod_search.supernet.handlers import read_attribute
 from dpod_search.supernet.handlers import read_shape
-from dpod_search.supernet.handlers import reshape
+from dpod_search.supernet.reshaping import permute
+from dpod_search.supernet.reshaping import reshape
+from dpod_search.supernet.reshaping import split
+from dpod_search.supernet.reshaping import take_part
+from dpod_search.supernet.reshaping import transpose
 
 
 _ACTIVATIONS = (
@@ -74,6 +80,13 @@ MODULE_HANDLERS: dict[type[nn.Module], Handler] = {
     **dict.fromkeys(_ACTIVATIONS, carry),
     **dict.fromkeys(_POOLS, pool),
     nn.Flatten: flatten,
+    nn.LayerNorm: normalize_layer,
+    nn.GroupNorm: normalize_groups,
+}
+# Modules and functions of other packages, by their full name so that none is imported for it.
+NAMED_HANDLERS: dict[str, Handler] = {
+    "torchvision.models.convnext.LayerNorm2d": normalize_layer,
+    "torchvision.ops.stochastic_depth.stochastic_depth": carry,
 }
 FUNCTION_HANDLERS: dict[Callable[..., Any], Handler] = {
     **dict.fromkeys(
@@ -132,6 +145,10 @@ FUNCTION_HANDLERS: dict[Callable[..., Any], Handler] = {
     ),
     torch.flatten: flatten,
     torch.reshape: reshape,
+    torch.permute: permute,
+    **dict.fromkeys((torch.transpose, torch.swapaxes), transpose),
+    **dict.fromkeys((torch.chunk, torch.split), split),
+    operator.getitem: take_part,
     torch.mean: average,
     **dict.fromkeys((torch.cat, torch.concat, torch.concatenate), concatenate),
     getattr: read_attribute,
@@ -148,14 +165,17 @@ METHOD_HANDLERS: dict[str, Handler] = {
     "flatten": flatten,
     "view": reshape,
     "reshape": reshape,
+    "permute": permute,
+    **dict.fromkeys(("transpose", "swapaxes"), transpose),
+    **dict.fromkeys(("chunk", "split"), split),
     "mean": average,
     **dict.fromkeys(("size", "dim", "ndimension", "is_contiguous"), read_shape),
 }
 
 # These need no tensor as their result; all others do.
-READERS: frozenset[Handler] = frozenset({read_shape, read_attribute})
+READERS: frozenset[Handler] = frozenset({read_shape, read_attribute, split, take_part})
 # These choose axes, and an axis that the model computes is not known here.
-AXIS_HANDLERS: frozenset[Handler] = frozenset({flatten, average, concatenate})
+AXIS_HANDLERS: frozenset[Handler] = frozenset({flatten, average, concatenate, permute, transpose})
 
 # Multiplications without a closed form, for the list of what is not counted.
 MULTIPLICATIONS: frozenset[Callable[..., Any] | str] = frozenset(

@@ -19,14 +19,16 @@ from dpod_search.errors import GroupingError
 from dpod_search.errors import check_range
 from dpod_search.placement import Placement
 from dpod_search.placement import placement_of
-from dpod_search.supernet.groups import ChannelGroup
-from dpod_search.supernet.groups import Grouping
 from dpod_search.supernet.groups import discover_groups
 from dpod_search.supernet.layers import ElasticLayer
-from dpod_search.supernet.layers import WidthState
 from dpod_search.supernet.layers import make_elastic
 from dpod_search.supernet.layout import is_elastic
+from dpod_search.supernet.layout import take
 from dpod_search.supernet.modes import evaluating
+from dpod_search.supernet.plans import ChannelGroup
+from dpod_search.supernet.plans import Grouping
+from dpod_search.supernet.plans import LayerPlan
+from dpod_search.supernet.state import WidthState
 from dpod_search.supernet.trace import trace_model
 from dpod_search.widths import DEFAULT_RATIOS
 from dpod_search.widths import Widths
@@ -85,6 +87,12 @@ class Supernet(nn.Module):
         self.example_shape = example_shape
         self.calibration_images: Tensor | None = None
         self._state = state
+        # Parameters that the user's own code reads: no layer slices them, so forward does.
+        self._sliced = tuple(
+            plan
+            for plan in grouping.layers
+            if plan.kind == "parameter" and is_elastic(plan.output)
+        )
 
     @property
     def groups(self) -> tuple[ChannelGroup, ...]:
@@ -124,8 +132,19 @@ class Supernet(nn.Module):
         Returns:
             What the user's model returns, (N, n_classes) for a classifier.
         """
+        if self._sliced:
+            parts = {
+                plan.name: take(parameter, plan.axis, plan.output, self._state.widths)
+                for plan, parameter in self._own_parameters()
+            }
+            sliced: Tensor = torch.func.functional_call(self.net, parts, (images,))
+            return sliced
         result: Tensor = self.net(images)
         return result
+
+    def _own_parameters(self) -> Iterator[tuple[LayerPlan, nn.Parameter]]:
+        for plan in self._sliced:
+            yield plan, self.net.get_parameter(plan.name)
 
 
 @dataclass(frozen=True)
@@ -221,7 +240,10 @@ def extract_subnet(supernet: Supernet, widths: Mapping[str, int]) -> nn.Module:
     with supernet.active(widths):
         layers = [m for m in supernet.net.modules() if isinstance(m, ElasticLayer)]
         # deepcopy takes what its memo already holds for a copy: plain layers for elastic ones.
-        memo = {id(layer): layer.extract() for layer in layers}
+        memo: dict[int, object] = {id(layer): layer.extract() for layer in layers}
+        for plan, parameter in supernet._own_parameters():
+            part = take(parameter.detach(), plan.axis, plan.output, supernet.widths.active)
+            memo[id(parameter)] = nn.Parameter(part.clone(), parameter.requires_grad)
         return copy.deepcopy(supernet.net, memo)
 
 
@@ -240,7 +262,7 @@ def _assemble(
     memo = {
         id(modules[plan.name]): make_elastic(modules[plan.name], plan, state)
         for plan in grouping.layers
-        if is_elastic(plan.output) or is_elastic(plan.weight_input)
+        if plan.kind != "parameter" and (is_elastic(plan.output) or is_elastic(plan.weight_input))
     }
     # A second deepcopy with a filled memo puts the elastic layers wherever the plain ones were.
     tensors = {id(t): t for t in (*net.parameters(), *net.buffers())}

@@ -22,6 +22,8 @@ def freeze_tied_weights(discovery: Discovery, graph: fx.Graph) -> None:
         for parameter in module.parameters(recurse=False):
             holders.setdefault(id(parameter), []).append(name)
     for name in discovery.layers:
+        if name not in discovery.modules:
+            continue
         for parameter in discovery.modules[name].parameters(recurse=False):
             others = [other for other in holders[id(parameter)] if other != name]
             if others:

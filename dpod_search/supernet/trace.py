@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 import re
 import traceback
 from collections.abc import Iterator
@@ -23,7 +24,7 @@ from dpod_search.placement import place_module
 
 Shape = tuple[int, ...]
 
-_TORCH_FOLDER = str(Path(torch.__file__).parent)
+_TORCH_FOLDER = f"{Path(torch.__file__).parent}{os.sep}"  # and not torchvision's beside it
 _FRAME = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+)')
 
 
@@ -74,7 +75,7 @@ def trace_model(model: nn.Module, example_input: Tensor) -> TracedModel:
     """
     model = _copy(model).eval()
     _try_once(model, example_input)
-    tracer = fx.Tracer()
+    tracer = _Tracer()
     tracer.record_stack_traces = True
     try:
         graph = tracer.trace(model)
@@ -137,6 +138,22 @@ def _runs_channels_last(model: nn.Module, example_input: Tensor) -> bool:
     except RuntimeError:
         return False
     return True
+
+
+class _Tracer(fx.Tracer):
+    """Leaves whole what the handler table knows by name."""
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return full_name(type(m)) in LEAVES or super().is_leaf_module(m, module_qualified_name)
+
+
+def full_name(thing: object) -> str:
+    """Return the module and the name of a class or function."""
+    return f"{getattr(thing, '__module__', '')}.{getattr(thing, '__qualname__', '')}"
+
+
+# Modules outside torch.nn that are traced as one operation.
+LEAVES = frozenset({"torchvision.models.convnext.LayerNorm2d"})
 
 
 class _ShapeRecorder(fx.Interpreter):

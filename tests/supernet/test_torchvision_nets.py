@@ -20,6 +20,11 @@ NETS = [
     "densenet121",
     "squeezenet1_0",
     "vgg11_bn",
+    "shufflenet_v2_x1_0",
+    "regnet_y_400mf",
+    "resnext50_32x4d",
+    "efficientnet_b0",
+    "convnext_tiny",
 ]  # fmt: skip  (a table)
 
 

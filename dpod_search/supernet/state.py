@@ -1,0 +1,44 @@
+"""What elastic layers share: the active widths, and filling plain layers with active weights."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch import nn
+
+
+class WidthState:
+    """The active widths of one supernet, shared by all its elastic layers.
+
+    Args:
+        widths: Active width of every group, in the order of the groups.
+    """
+
+    def __init__(self, widths: Sequence[int]) -> None:
+        """Start at the given widths."""
+        self.widths: tuple[int, ...] = tuple(widths)
+
+
+def fill_plain(plain: nn.Module, elastic: nn.Module, **tensors: Tensor | None) -> nn.Module:
+    """Give a plain layer copies of the active tensors of the elastic one it is cut from.
+
+    Args:
+        plain: A layer of the active size, without memory (device ``meta``).
+        elastic: The layer it is cut from: its mode and its ``requires_grad`` are kept.
+        **tensors: Active parameters and buffers by name; None for those it has not.
+
+    Returns:
+        The plain layer.
+    """
+    for name, tensor in tensors.items():
+        if tensor is None:
+            continue
+        copied = tensor.detach().clone(memory_format=torch.contiguous_format)
+        if name in plain._parameters:
+            requires_grad = getattr(elastic, name).requires_grad
+            plain._parameters[name] = nn.Parameter(copied, requires_grad=requires_grad)
+        else:
+            plain._buffers[name] = copied
+    return plain.train(elastic.training)
