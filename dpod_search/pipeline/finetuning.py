@@ -74,6 +74,7 @@ def run(session: Session) -> list[str]:
     """Finetune what is not finetuned yet, test everything, write the front."""
     # Else the search would go on here, past what search.json and trials.csv say.
     session.folder.require_stage("search", searching.describe_inputs(session))
+    searching.require_trials(session)
     result = searching.search_study(session)  # has all its trials, so this only reads it
     chosen = choose_subnets(session, result)
     session.progress.start("finetune", len(chosen))

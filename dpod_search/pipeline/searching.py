@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+from dpod_search.errors import RunFolderError
 from dpod_search.files import hash_file
 from dpod_search.files import read_json
 from dpod_search.pipeline.session import Session
@@ -17,6 +18,7 @@ from dpod_search.search import open_study
 from dpod_search.search import propose_seeds
 from dpod_search.search import run_study
 from dpod_search.search import write_records
+from dpod_search.search.status import count_trials
 from dpod_search.supernet import Supernet
 
 
@@ -49,6 +51,23 @@ def check_task(session: Session) -> None:
     """
     task = make_search_task(session, session.blank_supernet)
     task.bounds.check_reachable(task.measure_footprint(task.space.smallest))
+
+
+def require_trials(session: Session) -> None:
+    """Check that the storage has the trials that the ended search left there.
+
+    Raises:
+        RunFolderError: If it has not, because the journal was deleted for instance.
+    """
+    storage = find_storage(session)
+    counts = count_trials(session.config.name, storage)
+    n_finished = sum(n for state, n in counts.items() if state not in ("running", "waiting"))
+    expected = session.config.search.n_trials
+    if n_finished < expected:
+        raise RunFolderError(
+            f"{storage} has {n_finished} finished trials of the {expected} that search.json tells "
+            "of; put the study back, or delete search.json to search again"
+        )
 
 
 def search_study(session: Session) -> SearchResult:

@@ -554,3 +554,10 @@ def test_an_objective_that_breaks_on_a_finetuned_subnet_is_named(trained):
     overrides = (objectives, "search.n_trials=6", "finetune.n_subnets=1")
     with pytest.raises(ConfigError, match="objective FailsLater is nan for subnet"):
         run_tiny(trained, *overrides, stages=["search", "finetune"])
+
+
+def test_finetuning_never_searches_again_when_the_study_is_lost(searched):
+    (searched / "study.journal").unlink()
+    with pytest.raises(RunFolderError, match="0 finished trials of the .* delete search.json"):
+        run_tiny(searched, stages=["finetune"])
+    assert not (searched / "study.journal").exists()
