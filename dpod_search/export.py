@@ -37,7 +37,7 @@ class ExportSettings:
     """Which files are written of every finetuned subnet.
 
     Args:
-        formats: Keys of ``FORMATS``.
+        formats: Any of ``safetensors`` (weights) and ``torch_export`` (a whole program, .pt2).
         tolerance: Largest difference of logits allowed between a module and its reloaded export,
             relative to the largest logit.
     """

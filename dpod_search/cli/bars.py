@@ -38,6 +38,7 @@ class Bars:
         )
         self._is_quiet = is_quiet
         self._task: TaskID | None = None
+        self._done_before = 0
 
     def __enter__(self) -> Self:
         """Start drawing."""
@@ -56,6 +57,7 @@ class Bars:
     def start(self, task: str, total: int, done: int = 0) -> None:
         """Add a bar."""
         self._task = self._bars.add_task(task, total=total, completed=done, note="")
+        self._done_before = done
 
     def advance(self, n: int = 1, note: str = "") -> None:
         """Move the bar on."""
@@ -63,11 +65,16 @@ class Bars:
             self._bars.update(self._task, advance=n, note=note)
 
     def finish(self) -> None:
-        """Leave the bar as it stands; on no terminal, say in a line what was done."""
+        """Leave the bar as it stands, or take it away if there was nothing to do.
+
+        On no terminal, say in a line what was done.
+        """
         if self._task is None:
             return
-        task = self._bars.tasks[self._task]
-        if not self._is_quiet and not self._console.is_terminal:
+        task = next(task for task in self._bars.tasks if task.id == self._task)
+        if task.completed == self._done_before:
+            self._bars.remove_task(task.id)
+        elif not self._is_quiet and not self._console.is_terminal:
             elapsed = f"{task.elapsed:.1f} s" if task.elapsed is not None else ""
             self._console.print(
                 f"{task.description}: {task.completed:.0f} of {task.total:.0f} {elapsed}".rstrip(),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -19,14 +21,13 @@ from dpod_search.cli.show import show_json
 from dpod_search.cli.show import show_run
 from dpod_search.cli.show import show_status
 from dpod_search.cli.show import show_supernet
-from dpod_search.config import StudyConfig
 from dpod_search.config import list_studies
 from dpod_search.config import load_study
+from dpod_search.config import make_study
 from dpod_search.config import template
 from dpod_search.data import load_data
 from dpod_search.errors import ConfigError
 from dpod_search.errors import DpodSearchError
-from dpod_search.models import ModelSettings
 from dpod_search.models import build_model
 from dpod_search.pipeline import STAGES
 from dpod_search.pipeline import read_status
@@ -46,23 +47,40 @@ app = typer.Typer(
 
 Study = Annotated[
     str,
-    typer.Option("--study", "-s", help="A study file (.toml), or the name of a shipped study."),
+    typer.Option(
+        "--study",
+        "-s",
+        metavar="STUDY",
+        help="A study file (.toml), or the name of a shipped study.",
+    ),
 ]
 Out = Annotated[
-    Path | None, typer.Option("--out", "-o", help="The run folder; runs/<study> by default.")
+    Path | None,
+    typer.Option("--out", "-o", metavar="FOLDER", help="The run folder; runs/<study> by default."),
 ]
 Sets = Annotated[
     list[str] | None,
-    typer.Option("--set", help="Change a setting, for instance search.n_trials=500."),
+    typer.Option(
+        "--set",
+        metavar="SECTION.KEY=VALUE",
+        help="Change a setting, for instance search.n_trials=500; may be given again.",
+    ),
 ]
-Seed = Annotated[int | None, typer.Option("--seed", help="Seed of everything random.")]
+Seed = Annotated[
+    int | None, typer.Option("--seed", metavar="N", help="Seed of everything random.")
+]
 Storage = Annotated[
     str | None,
-    typer.Option("--storage", help="Optuna storage URL or path; a journal in the run folder."),
+    typer.Option(
+        "--storage",
+        metavar="URL",
+        help="Optuna storage, for instance sqlite:///x.db; a journal in the run folder by default.",
+    ),
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
+_FREE_WIDTH = 120
 _INTERRUPTED = 130  # what Typer makes of Ctrl-C
 
 _STAGE_HELP = {
@@ -82,7 +100,8 @@ def main() -> None:
     except DpodSearchError as error:
         _fail(error)
     except OSError as error:
-        _fail(f"{error.filename or 'the operating system'}: {error.strerror or error}")
+        # One without a file may come from a user's own function, in words of its own.
+        _fail(f"{error.filename or type(error).__name__}: {error.strerror or error}")
     except SystemExit as stop:
         if stop.code == _INTERRUPTED:
             _say_error("interrupted; the same command goes on where it stopped")
@@ -134,14 +153,18 @@ for _stage in STAGES:
 @app.command()
 def inspect(
     study: Annotated[
-        str | None, typer.Option("--study", "-s", help="A study file or a shipped study.")
+        str | None,
+        typer.Option("--study", "-s", metavar="STUDY", help="A study file or a shipped study."),
     ] = None,
     model: Annotated[
-        str | None, typer.Option("--model", help="A model by name, without a study.")
+        str | None, typer.Option("--model", metavar="NAME", help="A model, without a study.")
     ] = None,
     input_shape: Annotated[
-        str, typer.Option("--input-shape", help="Channels,height,width for --model.")
+        str, typer.Option("--input-shape", metavar="C,H,W", help="Input of --model.")
     ] = "3,224,224",
+    n_classes: Annotated[
+        int, typer.Option("--classes", metavar="N", min=1, help="Outputs of --model.")
+    ] = 1000,
     sets: Sets = None,
     as_json: AsJson = False,
 ) -> None:
@@ -152,23 +175,28 @@ def inspect(
         config = load_study(study, tuple(sets or ()))
         splits = load_data(config.data, config.seed)
         shape, n_classes = splits.input_shape, splits.n_classes
-        settings, supernet_settings, seed = config.model, config.supernet, config.seed
     else:
-        defaults = StudyConfig(name="inspect")
-        shape, n_classes, seed = _parse_shape(input_shape), 1000, 0
-        settings, supernet_settings = ModelSettings(name=str(model)), defaults.supernet
-    net = build_model(settings, input_shape=shape, n_classes=n_classes, seed=seed)
+        changes = [f"model.name={json.dumps(model)}", *(sets or ())]
+        config = make_study("inspect", changes)
+        shape = _parse_shape(input_shape)
+    try:
+        net = build_model(config.model, input_shape=shape, n_classes=n_classes, seed=config.seed)
+    except ConfigError as error:
+        if study is not None:
+            raise
+        tried = f"--input-shape {','.join(map(str, shape))} --classes {n_classes}"
+        raise ConfigError(f"{error} (tried with {tried})") from error
     supernet = build_supernet(
         net,
-        torch.randn((2, *shape), generator=torch_generator(seed, "example")),
-        ratios=supernet_settings.ratios,
-        multiple=supernet_settings.multiple,
+        torch.randn((2, *shape), generator=torch_generator(config.seed, "example")),
+        ratios=config.supernet.ratios,
+        multiple=config.supernet.multiple,
     )
     described = describe_supernet(supernet)
     if as_json:
         show_json(described)
     else:
-        show_supernet(Console(markup=False), described)
+        show_supernet(_make_console(), described)
 
 
 @app.command()
@@ -183,7 +211,7 @@ def status(
     if as_json:
         show_json(found)
     else:
-        show_status(Console(markup=False), found)
+        show_status(_make_console(), found)
 
 
 @app.command()
@@ -199,8 +227,12 @@ def studies(as_json: AsJson = False) -> None:
 
 @app.command()
 def init(
-    model: Annotated[str | None, typer.Option("--model", help="A model by name.")] = None,
-    data: Annotated[str | None, typer.Option("--data", help="A data set by name.")] = None,
+    model: Annotated[
+        str | None, typer.Option("--model", metavar="NAME", help="A model by name.")
+    ] = None,
+    data: Annotated[
+        str | None, typer.Option("--data", metavar="NAME", help="A data set by name.")
+    ] = None,
 ) -> None:
     """Print a commented study file to start from."""
     print(template(model=model, data=data), end="")
@@ -224,7 +256,13 @@ def _run(  # the one body of all the commands that run stages
     if as_json:
         show_json(describe_run(folder, outcomes))
     elif not quiet:
-        show_run(Console(markup=False), folder, outcomes)
+        show_run(_make_console(), folder, outcomes)
+
+
+def _make_console() -> Console:
+    # Rich takes a file or a pipe to be 80 columns wide, which is narrow for names of layers.
+    is_free = not sys.stdout.isatty() and "COLUMNS" not in os.environ
+    return Console(markup=False, width=_FREE_WIDTH if is_free else None)
 
 
 def _parse_shape(text: str) -> tuple[int, int, int]:

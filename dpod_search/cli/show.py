@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -55,13 +56,21 @@ def show_run(console: Console, out: Path, outcomes: Sequence[StageOutcome]) -> N
 
 def _front_table(front: Mapping[str, Any]) -> Table:
     full = front["full"]
-    table = Table(title=f"{front['study']}: subnets after finetuning, cheapest first")
+    table = Table(
+        title=f"{front['study']}: subnets after finetuning, cheapest first",
+        caption="lost: points of test accuracy, against the full net",
+        box=box.SIMPLE_HEAD,
+    )
     for heading in ("trial", "macs", "of full", "params", "validation", "test", "lost", "front"):
-        table.add_column(heading, justify="right")
+        table.add_column(heading, justify="right", overflow="fold")  # a number is never cut
     for member in front["members"]:
         lost = 100 * (full["test_accuracy"] - member["test_accuracy"])
+        is_full = all(member[cost] == full[cost] for cost in ("macs", "params"))
         table.add_row(
-            member["folder"],
+            # Without a trial of its own the full net's folder already says so.
+            f"{member['trial']} (full)"
+            if is_full and member["trial"] is not None
+            else member["folder"],
             f"{member['macs']:,}",
             f"{100 * member['macs_share']:.1f} %",
             f"{member['params']:,}",
@@ -142,7 +151,11 @@ def show_status(console: Console, status: Mapping[str, Any]) -> None:
     for stage, has_ended in status["stages"].items():
         console.print(f"{stage:>9}: {'ended' if has_ended else 'not ended'}", highlight=False)
     trials = ", ".join(f"{n} {state}" for state, n in status["trials"].items()) or "none"
-    console.print(f"trials: {trials} of {status['n_trials']}", highlight=False)
+    if "counts" in status and not status["trials"]:
+        trials = "not in the run folder; --storage says where they are"
+    else:
+        trials = f"{trials} of {status['n_trials']}"
+    console.print(f"trials: {trials}", highlight=False)
     if "counts" in status:
         fates = ", ".join(f"{n} {fate}" for fate, n in status["counts"].items() if n)
         console.print(f"fates: {fates}; front of {status['n_front']}", highlight=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dpod_search.config.load import load_study
+from dpod_search.config.load import make_study
 from dpod_search.config.shipped import list_studies
 from dpod_search.config.study import StudyConfig
 from dpod_search.config.template import template
@@ -10,4 +11,12 @@ from dpod_search.config.write import diff
 from dpod_search.config.write import dump_toml
 
 
-__all__ = ["StudyConfig", "diff", "dump_toml", "list_studies", "load_study", "template"]
+__all__ = [
+    "StudyConfig",
+    "diff",
+    "dump_toml",
+    "list_studies",
+    "load_study",
+    "make_study",
+    "template",
+]

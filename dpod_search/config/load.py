@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Collection
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from dpod_search.config.parse import check_keys
 from dpod_search.config.parse import parse_study
 from dpod_search.config.shipped import find_study
 from dpod_search.config.study import StudyConfig
+from dpod_search.config.study import find_sections
 from dpod_search.errors import ConfigError
 
 
@@ -21,7 +23,9 @@ def load_study(name_or_path: str | Path, overrides: Iterable[str] = ()) -> Study
     Args:
         name_or_path: A ``.toml`` file, or the name of a study that comes with the package.
         overrides: Changes as ``section.key=value``; the value is read as TOML, or taken as a
-            plain string if it is not TOML. Later ones win.
+            plain string if it is not TOML. Later ones win. A table of arguments, options or
+            constraints replaces the one that is there; ``search.constraints.macs=...`` sets one
+            entry of it.
 
     Returns:
         The study; its name is that of the file if the file gives none.
@@ -34,13 +38,27 @@ def load_study(name_or_path: str | Path, overrides: Iterable[str] = ()) -> Study
     document = read_toml(path)
     document.setdefault("name", path.stem)
     check_keys(document, str(path))
+    return _apply(document, str(path), overrides)
+
+
+def make_study(name: str, overrides: Iterable[str] = ()) -> StudyConfig:
+    """Make a study without a file: the defaults, and what ``overrides`` change in them.
+
+    Raises:
+        ConfigError: If a key or a value is wrong.
+    """
+    return _apply({"name": name}, name, overrides)
+
+
+def _apply(document: Document, source: str, overrides: Iterable[str]) -> StudyConfig:
+    sections = find_sections(StudyConfig)
     overridden = []
     for text in overrides:
         key, change = parse_override(text)
         check_keys(change, f"--set {text}")
-        _merge(document, change)
+        _merge(document, change, key.count("."), sections)
         overridden.append(key)
-    return parse_study(document, str(path), overridden)
+    return parse_study(document, source, overridden)
 
 
 def read_toml(path: Path) -> Document:
@@ -84,10 +102,14 @@ def _parse_value(text: str) -> Any:
     return parsed["value"] if parsed.keys() == {"value"} else text
 
 
-def _merge(document: Document, change: Document) -> None:
+def _merge(
+    document: Document, change: Document, n_above: int, sections: Collection[str] = ()
+) -> None:
+    # Tables above the one that was named are kept, and so is a section; that table is replaced.
     for key, value in change.items():
         old = document.get(key)
-        if isinstance(old, dict) and isinstance(value, dict):
-            _merge(old, value)
+        is_kept = n_above > 0 or key in sections
+        if is_kept and isinstance(old, dict) and isinstance(value, dict):
+            _merge(old, value, n_above - 1)
         else:
             document[key] = value

@@ -9,6 +9,8 @@ from collections.abc import Collection
 from collections.abc import Mapping
 from functools import cache
 from typing import Any
+from typing import get_origin
+from typing import get_type_hints
 
 from pydantic import TypeAdapter
 from pydantic import ValidationError
@@ -125,9 +127,13 @@ def _to_key(location: tuple[int | str, ...]) -> str:
     # Behind the key pydantic also names the position in a list, or the type it tried.
     path: list[str] = []
     settings: type[Any] | None = StudyConfig
+    kind: Any = None
     for part in location:
         if settings is None:
+            if get_origin(kind) is Mapping:
+                path.append(str(part))  # the entry of a table, such as search.constraints.macs
             break
         path.append(str(part))
+        kind = get_type_hints(settings).get(str(part))
         settings = find_sections(settings).get(str(part))
     return ".".join(path)

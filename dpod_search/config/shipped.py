@@ -43,8 +43,8 @@ def find_study(name_or_path: str | Path) -> Path:
         return shipped[text]
     near = difflib.get_close_matches(text, shipped, n=1)
     near = [f"{text}.toml"] if Path(f"{text}.toml").is_file() else near
-    hint = f"did you mean {near[0]!r}? " if near else ""
-    raise ConfigError(f"there is no study {text!r}; {hint}Give a .toml file or one of: {names}")
+    hint = f"did you mean {near[0]!r}? Give" if near else "give"
+    raise ConfigError(f"there is no study {text!r}; {hint} a .toml file or one of: {names}")
 
 
 def _list_folders() -> list[Path]:

@@ -22,10 +22,11 @@ class SearchSettings:
     Args:
         n_trials: Trials of the study in all, seeds included; raising it continues a study.
         population_size: Completed trials of one generation of NSGA-II.
-        objectives: Names of the objectives, or ``"package.module:name"``; one to four.
-        constraints: Bounds on footprints, for instance ``{"macs": "<= 40%", "params": "<= 5M"}``;
+        objectives: ``accuracy``, ``macs``, ``params``, ``weight_bytes``, or your own
+            ``package.module:name``; one to four.
+        constraints: Bounds on footprints, for instance ``{ macs = "<= 40%", params = "<= 5M" }``;
             percentages are of the full net.
-        sampler: Which sampler proposes widths.
+        sampler: Which sampler proposes widths: ``nsga2``, ``tpe`` or ``random``.
         surrogate: Whether a surrogate may prune unpromising trials.
         min_evaluated: Evaluated subnets before the surrogate may prune.
         audit_share: Share, in [0, 1], of would-be-pruned trials that are evaluated all the

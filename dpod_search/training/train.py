@@ -39,8 +39,9 @@ class TrainingSettings:
     """How the supernet is trained.
 
     Args:
-        policy: Which subnets each step trains; a key of ``POLICIES``.
-        policy_options: Options of that policy, see its options class.
+        policy: Which subnets each step trains; ``dpod`` is progressive shrinking.
+        policy_options: Options of that policy; of ``dpod``: ``warmup_share``, ``growth_end``,
+            ``n_profiles``.
         epochs: Passes over the training pictures, >= 1.
         batch_size: Pictures in a batch, >= 2.
         lr: Highest learning rate.

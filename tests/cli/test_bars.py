@@ -37,6 +37,21 @@ def test_no_terminal_gets_a_line_for_each_task():
 
 
 @pytest.mark.parametrize("is_terminal", [True, False])
+def test_a_task_with_nothing_to_do_leaves_nothing(is_terminal):
+    text = StringIO()
+    with Bars(Console(file=text, force_terminal=is_terminal, width=120)) as bars:
+        bars.start("search", 3, 3)
+        bars.finish()
+        bars.start("finetune", 2)
+        bars.advance(2)
+        bars.finish()
+    last = text.getvalue().splitlines()[-1]
+    assert "finetune" in last
+    assert ("search: " in text.getvalue()) is False
+    assert [task.description for task in bars._bars.tasks] == ["finetune"]
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
 def test_quiet_draws_nothing(is_terminal):
     assert draw(is_terminal=is_terminal, is_quiet=True) == ""
 

@@ -156,6 +156,30 @@ def test_a_model_is_inspected_without_a_study(call):
     assert f"macs {found['full']['macs']:,}" in out
 
 
+def test_a_model_is_inspected_as_it_is_set(call, tmp_path, monkeypatch):
+    source = (
+        "from torch import nn\n\ndef net(n):\n"
+        "    return nn.Sequential(nn.Flatten(), nn.Linear(48, 8), nn.ReLU(), nn.Linear(8, n))\n"
+    )
+    (tmp_path / "own_inspected.py").write_text(source)
+    monkeypatch.chdir(tmp_path)
+    arguments = (
+        "inspect",
+        "--model",
+        "own_inspected:net",
+        "--input-shape",
+        "3,4,4",
+        "--set",
+        "model.arguments={ n = 5 }",
+        "--set",
+        "supernet.ratios=[0.5]",
+    )  # fmt: skip  (a table)
+    code, out, err = call(*arguments, "--classes", "5", "--json")
+    assert (code, err) == (0, "")
+    assert [group["rungs"] for group in json.loads(out)["groups"]] == [[4, 8]]
+    check_refused(call(*arguments), "got (1, 5)", "--input-shape 3,4,4 --classes 1000")
+
+
 def check_refused(result, *parts):
     code, out, err = result
     assert code == 2
@@ -201,7 +225,7 @@ def test_unknown_commands_and_options_are_exit_code_2(call, arguments):
     [
         (DpodSearchError("two\nlines  of words"), "dpod-search: two lines of words\n"),
         (OSError(28, "No space left on device", "x.bin"), "x.bin: No space left on device\n"),
-        (OSError("odd"), "the operating system: odd\n"),
+        (FileNotFoundError("odd"), "dpod-search: FileNotFoundError: odd\n"),
     ],
 )
 def test_errors_of_a_stage_are_one_line(call, monkeypatch, tmp_path, error, words):

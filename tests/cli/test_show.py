@@ -2,15 +2,17 @@ from __future__ import annotations
 
 from io import StringIO
 
+import pytest
 from rich.console import Console
 
+from dpod_search.cli.show import _front_table
 from dpod_search.cli.show import show_status
 from dpod_search.cli.show import show_supernet
 
 
-def render(show, value):
+def render(show, value, width=100):
     text = StringIO()
-    show(Console(file=text, width=100), value)
+    show(Console(file=text, width=width), value)
     return text.getvalue()
 
 
@@ -35,6 +37,31 @@ def test_a_status_in_the_middle_of_a_search():
 
 def test_a_status_before_the_search():
     assert "trials: none of 20" in render(show_status, {**STATUS, "trials": {}})
+
+
+def test_trials_elsewhere_are_not_taken_for_none():
+    audit = {"rate": None}
+    found = {**STATUS, "trials": {}, "counts": {"evaluated": 9}, "audit": audit, "n_front": 3}
+    text = render(show_status, found)
+    assert "trials: not in the run folder; --storage says where they are" in text
+
+
+@pytest.mark.parametrize("width", [60, 100])
+def test_the_front_names_the_full_net_and_cuts_no_number(width):
+    full = {"macs": 1_814_073_344, "params": 11_689_512, "test_accuracy": 0.9}
+    rest = {"macs_share": 1.0, "validation_accuracy": 0.8, "on_front": True}
+    members = [
+        {**full, **rest, "trial": 0, "folder": "0"},
+        {**full, **rest, "trial": 3, "folder": "3", "macs": 5, "params": 3},
+        {**full, **rest, "trial": None, "folder": "full"},
+    ]
+    table = _front_table({"study": "digits", "full": full, "members": members})
+    text = render(Console.print, table, width)
+    assert "…" not in text
+    if width == 100:
+        assert "1,814,073,344" in text
+        assert text.count("(full)") == 1
+        assert "full   1,814,073,344" in text
 
 
 def test_the_audit_is_shown_with_its_interval():

@@ -8,6 +8,7 @@ import pytest
 
 from dpod_search.config import StudyConfig
 from dpod_search.config import load_study
+from dpod_search.config import make_study
 from dpod_search.errors import ConfigError
 
 
@@ -63,8 +64,38 @@ def test_overrides_win_and_later_ones_over_earlier(study: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("override", "bounds"),
+    [
+        ("search.constraints={ params = '<= 1k' }", {"params": "<= 1k"}),
+        ("search={ constraints = { params = '<= 1k' } }", {"params": "<= 1k"}),
+        ("search.constraints={}", {}),
+        ("search.constraints.params=<= 1k", {"macs": "<= 40%", "params": "<= 1k"}),
+    ],
+)
+def test_a_table_that_is_named_is_replaced_and_those_above_it_are_kept(
+    study: Path, override: str, bounds: dict[str, str]
+) -> None:
+    study.write_text("[search]\nn_trials = 7\nconstraints = { macs = '<= 40%' }\n")
+    config = load_study(study, [override])
+
+    assert config.search.constraints == bounds
+    assert config.search.n_trials == 7
+
+
+def test_a_study_without_a_file() -> None:
+    assert make_study("mine") == StudyConfig(name="mine")
+    assert make_study("mine", ["seed=3"]).seed == 3
+    with pytest.raises(ConfigError, match="--set: seed must be >= 0"):
+        make_study("mine", ["seed=-1"])
+
+
+@pytest.mark.parametrize(
     ("text", "message"),
     [
+        (
+            "[search.constraints]\nmacs = 3",
+            "search.constraints.macs must be a valid string, got 3",
+        ),
         ("seed =\n", r"is not valid TOML: .*line 1"),
         ("[serch]\nn_trials = 3", "unknown section 'serch'; did you mean 'search'"),
         ("[data]\nrot = 'x'", "unknown key 'data.rot'; did you mean 'data.root'"),
