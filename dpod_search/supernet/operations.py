@@ -29,6 +29,7 @@ from dpod_search.supernet.handlers import read_attribute
 from dpod_search.supernet.handlers import read_shape
 from dpod_search.supernet.reshaping import permute
 from dpod_search.supernet.reshaping import reshape
+from dpod_search.supernet.reshaping import resize
 from dpod_search.supernet.reshaping import split
 from dpod_search.supernet.reshaping import take_part
 from dpod_search.supernet.reshaping import transpose
@@ -146,6 +147,7 @@ FUNCTION_HANDLERS: dict[Callable[..., Any], Handler] = {
     torch.flatten: flatten,
     torch.reshape: reshape,
     torch.permute: permute,
+    **dict.fromkeys((torch.squeeze, torch.unsqueeze), resize),
     **dict.fromkeys((torch.transpose, torch.swapaxes), transpose),
     **dict.fromkeys((torch.chunk, torch.split), split),
     operator.getitem: take_part,
@@ -166,6 +168,8 @@ METHOD_HANDLERS: dict[str, Handler] = {
     "view": reshape,
     "reshape": reshape,
     "permute": permute,
+    **dict.fromkeys(("squeeze", "unsqueeze"), resize),
+    "expand_as": combine,
     **dict.fromkeys(("transpose", "swapaxes"), transpose),
     **dict.fromkeys(("chunk", "split"), split),
     "mean": average,

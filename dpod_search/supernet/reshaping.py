@@ -15,7 +15,6 @@ from dpod_search.supernet.handlers import flatten_axes
 from dpod_search.supernet.handlers import freeze_inputs
 from dpod_search.supernet.handlers import scale
 from dpod_search.supernet.layout import Layout
-from dpod_search.supernet.layout import fixed
 from dpod_search.supernet.layout import is_elastic
 
 
@@ -33,6 +32,9 @@ def reshape(discovery: Discovery, node: fx.Node) -> Axes:
     if len(sizes) == 1 and isinstance(sizes[0], Sequence):
         sizes = sizes[0]
     before, after = discovery.shapes[source], discovery.shapes[node]
+    places = match_axes(before, after)
+    if places is not None and len(sizes) == len(after):
+        return _keep_axes(discovery, node, places, sizes)
     shorter = min(len(before), len(after))
     first = next((i for i in range(shorter) if before[i] != after[i]), shorter)
     n_tail = next(
@@ -44,11 +46,59 @@ def reshape(discovery: Discovery, node: fx.Node) -> Axes:
             return flatten_axes(discovery, node, first, first + gone - 1)
         if gone == 1 and come == 2:
             return _split_axis(discovery, node, first, sizes)
-        if gone == come == 0:
-            return _keep_axes(discovery, node, sizes)
     return freeze_inputs(
         discovery, node, "reshapes it in a way that is not a flatten or a split of one axis"
     )
+
+
+def match_axes(before: Sequence[int], after: Sequence[int]) -> dict[int, int] | None:
+    """Match the axes of two shapes that differ in axes of size 1 alone.
+
+    Args:
+        before: Sizes before.
+        after: Sizes after.
+
+    Returns:
+        For every axis before that is still there, its place after; None if others changed too.
+    """
+    if before[:1] != after[:1]:  # the batch, of whatever size
+        return None
+    old = [0, *(axis for axis, size in enumerate(before) if axis and size != 1)]
+    new = [0, *(axis for axis, size in enumerate(after) if axis and size != 1)]
+    if [before[axis] for axis in old] != [after[axis] for axis in new]:
+        return None
+    return dict(zip(old, new, strict=True))
+
+
+def resize(discovery: Discovery, node: fx.Node) -> Axes:
+    """Squeeze or unsqueeze: axes of size 1 go or come."""
+    source = discovery.first_input(node)
+    places = match_axes(discovery.shapes[source], discovery.shapes[node])
+    if places is None:
+        return freeze_inputs(discovery, node, "changes its batch axis")
+    return _keep_axes(discovery, node, places, None)
+
+
+def index(discovery: Discovery, node: fx.Node) -> Axes:
+    """Indexing a tensor: whole axes pass, ``None`` adds one, a number takes one away."""
+    source = discovery.first_input(node)
+    chosen: Any = node.args[1] if isinstance(node.args[1], tuple) else (node.args[1],)
+    axes: Axes = {}
+    old = new = 0
+    for item in chosen:
+        if item is None:
+            new += 1
+        elif item == slice(None):
+            if old in discovery.axes(source):
+                axes[new] = discovery.axes(source)[old]
+            old, new = old + 1, new + 1
+        elif isinstance(item, int) and not is_elastic(discovery.layout(source, old)):
+            old += 1
+        else:
+            return freeze_inputs(discovery, node, "takes a part of it")
+    rest = range(old, len(discovery.shapes[source]))
+    held = {new + i: axis for i, axis in enumerate(rest) if axis in discovery.axes(source)}
+    return axes | {place: discovery.axes(source)[axis] for place, axis in held.items()}
 
 
 def permute(discovery: Discovery, node: fx.Node) -> Axes:
@@ -83,11 +133,13 @@ def split(discovery: Discovery, node: fx.Node) -> Axes:
 
 
 def take_part(discovery: Discovery, node: fx.Node) -> Axes:
-    """Take one part of a chunk or split, or a size of a shape."""
+    """Take one part of a chunk or split, a size of a shape, or a part of a tensor."""
     source = node.args[0]
     if not isinstance(source, fx.Node) or node not in discovery.shapes:
         return {}
-    if source in discovery.shapes or _name_of(source) not in SPLITS:
+    if source in discovery.shapes:
+        return index(discovery, node)
+    if _name_of(source) not in SPLITS:
         return freeze_inputs(discovery, node, "takes a part of it")
     whole = discovery.first_input(source)
     n_axes = len(discovery.shapes[whole])
@@ -152,15 +204,21 @@ def _split_axis(discovery: Discovery, node: fx.Node, axis: int, sizes: Sequence[
     return {**axes, axis + 1: part}
 
 
-def _keep_axes(discovery: Discovery, node: fx.Node, sizes: Sequence[Any]) -> Axes:
-    # The shape stays: fine, unless an elastic axis is given as a number.
+def _keep_axes(
+    discovery: Discovery, node: fx.Node, places: dict[int, int], sizes: Sequence[Any] | None
+) -> Axes:
+    """Move axes to their places; one given as a number of its own, in ``sizes``, is frozen."""
     source = discovery.first_input(node)
     axes: Axes = {}
     for axis, layout in discovery.axes(source).items():
-        if is_elastic(layout) and not follows_widths(discovery, sizes[axis]):
+        if axis not in places:
+            discovery.dims.freeze(layout, f"{discovery.where(node)} drops its axis")
+            continue
+        place = places[axis]
+        if sizes is None or not is_elastic(layout) or follows_widths(discovery, sizes[place]):
+            axes[place] = layout
+        else:
             discovery.dims.freeze(layout, f"{discovery.where(node)} gives its size as a number")
-            layout = fixed(discovery.shapes[node][axis])
-        axes[axis] = layout
     return axes
 
 

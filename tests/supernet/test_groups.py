@@ -145,6 +145,16 @@ def shuffle(x: Tensor, n_groups: int) -> Tensor:
     return x.view(n, n_groups, c // n_groups, h, w).transpose(1, 2).reshape(n, c, h, w)
 
 
+def gate(model: Base, x: Tensor, drop: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+    """Squeeze and excite as it is written by hand, with each way back to a picture in turn."""
+    y = model.mid(x)
+    b, c, _, _ = y.shape
+    squeezed = drop(F.adaptive_avg_pool2d(y, 1), y)
+    y = y * squeezed.sigmoid().view(b, c, 1, 1)
+    y = y * squeezed[:, :, None, None]
+    return y + squeezed.unsqueeze(2).unsqueeze(3).expand_as(y)
+
+
 class Gated(nn.Module):
     """A gate of the model's own on every channel, as ConvNeXt's layer scale."""
 
@@ -182,6 +192,9 @@ KNOWN: dict[str, tuple[Middle, nn.Module | None, int]] = {
         nn.LayerNorm(8),
         1,
     ),
+    "pooled-view": (lambda m, x: gate(m, x, lambda s, x: s.view(x.size(0), -1)), None, 1),
+    "pooled-index": (lambda m, x: gate(m, x, lambda s, x: s[:, :, 0, 0]), None, 1),
+    "pooled-squeeze": (lambda m, x: gate(m, x, lambda s, x: s.squeeze(3).squeeze(2)), None, 1),
     "own-parameter": (lambda m, x: m.extra(m.mid(x)), Gated(8, 1, 1), 1),
     "own-scalar": (lambda m, x: m.extra(m.mid(x)), Gated(1), 1),
 }
