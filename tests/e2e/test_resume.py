@@ -72,12 +72,12 @@ def test_fifteen_kills_change_nothing(tmp_path: Path, seed: int) -> None:
     assert finished.returncode == 0, finished.stderr
     seconds = measure_stages(whole / "runs" / "digits")
     # The moments are random on purpose: every run of this test tries others. All five of a stage
-    # together are at most half of it, so that a faster process does not slip through.
+    # together are at most a third of it, so that a faster process does not slip through.
     moments = random.SystemRandom()
     n_killed = dict.fromkeys(STAGES, 0)
     for stage in STAGES:
         for _ in range(N_KILLS):
-            delay = moments.uniform(0, seconds[stage] / 2 / N_KILLS)
+            delay = moments.uniform(0, seconds[stage] / 3 / N_KILLS)
             n_killed[stage] += kill_during(stage, delay, command(*arguments, sets=SMALL), killed)
     last = run_command(*arguments, sets=SMALL, cwd=killed)
     assert last.returncode == 0, last.stderr
