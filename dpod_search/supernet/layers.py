@@ -30,6 +30,14 @@ from dpod_search.supernet.state import fill_plain
 from dpod_search.supernet.trace import full_name
 
 
+def _take_active(
+    weight: Tensor, bias: Tensor | None, plan: LayerPlan, state: WidthState
+) -> tuple[Tensor, Tensor | None]:
+    """Keep the active part of a weight (outputs first, then inputs) and of its bias."""
+    kept = take(take(weight, 0, plan.output, state.widths), 1, plan.weight_input, state.widths)
+    return kept, None if bias is None else take(bias, 0, plan.output, state.widths)
+
+
 class ElasticConv(_ConvNd):
     """A convolution that can run at several widths; one subclass per number of dimensions."""
 
@@ -70,11 +78,7 @@ class ElasticConv(_ConvNd):
         return fill_plain(plain, self, weight=weight, bias=bias)
 
     def _active(self) -> tuple[Tensor, Tensor | None]:
-        widths = self.state.widths
-        weight = take(self.weight, 0, self.plan.output, widths)
-        weight = take(weight, 1, self.plan.weight_input, widths)
-        bias = None if self.bias is None else take(self.bias, 0, self.plan.output, widths)
-        return weight, bias
+        return _take_active(self.weight, self.bias, self.plan, self.state)
 
     def _conv_groups(self) -> int:
         # A grouped convolution keeps the size of its groups and has fewer of them.
@@ -122,13 +126,7 @@ class ElasticLinear(nn.Linear):
         return fill_plain(plain, self, weight=weight, bias=bias)
 
     def _active(self) -> tuple[Tensor, Tensor | None]:
-        widths = self.state.widths
-        weight = take(self.weight, 0, self.plan.output, widths)
-        weight = take(weight, 1, self.plan.weight_input, widths)
-        # PyTorch types it as always there.
-        held: Tensor | None = self.bias
-        bias = None if held is None else take(held, 0, self.plan.output, widths)
-        return weight, bias
+        return _take_active(self.weight, self.bias, self.plan, self.state)
 
 
 ElasticLayer = ElasticConv | ElasticLinear | ElasticBatchNorm | ElasticLayerNorm | ElasticGroupNorm
