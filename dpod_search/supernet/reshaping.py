@@ -142,8 +142,10 @@ def take_part(discovery: Discovery, node: fx.Node) -> Axes:
     if _name_of(source) not in SPLITS:
         return freeze_inputs(discovery, node, "takes a part of it")
     whole = discovery.first_input(source)
-    n_axes = len(discovery.shapes[whole])
-    axis = int(argument(source, 2, "dim", 0)) % n_axes
+    chosen = argument(source, 2, "dim", 0)
+    if not isinstance(chosen, int):
+        return freeze_inputs(discovery, source, "cuts it along an axis that is computed")
+    axis = chosen % len(discovery.shapes[whole])
     axes = {other: held for other, held in discovery.axes(whole).items() if other != axis}
     layout = discovery.layout(whole, axis)
     if not is_elastic(layout):

@@ -115,6 +115,11 @@ UNKNOWN: dict[str, tuple[Middle, nn.Module | None, str]] = {
         "not understood",
     ),
     "chunks": (lambda m, x: torch.cat(m.mid(x).chunk(2, 1)[::-1], 1), None, "chunk"),
+    "computed-chunk": (
+        lambda m, x: m.mid(x).chunk(1, x.dim() - 3)[0],
+        None,
+        "an axis that is computed",
+    ),
     "computed-axis": (
         lambda m, x: m.mid(x).flatten(x.dim() - 2).reshape(x.shape),
         None,
