@@ -31,6 +31,7 @@ from dpod_search.search import Front
 from dpod_search.search import Macs
 from dpod_search.search import Objective
 from dpod_search.search import Params
+from dpod_search.search import PeakBytes
 from dpod_search.search import SearchSettings
 from dpod_search.search import WeightBytes
 from dpod_search.search import search
@@ -69,6 +70,7 @@ __all__ = [
     "ModelSettings",
     "Objective",
     "Params",
+    "PeakBytes",
     "RunFolderError",
     "SearchSettings",
     "SeededLoader",

@@ -100,7 +100,7 @@ class FinetunedSubnet:
     Args:
         module: The extracted subnet, in evaluation mode, statistics calibrated.
         widths: The widths it was extracted at.
-        footprint: Its macs, params and weight_bytes.
+        footprint: Its footprints by name.
         input_shape: Shape (C, ...) of one sample.
         accuracy_before: On the validation batches, inside the supernet; None without them.
         accuracy: On the validation batches, as delivered; None without them.

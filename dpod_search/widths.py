@@ -1,12 +1,14 @@
 """Widths, rungs and rounding: what a subnet is, without any tensor.
 
 A subnet is one active width per channel group. The widths a group may take are its
-*rungs*: rounded from width ratios, ascending, ending at the full width.
+*rungs*: rounded from width ratios, ascending, ending at the full width. A group that is a
+removable block has the rungs 0, removed, and 1.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -21,6 +23,7 @@ from dpod_search.errors import ConfigError
 
 
 DEFAULT_RATIOS = tuple(i / 8 for i in range(1, 9))
+BLOCK_RUNGS = (0, 1)  # of a block that can be removed
 
 IntArray = npt.NDArray[np.int64]
 
@@ -98,7 +101,8 @@ class WidthSpace:
         rungs: For each group the allowed widths, strictly ascending; the last is the full one.
 
     Raises:
-        ConfigError: If the rungs of a group are empty, below 1 or not ascending.
+        ConfigError: If the rungs of a group are empty, below 1 (those of a block: other than 0
+            and 1) or not ascending.
     """
 
     names: tuple[str, ...]
@@ -107,6 +111,8 @@ class WidthSpace:
     def __post_init__(self) -> None:
         """Check the rungs once; everything after trusts them."""
         for name, rungs in zip(self.names, self.rungs, strict=True):
+            if rungs == BLOCK_RUNGS:
+                continue
             if not rungs or rungs[0] < 1 or list(rungs) != sorted(set(rungs)):
                 raise ConfigError(f"rungs of {name} must ascend from 1 or more, got {rungs}")
 
@@ -116,6 +122,8 @@ class WidthSpace:
         full_widths: Mapping[str, int],
         ratios: Sequence[float] = DEFAULT_RATIOS,
         multiple: int = 1,
+        *,
+        blocks: Collection[str] = (),
     ) -> WidthSpace:
         """Build the space from full widths and one ladder of ratios for all groups.
 
@@ -123,6 +131,7 @@ class WidthSpace:
             full_widths: Full width of each group.
             ratios: Width ratios in (0, 1]; 1 is added if it is missing.
             multiple: Round widths up to a multiple of this.
+            blocks: Names of the groups that are blocks: removed or there, 0 or 1.
 
         Raises:
             ConfigError: If a ratio is outside (0, 1] or ``multiple`` is below 1.
@@ -132,8 +141,10 @@ class WidthSpace:
         if multiple < 1:
             raise ConfigError(f"multiple must be >= 1, got {multiple}")
         rungs = tuple(
-            tuple(sorted({round_width(full, ratio, multiple) for ratio in (*ratios, 1.0)}))
-            for full in full_widths.values()
+            BLOCK_RUNGS
+            if name in blocks
+            else tuple(sorted({round_width(full, ratio, multiple) for ratio in (*ratios, 1.0)}))
+            for name, full in full_widths.items()
         )
         return cls(tuple(full_widths), rungs)
 
@@ -199,9 +210,15 @@ class WidthSpace:
         return Widths(names, tuple(map(int, made.active)))  # NumPy's integers print otherwise
 
     def uniform(self, ratio: float) -> Widths:
-        """Return, in every group, the widest rung not above ``ratio`` of the full width."""
+        """Return, in every group, the widest rung not above ``ratio`` of the full width.
+
+        Blocks are kept, but for a ratio of 0.
+        """
         values = []
         for rungs in self.rungs:
+            if rungs == BLOCK_RUNGS:
+                values.append(int(ratio > 0))
+                continue
             fitting = [width for width in rungs if width <= ratio * rungs[-1] + 1e-9]
             values.append(fitting[-1] if fitting else rungs[0])
         return Widths(self.names, tuple(values))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -251,3 +252,136 @@ def scramble_norms(model: nn.Module) -> nn.Module:
                 if tensor is not None:
                     nn.init.uniform_(tensor, low, low + 1.5)
     return model
+
+
+class Graph(nn.Module):
+    """Runs steps, each of which reads tensors made before it and makes one more.
+
+    Args:
+        steps: For each its name, what it does, and the numbers of the tensors that it reads; the
+            picture is number 0.
+        layers: Modules by the name of the step that they belong to.
+        n_features: Elements of the last tensor, flattened.
+    """
+
+    def __init__(
+        self,
+        steps: Sequence[tuple[str, str, tuple[int, ...]]],
+        layers: dict[str, nn.Module],
+        n_features: int,
+    ) -> None:
+        super().__init__()
+        self.steps = list(steps)
+        for name, layer in layers.items():
+            self.add_module(name, layer)
+        self.head = nn.Linear(n_features, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        tensors = [x]
+        for name, kind, reads in self.steps:
+            inputs = [tensors[i] for i in reads]
+            if kind == "add":
+                made = inputs[0] + inputs[1]
+            elif kind == "multiply":
+                made = inputs[0] * torch.sigmoid(inputs[1])
+            elif kind == "concat":
+                made = torch.cat(inputs, dim=1)
+            else:
+                made = self.get_submodule(name)(*inputs)
+            tensors.append(made)
+        return self.head(torch.flatten(tensors[-1], 1))
+
+
+class Shortcut(nn.Module):
+    """A block whose removal leaves the identity."""
+
+    def __init__(self, width: int, n_hidden: int, *, is_relu_last: bool) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(width, n_hidden, 3, padding=1)
+        self.norm = nn.BatchNorm2d(n_hidden)
+        self.second = nn.Conv2d(n_hidden, width, 1)
+        self.is_relu_last = is_relu_last
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = x + self.second(torch.relu(self.norm(self.first(x))))
+        return torch.relu(y) if self.is_relu_last else y
+
+
+_PLACES = 5
+_JOINS = ("add", "multiply", "concat")
+_STEPS = (
+    "conv",
+    "norm",
+    "relu",
+    "depthwise",
+    "grouped",
+    "excite",
+    "shortcut",
+    "pool",
+    *_JOINS * 2,
+)
+
+
+@st.composite
+def graphs(draw: st.DrawFn) -> Net:
+    """Draw a graph over pictures of one size: each step reads any of the tensors before it."""
+    seed = draw(st.integers(0, 99))
+    sizes = [draw(st.integers(1, 3))]  # channels of every tensor
+    steps: list[tuple[str, str, tuple[int, ...]]] = []
+    makers: dict[str, Callable[[], nn.Module]] = {}
+    for number in range(draw(st.integers(5, 10))):
+        # The first steps make channels that are not the picture's.
+        kind = draw(st.sampled_from(_STEPS)) if number > 1 else "conv"
+        kind, reads = _draw_reads(draw, kind, sizes)
+        name = f"{kind}{number}"
+        if kind in _JOINS:
+            sizes.append(sum(sizes[i] for i in reads) if kind == "concat" else sizes[reads[0]])
+        else:
+            makers[name], n_out = _draw_layer(draw, kind, sizes[reads[0]])
+            sizes.append(n_out)
+        steps.append((name, kind, reads))
+    is_pooled = draw(st.booleans())
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        layers = {name: make() for name, make in makers.items()}
+        if is_pooled:
+            layers["last"] = nn.AdaptiveAvgPool2d(1)
+            steps.append(("last", "pool", (len(steps),)))
+        n_features = sizes[-1] * (1 if is_pooled else _PLACES**2)
+        model = scramble_norms(Graph(steps, layers, n_features)).eval()
+        example = torch.randn(2, sizes[0], _PLACES, _PLACES)
+    text = "; ".join(f"{i + 1}: {name}{reads}" for i, (name, _, reads) in enumerate(steps))
+    return Net(f"seed {seed}, channels {sizes}: {text}", model, example)
+
+
+def _draw_reads(draw: st.DrawFn, kind: str, sizes: Sequence[int]) -> tuple[str, tuple[int, ...]]:
+    """Draw what a step reads, late tensors more often; a join without a partner is no join."""
+    made = list(range(1, len(sizes)))
+    first = draw(st.sampled_from([0, *made, *made[-2:]])) if made else 0
+    if kind == "concat":
+        return kind, (first, draw(st.sampled_from([0, *made])))
+    if kind in _JOINS:
+        fitting = [i for i in range(len(sizes)) if sizes[i] == sizes[first]]
+        return kind, (first, draw(st.sampled_from(fitting)))
+    return kind, (first,)
+
+
+def _draw_layer(draw: st.DrawFn, kind: str, n_in: int) -> tuple[Callable[[], nn.Module], int]:
+    width = draw(st.sampled_from([2, 3, 4, 4, 4, 6]))
+    if kind == "conv":
+        bias = draw(st.booleans())
+        return lambda: nn.Conv2d(n_in, width, 3, padding=1, bias=bias), width
+    if kind == "depthwise":
+        return lambda: nn.Conv2d(n_in, n_in, 3, padding=1, groups=n_in), n_in
+    if kind == "grouped":
+        n_groups = draw(st.sampled_from([n for n in (1, 2, 3) if n_in % n == 0]))
+        n_out = n_groups * draw(st.integers(1, 3))
+        return lambda: nn.Conv2d(n_in, n_out, 1, groups=n_groups), n_out
+    if kind == "excite":
+        return lambda: Excite(n_in, width), n_in
+    if kind == "shortcut":
+        is_relu_last = draw(st.booleans())
+        return lambda: Shortcut(n_in, width, is_relu_last=is_relu_last), n_in
+    if kind == "norm":
+        return lambda: nn.BatchNorm2d(n_in), n_in
+    return (nn.ReLU, n_in) if kind == "relu" else (lambda: nn.MaxPool2d(3, 1, 1), n_in)

@@ -15,6 +15,7 @@ from rich.console import Console
 
 from dpod_search import __version__
 from dpod_search.cli.bars import Bars
+from dpod_search.cli.inspection import inspect_supernet
 from dpod_search.cli.show import describe_run
 from dpod_search.cli.show import describe_supernet
 from dpod_search.cli.show import show_json
@@ -26,14 +27,18 @@ from dpod_search.config import load_study
 from dpod_search.config import make_study
 from dpod_search.config import template
 from dpod_search.data import load_data
+from dpod_search.errors import CheckpointError
 from dpod_search.errors import ConfigError
 from dpod_search.errors import DpodSearchError
+from dpod_search.files import write_text
 from dpod_search.models import build_model
 from dpod_search.pipeline import STAGES
 from dpod_search.pipeline import read_status
 from dpod_search.pipeline import run_stages
+from dpod_search.report.graph import build_graph_page
 from dpod_search.rng import torch_generator
 from dpod_search.supernet import build_supernet
+from dpod_search.supernet import import_handlers
 
 
 app = typer.Typer(
@@ -166,6 +171,12 @@ def inspect(
         int, typer.Option("--classes", metavar="N", min=1, help="Outputs of --model.")
     ] = 1000,
     sets: Sets = None,
+    page: Annotated[
+        Path | None,
+        typer.Option(
+            "--html", metavar="FILE", help="Also draw the model's graph, as one HTML file."
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Show channel groups, frozen dimensions and why, and the footprint of the full net."""
@@ -191,12 +202,18 @@ def inspect(
         torch.randn((2, *shape), generator=torch_generator(config.seed, "example")),
         ratios=config.supernet.ratios,
         multiple=config.supernet.multiple,
+        removes_blocks=config.supernet.removes_blocks,
+        handlers=import_handlers(config.supernet.handlers),
     )
-    described = describe_supernet(supernet)
+    found = inspect_supernet(supernet, study or str(model))
+    if page is not None:
+        _write_page(page, build_graph_page(found))
     if as_json:
-        show_json(described)
+        show_json(describe_supernet(found))
     else:
-        show_supernet(_make_console(), described)
+        show_supernet(_make_console(), found)
+        if page is not None:
+            print(f"picture: {page}")
 
 
 @app.command()
@@ -263,6 +280,18 @@ def _make_console() -> Console:
     # Rich takes a file or a pipe to be 80 columns wide, which is narrow for names of layers.
     is_free = not sys.stdout.isatty() and "COLUMNS" not in os.environ
     return Console(markup=False, width=_FREE_WIDTH if is_free else None)
+
+
+def _write_page(path: Path, text: str) -> None:
+    try:
+        write_text(path, text)
+    except CheckpointError as error:
+        why = error.__cause__
+        reason = why.strerror if isinstance(why, OSError) and why.strerror else error
+        raise ConfigError(
+            f"--html {path} cannot be written: {reason}; give a file in a folder that can be "
+            "written to"
+        ) from error
 
 
 def _parse_shape(text: str) -> tuple[int, int, int]:

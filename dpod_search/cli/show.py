@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from collections.abc import Mapping
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +15,9 @@ from rich.console import Console
 from rich.table import Table
 
 from dpod_search.files import read_json
-from dpod_search.footprint import FootprintModel
-from dpod_search.footprint import build_footprint
 from dpod_search.pipeline import StageOutcome
-from dpod_search.supernet import Supernet
+from dpod_search.report.graph import InspectedGroup
+from dpod_search.report.graph import Inspection
 
 
 def show_json(value: Any) -> None:
@@ -56,16 +57,21 @@ def show_run(console: Console, out: Path, outcomes: Sequence[StageOutcome]) -> N
 
 def _front_table(front: Mapping[str, Any]) -> Table:
     full = front["full"]
+    costs = front.get("footprints", ["macs", "params"])  # 0.1.0 did not name them
+    searched = {name for member in front["members"] for name in member.get("values_after", {})}
+    # A line is short: besides macs and params only the costs that the search was about.
+    shown = [name for name in costs if name == "params" or (name in searched and name != "macs")]
     table = Table(
         title=f"{front['study']}: subnets after finetuning, cheapest first",
         caption="lost: points of test accuracy, against the full net",
         box=box.SIMPLE_HEAD,
     )
-    for heading in ("trial", "macs", "of full", "params", "validation", "test", "lost", "front"):
+    headings = ("trial", "macs", "of full", *shown, "validation", "test", "lost", "front")
+    for heading in headings:
         table.add_column(heading, justify="right", overflow="fold")  # a number is never cut
     for member in front["members"]:
         lost = 100 * (full["test_accuracy"] - member["test_accuracy"])
-        is_full = all(member[cost] == full[cost] for cost in ("macs", "params"))
+        is_full = all(member[cost] == full[cost] for cost in costs)
         table.add_row(
             # Without a trial of its own the full net's folder already says so.
             f"{member['trial']} (full)"
@@ -73,7 +79,7 @@ def _front_table(front: Mapping[str, Any]) -> Table:
             else member["folder"],
             f"{member['macs']:,}",
             f"{100 * member['macs_share']:.1f} %",
-            f"{member['params']:,}",
+            *(f"{member[cost]:,}" for cost in shown),
             f"{100 * member['validation_accuracy']:.1f} %",
             f"{100 * member['test_accuracy']:.1f} %",
             f"{lost:+.1f}",
@@ -82,64 +88,81 @@ def _front_table(front: Mapping[str, Any]) -> Table:
     return table
 
 
-def describe_supernet(supernet: Supernet) -> dict[str, Any]:
+def describe_supernet(inspection: Inspection) -> dict[str, Any]:
     """Return what discovery found in a model as JSON values."""
-    footprint = build_footprint(supernet)
-    space = supernet.space
-    return {
-        "groups": [
-            {
-                "name": group.name,
-                "full": group.full_width,
-                "rungs": list(rungs),
-                "members": list(group.members),
-                "macs_share": _share(footprint, supernet, group.name),
-            }
-            for group, rungs in zip(supernet.groups, space.rungs, strict=True)
-        ],
-        "frozen": [
-            {"name": item.name, "full": item.full_width, "reasons": list(item.reasons)}
-            for item in supernet.grouping.frozen
-        ],
-        "uncounted": list(supernet.grouping.uncounted),
-        "full": footprint.measure(space.full),
-        "smallest": footprint.measure(space.smallest),
-        "n_subnets": str(space.n_subnets),
-    }
+    described = asdict(inspection)
+    # Operations are for the picture, and a number of subnets may be too large for a float.
+    for name in ("title", "operations"):
+        del described[name]
+    return described | {"n_subnets": str(inspection.n_subnets)}
 
 
-def _share(footprint: FootprintModel, supernet: Supernet, name: str) -> float:
-    """Return the share of all macs that narrowing one group to its first rung saves."""
-    space = supernet.space
-    narrowest = space.rungs[space.names.index(name)][0]
-    full = footprint.measure(space.full)["macs"]
-    return 1 - footprint.measure(space.full.replace(name, narrowest))["macs"] / full
-
-
-def show_supernet(console: Console, described: Mapping[str, Any]) -> None:
+def show_supernet(console: Console, inspection: Inspection) -> None:
     """Print what discovery found in a model."""
-    groups = Table(title="channel groups")
-    for heading in ("group", "full", "rungs", "saves macs", "members"):
-        groups.add_column(heading, overflow="fold")
-    for group in described["groups"]:
-        rungs = " ".join(map(str, group["rungs"]))
-        share = f"{100 * group['macs_share']:.1f} %"
-        groups.add_row(
-            group["name"], str(group["full"]), rungs, share, ", ".join(group["members"])
-        )
-    console.print(groups)
-    frozen = Table(title="frozen dimensions")
-    for heading in ("dimension", "full", "why"):
-        frozen.add_column(heading, overflow="fold")
-    for item in described["frozen"]:
-        frozen.add_row(item["name"], str(item["full"]), "; ".join(item["reasons"]))
-    console.print(frozen)
-    for operation in described["uncounted"]:
-        console.print(f"macs not counted: {operation}", highlight=False)
-    for size in ("full", "smallest"):
-        costs = ", ".join(f"{name} {value:,}" for name, value in described[size].items())
-        console.print(f"{size} net: {costs}", highlight=False)
-    console.print(f"subnets: {int(described['n_subnets']):,}", highlight=False)
+
+    def say(*lines: str) -> None:
+        for line in lines:
+            # Lines are as long as they should be, but a path is never cut.
+            console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+    room = max(console.width - _N_NUMBERS, 20)
+    say("channel groups", f"{'':<{room}}{_HEADINGS[0]}", f"{'':<{room}}{_HEADINGS[1]}")
+    for group in inspection.groups:
+        others = [member for member in group.members if member != group.name]
+        say(*_show_group(group, room), *_wrap(_join(others), console.width))
+    say("", *_wrap(_GROUPS_CAPTION, console.width, indent=0))
+    if inspection.frozen:
+        say("", "frozen dimensions")
+    for item in inspection.frozen:
+        say(f"{item.name}  {item.full}")
+        made = [f"made at {item.line}"] if item.line else []
+        for reason in (*item.reasons, *made):
+            say(*_wrap(reason, console.width))
+    say("", *(f"macs not counted: {operation}" for operation in inspection.uncounted))
+    for which, sizes in (("full", inspection.full), ("smallest", inspection.smallest)):
+        costs = ", ".join(f"{name} {value:,}" for name, value in sizes.items())
+        say(f"{which} net: {costs}")
+    say(f"subnets: {inspection.n_subnets:,}")
+
+
+_HEADINGS = (
+    "                        in layers     saves, in %",
+    "     kind first  full   macs params   macs params",
+)
+_N_NUMBERS = len(_HEADINGS[1])
+_GROUPS_CAPTION = (
+    "first, full: width at the first rung and at the last. in layers: share of the net, in %, that "
+    "lies in layers which the group widens or narrows (one between two groups counts for both). "
+    "saves: what narrowing this group alone to its first rung saves."
+)
+_N_MEMBERS = 3
+
+
+def _show_group(group: InspectedGroup, room: int) -> list[str]:
+    costs = ("macs", "params")
+    shares = [share[cost] for share in (group.in_layers, group.saves) for cost in costs]
+    numbers = f"{group.kind:>9} {group.rungs[0]:>5} {group.full:>5}"
+    numbers += "".join(f"{100 * share:>7.1f}" for share in shares)
+    if len(group.name) <= room:
+        return [f"{group.name:<{room}}{numbers}"]
+    return [group.name, f"{'':<{room}}{numbers}"]
+
+
+def _join(names: Sequence[str]) -> str:
+    more = len(names) - _N_MEMBERS
+    return ", ".join(names[:_N_MEMBERS]) + (f" + {more} more" if more > 0 else "")
+
+
+def _wrap(text: str, width: int, indent: int = 2) -> list[str]:
+    space = " " * indent
+    return textwrap.wrap(
+        text,
+        width,
+        initial_indent=space,
+        subsequent_indent=space,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def show_status(console: Console, status: Mapping[str, Any]) -> None:

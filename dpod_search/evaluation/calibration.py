@@ -1,4 +1,4 @@
-"""Calibration: re-estimating BatchNorm statistics with the weights unmoved.
+"""Calibration: re-estimating BatchNorm statistics with the weights unmoved; InstanceNorm's too.
 
 A subnet's activations are not the full net's, so the statistics it needs are its own. They are
 pooled over all calibration pictures: the variance includes the spread *between* batches, which
@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.batchnorm import _NormBase
 
 from dpod_search.errors import CalibrationError
 from dpod_search.placement import placement_of
@@ -87,56 +88,64 @@ def calibrated(model: nn.Module, images: Tensor, *, batch_size: int = 1024) -> I
 
 @dataclass
 class _Pool:
-    """Sums, over all calls of a BatchNorm, of what makes up a pooled mean and variance."""
+    """Sums, over all calls of a norm, of what makes up a pooled mean and variance.
+
+    Those of an InstanceNorm are means over pictures of each picture's own mean and variance,
+    without the spread between pictures: it is what its momentum averages too.
+    """
 
     n: int = 0
     total: Tensor | None = None
     total_squares: Tensor | None = None
 
-    def add(self, norm: _BatchNorm, n: int) -> None:
+    def add(self, norm: _NormBase, shape: torch.Size) -> None:
         # With momentum 1, PyTorch leaves the batch's mean and unbiased variance in the buffers.
         assert norm.running_mean is not None
         assert norm.running_var is not None
-        mean = norm.running_mean.double()
-        squares = norm.running_var.double() * ((n - 1) / n) + mean.square()
+        mean, squares = norm.running_mean.double(), norm.running_var.double()
+        n = shape[0]
+        if isinstance(norm, _BatchNorm):
+            n = shape.numel() // shape[1]
+            squares = squares * ((n - 1) / n) + mean.square()
         self.n += n
         self.total = mean * n if self.total is None else self.total + mean * n
         previous = 0.0 if self.total_squares is None else self.total_squares
         self.total_squares = squares * n + previous
 
-    def write(self, norm: _BatchNorm) -> None:
+    def write(self, norm: _NormBase) -> None:
         if self.total is None or self.total_squares is None:
             return  # the model did not run this layer
         assert norm.running_mean is not None
         assert norm.running_var is not None
-        mean = self.total / self.n
-        variance = (self.total_squares / self.n - mean.square()).clamp_(min=0)
+        mean, variance = self.total / self.n, self.total_squares / self.n
+        if isinstance(norm, _BatchNorm):
+            variance = (variance - mean.square()).clamp_(min=0)
         if not (torch.isfinite(mean).all() and torch.isfinite(variance).all()):
             raise CalibrationError(
-                "BatchNorm statistics are not finite; the weights or the pictures hold NaN"
+                "normalisation statistics are not finite; the weights or the pictures hold NaN"
             )
         norm.running_mean.copy_(mean)
         norm.running_var.copy_(variance)
 
 
-def _norms(model: nn.Module) -> list[_BatchNorm]:
+def _norms(model: nn.Module) -> list[_NormBase]:
     return [
         module
         for module in model.modules()
-        if isinstance(module, _BatchNorm) and module.running_mean is not None
+        if isinstance(module, _NormBase) and module.running_mean is not None
     ]
 
 
 @contextmanager
-def _collecting(model: nn.Module, pools: dict[_BatchNorm, _Pool]) -> Iterator[None]:
-    """Run the BatchNorms, and only them, in training mode with momentum 1."""
+def _collecting(model: nn.Module, pools: dict[_NormBase, _Pool]) -> Iterator[None]:
+    """Run the norms with statistics, and only them, in training mode with momentum 1."""
     momenta = [(norm, norm.momentum) for norm in pools]
     hooks = []
     with evaluating(model):
         try:
             for norm, pool in pools.items():
                 norm.training, norm.momentum = True, 1.0
-                # After every call, because a BatchNorm may be called twice for one batch.
+                # After every call, because a norm may be called twice for one batch.
                 hooks.append(norm.register_forward_hook(_collector(pool)))
             yield
         finally:
@@ -148,8 +157,8 @@ def _collecting(model: nn.Module, pools: dict[_BatchNorm, _Pool]) -> Iterator[No
 
 def _collector(pool: _Pool) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
     def collect(norm: nn.Module, _inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        assert isinstance(norm, _BatchNorm)
-        pool.add(norm, output.numel() // output.shape[1])
+        assert isinstance(norm, _NormBase)
+        pool.add(norm, output.shape)
 
     return collect
 

@@ -5,6 +5,20 @@ from __future__ import annotations
 from dpod_search.footprint.model import METRICS
 from dpod_search.footprint.model import FootprintModel
 from dpod_search.footprint.model import build_footprint
+from dpod_search.footprint.shares import GroupShares
+from dpod_search.footprint.shares import Part
+from dpod_search.footprint.shares import Share
+from dpod_search.footprint.shares import list_parts
+from dpod_search.footprint.shares import measure_shares
 
 
-__all__ = ["METRICS", "FootprintModel", "build_footprint"]
+__all__ = [
+    "METRICS",
+    "FootprintModel",
+    "GroupShares",
+    "Part",
+    "Share",
+    "build_footprint",
+    "list_parts",
+    "measure_shares",
+]

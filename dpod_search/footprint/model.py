@@ -8,8 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from dpod_search.footprint.macs import count_macs
+from dpod_search.footprint.monomials import FloatArray
 from dpod_search.footprint.params import count_params
-from dpod_search.footprint.sizes import FloatArray
+from dpod_search.footprint.peak_bytes import count_peak_bytes
 from dpod_search.footprint.sizes import LayerSizes
 from dpod_search.footprint.sizes import SizeModel
 from dpod_search.footprint.weight_bytes import count_weight_bytes
@@ -21,6 +22,7 @@ METRICS: dict[str, Callable[[LayerSizes], FloatArray]] = {
     "macs": count_macs,
     "params": count_params,
     "weight_bytes": count_weight_bytes,
+    "peak_bytes": count_peak_bytes,
 }
 
 
@@ -42,7 +44,8 @@ class FootprintModel:
             widths: Of the supernet's space.
 
         Returns:
-            ``macs`` (per sample, one multiply-add = 1), ``params``, ``weight_bytes``.
+            ``macs`` (per sample, one multiply-add = 1), ``params``, ``weight_bytes``, and
+            ``peak_bytes`` of activations (per sample).
         """
         table = self.table(np.array([widths.active]))
         return {name: int(column[0]) for name, column in table.items()}

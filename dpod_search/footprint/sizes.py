@@ -1,22 +1,27 @@
-"""Layer sizes at many widths at once: affine in the widths, so one matrix product each."""
+"""Sizes at many widths at once: each is affine in the widths, so one matrix product for all."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from collections.abc import Iterator
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from torch import Tensor
 from torch import nn
 
-from dpod_search.supernet import LayerPlan
+from dpod_search.footprint.activations import ActivationModel
+from dpod_search.footprint.monomials import FloatArray
+from dpod_search.footprint.monomials import Gates
+from dpod_search.footprint.monomials import Monomials
+from dpod_search.footprint.monomials import Term
+from dpod_search.footprint.monomials import all_of
+from dpod_search.footprint.monomials import extend
+from dpod_search.footprint.monomials import make_affine
+from dpod_search.supernet import Grouping
 from dpod_search.supernet import Supernet
 from dpod_search.supernet.layout import Layout
-
-
-FloatArray = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -26,16 +31,19 @@ class LayerSizes:
     Float64 holds every count exactly, as long as it stays below 2**53.
 
     Args:
-        outputs: Output channels, shape (n, L).
+        outputs: Output channels, 0 in a removed block, shape (n, L).
         weight_inputs: Size of dimension 1 of each weight, shape (n, L).
         n_positions: Output positions per sample, shape (L,).
         kernel_numel: Kernel elements, shape (L,); 0 for norms.
         n_vectors: Further parameters per output channel, shape (L,).
         n_statistics: Floating-point buffers per output channel, shape (L,).
         itemsize: Bytes per element, shape (L,).
-        rest_params: Parameters outside these layers, less those that several layers share.
-        rest_bytes: Bytes of parameters and floating-point buffers outside these layers, less
-            those that several layers share.
+        parameters: Elements of each parameter outside these layers, shape (n, P); those that
+            several layers share are taken off once.
+        parameter_itemsize: Bytes per element of these, shape (P,).
+        buffer_bytes: Bytes of each floating-point buffer outside these layers, shape (n, B).
+        products: Macs per sample of each product of two tensors, shape (n, Q).
+        peak_activation_bytes: Most bytes of activations held at once per sample, shape (n,).
     """
 
     outputs: FloatArray
@@ -45,8 +53,11 @@ class LayerSizes:
     n_vectors: FloatArray
     n_statistics: FloatArray
     itemsize: FloatArray
-    rest_params: int
-    rest_bytes: int
+    parameters: FloatArray
+    parameter_itemsize: FloatArray
+    buffer_bytes: FloatArray
+    products: FloatArray
+    peak_activation_bytes: FloatArray
 
     @property
     def weight_numel(self) -> FloatArray:
@@ -56,64 +67,85 @@ class LayerSizes:
 
 
 class SizeModel:
-    """Turns widths into layer sizes.
+    """Turns widths into sizes.
 
     Args:
         supernet: The net to measure.
     """
 
     def __init__(self, supernet: Supernet) -> None:
-        """Read the layer plans once."""
-        layers = supernet.grouping.layers
+        """Read the plans once."""
+        grouping = supernet.grouping
+        layers = grouping.layers
         n_groups = len(supernet.groups)
-        self._outputs = _affine([plan.output for plan in layers], n_groups)
-        self._inputs = _affine([plan.weight_input for plan in layers], n_groups)
+        self._outputs = make_affine([plan.output for plan in layers], n_groups)
+        self._inputs = make_affine([plan.weight_input for plan in layers], n_groups)
+        self._gates = Gates([all_of(plan.blocks) for plan in layers], n_groups)
+        self._activations = ActivationModel(grouping)
+        rest = _Rest(supernet)
+        self._parameters = Monomials(rest.parameters, n_groups)
+        self._itemsize = np.array(rest.itemsizes, dtype=float)
+        self._buffers = Monomials(rest.buffers, n_groups)
+        self._products = Monomials(
+            [(p.constant / p.batch_size, p.factors, all_of(p.blocks)) for p in grouping.products],
+            n_groups,
+        )
         self._constants = {
             name: np.array([getattr(plan, name) for plan in layers], dtype=float)
             for name in ("n_positions", "kernel_numel", "n_vectors", "n_statistics", "itemsize")
         }
-        self._rest_params, self._rest_bytes = _count_rest(supernet, layers)
 
     def at(self, widths: npt.ArrayLike) -> LayerSizes:
-        """Return the layer sizes at widths of shape (n, n_groups)."""
-        rows = np.asarray(widths, dtype=float)
-        extended = np.hstack([rows, np.ones((len(rows), 1))])
+        """Return the sizes at widths of shape (n, n_groups)."""
+        extended = extend(widths)
         return LayerSizes(
-            outputs=extended @ self._outputs.T,
+            outputs=self._gates.close(extended @ self._outputs.T, extended),
             weight_inputs=extended @ self._inputs.T,
             **self._constants,
-            rest_params=self._rest_params,
-            rest_bytes=self._rest_bytes,
+            parameters=self._parameters.at(extended),
+            parameter_itemsize=self._itemsize,
+            buffer_bytes=self._buffers.at(extended),
+            products=self._products.at(extended),
+            peak_activation_bytes=self._activations.peak_bytes(extended),
         )
 
 
-def _affine(layouts: Sequence[Layout], n_groups: int) -> FloatArray:
-    # Row: elements added per unit of each group's width; the last column is the constant.
-    table = np.zeros((len(layouts), n_groups + 1))
-    for row, layout in zip(table, layouts, strict=True):
-        for segment in layout:
-            if segment.group is None:
-                row[-1] += segment.size
-            else:
-                row[segment.group] += segment.repeat
-    return table
+class _Rest:
+    """The parameters and floating-point buffers outside planned layers, as terms."""
+
+    def __init__(self, supernet: Supernet) -> None:
+        grouping = supernet.grouping
+        layers = [supernet.net.get_submodule(plan.name) for plan in grouping.layers]
+        planned = {id(t) for layer in layers for t in (*layer.parameters(), *layer.buffers())}
+        own = {plan.name: plan for plan in grouping.parameters}
+        self.parameters: list[Term] = []
+        self.itemsizes: list[int] = []
+        self.buffers: list[Term] = []
+        for name, parameter in supernet.net.named_parameters():
+            if name in own:
+                self._add(1, own[name].axes, own[name].blocks, parameter)
+            elif id(parameter) not in planned:
+                self._add(parameter.numel(), (), _blocks_around(grouping, name), parameter)
+        for parameter in _held_again(layers):
+            self._add(-parameter.numel(), (), (), parameter)
+        for name, buffer in supernet.net.named_buffers():
+            if id(buffer) not in planned and buffer.is_floating_point():
+                n_bytes = buffer.numel() * buffer.element_size()
+                self.buffers.append((n_bytes, (), all_of(_blocks_around(grouping, name))))
+
+    def _add(
+        self,
+        constant: int,
+        axes: tuple[Layout, ...],
+        blocks: tuple[int, ...],
+        tensor: Tensor,
+    ) -> None:
+        self.parameters.append((constant, axes, all_of(blocks)))
+        self.itemsizes.append(tensor.element_size())
 
 
-def _count_rest(supernet: Supernet, layers: Sequence[LayerPlan]) -> tuple[int, int]:
-    modules = dict(supernet.net.named_modules())
-    own = {plan.name for plan in layers if plan.kind == "parameter"}
-    planned = {id(supernet.net.get_parameter(name)) for name in own} | {
-        id(tensor)
-        for plan in layers
-        if plan.name not in own
-        for tensor in (*modules[plan.name].parameters(), *modules[plan.name].buffers())
-    }
-    parameters = [p for p in supernet.net.parameters() if id(p) not in planned]
-    buffers = [b for b in supernet.net.buffers() if id(b) not in planned and b.is_floating_point()]
-    n_bytes = sum(t.numel() * t.element_size() for t in (*parameters, *buffers))
-    again = list(_held_again(modules[plan.name] for plan in layers if plan.name not in own))
-    n_bytes -= sum(p.numel() * p.element_size() for p in again)
-    return sum(p.numel() for p in parameters) - sum(p.numel() for p in again), n_bytes
+def _blocks_around(grouping: Grouping, name: str) -> tuple[int, ...]:
+    return tuple(block.group for block in grouping.blocks if name.startswith(f"{block.path}."))
 
 
 def _held_again(modules: Iterable[nn.Module]) -> Iterator[nn.Parameter]:

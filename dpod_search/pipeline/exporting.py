@@ -61,10 +61,12 @@ def _export_one(session: Session, member: dict[str, Any]) -> dict[str, Any]:
         written = export(tuned, session.path / relative, tolerance=settings.tolerance)
         files[name] = {"path": relative, "sha256": written.sha256, "bytes": written.n_bytes}
         difference = max(difference, written.max_difference)
-    kept = ("trial", "widths", "macs", "params", "weight_bytes")
-    measured = ("validation_accuracy", "test_accuracy")
     return {
-        **{name: member[name] for name in (*kept, *measured)},
+        "trial": member["trial"],
+        "widths": member["widths"],
+        **tuned.footprint,
+        "validation_accuracy": member["validation_accuracy"],
+        "test_accuracy": member["test_accuracy"],
         "files": files,
         "max_difference": difference,
         "input_shape": list(tuned.input_shape),

@@ -213,10 +213,12 @@ def _test_all(session: Session, chosen: list[Chosen]) -> dict[str, Any]:
     for member, is_on_front in zip(members, _mark_front(session, members), strict=True):
         member["macs_share"] = member["macs"] / of_full["macs"]
         member["on_front"] = is_on_front
-    kept = ("macs", "params", "weight_bytes", "validation_accuracy", "test_accuracy")
+    footprints = list(session.footprint.measure(full))
+    kept = (*footprints, "validation_accuracy", "test_accuracy")
     return {
         "study": session.config.name,
         "seed": session.seed,
+        "footprints": footprints,
         "full": {name: of_full[name] for name in kept},
         "members": members,
     }

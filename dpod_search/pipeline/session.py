@@ -16,7 +16,6 @@ from dpod_search.data import SeededLoader
 from dpod_search.data import gather_images
 from dpod_search.data import load_data
 from dpod_search.errors import ConfigError
-from dpod_search.footprint import METRICS
 from dpod_search.footprint import FootprintModel
 from dpod_search.footprint import build_footprint
 from dpod_search.models import build_model
@@ -28,6 +27,7 @@ from dpod_search.search import Objective
 from dpod_search.search import resolve_objectives
 from dpod_search.supernet import Supernet
 from dpod_search.supernet import build_supernet
+from dpod_search.supernet import import_handlers
 from dpod_search.weights import load_weights
 
 
@@ -103,11 +103,7 @@ class Session:
     @cached_property
     def objectives(self) -> tuple[Objective, ...]:
         """The objectives of the search."""
-        return resolve_objectives(
-            self.config.search.objectives,
-            loader=self.validation_batches,
-            footprint_names=tuple(METRICS),
-        )
+        return resolve_objectives(self.config.search.objectives, loader=self.validation_batches)
 
     @cached_property
     def blank_supernet(self) -> Supernet:
@@ -126,6 +122,8 @@ class Session:
             ),
             ratios=self.config.supernet.ratios,
             multiple=self.config.supernet.multiple,
+            removes_blocks=self.config.supernet.removes_blocks,
+            handlers=import_handlers(self.config.supernet.handlers),
         )
         supernet.calibration_images = self.calibration_images
         place_module(supernet, self.device, is_channels_last=supernet.grouping.runs_channels_last)

@@ -132,6 +132,13 @@ class Fields:
             self.refuse(key, "a list of whole numbers")
         return tuple(values)
 
+    def texts(self, key: str) -> tuple[str, ...]:
+        """Return a field that must be a list of texts."""
+        values = self.sequence(key)
+        if not all(isinstance(value, str) for value in values):
+            self.refuse(key, "a list of texts")
+        return tuple(values)
+
     def refuse(self, key: str, wanted: str) -> NoReturn:
         """Raise the error that says what a field must be.
 

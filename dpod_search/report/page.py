@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import html
 from collections.abc import Callable
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 
 from plotly.offline import get_plotlyjs
 
 from dpod_search.report import sections
+from dpod_search.report.document import read_asset
+from dpod_search.report.document import write_document
 from dpod_search.report.figures import Absent
 from dpod_search.report.figures import Drawing
 from dpod_search.report.figures import FigureKind
@@ -53,44 +52,22 @@ def build_page(run: Run, drawn: Sequence[tuple[FigureKind, Drawing | Absent]]) -
     Returns:
         The whole HTML file.
     """
-    title = html.escape(f"{run.search.study}: subnets and what they cost")
-    scripts = [get_plotlyjs(), _read_asset("page.js")]
-    body = [_show(kind, run) for kind in BEFORE_FIGURES]
-    body += [_show_figure(kind, drawing) for kind, drawing in drawn]
-    body += [_show(kind, run) for kind in AFTER_FIGURES]
-    return "\n".join(
-        [
-            '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',
-            f'<meta http-equiv="Content-Security-Policy" content="{_write_policy(scripts)}">',
-            '<meta name="viewport" content="width=device-width, initial-scale=1">',
-            '<meta name="color-scheme" content="light dark">',
-            f"<title>{title}</title>",
-            f"<style>\n{_read_asset('page.css')}</style>\n</head>\n<body>",
-            f"<header>\n<h1>{html.escape(run.search.study)}</h1>",
-            paragraph(summarize(run), kind="summary"),
-            _list_contents([kind for kind, _ in drawn]),
-            "</header>\n<main>",
-            *body,
-            "</main>",
-            *(f"<script>{script}</script>" for script in scripts),
-            "</body>\n</html>\n",
-        ]
+    body = [
+        f"<header>\n<h1>{html.escape(run.search.study)}</h1>",
+        paragraph(summarize(run), kind="summary"),
+        _list_contents([kind for kind, _ in drawn]),
+        "</header>\n<main>",
+        *(_show(kind, run) for kind in BEFORE_FIGURES),
+        *(_show_figure(kind, drawing) for kind, drawing in drawn),
+        *(_show(kind, run) for kind in AFTER_FIGURES),
+        "</main>",
+    ]
+    return write_document(
+        title=f"{run.search.study}: subnets and what they cost",
+        style=read_asset("page.css"),
+        body="\n".join(body),
+        scripts=[get_plotlyjs(), read_asset("page.js")],
     )
-
-
-def _write_policy(scripts: Sequence[str]) -> str:
-    # Only these very scripts may run, so that even markup that slipped through is inert.
-    # Plotly writes style elements and draws heat maps and downloads through data: and blob:.
-    digests = [base64.b64encode(hashlib.sha256(script.encode()).digest()) for script in scripts]
-    allowed = " ".join(f"'sha256-{digest.decode()}'" for digest in digests)
-    return (
-        f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; "
-        "img-src data: blob:; base-uri 'none'; form-action 'none'"
-    )
-
-
-def _read_asset(name: str) -> str:
-    return files("dpod_search.report").joinpath(name).read_text(encoding="utf-8")
 
 
 def _show(kind: SectionKind, run: Run) -> str:

@@ -32,6 +32,9 @@ from dpod_search.report.trials import read_trials
 
 T = TypeVar("T")
 
+# Version 0.1.0 knew these and did not write their names down.
+_FIRST_FOOTPRINTS = ("macs", "params", "weight_bytes")
+
 
 def read_run(folder: Path) -> Run:
     """Read what the stages of a run have written.
@@ -76,7 +79,8 @@ def _read_if_there(path: Path, read: Callable[[Path], T]) -> T | None:
 
 def _read_search(path: Path) -> Search:
     fields = Fields.from_file(path)
-    objectives = tuple(_read_objective(inner) for inner in fields.inners("objectives"))
+    footprints = _read_footprints(fields)
+    objectives = tuple(_read_objective(f, footprints) for f in fields.inners("objectives"))
     if not objectives:
         fields.refuse("objectives", "a list of at least one objective")
     full = fields.inner("full")
@@ -87,6 +91,7 @@ def _read_search(path: Path) -> Search:
         study=fields.text("study"),
         groups=tuple(_read_group(inner) for inner in fields.inners("groups")),
         objectives=objectives,
+        footprints=footprints,
         constraints={name: constraints.text(name) for name in constraints.values},
         full={name: full.number(name) for name in full.values if full.get(name) is not None},
         counts={fate: counts.integer(fate) for fate in FATES},
@@ -95,9 +100,18 @@ def _read_search(path: Path) -> Search:
     )
 
 
-def _read_objective(fields: Fields) -> Objective:
-    direction = fields.choice("direction", ("minimize", "maximize"))
-    return Objective(fields.text("name"), cast(Direction, direction))
+def _read_footprints(fields: Fields) -> tuple[str, ...]:
+    names = fields.texts("footprints") if "footprints" in fields.values else _FIRST_FOOTPRINTS
+    if "macs" not in names:
+        fields.refuse("footprints", "names with macs among them")
+    return names
+
+
+def _read_objective(fields: Fields, footprints: tuple[str, ...]) -> Objective:
+    direction = cast(Direction, fields.choice("direction", ("minimize", "maximize")))
+    name = fields.text("name")
+    # A latency is a footprint as well, though it has to be measured.
+    return Objective(name, direction, is_footprint=name in (*footprints, "latency_ms"))
 
 
 def _read_group(fields: Fields) -> Group:
@@ -147,19 +161,21 @@ def _read_path(path: Path, search: Search) -> tuple[Profile, ...]:
 
 def _read_widths(fields: Fields, search: Search) -> dict[str, int]:
     widths = fields.inner("widths")
-    return {group.name: widths.integer(group.name, low=1) for group in search.groups}
+    return {
+        group.name: widths.integer(group.name, low=min(group.rungs)) for group in search.groups
+    }
 
 
 def _read_front(path: Path, search: Search) -> FinetunedFront:
     fields = Fields.from_file(path)
     full = fields.inner("full")
-    members = [_read_member(inner, search) for inner in fields.inners("members")]
+    footprints = _read_footprints(fields)
+    members = [_read_member(inner, search, footprints) for inner in fields.inners("members")]
     return FinetunedFront(
         seed=fields.integer("seed"),
+        footprints=footprints,
         full=FullNet(
-            macs=full.integer("macs", low=1),
-            params=full.integer("params"),
-            weight_bytes=full.integer("weight_bytes"),
+            footprint=_read_footprint(full, footprints),
             validation_accuracy=full.number("validation_accuracy"),
             test_accuracy=full.number("test_accuracy"),
         ),
@@ -167,16 +183,18 @@ def _read_front(path: Path, search: Search) -> FinetunedFront:
     )
 
 
-def _read_member(fields: Fields, search: Search) -> Member:
+def _read_footprint(fields: Fields, names: tuple[str, ...]) -> dict[str, int]:
+    return {name: fields.integer(name, low=1 if name == "macs" else 0) for name in names}
+
+
+def _read_member(fields: Fields, search: Search, footprints: tuple[str, ...]) -> Member:
     widths = _read_widths(fields, search)
     is_full = all(widths[group.name] == group.full for group in search.groups)
     return Member(
         # Only the full net, which all others are compared with, may be no trial.
         trial=fields.optional_integer("trial") if is_full else fields.integer("trial"),
         widths=widths,
-        macs=fields.integer("macs", low=1),
-        params=fields.integer("params"),
-        weight_bytes=fields.integer("weight_bytes"),
+        footprint=_read_footprint(fields, footprints),
         macs_share=fields.number("macs_share"),
         accuracy_before=fields.number("validation_accuracy_before"),
         validation_accuracy=fields.number("validation_accuracy"),

@@ -10,8 +10,6 @@ from dpod_search.pareto import Direction
 
 
 FATES = ("evaluated", "audited", "cached", "pruned-constraint", "pruned-surrogate", "failed")
-CLOSED_FORM = ("macs", "params", "weight_bytes")
-FOOTPRINTS = (*CLOSED_FORM, "latency_ms")
 
 
 @dataclass(frozen=True)
@@ -21,15 +19,12 @@ class Objective:
     Args:
         name: Its name, as in ``search.json``.
         direction: ``"minimize"`` or ``"maximize"``.
+        is_footprint: Whether this is a footprint, which is drawn in log scale.
     """
 
     name: str
     direction: Direction
-
-    @property
-    def is_footprint(self) -> bool:
-        """Say whether this is a footprint, which is drawn in log scale."""
-        return self.name in FOOTPRINTS
+    is_footprint: bool = False
 
     @property
     def is_accuracy(self) -> bool:
@@ -67,11 +62,12 @@ class Audit:
 
 @dataclass(frozen=True)
 class Search:
-    """What was searched: ``search.json``."""
+    """What was searched: ``search.json``; ``footprints`` are those known of every trial."""
 
     study: str
     groups: tuple[Group, ...]
     objectives: tuple[Objective, ...]
+    footprints: tuple[str, ...]
     constraints: Mapping[str, str]
     full: Mapping[str, float]
     counts: Mapping[str, int]
@@ -161,11 +157,14 @@ class Profile:
 class FullNet:
     """The full net, finetuned like the members of the front; accuracies in [0, 1]."""
 
-    macs: int
-    params: int
-    weight_bytes: int
+    footprint: Mapping[str, int]
     validation_accuracy: float
     test_accuracy: float
+
+    @property
+    def macs(self) -> int:
+        """Its multiply-adds for each sample."""
+        return self.footprint["macs"]
 
 
 @dataclass(frozen=True)
@@ -177,15 +176,18 @@ class Member:
 
     trial: int | None
     widths: Mapping[str, int]
-    macs: int
-    params: int
-    weight_bytes: int
+    footprint: Mapping[str, int]
     macs_share: float
     accuracy_before: float
     validation_accuracy: float
     test_accuracy: float
     on_front: bool
     is_full: bool
+
+    @property
+    def macs(self) -> int:
+        """Its multiply-adds for each sample."""
+        return self.footprint["macs"]
 
     @property
     def title(self) -> str:
@@ -197,9 +199,17 @@ class Member:
 
 @dataclass(frozen=True)
 class FinetunedFront:
-    """The front after finetuning: ``front.json``; members ascend in macs."""
+    """The front after finetuning: ``front.json``; members ascend in macs.
+
+    Args:
+        seed: Seed of the study.
+        footprints: The footprints of every member, ``macs`` among them.
+        full: The full net.
+        members: The members.
+    """
 
     seed: int
+    footprints: tuple[str, ...]
     full: FullNet
     members: tuple[Member, ...]
 

@@ -8,7 +8,6 @@ from dpod_search.report.markup import code_block
 from dpod_search.report.markup import paragraph
 from dpod_search.report.markup import table
 from dpod_search.report.picks import pick_members
-from dpod_search.report.run import CLOSED_FORM
 from dpod_search.report.run import FATES
 from dpod_search.report.run import FinetunedFront
 from dpod_search.report.run import Member
@@ -19,21 +18,14 @@ from dpod_search.report.text import kib
 from dpod_search.report.text import label
 from dpod_search.report.text import percent
 from dpod_search.report.text import points
+from dpod_search.report.text import quantity
+from dpod_search.report.text import size_heading
+from dpod_search.report.text import size_of
 from dpod_search.report.text import stage_missing
 from dpod_search.report.text import value_of
 
 
-_MEMBER_COLUMNS = (
-    "trial",
-    "MACs",
-    "share of full",
-    "parameters",
-    "weights (KiB)",
-    "validation, before",
-    "validation, after",
-    "test",
-    "points lost on test",
-)
+_MEASURED_COLUMNS = ("validation, before", "validation, after", "test", "points lost on test")
 
 
 def show_picks(run: Run) -> str:
@@ -41,11 +33,12 @@ def show_picks(run: Run) -> str:
     if run.front is None:
         return paragraph(stage_missing("finetune", run.search.study), kind="missing")
     files = _list_files(run)
+    columns = _name_columns(run.front)
     rows = []
     for pick in pick_members(run.front):
         budget = f"≤ {percent(pick.budget, 0)}"
         if pick.member is None:
-            nothing = ["–"] * len(_MEMBER_COLUMNS)
+            nothing = ["–"] * len(columns)
             rows.append([budget, *nothing, "no member of the front is that small"])
         else:
             cells = _describe_member(pick.member, run.front)
@@ -55,7 +48,7 @@ def show_picks(run: Run) -> str:
     return table(
         "The most accurate finetuned subnet within each budget of MACs, chosen on validation. "
         "Points lost are measured on test against the full net, finetuned like the others.",
-        ("budget", *_MEMBER_COLUMNS, "exported to"),
+        ("budget", *columns, "exported to"),
         rows,
         texts=1,
     ) + (paragraph(note, kind="missing") if note else "")
@@ -67,13 +60,27 @@ def _list_files(run: Run) -> dict[int | None, str]:
     }
 
 
+def _name_columns(front: FinetunedFront) -> list[str]:
+    sizes = [size_heading(name) for name in _list_sizes(front)]
+    return ["trial", size_heading("macs"), "share of full", *sizes, *_MEASURED_COLUMNS]
+
+
+def _list_sizes(front: FinetunedFront) -> list[str]:
+    # The macs stand first, with their share.
+    return [name for name in front.footprints if name != "macs"]
+
+
+def _describe_sizes(
+    footprint: Mapping[str, int], macs_share: float, front: FinetunedFront
+) -> list[str]:
+    sizes = [size_of(name, footprint[name]) for name in _list_sizes(front)]
+    return [size_of("macs", footprint["macs"]), percent(macs_share), *sizes]
+
+
 def _describe_member(member: Member, front: FinetunedFront) -> list[str]:
     return [
         member.title,
-        count(member.macs),
-        percent(member.macs_share),
-        count(member.params),
-        kib(member.weight_bytes),
+        *_describe_sizes(member.footprint, member.macs_share, front),
         percent(member.accuracy_before, 2),
         percent(member.validation_accuracy, 2),
         percent(member.test_accuracy, 2),
@@ -83,7 +90,7 @@ def _describe_member(member: Member, front: FinetunedFront) -> list[str]:
 
 def _describe_full(front: FinetunedFront) -> list[str]:
     full = front.full
-    sizes = [count(full.macs), percent(1.0), count(full.params), kib(full.weight_bytes)]
+    sizes = _describe_sizes(full.footprint, 1.0, front)
     accuracies = ["–", percent(full.validation_accuracy, 2), percent(full.test_accuracy, 2)]
     return ["–", *sizes, *accuracies, points(0.0)]
 
@@ -99,13 +106,14 @@ def show_finetuned(run: Run) -> str:
     if not any(member.is_full for member in run.front.members):
         rows.append(["full net", *_describe_full(run.front)[1:], ""])
     caption = "The finetuned members of the front and the full net, ascending in MACs."
-    return table(caption, (*_MEMBER_COLUMNS, "still on the front"), rows, texts=1)
+    columns = (*_name_columns(run.front), "still on the front")
+    return table(caption, columns, rows, texts=1)
 
 
 def show_searched(run: Run) -> str:
     """Show the front as it was searched, before any finetuning."""
     names = {objective.name: objective for objective in run.search.objectives}
-    extra = [name for name in CLOSED_FORM if name not in names]
+    extra = [name for name in run.search.footprints if name not in names]
     chosen = set(run.search.front)
     members = [trial for trial in run.trials if trial.number in chosen]
     members.sort(key=lambda trial: trial.values.get("macs", 0.0))
@@ -117,7 +125,7 @@ def show_searched(run: Run) -> str:
         share = "–" if macs is None else percent(macs / run.search.full["macs"])
         return [str(trial.number), *values, *sizes, share, trial.source]
 
-    heads = [label(name) for name in [*names, *extra]]
+    heads = [quantity(name) for name in [*names, *extra]]
     columns = ("trial", *heads, "share of full MACs", "proposed by")
     caption = "The front on validation, before finetuning, ascending in MACs."
     return table(caption, columns, [describe(trial) for trial in members], texts=1)

@@ -11,6 +11,7 @@ _LABELS = {
     "macs": "MACs",
     "params": "parameters",
     "weight_bytes": "weight bytes",
+    "peak_bytes": "peak activation memory",
     "latency_ms": "latency (ms)",
 }
 
@@ -18,6 +19,29 @@ _LABELS = {
 def label(name: str) -> str:
     """Return how an objective or footprint is called on the page."""
     return _LABELS.get(name, name.replace("_", " "))
+
+
+def quantity(name: str) -> str:
+    """Return the label of an objective or footprint with its unit, for what numbers stand under."""
+    called = label(name)
+    return f"{called} (bytes)" if _is_bytes(name) and "bytes" not in called else called
+
+
+def size_heading(name: str) -> str:
+    """Return what stands above the sizes that :func:`size_of` writes."""
+    if not _is_bytes(name):
+        return quantity(name)
+    called = "weights" if name == "weight_bytes" else label(name).removesuffix(" bytes")
+    return f"{called} (KiB)"
+
+
+def size_of(name: str, value: float) -> str:
+    """Write a footprint: bytes in KiB, everything else as a whole number."""
+    return kib(value) if _is_bytes(name) else count(value)
+
+
+def _is_bytes(name: str) -> bool:
+    return name.endswith("_bytes")
 
 
 def percent(share: float, n_digits: int = 1) -> str:

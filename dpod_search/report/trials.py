@@ -12,7 +12,6 @@ from typing import Any
 
 from dpod_search.errors import CheckpointError
 from dpod_search.report.fields import fail
-from dpod_search.report.run import CLOSED_FORM
 from dpod_search.report.run import FATES
 from dpod_search.report.run import Prediction
 from dpod_search.report.run import Search
@@ -93,7 +92,7 @@ def read_trials(path: Path, search: Search) -> tuple[Trial, ...]:
 def _check_columns(path: Path, columns: Sequence[str], search: Search) -> None:
     needed = ["number", "fate", "source", "generation", "on_front"]
     needed += [objective.name for objective in search.objectives]
-    needed += [*CLOSED_FORM, "reason", "seconds"]
+    needed += [*search.footprints, "reason", "seconds"]
     needed += [f"width:{group.name}" for group in search.groups]
     for column in needed:
         if column not in columns:
@@ -106,7 +105,7 @@ def _read_line(path: Path, i: int, cells: dict[str | Any, str | Any], search: Se
         fail(path, line.place, "as many cells as the first line has", list(cells.values()))
     if cells["fate"] not in FATES:
         fail(path, f"{line.place}, fate", f"one of {', '.join(FATES)}", cells["fate"])
-    names = dict.fromkeys([*(objective.name for objective in search.objectives), *CLOSED_FORM])
+    names = dict.fromkeys([*(o.name for o in search.objectives), *search.footprints])
     values = {name: line.number(name) for name in names}
     return Trial(
         number=line.needed("number"),

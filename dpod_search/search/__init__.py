@@ -15,6 +15,7 @@ from dpod_search.search.objectives import Accuracy
 from dpod_search.search.objectives import Macs
 from dpod_search.search.objectives import Objective
 from dpod_search.search.objectives import Params
+from dpod_search.search.objectives import PeakBytes
 from dpod_search.search.objectives import WeightBytes
 from dpod_search.search.objectives import resolve_objective
 from dpod_search.search.objectives import resolve_objectives
@@ -51,6 +52,7 @@ __all__ = [
     "Macs",
     "Params",
     "WeightBytes",
+    "PeakBytes",
     "resolve_objective",
     "resolve_objectives",
     "to_number",

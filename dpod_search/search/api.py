@@ -55,7 +55,8 @@ def search(
     Args:
         supernet: The trained supernet.
         objectives: One to four of ``Accuracy(loader)``, ``Macs()``, ``Params()``,
-            ``WeightBytes()``, and callables with ``name`` and ``direction``.
+            ``WeightBytes()``, ``PeakBytes()``, any other footprint by its name, and callables
+            with ``name`` and ``direction``.
         n_trials: Trials in all; calling again on the same storage with more continues. Overrides
             ``settings.n_trials``.
         constraints: Bounds on footprints, for instance ``{"macs": "<= 40%"}``; overrides

@@ -22,9 +22,6 @@ from dpod_search.imports import import_object
 from dpod_search.pareto import Direction
 
 
-FOOTPRINT_NAMES = ("macs", "params", "weight_bytes")
-
-
 @dataclass(frozen=True)
 class Objective:
     """One objective of a search.
@@ -33,7 +30,7 @@ class Objective:
         name: Its name in studies, tables and figures.
         direction: Its sense.
         function: Called with the subnet or, for a footprint, with the widths. None for a
-            footprint that the footprint model knows by this name.
+            footprint that the footprint model knows by this name, see :func:`list_footprints`.
         needs: What the function takes.
         batches: Batches of (images, labels) that it is measured on, if there are any.
 
@@ -70,6 +67,14 @@ class Objective:
         return {"name": self.name, "direction": self.direction}
 
 
+def list_footprints() -> tuple[str, ...]:
+    """Return the names of the footprints that can be objectives by name, in their order."""
+    # Imported when it is needed, so that widths can be searched without a supernet.
+    from dpod_search.footprint import METRICS
+
+    return tuple(METRICS)
+
+
 def Macs() -> Objective:  # noqa: N802  (reads as the value it returns)
     """Minimise multiply-adds for each sample, one multiply-add counting 1."""
     return Objective("macs", "minimize", needs="footprint")
@@ -83,6 +88,11 @@ def Params() -> Objective:  # noqa: N802  (as above)
 def WeightBytes() -> Objective:  # noqa: N802  (as above)
     """Minimise the bytes that the weights take."""
     return Objective("weight_bytes", "minimize", needs="footprint")
+
+
+def PeakBytes() -> Objective:  # noqa: N802  (as above)
+    """Minimise the bytes of activations that are alive at once, at most, for each sample."""
+    return Objective("peak_bytes", "minimize", needs="footprint")
 
 
 def Accuracy(loader: Any) -> Objective:  # noqa: N802  (as above)
@@ -101,18 +111,16 @@ def Accuracy(loader: Any) -> Objective:  # noqa: N802  (as above)
     return Objective("accuracy", "maximize", measure, batches=loader)
 
 
-def resolve_objective(
-    spec: object, *, loader: Any = None, footprint_names: Collection[str] = FOOTPRINT_NAMES
-) -> Objective:
+def resolve_objective(spec: object, *, loader: Any = None) -> Objective:
     """Make an objective of what a user gave.
 
     Args:
         spec: An :class:`Objective`; a callable with the attribute ``direction`` and, if it is
             to be called otherwise, ``name`` (it takes the subnet, or the widths if its
-            attribute ``needs`` is ``"widths"``); a name (``"accuracy"`` or a footprint); or
-            ``"package.module:name"`` of a callable, or of a class that needs no arguments.
+            attribute ``needs`` is ``"widths"``); a name (``"accuracy"`` or one of
+            :func:`list_footprints`); or ``"package.module:name"`` of a callable, or of a class
+            that needs no arguments.
         loader: Validation batches, for ``"accuracy"``.
-        footprint_names: The footprints that are known by name.
 
     Returns:
         The objective.
@@ -123,7 +131,7 @@ def resolve_objective(
     if isinstance(spec, Objective):
         return spec
     if isinstance(spec, str):
-        return _resolve_name(spec, loader, footprint_names)
+        return _resolve_name(spec, loader)
     if isinstance(spec, type):
         spec = _instantiate(spec)
     if not callable(spec):
@@ -138,20 +146,13 @@ def resolve_objective(
     return Objective(str(name), direction, spec, "footprint" if needs == "widths" else "subnet")
 
 
-def resolve_objectives(
-    specs: Sequence[object],
-    *,
-    loader: Any = None,
-    footprint_names: Collection[str] = FOOTPRINT_NAMES,
-) -> tuple[Objective, ...]:
+def resolve_objectives(specs: Sequence[object], *, loader: Any = None) -> tuple[Objective, ...]:
     """Make the objectives of a study of what a user gave; see :func:`resolve_objective`.
 
     Raises:
         ConfigError: Also if there are none, more than four, or two of one name.
     """
-    return check_objectives(
-        [resolve_objective(s, loader=loader, footprint_names=footprint_names) for s in specs]
-    )
+    return check_objectives([resolve_objective(spec, loader=loader) for spec in specs])
 
 
 def check_objectives(objectives: Sequence[Objective]) -> tuple[Objective, ...]:
@@ -192,13 +193,14 @@ def name_nearest(name: str, known: Collection[str]) -> str:
     return f"{hint}known: {', '.join(known)}"
 
 
-def _resolve_name(name: str, loader: Any, footprint_names: Collection[str]) -> Objective:
+def _resolve_name(name: str, loader: Any) -> Objective:
     if ":" in name:
         return resolve_objective(import_object(name))
-    if name in footprint_names:
+    footprints = list_footprints()
+    if name in footprints:
         return Objective(name, "minimize", needs="footprint")
     if name != "accuracy":
-        known = ["accuracy", *footprint_names, "package.module:name"]
+        known = ["accuracy", *footprints, "package.module:name"]
         raise ConfigError(f"no objective is called {name}; {name_nearest(name, known)}")
     if loader is None:
         raise ConfigError("objective accuracy needs validation data; pass Accuracy(loader)")

@@ -10,7 +10,6 @@ from typing import Any
 
 from dpod_search.files import write_json
 from dpod_search.files import write_text
-from dpod_search.search.objectives import FOOTPRINT_NAMES
 from dpod_search.search.results import SearchResult
 from dpod_search.search.results import TrialRecord
 
@@ -38,6 +37,7 @@ def describe_search(result: SearchResult) -> dict[str, Any]:
         "study": result.study,
         "groups": result.space.to_json(),
         "objectives": [objective.to_json() for objective in result.front.objectives],
+        "footprints": list(result.footprint_names),
         "constraints": dict(result.constraints),
         "full": {k: v if math.isfinite(v) else None for k, v in result.full.items()},
         "counts": result.counts,
@@ -82,7 +82,7 @@ def format_trials(result: SearchResult) -> str:
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     objectives = [objective.name for objective in result.front.objectives]
-    footprints = [name for name in FOOTPRINT_NAMES if name not in objectives]
+    footprints = [name for name in result.footprint_names if name not in objectives]
     measured = [o.name for o in result.front.objectives if o.is_measured]
     writer.writerow(
         [

@@ -65,6 +65,7 @@ class SearchResult:
         trials: The finished trials by number.
         front: The Pareto front of the feasible ones.
         full: Objectives and footprints of the full net by name.
+        footprint_names: The footprints that the model knows, in its order.
     """
 
     study: str
@@ -73,6 +74,7 @@ class SearchResult:
     trials: tuple[TrialRecord, ...]
     front: Front
     full: Mapping[str, float]
+    footprint_names: tuple[str, ...]
 
     @property
     def counts(self) -> dict[str, int]:
@@ -105,6 +107,7 @@ def collect_result(study: optuna.Study, task: SearchTask) -> SearchResult:
         records,
         _make_front(records, task),
         full,
+        task.footprint_names,
     )
 
 

@@ -22,8 +22,8 @@ class SearchSettings:
     Args:
         n_trials: Trials of the study in all, seeds included; raising it continues a study.
         population_size: Completed trials of one generation of NSGA-II.
-        objectives: ``accuracy``, ``macs``, ``params``, ``weight_bytes``, or your own
-            ``package.module:name``; one to four.
+        objectives: ``accuracy``, a footprint by its name (``macs``, ``params``, ...), or your
+            own ``package.module:name``; one to four.
         constraints: Bounds on footprints, for instance ``{ macs = "<= 40%", params = "<= 5M" }``;
             percentages are of the full net.
         sampler: Which sampler proposes widths: ``nsga2``, ``tpe`` or ``random``.

@@ -40,6 +40,8 @@ MAX_POINTS = 200
 N_FOLDS = 5
 # Hyperparameters need not be exact, and every step costs O(n^3).
 MAX_STEPS = 40
+# Not every footprint: one that is added later must not change what studies without it decide.
+FEATURES = ("macs", "params", "weight_bytes")
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,8 @@ class Surrogate:
     """Predicts the measured objectives of a task.
 
     Args:
-        task: The task; its footprints are features.
+        task: The task; features are the widths, the footprints of :data:`FEATURES`, and those
+            that are objectives.
         trials: The evaluated trials to learn from; at least ten.
         confidence: Coverage of the intervals, in (0, 1).
     """
@@ -70,6 +73,8 @@ class Surrogate:
         self, task: SearchTask, trials: Sequence[FinishedTrial], *, confidence: float
     ) -> None:
         self._task = task
+        wanted = {*FEATURES, *(objective.name for objective in task.objectives)}
+        self._costs = [name for name in task.measure_footprint(task.space.full) if name in wanted]
         features = self._encode([trial.widths for trial in trials])
         self._mean = features.mean(axis=0)
         self._scale = features.std(axis=0)
@@ -109,8 +114,10 @@ class Surrogate:
 
     def _encode(self, widths: Sequence[Widths]) -> FloatArray:
         full = np.array(self._task.space.full.active)
-        ratios = np.array([w.active for w in widths]) / full
-        costs = np.array([list(self._task.measure_footprint(w).values()) for w in widths])
+        # A removed block has width 0, which counts as half a block.
+        ratios = np.maximum(np.array([w.active for w in widths]), 0.5) / full
+        measured = [self._task.measure_footprint(w) for w in widths]
+        costs = np.array([[footprint[name] for name in self._costs] for footprint in measured])
         return np.hstack([np.log2(ratios), np.log2(np.maximum(costs, 1e-12))])
 
     def _standardize(self, features: FloatArray) -> FloatArray:

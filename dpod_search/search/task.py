@@ -9,11 +9,13 @@ from dataclasses import field
 from functools import cached_property
 from typing import Protocol
 
+from dpod_search.errors import ConfigError
 from dpod_search.pareto import Direction
 from dpod_search.search.constraints import Constraints
 from dpod_search.search.constraints import parse_constraints
 from dpod_search.search.objectives import Objective
 from dpod_search.search.objectives import check_objectives
+from dpod_search.search.objectives import name_nearest
 from dpod_search.search.objectives import to_number
 from dpod_search.widths import Widths
 from dpod_search.widths import WidthSpace
@@ -39,7 +41,8 @@ class SearchTask:
         seed: Seed of every random choice.
 
     Raises:
-        ConfigError: If the objectives are none, more than four, or two of one name.
+        ConfigError: If the objectives are none, more than four, two of one name, or a footprint
+            that nobody knows.
     """
 
     space: WidthSpace
@@ -51,12 +54,23 @@ class SearchTask:
 
     def __post_init__(self) -> None:
         """Check the objectives once."""
-        check_objectives(self.objectives)
+        for objective in check_objectives(self.objectives):
+            known = objective.function is not None or objective.name in self.footprint_names
+            if not known:
+                raise ConfigError(
+                    f"no footprint is called {objective.name}; "
+                    f"{name_nearest(objective.name, self.footprint_names)}"
+                )
 
     @property
     def directions(self) -> list[Direction]:
         """Direction of every objective, in order."""
         return [objective.direction for objective in self.objectives]
+
+    @cached_property
+    def footprint_names(self) -> tuple[str, ...]:
+        """The footprints that the model knows, in its order; a user's own are not among them."""
+        return tuple(self.footprint.measure(self.space.full))
 
     @cached_property
     def measured(self) -> tuple[Objective, ...]:

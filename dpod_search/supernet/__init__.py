@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from dpod_search.supernet.build import SupernetSettings
+from dpod_search.supernet.build import build_supernet
+from dpod_search.supernet.extract import Subnet
+from dpod_search.supernet.extract import extract_subnet
+from dpod_search.supernet.own import carry
+from dpod_search.supernet.own import carry_with
+from dpod_search.supernet.own import combine
+from dpod_search.supernet.own import freeze
+from dpod_search.supernet.own import import_handlers
+from dpod_search.supernet.own import slide
 from dpod_search.supernet.plans import ChannelGroup
 from dpod_search.supernet.plans import FrozenDimension
 from dpod_search.supernet.plans import Grouping
 from dpod_search.supernet.plans import LayerPlan
-from dpod_search.supernet.supernet import Subnet
 from dpod_search.supernet.supernet import Supernet
-from dpod_search.supernet.supernet import SupernetSettings
-from dpod_search.supernet.supernet import build_supernet
-from dpod_search.supernet.supernet import extract_subnet
 
 
 __all__ = [
@@ -22,5 +28,11 @@ __all__ = [
     "Supernet",
     "SupernetSettings",
     "build_supernet",
+    "carry",
+    "carry_with",
+    "combine",
     "extract_subnet",
+    "freeze",
+    "import_handlers",
+    "slide",
 ]

@@ -10,12 +10,15 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Iterable
+from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import replace
 
 from torch import fx
 from torch import nn
 
 from dpod_search.errors import GroupingError
+from dpod_search.supernet.blocks import find_blocks
 from dpod_search.supernet.dims import DimTable
 from dpod_search.supernet.handlers import Axes
 from dpod_search.supernet.handlers import Handler
@@ -23,18 +26,24 @@ from dpod_search.supernet.handlers import freeze_inputs
 from dpod_search.supernet.layout import Layout
 from dpod_search.supernet.layout import fixed
 from dpod_search.supernet.layout import full_size
+from dpod_search.supernet.layout import is_elastic
+from dpod_search.supernet.lookup import Handlers
 from dpod_search.supernet.operations import AXIS_HANDLERS
-from dpod_search.supernet.operations import FUNCTION_HANDLERS
-from dpod_search.supernet.operations import METHOD_HANDLERS
 from dpod_search.supernet.operations import MODULE_HANDLERS
 from dpod_search.supernet.operations import MULTIPLICATIONS
-from dpod_search.supernet.operations import NAMED_HANDLERS
 from dpod_search.supernet.operations import READERS
+from dpod_search.supernet.plans import BlockPlan
 from dpod_search.supernet.plans import ChannelGroup
 from dpod_search.supernet.plans import FrozenDimension
 from dpod_search.supernet.plans import Grouping
+from dpod_search.supernet.plans import GroupKind
 from dpod_search.supernet.plans import LayerPlan
+from dpod_search.supernet.plans import ParameterPlan
+from dpod_search.supernet.plans import ProductPlan
+from dpod_search.supernet.plans import Scratch
 from dpod_search.supernet.plans import plan_layer
+from dpod_search.supernet.resolving import resolve_plans
+from dpod_search.supernet.sizes import Sizes
 from dpod_search.supernet.ties import freeze_tied_weights
 from dpod_search.supernet.trace import TracedModel
 from dpod_search.supernet.trace import full_name
@@ -44,21 +53,36 @@ _logger = logging.getLogger(__name__)
 
 
 class Discovery:
-    """The state of one walk over a graph, which handlers read and extend."""
+    """The state of one walk over a graph, which handlers read and extend.
 
-    def __init__(self, traced: TracedModel) -> None:
+    Args:
+        traced: The graph.
+        handlers: The user's own, by module type, function, method name, or full name of these;
+            they go before the table's.
+    """
+
+    def __init__(self, traced: TracedModel, handlers: Handlers) -> None:
         """Start before the first node."""
         self.dims = DimTable()
         self.layers: dict[str, LayerPlan] = {}
+        self.parameters: dict[str, ParameterPlan] = {}
+        self.products: list[ProductPlan] = []
+        self.parts: dict[fx.Node, list[Axes]] = {}
+        self.scratch: dict[fx.Node, Sequence[Scratch]] = {}
         self.shapes = traced.shapes
+        self.batch_size = traced.batch_size
         self.modules = dict(traced.model.named_modules())
         self.uncounted: list[str] = []
+        self.sizes = Sizes(self)
+        self._handlers = handlers
         self._inputs: dict[str, Layout] = {}
         self._traced = traced
-        self._batch_size = traced.batch_size
         self._axes: dict[fx.Node, Axes] = {}
-        self._parameters = dict(traced.model.named_parameters())
-        self._parameter_axes: dict[str, int] = {}
+        self._own_parameters = dict(traced.model.named_parameters())
+        self._from_inputs: set[fx.Node] = set()
+        for node in traced.graph.nodes:
+            if node.op == "placeholder" or self._from_inputs.intersection(node.all_input_nodes):
+                self._from_inputs.add(node)
 
     def walk(self) -> None:
         """Visit every node in order."""
@@ -72,11 +96,23 @@ class Discovery:
 
     def axes(self, node: fx.Node) -> Axes:
         """Return the layouts of a node's output, for the axes that are not simply fixed."""
-        return self._axes.get(node, {})
+        held = self._axes.get(node, {})
+        return {axis: self.dims.expand(layout) for axis, layout in held.items()}
 
     def layout(self, node: fx.Node, axis: int) -> Layout:
         """Return the layout of one axis of a node's output."""
-        return self.axes(node).get(axis) or fixed(self.shapes[node][axis])
+        held = self._axes.get(node, {}).get(axis)
+        return fixed(self.shapes[node][axis]) if held is None else self.dims.expand(held)
+
+    def result_axes(self, node: fx.Node) -> tuple[Layout, ...]:
+        """Return the layout of every axis of a node's output, of its first one if it has parts."""
+        if node in self.shapes:
+            return tuple(self.layout(node, axis) for axis in range(len(self.shapes[node])))
+        parts = self.part_shapes(node)
+        held = self.parts[node][0] if parts and node in self.parts else {}
+        return tuple(
+            held.get(axis) or fixed(size) for axis, size in enumerate(parts[0] if parts else ())
+        )
 
     def where(self, node: fx.Node) -> str:
         """Describe a node for a message."""
@@ -91,9 +127,17 @@ class Discovery:
         """Return the tensors that a node reads."""
         return [source for source in node.all_input_nodes if source in self.shapes]
 
+    def n_samples(self, node: fx.Node) -> int:
+        """Return the samples that a node works on: 1 if it sees none of the model's inputs."""
+        return self.batch_size if node in self._from_inputs else 1
+
     def first_input(self, node: fx.Node) -> fx.Node:
         """Return the first tensor that a node reads."""
         return self.tensor_inputs(node)[0]
+
+    def part_shapes(self, node: fx.Node) -> tuple[tuple[int, ...], ...]:
+        """Return the shapes of the tensors that a node makes, if it makes several."""
+        return self._traced.parts.get(node, ())
 
     def freeze_axes(self, node: fx.Node, reason: str, *, but: int | None = None) -> None:
         """Freeze what the axes of a node's output belong to, all or all but one."""
@@ -106,19 +150,51 @@ class Discovery:
     ) -> None:
         """Keep the plan of a layer; a layer called again shares widths with its first call."""
         name = str(node.target)
-        shape = self.shapes[node]
-        module = self.modules[name]
         # Frames or tokens may be folded into the batch, so its axis counts too.
-        n_positions = math.prod(shape) // (full_size(output) * self._batch_size)
-        for layout in (inputs, output):
-            self.dims.join(layout, name)
-        known = self.layers.get(name)
+        n_positions = math.prod(self.shapes[node]) // (full_size(output) * self.n_samples(node))
+        plan = plan_layer(name, self.modules[name], weight_input, output, n_positions)
+        self.keep(plan, inputs, self.where(node))
+
+    def keep(self, plan: LayerPlan, inputs: Layout, where: str) -> None:
+        """Keep a plan; a layer called again shares widths with its first call.
+
+        Args:
+            plan: Of the layer.
+            inputs: Layout of the axis that its weight is applied to.
+            where: Names the operation, for reasons.
+        """
+        for layout in (inputs, plan.output):
+            self.dims.join(layout, plan.name)
+        known = self.layers.get(plan.name)
         if known is None:
-            self.layers[name] = plan_layer(name, module, weight_input, output, n_positions)
-            self._inputs[name] = inputs
-        else:
-            self.dims.unify(self._inputs[name], inputs, f"{self.where(node)}, called again,")
-            self.layers[name] = replace(known, n_positions=known.n_positions + n_positions)
+            self.layers[plan.name] = plan
+            self._inputs[plan.name] = inputs
+            return
+        self.dims.unify(self._inputs[plan.name], inputs, f"{where}, called again,")
+        n_positions = known.n_positions + plan.n_positions
+        self.layers[plan.name] = replace(known, n_positions=n_positions)
+
+    def keep_parameter(self, name: str, axes: Mapping[int, Layout]) -> None:
+        """Slice a parameter of the model's own as the given axes are narrowed.
+
+        Args:
+            name: Path of the parameter.
+            axes: Layouts of the axes that can be narrowed.
+        """
+        parameter = self._own_parameters[name]
+        layouts = tuple(axes.get(i) or fixed(size) for i, size in enumerate(parameter.shape))
+        for layout in axes.values():
+            self.dims.join(layout, name)
+        known = self.parameters.get(name)
+        if known is None:
+            self.parameters[name] = ParameterPlan(name, layouts, parameter.element_size())
+            return
+        for one, other in zip(known.axes, layouts, strict=True):
+            self.dims.unify(one, other, f"{name}, used again,")
+
+    def path_of_parameter(self, parameter: nn.Parameter) -> str:
+        """Return the path under which a parameter of the model is known, if it has several."""
+        return next(name for name, own in self._own_parameters.items() if own is parameter)
 
     def freeze_layer(self, name: str, reason: str) -> None:
         """Freeze the input and output channels of a recorded layer."""
@@ -126,42 +202,32 @@ class Discovery:
         self.dims.freeze(self.layers[name].output, reason)
 
     def _read_parameter(self, node: fx.Node) -> Axes:
-        """Register a parameter that the model's own code reads, if one axis of it has a size."""
+        """Register a parameter that the model's own code reads."""
         name = str(node.target)
         owner = self.modules[name.rpartition(".")[0]]
-        if node not in self.shapes or name not in self._parameters or _is_layer(owner):
+        if node not in self.shapes or name not in self._own_parameters or _is_layer(owner):
             return {}  # a weight read outside its layer is no free parameter
-        shape = self.shapes[node]
-        if name in self.layers:  # it is read again
-            return {self._parameter_axes[name]: self.layers[name].output}
-        sized = [axis for axis, size in enumerate(shape) if size > 1]
-        if not sized:
-            return {}
-        axis = sized[-1]
-        output = self.dims.add(shape[axis], name, is_made=False)
-        others = math.prod(shape) // shape[axis]
-        itemsize = self._parameters[name].element_size()
-        self.layers[name] = LayerPlan(
-            name, "parameter", output, fixed(1), 0, 0, others, 0, itemsize, axis
-        )
-        self._inputs[name] = output
-        self._parameter_axes[name] = axis
-        return {axis: output}
+        if name not in self.parameters:
+            shape = self.shapes[node]
+            sized = [axis for axis, size in enumerate(shape) if size > 1]
+            axes = {axis: self.dims.add(shape[axis], name, is_made=False) for axis in sized}
+            self.keep_parameter(name, axes)
+        return {
+            axis: layout
+            for axis, layout in enumerate(self.parameters[name].axes)
+            if is_elastic(layout)
+        }
 
     def _handler(self, node: fx.Node) -> Handler:
-        found: Handler | None
-        if node.op == "call_module":
-            kind = type(self.module(node))
-            found = MODULE_HANDLERS.get(kind) or NAMED_HANDLERS.get(full_name(kind))
-        elif node.op == "call_method":
-            found = METHOD_HANDLERS.get(str(node.target))
-        else:
-            found = FUNCTION_HANDLERS.get(node.target)  # type: ignore[arg-type]  # a function
-            found = found or NAMED_HANDLERS.get(full_name(node.target))
+        found = self._handlers.find(node, self.modules)
         if found in READERS:
             return found
-        computed = any(source not in self.shapes for source in node.all_input_nodes)
-        if found is None or node not in self.shapes or (computed and found in AXIS_HANDLERS):
+        makes_tensors = node in self.shapes or node in self._traced.parts
+        computed = any(
+            source not in self.shapes and source not in self._traced.parts
+            for source in node.all_input_nodes
+        )
+        if found is None or not makes_tensors or (computed and found in AXIS_HANDLERS):
             return _not_understood
         return _with_hooks if node.op == "call_module" and _has_hooks(self.module(node)) else found
 
@@ -175,10 +241,18 @@ def _not_understood(discovery: Discovery, node: fx.Node) -> Axes:
         return {}
     module = discovery.module(node) if node.op == "call_module" else None
     has_weights = module is not None and any(True for _ in module.parameters())
-    if has_weights or (module is None and node.target in MULTIPLICATIONS):
+    if has_weights or (module is None and _may_multiply(node)):
         discovery.uncounted.append(discovery.where(node))
     name = type(module).__name__ if module is not None else "this operation"
     return freeze_inputs(discovery, node, f"is not understood ({name})")
+
+
+def _may_multiply(node: fx.Node) -> bool:
+    """Say whether a function multiplies tensors, or is not PyTorch's and may do so."""
+    if node.op == "call_method" or node.target in MULTIPLICATIONS:
+        return node.target in MULTIPLICATIONS
+    package = str(getattr(node.target, "__module__", "")).partition(".")[0]
+    return package not in ("", "None", "torch", "_operator", "builtins", "math")
 
 
 def _with_hooks(discovery: Discovery, node: fx.Node) -> Axes:
@@ -190,14 +264,27 @@ def _with_hooks(discovery: Discovery, node: fx.Node) -> Axes:
 
 
 def _has_hooks(module: nn.Module) -> bool:
-    return bool(module._forward_hooks or module._forward_pre_hooks)
+    return bool(
+        module._forward_hooks
+        or module._forward_pre_hooks
+        or module._backward_hooks
+        or module._backward_pre_hooks
+    )
 
 
-def discover_groups(traced: TracedModel, *, keep: Iterable[str] = ()) -> Grouping:
-    """Find the channel groups of a traced model.
+def discover_groups(
+    traced: TracedModel,
+    *,
+    handlers: Handlers | None = None,
+    removes_blocks: bool = True,
+    keep: Iterable[str] = (),
+) -> Grouping:
+    """Find the channel groups and the removable blocks of a traced model.
 
     Args:
         traced: The model's graph.
+        handlers: The handler table; with entries of the user's own, perhaps.
+        removes_blocks: Look for blocks too.
         keep: Names of groups to leave at full width all the same.
 
     Returns:
@@ -206,7 +293,7 @@ def discover_groups(traced: TracedModel, *, keep: Iterable[str] = ()) -> Groupin
     Raises:
         GroupingError: If nothing at all can be narrowed; names the first reasons.
     """
-    discovery = Discovery(traced)
+    discovery = Discovery(traced, handlers or Handlers())
     discovery.walk()
     freeze_tied_weights(discovery, traced.graph)
     if discovery.uncounted:
@@ -215,41 +302,48 @@ def discover_groups(traced: TracedModel, *, keep: Iterable[str] = ()) -> Groupin
             len(discovery.uncounted),
             ", ".join(dict.fromkeys(discovery.uncounted)),
         )
-    kept = set(keep)
-    groups: list[ChannelGroup] = []
-    frozen: list[FrozenDimension] = []
-    numbers: dict[int, int] = {}
-    for index, dim in discovery.dims.roots():
-        name = dim.members[0]
-        reasons = [*dim.reasons, *(["running it narrower fails"] if name in kept else [])]
-        if not dim.is_made:
-            continue  # the size of a parameter alone is no width
-        if reasons or dim.n_units < 2:
-            only_one = [] if reasons else ["it has one channel, or one whole group, only"]
-            frozen.append(FrozenDimension(name, dim.full, (*reasons, *only_one)))
-        else:
-            numbers[index] = len(groups)
-            unit = dim.full // dim.n_units
-            groups.append(ChannelGroup(name, dim.n_units, tuple(dim.members), unit))
+    kept = frozenset(keep)
+    groups, frozen, numbers = _make_groups(discovery, kept)
+    blocks: list[BlockPlan] = []
+    for call in find_blocks(discovery, traced) if removes_blocks else ():
+        if call.path in kept:
+            frozen.append(FrozenDimension(call.path, 1, (_FAILS,), (call.path,)))
+            continue
+        inside = [name for name in discovery.layers if name.startswith(f"{call.path}.")]
+        blocks.append(BlockPlan(call.path, len(groups)))
+        groups.append(ChannelGroup(call.path, 1, tuple(inside), kind="block"))
     if not groups:
         why = "; ".join(f"{item.name}: {item.reasons[0]}" for item in frozen[:3])
         raise GroupingError(
             f"no channel group of the model can be narrowed ({why or 'it has no layers'}); "
             "dpod-search needs hidden convolutions or linear layers"
         )
-    resolve = discovery.dims.resolve
-    layers = tuple(
-        replace(
-            plan,
-            output=resolve(plan.output, numbers),
-            weight_input=resolve(plan.weight_input, numbers),
-        )
-        for plan in discovery.layers.values()
+    return resolve_plans(
+        discovery, traced, groups=groups, frozen=frozen, blocks=blocks, numbers=numbers
     )
-    return Grouping(
-        groups=tuple(groups),
-        frozen=tuple(frozen),
-        layers=layers,
-        uncounted=tuple(discovery.uncounted),
-        runs_channels_last=traced.runs_channels_last,
-    )
+
+
+_FAILS = "running it narrower fails"
+
+
+def _make_groups(
+    discovery: Discovery, kept: frozenset[str]
+) -> tuple[list[ChannelGroup], list[FrozenDimension], dict[int, int]]:
+    """Return the groups, the frozen dimensions, and the number of each dimension's group."""
+    groups: list[ChannelGroup] = []
+    frozen: list[FrozenDimension] = []
+    numbers: dict[int, int] = {}
+    for index, dim in discovery.dims.roots():
+        reasons = [*dim.reasons, *([_FAILS] if dim.name in kept else [])]
+        if not dim.is_made:
+            continue  # the size of a parameter alone is no width
+        if reasons or dim.n_units < 2:
+            only_one = [] if reasons else ["it has one channel, or one whole group, only"]
+            why, members = (*reasons, *only_one), tuple(dim.members)
+            frozen.append(FrozenDimension(dim.name, dim.n_channels, why, members))
+        else:
+            numbers[index] = len(groups)
+            unit = dim.n_channels // dim.n_units
+            kind: GroupKind = "heads" if dim.has_heads else "channels"
+            groups.append(ChannelGroup(dim.name, dim.n_units, tuple(dim.members), unit, kind))
+    return groups, frozen, numbers

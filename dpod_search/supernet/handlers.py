@@ -7,7 +7,6 @@ layouts of the node's output by axis. An axis that is not named has a fixed size
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from collections.abc import Sequence
 from fractions import Fraction
@@ -20,7 +19,7 @@ from torch import nn
 from dpod_search.supernet.layout import Layout
 from dpod_search.supernet.layout import Segment
 from dpod_search.supernet.layout import fixed
-from dpod_search.supernet.layout import is_elastic
+from dpod_search.supernet.plans import Scratch
 
 
 if TYPE_CHECKING:
@@ -55,7 +54,20 @@ def convolve(discovery: Discovery, node: fx.Node) -> Axes:
         else:
             inputs, output = fixed(module.in_channels), fixed(module.out_channels)
     discovery.record(node, inputs=inputs, weight_input=weight_input, output=output)
+    if module.padding_mode != "zeros":
+        discovery.scratch[node] = (_hold_padded(discovery, source, module),)
     return {1: output}
+
+
+def _hold_padded(
+    discovery: Discovery, source: fx.Node, module: nn.Conv1d | nn.Conv2d | nn.Conv3d
+) -> Scratch:
+    """Return the padded input that a convolution makes first, beside its result."""
+    sides = module._reversed_padding_repeated_twice[::-1]
+    amounts = [0, 0, *(low + high for high, low in zip(sides[::2], sides[1::2], strict=True))]
+    axes = [discovery.layout(source, axis) for axis in range(len(amounts))]
+    padded = tuple((*axis, *fixed(more)) for axis, more in zip(axes, amounts, strict=True))
+    return Scratch(((float(module.weight.element_size()), padded),), has_result=True)
 
 
 def keep_groups_whole(discovery: Discovery, node: fx.Node, layout: Layout, per_group: int) -> bool:
@@ -121,12 +133,14 @@ def normalize_layer(discovery: Discovery, node: fx.Node) -> Axes:
     if len(module.normalized_shape) != 1:
         return freeze_inputs(discovery, node, "normalises several axes at once")
     # torchvision's LayerNorm2d moves the channels to the back, and to the front again.
-    axis = 1 if is_channels_first(module) else len(discovery.shapes[source]) - 1
+    n_axes = len(discovery.shapes[source])
+    axis = 1 if is_channels_first(module) else n_axes - 1
     inputs = discovery.layout(source, axis)
-    others = f"{discovery.where(node)} runs along another axis"
-    discovery.freeze_axes(source, others, but=axis)
     discovery.record(node, inputs=inputs, weight_input=fixed(1), output=inputs)
-    return {axis: inputs}
+    rows = tuple(discovery.layout(source, i) for i in range(n_axes) if i != axis)
+    # A mean and a deviation for each row, which go at once.
+    discovery.scratch[node] = (Scratch(((8.0, rows),), has_result=True),)
+    return {**discovery.axes(source), axis: inputs}
 
 
 def normalize_groups(discovery: Discovery, node: fx.Node) -> Axes:
@@ -140,6 +154,9 @@ def normalize_groups(discovery: Discovery, node: fx.Node) -> Axes:
         inputs = fixed(module.num_channels)
     discovery.freeze_axes(source, f"{discovery.where(node)} averages over it", but=1)
     discovery.record(node, inputs=inputs, weight_input=fixed(1), output=inputs)
+    groups = scale(inputs, Fraction(1, per_group)) if module.num_groups > 1 else fixed(1)
+    statistics = (8.0, (discovery.layout(source, 0), groups))
+    discovery.scratch[node] = (Scratch((statistics,), has_result=True),)
     return {1: inputs}
 
 
@@ -151,13 +168,6 @@ def is_channels_first(module: nn.LayerNorm) -> bool:
 def carry(discovery: Discovery, node: fx.Node) -> Axes:
     """Element by element: every axis passes as it is."""
     return dict(discovery.axes(discovery.first_input(node)))
-
-
-def pool(discovery: Discovery, node: fx.Node) -> Axes:
-    """Pooling over space: channels pass, and space must not be elastic."""
-    source = discovery.first_input(node)
-    discovery.freeze_axes(source, f"{discovery.where(node)} pools over it", but=1)
-    return {1: discovery.layout(source, 1)}
 
 
 def combine(discovery: Discovery, node: fx.Node) -> Axes:
@@ -182,7 +192,10 @@ def combine(discovery: Discovery, node: fx.Node) -> Axes:
 
 def concatenate(discovery: Discovery, node: fx.Node) -> Axes:
     """Concat: segments in a row on its axis, shared widths on the others."""
-    sources: list[fx.Node] = list(argument(node, 0, "tensors", ()))  # a tensor may come twice
+    given = argument(node, 0, "tensors", ())
+    if isinstance(given, fx.Node):
+        return freeze_inputs(discovery, node, "joins parts that are used together")
+    sources: list[fx.Node] = list(given)  # a tensor may come twice
     n_axes = len(discovery.shapes[node])
     chosen = int(argument(node, 1, "dim", node.kwargs.get("axis", 0))) % n_axes
     axes: Axes = {}
@@ -195,19 +208,6 @@ def concatenate(discovery: Discovery, node: fx.Node) -> Axes:
             discovery.dims.unify(layouts[0], layout, discovery.where(node))
         axes[axis] = layouts[0]
     return axes
-
-
-def flatten(discovery: Discovery, node: fx.Node) -> Axes:
-    """Flatten: channels in front of the flattened space repeat once per place."""
-    source = discovery.first_input(node)
-    n_axes = len(discovery.shapes[source])
-    module = discovery.modules.get(str(node.target)) if node.op == "call_module" else None
-    if isinstance(module, nn.Flatten):
-        start, end = module.start_dim % n_axes, module.end_dim % n_axes
-    else:
-        start = int(argument(node, 1, "start_dim", 0)) % n_axes
-        end = int(argument(node, 2, "end_dim", -1)) % n_axes
-    return flatten_axes(discovery, node, start, end)
 
 
 def average(discovery: Discovery, node: fx.Node) -> Axes:
@@ -244,28 +244,6 @@ def freeze_inputs(discovery: Discovery, node: fx.Node, does: str) -> Axes:
     for source in discovery.tensor_inputs(node):
         discovery.freeze_axes(source, f"{discovery.where(node)} {does}")
     return {}
-
-
-def flatten_axes(discovery: Discovery, node: fx.Node, start: int, end: int) -> Axes:
-    """Merge axes ``start`` to ``end`` (inclusive) into one."""
-    source = discovery.first_input(node)
-    shape = discovery.shapes[source]
-    axes: Axes = {}
-    for axis, layout in discovery.axes(source).items():
-        if axis < start:
-            axes[axis] = layout
-        elif axis > end:
-            axes[axis - (end - start)] = layout
-        elif not is_elastic(layout):
-            continue  # a fixed axis must not take the place of the elastic one beside it
-        elif math.prod(shape[start:axis]) != 1:
-            discovery.dims.freeze(layout, f"{discovery.where(node)} folds it behind other axes")
-        else:
-            places = math.prod(shape[axis + 1 : end + 1])
-            axes[start] = tuple(
-                Segment(segment.group, segment.full, segment.repeat * places) for segment in layout
-            )
-    return axes
 
 
 def argument(node: fx.Node, position: int, name: str, default: Any) -> Any:

@@ -14,27 +14,41 @@ from torch import Tensor
 from torch import nn
 from torch.nn import functional
 from torch.nn.modules.conv import _ConvNd
+from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 
+from dpod_search.errors import GroupingError
+from dpod_search.supernet.attention import ElasticMultiheadAttention
 from dpod_search.supernet.layout import active_size
 from dpod_search.supernet.layout import take
+from dpod_search.supernet.layout import take_matrix
 from dpod_search.supernet.norms import ElasticBatchNorm
 from dpod_search.supernet.norms import ElasticBatchNorm1d
 from dpod_search.supernet.norms import ElasticBatchNorm2d
 from dpod_search.supernet.norms import ElasticBatchNorm3d
 from dpod_search.supernet.norms import ElasticGroupNorm
+from dpod_search.supernet.norms import ElasticInstanceNorm
+from dpod_search.supernet.norms import ElasticInstanceNorm1d
+from dpod_search.supernet.norms import ElasticInstanceNorm2d
+from dpod_search.supernet.norms import ElasticInstanceNorm3d
 from dpod_search.supernet.norms import ElasticLayerNorm
 from dpod_search.supernet.norms import ElasticLayerNorm2d
+from dpod_search.supernet.norms import ElasticPReLU
+from dpod_search.supernet.norms import ElasticRMSNorm
 from dpod_search.supernet.plans import LayerPlan
 from dpod_search.supernet.state import WidthState
 from dpod_search.supernet.state import fill_plain
 from dpod_search.supernet.trace import full_name
+from dpod_search.supernet.transposed import ElasticConvTranspose
+from dpod_search.supernet.transposed import ElasticConvTranspose1d
+from dpod_search.supernet.transposed import ElasticConvTranspose2d
+from dpod_search.supernet.transposed import ElasticConvTranspose3d
 
 
 def _take_active(
     weight: Tensor, bias: Tensor | None, plan: LayerPlan, state: WidthState
 ) -> tuple[Tensor, Tensor | None]:
     """Keep the active part of a weight (outputs first, then inputs) and of its bias."""
-    kept = take(take(weight, 0, plan.output, state.widths), 1, plan.weight_input, state.widths)
+    kept = take_matrix(weight, plan.output, plan.weight_input, state.widths)
     return kept, None if bias is None else take(bias, 0, plan.output, state.widths)
 
 
@@ -114,6 +128,7 @@ class ElasticLinear(nn.Linear):
 
     plan: LayerPlan
     state: WidthState
+    plain_type: ClassVar[type[nn.Linear]] = nn.Linear
 
     def forward(self, input: Tensor) -> Tensor:
         """Multiply by the active part of the weight; shapes as the plain layer's."""
@@ -122,25 +137,52 @@ class ElasticLinear(nn.Linear):
     def extract(self) -> nn.Module:
         """Return a plain linear layer of the active size with copies of the active weights."""
         weight, bias = self._active()
-        plain = nn.Linear(weight.shape[1], weight.shape[0], bias is not None, device="meta")
+        plain = self.plain_type(weight.shape[1], weight.shape[0], bias is not None, device="meta")
         return fill_plain(plain, self, weight=weight, bias=bias)
 
     def _active(self) -> tuple[Tensor, Tensor | None]:
         return _take_active(self.weight, self.bias, self.plan, self.state)
 
 
-ElasticLayer = ElasticConv | ElasticLinear | ElasticBatchNorm | ElasticLayerNorm | ElasticGroupNorm
+class ElasticProjection(ElasticLinear, NonDynamicallyQuantizableLinear):
+    """The output projection of an ``nn.MultiheadAttention``, which has a class of its own."""
+
+    plain_type = NonDynamicallyQuantizableLinear
+
+
+ElasticLayer = (
+    ElasticConv
+    | ElasticConvTranspose
+    | ElasticLinear
+    | ElasticMultiheadAttention
+    | ElasticBatchNorm
+    | ElasticInstanceNorm
+    | ElasticLayerNorm
+    | ElasticRMSNorm
+    | ElasticGroupNorm
+    | ElasticPReLU
+)
 
 ELASTIC_TYPES: dict[type[nn.Module], type[ElasticLayer]] = {
     nn.Conv1d: ElasticConv1d,
     nn.Conv2d: ElasticConv2d,
     nn.Conv3d: ElasticConv3d,
+    nn.ConvTranspose1d: ElasticConvTranspose1d,
+    nn.ConvTranspose2d: ElasticConvTranspose2d,
+    nn.ConvTranspose3d: ElasticConvTranspose3d,
     nn.Linear: ElasticLinear,
+    NonDynamicallyQuantizableLinear: ElasticProjection,
+    nn.MultiheadAttention: ElasticMultiheadAttention,
     nn.BatchNorm1d: ElasticBatchNorm1d,
     nn.BatchNorm2d: ElasticBatchNorm2d,
     nn.BatchNorm3d: ElasticBatchNorm3d,
     nn.LayerNorm: ElasticLayerNorm,
     nn.GroupNorm: ElasticGroupNorm,
+    nn.InstanceNorm1d: ElasticInstanceNorm1d,
+    nn.InstanceNorm2d: ElasticInstanceNorm2d,
+    nn.InstanceNorm3d: ElasticInstanceNorm3d,
+    nn.RMSNorm: ElasticRMSNorm,
+    nn.PReLU: ElasticPReLU,
 }
 # Layers of other packages, by their full name so that none is imported for it.
 NAMED_ELASTIC_TYPES: dict[str, type[ElasticLayer]] = {
@@ -155,8 +197,17 @@ def make_elastic(layer: nn.Module, plan: LayerPlan, state: WidthState) -> Elasti
         layer: A layer whose exact type is a key of ``ELASTIC_TYPES``.
         plan: Which channels of it belong to which groups.
         state: The active widths of the supernet it is for.
+
+    Raises:
+        GroupingError: If the layer is of another type.
     """
-    kind = ELASTIC_TYPES.get(type(layer)) or NAMED_ELASTIC_TYPES[full_name(type(layer))]
+    name = full_name(type(layer))
+    kind = ELASTIC_TYPES.get(type(layer)) or NAMED_ELASTIC_TYPES.get(name)
+    if kind is None:  # by a handler of the user's
+        raise GroupingError(
+            f"{plan.name} has a handler of PyTorch's layers but is a {name}, which cannot run "
+            "narrow; take its entry out of handlers"
+        )
     elastic = kind.__new__(kind)
     nn.Module.__init__(elastic)
     # Settings such as stride and eps, and the very parameters, are the plain layer's own.

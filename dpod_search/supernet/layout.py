@@ -84,6 +84,48 @@ def take(tensor: Tensor, dim: int, layout: Layout, widths: Sequence[int]) -> Ten
     return torch.cat([tensor.narrow(dim, *run) for run in _runs(layout, widths)], dim)
 
 
+def take_matrix(weight: Tensor, rows: Layout, columns: Layout, widths: Sequence[int]) -> Tensor:
+    """Keep the active elements of the first two dimensions, as :func:`take` twice would.
+
+    Args:
+        weight: Shape (``full_size(rows)``, ``full_size(columns)``, ...).
+        rows: Layout of dimension 0.
+        columns: Layout of dimension 1.
+        widths: Active width of every group.
+
+    Returns:
+        A view where prefixes are kept. Its gradient is written into the full one once: two
+        narrowings in a row would fill two of them with zeros.
+    """
+    if len(rows) == len(columns) == 1:
+        n_rows, n_columns = rows[0].active_size(widths), columns[0].active_size(widths)
+        if n_rows != weight.shape[0] and n_columns != weight.shape[1]:
+            corner: Tensor = _Corner.apply(weight, n_rows, n_columns)  # type: ignore[no-untyped-call]
+            return corner
+    return take(take(weight, 0, rows, widths), 1, columns, widths)
+
+
+class _Corner(torch.autograd.Function):
+    """The first rows and columns of a tensor."""
+
+    @staticmethod
+    def forward(
+        ctx: torch.autograd.function.FunctionCtx, weight: Tensor, n_rows: int, n_columns: int
+    ) -> Tensor:
+        ctx.save_for_backward(weight)
+        return weight[:n_rows, :n_columns]
+
+    @staticmethod
+    def backward(
+        ctx: torch.autograd.function.FunctionCtx, *gradients: Tensor
+    ) -> tuple[Tensor, None, None]:
+        (gradient,) = gradients
+        (weight,) = ctx.saved_tensors  # type: ignore[attr-defined]  # not in its annotations
+        full = torch.zeros_like(weight)  # in the memory format of the weight
+        full[: gradient.shape[0], : gradient.shape[1]] = gradient
+        return full, None, None
+
+
 def put(tensor: Tensor, part: Tensor, layout: Layout, widths: Sequence[int]) -> None:
     """Write what :func:`take` copied out of a one-dimensional tensor back in place."""
     runs = list(_runs(layout, widths))

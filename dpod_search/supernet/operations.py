@@ -13,74 +13,76 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from dpod_search.supernet.attention import attend_to_itself
+from dpod_search.supernet.elementwise import BROADCASTING_FUNCTIONS
+from dpod_search.supernet.elementwise import BROADCASTING_METHODS
+from dpod_search.supernet.elementwise import ELEMENTWISE_FUNCTIONS
+from dpod_search.supernet.elementwise import ELEMENTWISE_METHODS
+from dpod_search.supernet.elementwise import ELEMENTWISE_MODULES
 from dpod_search.supernet.handlers import Handler
 from dpod_search.supernet.handlers import average
 from dpod_search.supernet.handlers import carry
 from dpod_search.supernet.handlers import combine
 from dpod_search.supernet.handlers import concatenate
 from dpod_search.supernet.handlers import convolve
-from dpod_search.supernet.handlers import flatten
 from dpod_search.supernet.handlers import multiply_matrix
 from dpod_search.supernet.handlers import normalize_batch
 from dpod_search.supernet.handlers import normalize_groups
 from dpod_search.supernet.handlers import normalize_layer
-from dpod_search.supernet.handlers import pool
 from dpod_search.supernet.handlers import read_attribute
 from dpod_search.supernet.handlers import read_shape
+from dpod_search.supernet.parts import split
+from dpod_search.supernet.parts import take_part
+from dpod_search.supernet.parts import unbind
+from dpod_search.supernet.products import attend
+from dpod_search.supernet.products import multiply_matrices
+from dpod_search.supernet.products import sum_products
+from dpod_search.supernet.reducing import REDUCING_FUNCTIONS
+from dpod_search.supernet.reducing import REDUCING_METHODS
+from dpod_search.supernet.reducing import reduce_axes
+from dpod_search.supernet.reshaping import expand
+from dpod_search.supernet.reshaping import flatten
 from dpod_search.supernet.reshaping import permute
 from dpod_search.supernet.reshaping import reshape
 from dpod_search.supernet.reshaping import resize
-from dpod_search.supernet.reshaping import split
-from dpod_search.supernet.reshaping import take_part
 from dpod_search.supernet.reshaping import transpose
+from dpod_search.supernet.scaling import bend_channels
+from dpod_search.supernet.scaling import normalize_instances
+from dpod_search.supernet.scaling import normalize_scale
+from dpod_search.supernet.shuffling import gate_halves
+from dpod_search.supernet.shuffling import shuffle_channels
+from dpod_search.supernet.shuffling import shuffle_pixels
+from dpod_search.supernet.shuffling import unshuffle_pixels
+from dpod_search.supernet.spatial import SPATIAL_FUNCTIONS
+from dpod_search.supernet.spatial import SPATIAL_MODULES
+from dpod_search.supernet.spatial import pad
+from dpod_search.supernet.spatial import slide
+from dpod_search.supernet.swin import attend_in_windows
+from dpod_search.supernet.swin import merge_patches
+from dpod_search.supernet.swin import spread_bias
+from dpod_search.supernet.transposed import convolve_transposed
 
-
-_ACTIVATIONS = (
-    nn.ReLU,
-    nn.ReLU6,
-    nn.LeakyReLU,
-    nn.ELU,
-    nn.SELU,
-    nn.CELU,
-    nn.GELU,
-    nn.SiLU,
-    nn.Mish,
-    nn.Sigmoid,
-    nn.Tanh,
-    nn.Hardswish,
-    nn.Hardsigmoid,
-    nn.Hardtanh,
-    nn.Softplus,
-    nn.Softsign,
-    nn.LogSigmoid,
-    nn.Identity,
-    nn.Dropout,
-    nn.Dropout1d,
-    nn.Dropout2d,
-    nn.Dropout3d,
-)  # fmt: skip  (a table)
-_POOLS = (
-    nn.MaxPool1d,
-    nn.MaxPool2d,
-    nn.MaxPool3d,
-    nn.AvgPool1d,
-    nn.AvgPool2d,
-    nn.AvgPool3d,
-    nn.AdaptiveAvgPool1d,
-    nn.AdaptiveAvgPool2d,
-    nn.AdaptiveAvgPool3d,
-    nn.AdaptiveMaxPool1d,
-    nn.AdaptiveMaxPool2d,
-    nn.AdaptiveMaxPool3d,
-)  # fmt: skip  (a table)
 
 MODULE_HANDLERS: dict[type[nn.Module], Handler] = {
     **dict.fromkeys((nn.Conv1d, nn.Conv2d, nn.Conv3d), convolve),
     nn.Linear: multiply_matrix,
     **dict.fromkeys((nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d), normalize_batch),
-    **dict.fromkeys(_ACTIVATIONS, carry),
-    **dict.fromkeys(_POOLS, pool),
+    **dict.fromkeys(
+        (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d), convolve_transposed
+    ),
+    **dict.fromkeys(
+        (nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d), normalize_instances
+    ),
+    nn.RMSNorm: normalize_scale,
+    nn.PReLU: bend_channels,
+    nn.ChannelShuffle: shuffle_channels,
+    nn.PixelShuffle: shuffle_pixels,
+    nn.PixelUnshuffle: unshuffle_pixels,
+    nn.GLU: gate_halves,
+    **dict.fromkeys(ELEMENTWISE_MODULES, carry),
+    **dict.fromkeys(SPATIAL_MODULES, slide),
     nn.Flatten: flatten,
+    nn.MultiheadAttention: attend_to_itself,
     nn.LayerNorm: normalize_layer,
     nn.GroupNorm: normalize_groups,
 }
@@ -88,98 +90,59 @@ MODULE_HANDLERS: dict[type[nn.Module], Handler] = {
 NAMED_HANDLERS: dict[str, Handler] = {
     "torchvision.models.convnext.LayerNorm2d": normalize_layer,
     "torchvision.ops.stochastic_depth.stochastic_depth": carry,
+    "torchvision.models.swin_transformer._patch_merging_pad": merge_patches,
+    "torchvision.models.swin_transformer._get_relative_position_bias": spread_bias,
+    "torchvision.models.swin_transformer.shifted_window_attention": attend_in_windows,
 }
 FUNCTION_HANDLERS: dict[Callable[..., Any], Handler] = {
-    **dict.fromkeys(
-        (
-            operator.add,
-            operator.iadd,
-            operator.sub,
-            operator.isub,
-            operator.mul,
-            operator.imul,
-            operator.truediv,
-            operator.itruediv,
-            torch.add,
-            torch.sub,
-            torch.mul,
-            torch.div,
-        ),
-        combine,
-    ),
-    **dict.fromkeys(
-        (
-            torch.relu,
-            torch.sigmoid,
-            torch.tanh,
-            functional.relu,
-            functional.relu6,
-            functional.leaky_relu,
-            functional.elu,
-            functional.gelu,
-            functional.silu,
-            functional.mish,
-            functional.sigmoid,
-            functional.tanh,
-            functional.hardswish,
-            functional.hardsigmoid,
-            functional.hardtanh,
-            functional.softplus,
-            functional.dropout,
-            functional.dropout2d,
-            operator.neg,
-        ),
-        carry,
-    ),
-    **dict.fromkeys(
-        (
-            functional.max_pool2d,
-            functional.avg_pool2d,
-            functional.adaptive_avg_pool2d,
-            functional.adaptive_max_pool2d,
-            functional.max_pool1d,
-            functional.avg_pool1d,
-            functional.adaptive_avg_pool1d,
-            torch.max_pool2d,
-        ),
-        pool,
-    ),
+    **dict.fromkeys(BROADCASTING_FUNCTIONS, combine),
+    **dict.fromkeys(ELEMENTWISE_FUNCTIONS, carry),
+    **dict.fromkeys(SPATIAL_FUNCTIONS, slide),
+    **dict.fromkeys(REDUCING_FUNCTIONS, reduce_axes),
+    functional.pad: pad,
+    functional.glu: gate_halves,
+    torch.channel_shuffle: shuffle_channels,
+    torch.pixel_shuffle: shuffle_pixels,
+    torch.pixel_unshuffle: unshuffle_pixels,
     torch.flatten: flatten,
     torch.reshape: reshape,
     torch.permute: permute,
     **dict.fromkeys((torch.squeeze, torch.unsqueeze), resize),
     **dict.fromkeys((torch.transpose, torch.swapaxes), transpose),
-    **dict.fromkeys((torch.chunk, torch.split), split),
+    **dict.fromkeys((torch.chunk, torch.split, torch.tensor_split), split),
+    torch.unbind: unbind,
     operator.getitem: take_part,
+    **dict.fromkeys((operator.matmul, torch.matmul, torch.bmm), multiply_matrices),
+    torch.einsum: sum_products,
+    functional.scaled_dot_product_attention: attend,
     torch.mean: average,
     **dict.fromkeys((torch.cat, torch.concat, torch.concatenate), concatenate),
     getattr: read_attribute,
 }  # fmt: skip  (a table)
 METHOD_HANDLERS: dict[str, Handler] = {
-    **dict.fromkeys(
-        ("add", "add_", "sub", "sub_", "mul", "mul_", "div", "div_"),
-        combine,
-    ),
-    **dict.fromkeys(
-        ("relu", "relu_", "sigmoid", "tanh", "contiguous", "clone", "detach", "to", "float"),
-        carry,
-    ),
+    **dict.fromkeys(BROADCASTING_METHODS, combine),
+    **dict.fromkeys(ELEMENTWISE_METHODS, carry),
+    **dict.fromkeys(REDUCING_METHODS, reduce_axes),
     "flatten": flatten,
     "view": reshape,
     "reshape": reshape,
     "permute": permute,
     **dict.fromkeys(("squeeze", "unsqueeze"), resize),
-    "expand_as": combine,
     **dict.fromkeys(("transpose", "swapaxes"), transpose),
-    **dict.fromkeys(("chunk", "split"), split),
+    **dict.fromkeys(("chunk", "split", "tensor_split"), split),
+    "unbind": unbind,
+    **dict.fromkeys(("expand", "repeat"), expand),
+    **dict.fromkeys(("matmul", "bmm"), multiply_matrices),
     "mean": average,
     **dict.fromkeys(("size", "dim", "ndimension", "is_contiguous"), read_shape),
 }
 
 # These need no tensor as their result; all others do.
-READERS: frozenset[Handler] = frozenset({read_shape, read_attribute, split, take_part})
+READERS: frozenset[Handler] = frozenset({read_shape, read_attribute, split, unbind, take_part})
 # These choose axes, and an axis that the model computes is not known here.
-AXIS_HANDLERS: frozenset[Handler] = frozenset({flatten, average, concatenate, permute, transpose})
+AXIS_HANDLERS: frozenset[Handler] = frozenset(
+    {flatten, average, reduce_axes, gate_halves, concatenate, permute, transpose}
+)
 
 # Multiplications without a closed form, for the list of what is not counted.
 MULTIPLICATIONS: frozenset[Callable[..., Any] | str] = frozenset(

@@ -7,30 +7,34 @@ from dataclasses import dataclass
 from typing import Literal
 
 from torch import nn
-from torch.nn.modules.batchnorm import _NormBase
 
 from dpod_search.supernet.layout import Layout
+from dpod_search.supernet.layout import is_elastic
 
 
-LayerKind = Literal["conv", "linear", "norm", "parameter"]
+LayerKind = Literal["conv", "linear", "norm", "attention"]
+GroupKind = Literal["channels", "heads", "block"]
+OperationKind = Literal["input", "module", "function", "method", "parameter", "output"]
 
 
 @dataclass(frozen=True)
 class ChannelGroup:
-    """Tensor dimensions that must share one width.
+    """Tensor dimensions that must share one width; or a residual block, which is there or not.
 
     Args:
-        name: Path of the first layer that makes the dimension.
-        full_width: Full width, in units.
-        members: Paths of all the layers that make or carry it.
+        name: Path of the first layer that makes the dimension, or of the block.
+        full_width: Full width, in units; 1 for a block.
+        members: Paths of all the layers that make or carry it, or that are in the block.
         unit: Channels of its first layer in a unit: 1, or more where a grouped layer needs whole
-            groups. Widths count units.
+            groups or attention whole heads. Widths count units.
+        kind: What its units are.
     """
 
     name: str
     full_width: int
     members: tuple[str, ...]
     unit: int = 1
+    kind: GroupKind = "channels"
 
 
 @dataclass(frozen=True)
@@ -41,11 +45,13 @@ class FrozenDimension:
         name: Path of the first layer that makes the dimension.
         full_width: Its width.
         reasons: Why it cannot be narrowed, with the line of the user's model where known.
+        members: Paths of all the layers that make or carry it.
     """
 
     name: str
     full_width: int
     reasons: tuple[str, ...]
+    members: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -63,7 +69,7 @@ class LayerPlan:
             layer: its bias, or the scale and shift of a norm.
         n_statistics: Floating-point buffers per output channel (mean and variance of a norm).
         itemsize: Bytes of one element of its parameters.
-        axis: Of a parameter that the model's own code reads, the axis of its output channels.
+        blocks: Groups of the removable blocks that it is in.
     """
 
     name: str
@@ -75,7 +81,125 @@ class LayerPlan:
     n_vectors: int
     n_statistics: int
     itemsize: int
-    axis: int = 0
+    blocks: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class ParameterPlan:
+    """A parameter that the model's own code reads, outside any layer.
+
+    Args:
+        name: Path of the parameter.
+        axes: Layout of each of its axes.
+        itemsize: Bytes of one element.
+        blocks: Groups of the removable blocks that it is in.
+    """
+
+    name: str
+    axes: tuple[Layout, ...]
+    itemsize: int
+    blocks: tuple[int, ...] = ()
+
+    @property
+    def is_elastic(self) -> bool:
+        """Whether any axis of it can be narrowed."""
+        return any(is_elastic(layout) for layout in self.axes)
+
+
+@dataclass(frozen=True)
+class ProductPlan:
+    """A product of two tensors of the model, queries by keys for instance: macs without weights.
+
+    Args:
+        where: What it is, and the user's line.
+        node: Name of its operation in the graph.
+        constant: Product of the sizes that are fixed, those of the example's batch among them.
+        batch_size: Samples in the example.
+        factors: Layouts of the axes that can be narrowed; macs are ``constant / batch_size``
+            times the product of their sizes.
+        blocks: Groups of the removable blocks that it is in.
+    """
+
+    where: str
+    node: str
+    constant: int
+    batch_size: int
+    factors: tuple[Layout, ...]
+    blocks: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class AttributePlan:
+    """An integer of a module of the user's that is a width, and narrow in a subnet.
+
+    Args:
+        module: Path of the module.
+        name: Name of the attribute.
+        size: What it counts.
+    """
+
+    module: str
+    name: str
+    size: Layout
+
+
+@dataclass(frozen=True)
+class BlockPlan:
+    """A residual block that a subnet can do without.
+
+    Args:
+        path: Path of the block in the model.
+        group: Its group; at width 0 the block is removed.
+        leaves_list: Removed, it is taken out of the list that holds it; else an identity is left.
+    """
+
+    path: str
+    group: int
+    leaves_list: bool = False
+
+
+@dataclass(frozen=True)
+class Scratch:
+    """Memory that an operation holds at one moment besides its inputs and its result.
+
+    Args:
+        terms: Bytes of the example's batch: constants, each with the layouts of axes that it is
+            multiplied by.
+        has_result: The result is there already.
+    """
+
+    terms: tuple[tuple[float, tuple[Layout, ...]], ...]
+    has_result: bool
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One operation of the traced model, in the order of execution.
+
+    Args:
+        name: Name of its node in the graph.
+        what: Path of the module it calls, or name of the function or method.
+        kind: How it is called.
+        inputs: Positions of the operations it reads.
+        axes: Layout of every axis of its result, the batch first; empty if it is no tensor.
+        line: ``file:line`` of the user's code, empty where it is not known.
+        itemsize: Bytes of one element of its result; 0 if it is no tensor.
+        reuses: Position of the operation in whose memory its result lies: of a view, or of what
+            it changed in place.
+        scratch: What it holds inside for a while, besides its inputs.
+        blocks: Groups of the removable blocks that it is in.
+    """
+
+    name: str
+    what: str
+    kind: OperationKind
+    inputs: tuple[int, ...]
+    axes: tuple[Layout, ...]
+    line: str
+    itemsize: int
+    reuses: int | None = None
+    scratch: tuple[Scratch, ...] = ()
+    blocks: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -83,9 +207,15 @@ class Grouping:
     """What discovery found in a model.
 
     Args:
-        groups: The elastic channel groups.
+        groups: The elastic channel groups, and after them the removable blocks.
         frozen: The dimensions that stay as they are, each with its reasons.
         layers: A plan for every layer that is understood.
+        parameters: A plan for every parameter that the model's own code reads.
+        products: The products of two tensors.
+        attributes: The integers of the user's modules that are widths.
+        blocks: The removable blocks.
+        operations: The graph, in the order of execution.
+        batch_size: Samples in the example that the graph was traced with.
         uncounted: Operations whose macs no closed form covers (their parameters are counted).
         runs_channels_last: The model runs on channels-last tensors, which are faster.
     """
@@ -93,6 +223,12 @@ class Grouping:
     groups: tuple[ChannelGroup, ...]
     frozen: tuple[FrozenDimension, ...]
     layers: tuple[LayerPlan, ...]
+    parameters: tuple[ParameterPlan, ...]
+    products: tuple[ProductPlan, ...]
+    attributes: tuple[AttributePlan, ...]
+    blocks: tuple[BlockPlan, ...]
+    operations: tuple[Operation, ...]
+    batch_size: int
     uncounted: tuple[str, ...]
     runs_channels_last: bool = True
 
@@ -102,7 +238,8 @@ def plan_layer(
 ) -> LayerPlan:
     """Read off a layer all that its plan needs."""
     own = dict(module.named_parameters(recurse=False))
-    is_norm = isinstance(module, _NormBase | nn.LayerNorm | nn.GroupNorm)
+    weight = own.get("weight")
+    is_norm = weight is None or weight.dim() < 2
     kernel = getattr(module, "kernel_size", ())
     buffers = [b for b in module.buffers(recurse=False) if b.is_floating_point()]
     return LayerPlan(

@@ -1,104 +1,174 @@
-"""Handlers of operations that move, split and merge axes."""
+"""Handlers of operations that move, merge and split axes.
+
+A reshape is understood block by block: neighbouring axes before it and after it that hold the
+same elements. Each size it is given must come out right at every width; see ``sizes.py``.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from fractions import Fraction
 from typing import TYPE_CHECKING
 from typing import Any
 
+import numpy as np
 from torch import fx
+from torch import nn
 
 from dpod_search.supernet.handlers import Axes
 from dpod_search.supernet.handlers import argument
-from dpod_search.supernet.handlers import flatten_axes
 from dpod_search.supernet.handlers import freeze_inputs
+from dpod_search.supernet.handlers import keep_groups_whole
 from dpod_search.supernet.handlers import scale
 from dpod_search.supernet.layout import Layout
+from dpod_search.supernet.layout import fixed
+from dpod_search.supernet.layout import full_size
 from dpod_search.supernet.layout import is_elastic
+from dpod_search.supernet.sizes import reads_shape
 
 
 if TYPE_CHECKING:
     from dpod_search.supernet.groups import Discovery
 
 
+# More copies of a run of channels than this in one axis are not worth slicing.
+_MOST_COPIES = 512
+
+
 def reshape(discovery: Discovery, node: fx.Node) -> Axes:
-    """View or reshape: axes are merged as in a flatten, or one is split in two.
-
-    The size of an axis that may change must be computed (``x.size(1)``) or -1, never a number.
-    """
+    """View or reshape: axes are merged, split, or kept, each with a size that fits all widths."""
     source = discovery.first_input(node)
-    sizes: Sequence[Any] = node.args[1:]
-    if len(sizes) == 1 and isinstance(sizes[0], Sequence):
-        sizes = sizes[0]
     before, after = discovery.shapes[source], discovery.shapes[node]
-    places = match_axes(before, after)
-    if places is not None and len(sizes) == len(after):
-        return _keep_axes(discovery, node, places, sizes)
-    shorter = min(len(before), len(after))
-    first = next((i for i in range(shorter) if before[i] != after[i]), shorter)
-    n_tail = next(
-        (i for i in range(shorter - first) if before[-1 - i] != after[-1 - i]), shorter - first
-    )
-    gone, come = len(before) - n_tail - first, len(after) - n_tail - first
-    if len(sizes) == len(after) and first > 0:
-        if come == 1 and gone >= 1 and follows_widths(discovery, sizes[first]):
-            return flatten_axes(discovery, node, first, first + gone - 1)
-        if gone == 1 and come == 2:
-            return _split_axis(discovery, node, first, sizes)
-    return freeze_inputs(
-        discovery, node, "reshapes it in a way that is not a flatten or a split of one axis"
-    )
+    sizes = _sizes_of(discovery, node)
+    blocks = match_blocks(before, after)
+    if sizes is None or len(sizes) != len(after) or blocks is None:
+        return freeze_inputs(discovery, node, "reshapes it in a way that cannot be followed")
+    axes: Axes = {}
+    for old, new in blocks:
+        layouts = [discovery.layout(source, axis) for axis in old]
+        made = _reshape_block(discovery, node, layouts, [sizes[axis] for axis in new], new)
+        if made is None:
+            for layout in layouts:
+                discovery.dims.freeze(
+                    layout,
+                    f"{discovery.where(node)} gives it a size that does not follow the widths",
+                )
+        else:
+            axes |= made
+    return axes
 
 
-def match_axes(before: Sequence[int], after: Sequence[int]) -> dict[int, int] | None:
-    """Match the axes of two shapes that differ in axes of size 1 alone.
+def flatten(discovery: Discovery, node: fx.Node) -> Axes:
+    """Flatten: channels in front of the flattened space repeat once per place."""
+    source = discovery.first_input(node)
+    n_axes = len(discovery.shapes[source])
+    module = discovery.modules.get(str(node.target)) if node.op == "call_module" else None
+    if isinstance(module, nn.Flatten):
+        start, end = module.start_dim % n_axes, module.end_dim % n_axes
+    else:
+        start = int(argument(node, 1, "start_dim", 0)) % n_axes
+        end = int(argument(node, 2, "end_dim", -1)) % n_axes
+    axes: Axes = {}
+    for axis, layout in discovery.axes(source).items():
+        if axis < start:
+            axes[axis] = layout
+        elif axis > end:
+            axes[axis - (end - start)] = layout
+    layouts = [discovery.layout(source, axis) for axis in range(start, end + 1)]
+    merged = merge(layouts, has_batch=start == 0)
+    if merged is None:
+        for layout in layouts:
+            discovery.dims.freeze(layout, f"{discovery.where(node)} folds it behind other axes")
+        return axes
+    return {**axes, start: merged}
+
+
+def merge(layouts: Sequence[Layout], *, has_batch: bool) -> Layout | None:
+    """Return the layout of several axes made one, None if that has none.
 
     Args:
-        before: Sizes before.
-        after: Sizes after.
+        layouts: Of the axes, outermost first.
+        has_batch: The first of them is the batch, whose size is not known.
+    """
+    elastic = [i for i, layout in enumerate(layouts) if is_elastic(layout)]
+    sizes = [full_size(layout) for layout in layouts]
+    if not elastic:
+        return fixed(math.prod(sizes))
+    n_outer = math.prod(sizes[: elastic[0]])
+    if len(elastic) > 1 or n_outer > _MOST_COPIES:
+        return None
+    if has_batch and elastic != [0] and n_outer > sizes[0]:
+        return None  # copies for every sample and place: no layer reads them as channels
+    return scale(layouts[elastic[0]], Fraction(math.prod(sizes[elastic[0] + 1 :]))) * n_outer
+
+
+def match_blocks(
+    before: Sequence[int], after: Sequence[int]
+) -> list[tuple[list[int], list[int]]] | None:
+    """Match runs of axes that hold the same elements.
+
+    Args:
+        before: Sizes before a reshape.
+        after: Sizes after it.
 
     Returns:
-        For every axis before that is still there, its place after; None if others changed too.
+        Pairs of axes before and axes after, in order; None if there are none, as with no
+        elements. Axes of size 1 stay with their like where that is possible.
     """
-    if before[:1] != after[:1]:  # the batch, of whatever size
-        return None
-    old = [0, *(axis for axis, size in enumerate(before) if axis and size != 1)]
-    new = [0, *(axis for axis, size in enumerate(after) if axis and size != 1)]
-    if [before[axis] for axis in old] != [after[axis] for axis in new]:
-        return None
-    return dict(zip(old, new, strict=True))
+    blocks: list[tuple[list[int], list[int]]] = []
+    old = new = 0
+    while old < len(before) or new < len(after):
+        first, second = [*range(old, old + 1)], [*range(new, new + 1)]
+        if old == len(before) or (new < len(after) and _comes(before, after, old, new)):
+            blocks.append(([], second))
+            new += 1
+            continue
+        if new == len(after) or _comes(after, before, new, old):
+            blocks.append((first, []))
+            old += 1
+            continue
+        old, new = old + 1, new + 1
+        while (a := math.prod(before[i] for i in first)) != (
+            b := math.prod(after[i] for i in second)
+        ):
+            if a < b and old < len(before):
+                first.append(old)
+                old += 1
+            elif b < a and new < len(after):
+                second.append(new)
+                new += 1
+            else:
+                return None
+        blocks.append((first, second))
+    return blocks
+
+
+def _comes(before: Sequence[int], after: Sequence[int], old: int, new: int) -> bool:
+    """Say whether an axis of size 1 comes here that was not there before."""
+    return new > 0 and after[new] == 1 and before[old] != 1
 
 
 def resize(discovery: Discovery, node: fx.Node) -> Axes:
     """Squeeze or unsqueeze: axes of size 1 go or come."""
     source = discovery.first_input(node)
-    places = match_axes(discovery.shapes[source], discovery.shapes[node])
-    if places is None:
-        return freeze_inputs(discovery, node, "changes its batch axis")
-    return _keep_axes(discovery, node, places, None)
-
-
-def index(discovery: Discovery, node: fx.Node) -> Axes:
-    """Indexing a tensor: whole axes pass, ``None`` adds one, a number takes one away."""
-    source = discovery.first_input(node)
-    chosen: Any = node.args[1] if isinstance(node.args[1], tuple) else (node.args[1],)
-    axes: Axes = {}
-    old = new = 0
-    for item in chosen:
-        if item is None:
-            new += 1
-        elif item == slice(None):
-            if old in discovery.axes(source):
-                axes[new] = discovery.axes(source)[old]
-            old, new = old + 1, new + 1
-        elif isinstance(item, int) and not is_elastic(discovery.layout(source, old)):
-            old += 1
-        else:
-            return freeze_inputs(discovery, node, "takes a part of it")
-    rest = range(old, len(discovery.shapes[source]))
-    held = {new + i: axis for i, axis in enumerate(rest) if axis in discovery.axes(source)}
-    return axes | {place: discovery.axes(source)[axis] for place, axis in held.items()}
+    before, after = discovery.shapes[source], discovery.shapes[node]
+    axes = discovery.axes(source)
+    chosen = argument(node, 1, "dim", None)
+    if len(after) > len(before):
+        new = chosen % len(after)
+        return {axis + (axis >= new): layout for axis, layout in axes.items()}
+    listed = range(len(before)) if chosen is None else np.atleast_1d(chosen)
+    gone = {int(axis) % len(before) for axis in listed if before[axis] == 1}
+    for axis in gone:
+        discovery.dims.freeze(
+            discovery.layout(source, axis), f"{discovery.where(node)} drops its axis"
+        )
+    return {
+        axis - sum(other < axis for other in gone): layout
+        for axis, layout in axes.items()
+        if axis not in gone
+    }
 
 
 def permute(discovery: Discovery, node: fx.Node) -> Axes:
@@ -124,133 +194,138 @@ def transpose(discovery: Discovery, node: fx.Node) -> Axes:
     return {places.get(axis, axis): held for axis, held in discovery.axes(source).items()}
 
 
-def split(discovery: Discovery, node: fx.Node) -> Axes:
-    """Chunk or split: what the parts are is looked at where they are taken, one by one."""
-    for user in node.users:
-        if _name_of(user) != "getitem" or not isinstance(user.args[1], int):
-            return freeze_inputs(discovery, node, "cuts it in parts that are used together")
-    return {}
-
-
-def take_part(discovery: Discovery, node: fx.Node) -> Axes:
-    """Take one part of a chunk or split, a size of a shape, or a part of a tensor."""
-    source = node.args[0]
-    if not isinstance(source, fx.Node) or node not in discovery.shapes:
-        return {}
-    if source in discovery.shapes:
-        return index(discovery, node)
-    if _name_of(source) not in SPLITS:
-        return freeze_inputs(discovery, node, "takes a part of it")
-    whole = discovery.first_input(source)
-    chosen = argument(source, 2, "dim", 0)
-    if not isinstance(chosen, int):
-        return freeze_inputs(discovery, source, "cuts it along an axis that is computed")
-    axis = chosen % len(discovery.shapes[whole])
-    axes = {other: held for other, held in discovery.axes(whole).items() if other != axis}
-    layout = discovery.layout(whole, axis)
-    if not is_elastic(layout):
-        return axes
-    part = _part_of(discovery, source, layout, node.args[1])
-    if part is None:
-        discovery.dims.freeze(layout, f"{discovery.where(source)} cuts it unevenly")
-        return axes
-    return {**axes, axis: part}
-
-
-# What ``take_part`` knows the parts of.
-SPLITS = ("chunk", "split")
-
-
-def _part_of(discovery: Discovery, source: fx.Node, layout: Layout, which: Any) -> Layout | None:
-    n_parts = argument(source, 1, "chunks", None)
-    if _name_of(source) != "chunk" or not isinstance(n_parts, int) or not isinstance(which, int):
-        return None
-    return _equal_part(discovery, source, layout, n_parts, which)
-
-
-def _equal_part(
-    discovery: Discovery, node: fx.Node, layout: Layout, n_parts: int, which: int
-) -> Layout | None:
-    """Return one of ``n_parts`` equal runs of a layout, made equal at all widths."""
-    if len(layout) == 1:
-        if layout[0].size % n_parts:
-            return None
-        discovery.dims.coarsen(layout[0], layout[0].size // n_parts)
-        return scale(layout, Fraction(1, n_parts))
-    if len(layout) != n_parts:
-        return None
-    for other in layout[1:]:
-        discovery.dims.unify(layout[:1], (other,), discovery.where(node))
-    return (layout[which],)
-
-
-def _split_axis(discovery: Discovery, node: fx.Node, axis: int, sizes: Sequence[Any]) -> Axes:
-    """Split an axis in a fixed outer one and an inner one that holds equal runs of it."""
+def expand(discovery: Discovery, node: fx.Node) -> Axes:
+    """Expand or repeat: axes of size 1 are repeated, the others pass."""
     source = discovery.first_input(node)
-    axes = {
-        other if other < axis else other + 1: held
-        for other, held in discovery.axes(source).items()
-        if other != axis
-    }
-    layout = discovery.layout(source, axis)
-    if not is_elastic(layout):
-        return axes
-    n_outer = discovery.shapes[node][axis]
-    is_fixed_outer = isinstance(sizes[axis], int) and sizes[axis] > 0
-    part = None
-    if is_fixed_outer and follows_widths(discovery, sizes[axis + 1]):
-        part = _equal_part(discovery, node, layout, n_outer, 0)
-    if part is None:
-        discovery.dims.freeze(layout, f"{discovery.where(node)} splits it by sizes of its own")
-        return axes
-    return {**axes, axis + 1: part}
-
-
-def _keep_axes(
-    discovery: Discovery, node: fx.Node, places: dict[int, int], sizes: Sequence[Any] | None
-) -> Axes:
-    """Move axes to their places; one given as a number of its own, in ``sizes``, is frozen."""
-    source = discovery.first_input(node)
+    before, after = discovery.shapes[source], discovery.shapes[node]
+    shift = len(after) - len(before)
+    repeats = name_is_repeat(node)
+    sizes = _sizes_of(discovery, node)
     axes: Axes = {}
     for axis, layout in discovery.axes(source).items():
-        if axis not in places:
-            discovery.dims.freeze(layout, f"{discovery.where(node)} drops its axis")
+        if not is_elastic(layout):
             continue
-        place = places[axis]
-        if sizes is None or not is_elastic(layout) or follows_widths(discovery, sizes[place]):
-            axes[place] = layout
+        size = None if sizes is None else sizes[axis + shift]
+        passes = isinstance(size, int) and size == 1 if repeats else size == -1
+        if not passes and not repeats and size is not None:
+            passes = discovery.sizes.bind(size, layout, discovery.where(node))
+        if before[axis] == after[axis + shift] and passes:
+            axes[axis + shift] = layout
         else:
-            discovery.dims.freeze(layout, f"{discovery.where(node)} gives its size as a number")
+            discovery.dims.freeze(layout, f"{discovery.where(node)} repeats it")
     return axes
 
 
-def follows_widths(discovery: Discovery, size: Any) -> bool:
-    """Say whether a size in a reshape changes with the widths: -1, or computed from such a size.
+def name_is_repeat(node: fx.Node) -> bool:
+    """Say whether a node repeats a tensor, by counts and not by sizes."""
+    return node.target == "repeat"
+
+
+def equal_run(discovery: Discovery, layout: Layout, n_runs: int, where: str) -> Layout | None:
+    """Return one of ``n_runs`` equal runs of a layout, made equal at all widths.
 
     Args:
         discovery: The walk.
-        size: The argument: a number, or the node that computes it.
+        layout: Of the axis that is cut.
+        n_runs: Into how many runs of equal size.
+        where: Names the operation, for reasons.
     """
-    if not isinstance(size, fx.Node):
-        return bool(size == -1)
-    if size in discovery.shapes:
-        return False
-    whole = size.args[0] if size.args else None
-    which = argument(size, 1, "dim", None)
-    if _name_of(size) == "getitem" and isinstance(whole, fx.Node) and _reads_shape(whole):
-        whole = whole.args[0]
-    elif _name_of(size) != "size":
-        return any(follows_widths(discovery, source) for source in size.all_input_nodes)
-    if not isinstance(whole, fx.Node) or not isinstance(which, int):
-        return False
-    axis = which % len(discovery.shapes[whole])
-    return is_elastic(discovery.layout(whole, axis))
+    dims = discovery.dims
+    if n_runs == 1:
+        return layout
+    if len(layout) == 1:
+        if layout[0].size % n_runs:
+            return None
+        if dims.is_fresh(layout[0]):
+            return dims.cut(layout[0], [layout[0].size // n_runs] * n_runs, is_shared=True)[:1]
+        dims.coarsen(layout[0], layout[0].size // n_runs)
+        return scale(layout, Fraction(1, n_runs))
+    if len(layout) % n_runs:
+        return None
+    n = len(layout) // n_runs
+    run = layout[:n]
+    for start in range(n, len(layout), n):
+        dims.unify(run, layout[start : start + n], where)
+    return dims.expand(run)
 
 
-def _reads_shape(node: fx.Node) -> bool:
-    name = _name_of(node)
-    return name == "size" or (name == "getattr" and node.args[1] == "shape")
+def _reshape_block(
+    discovery: Discovery,
+    node: fx.Node,
+    layouts: Sequence[Layout],
+    sizes: Sequence[Any],
+    new: Sequence[int],
+) -> Axes | None:
+    """Return the layouts of the new axes of one block, None if an elastic one cannot follow."""
+    where = discovery.where(node)
+    elastic = [layout for layout in layouts if is_elastic(layout)]
+    if not elastic:
+        for size, axis in zip(sizes, new, strict=True):
+            discovery.sizes.bind(size, fixed(discovery.shapes[node][axis]), where)
+        return {}
+    merged = merge(layouts, has_batch=bool(new) and new[0] == 0)
+    if merged is None or not new:
+        return None
+    if len(new) == 1:
+        return {new[0]: merged} if discovery.sizes.bind(sizes[0], merged, where) else None
+    return _split_axis(discovery, node, merged, sizes, new)
 
 
-def _name_of(node: fx.Node) -> str:
-    return node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")
+def _split_axis(
+    discovery: Discovery,
+    node: fx.Node,
+    layout: Layout,
+    sizes: Sequence[Any],
+    new: Sequence[int],
+) -> Axes | None:
+    """Split an axis into fixed outer ones, an elastic one, and fixed inner ones."""
+    where = discovery.where(node)
+    shape = [discovery.shapes[node][axis] for axis in new]
+    place = _elastic_place(discovery, layout, sizes, new)
+    if place is None:
+        return None
+    n_outer, n_inner = math.prod(shape[:place]), math.prod(shape[place + 1 :])
+    run = equal_run(discovery, layout, n_outer, where)
+    if run is None or not keep_groups_whole(discovery, node, run, n_inner):
+        return None
+    if n_inner > 1:
+        discovery.dims.mark_heads(run)
+    part = scale(run, Fraction(1, n_inner))
+    if not discovery.sizes.bind(sizes[place], part, where):
+        return None
+    for i, size in enumerate(sizes):
+        if i != place:
+            discovery.sizes.bind(size, fixed(shape[i]), where)
+    return {new[place]: part}
+
+
+def _elastic_place(
+    discovery: Discovery, layout: Layout, sizes: Sequence[Any], new: Sequence[int]
+) -> int | None:
+    """Say which of the new axes changes its size, None if each is a number of the code's own."""
+    meanings = [discovery.sizes.read(size, trusts_attributes=True) for size in sizes]
+    for i, meaning in enumerate(meanings):  # computed from the size of the very axis
+        own = isinstance(meaning, tuple) and is_elastic(meaning) and len(meaning) == len(layout)
+        if own and all(
+            discovery.dims.is_same(one, other)
+            for one, other in zip(meaning, layout, strict=True)  # type: ignore[arg-type]
+        ):
+            return i
+    for i, size in enumerate(sizes):
+        meaning = discovery.sizes.read(size)
+        if meaning is None or (isinstance(meaning, tuple) and is_elastic(meaning)):
+            return i
+    inferred = (i for i, size in enumerate(sizes) if isinstance(size, int) and size == -1)
+    return next((i for i in inferred if new[i] > 0), None)  # in front it is the batch
+
+
+def _sizes_of(discovery: Discovery, node: fx.Node) -> Sequence[Any] | None:
+    """Return the sizes that a node is given, one an axis."""
+    sizes: Any = node.args[1:] or (node.kwargs.get("shape", node.kwargs.get("size")),)
+    if len(sizes) != 1:
+        return tuple(sizes)
+    if isinstance(sizes[0], fx.Node) and reads_shape(sizes[0]):
+        whole = sizes[0].args[0]
+        assert isinstance(whole, fx.Node)
+        return [discovery.layout(whole, axis) for axis in range(len(discovery.shapes[whole]))]
+    return tuple(sizes[0]) if isinstance(sizes[0], Sequence) else (sizes[0],)

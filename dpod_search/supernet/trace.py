@@ -3,29 +3,60 @@
 from __future__ import annotations
 
 import copy
+import functools
+import itertools
+import operator
 import os
 import re
 import traceback
+from collections.abc import Callable
+from collections.abc import Collection
 from collections.abc import Iterator
+from collections.abc import Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch import fx
 from torch import nn
 from torch.nn.parameter import is_lazy
+from torch.utils import _pytree as pytree
 
 from dpod_search.errors import GroupingError
-from dpod_search.placement import Placement
-from dpod_search.placement import place_module
+from dpod_search.supernet.peeking import Peek
+from dpod_search.supernet.peeking import without_len
+from dpod_search.supernet.recording import Recorder
+from dpod_search.supernet.recording import Shape
+from dpod_search.supernet.recording import tensors_of
+from dpod_search.supernet.state import copy_held
+from dpod_search.supernet.tracked import tracking
 
 
-Shape = tuple[int, ...]
+Example = Tensor | tuple[Tensor, ...]
 
 _TORCH_FOLDER = f"{Path(torch.__file__).parent}{os.sep}"  # and not torchvision's beside it
+_OWN_FOLDER = f"{Path(__file__).parent}{os.sep}"
 _FRAME = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+)')
+
+
+@dataclass(frozen=True)
+class Call:
+    """A call of one of the user's modules, whose inside the graph shows.
+
+    Args:
+        path: Path of the module.
+        inputs: What it was called with.
+        output: What it returned.
+        nodes: The operations inside it.
+    """
+
+    path: str
+    inputs: tuple[object, ...]
+    output: object
+    nodes: tuple[fx.Node, ...]
 
 
 @dataclass(frozen=True)
@@ -36,17 +67,28 @@ class TracedModel:
         model: A copy of the user's model in evaluation mode, which the graph refers to.
         batch_size: Samples in the example input.
         graph: Its operations.
+        calls: Calls of the user's own modules, inner ones before the ones around them.
         shapes: Shape of every tensor in the graph, by node, for the example input.
+        itemsizes: Bytes of one element of every tensor in the graph.
+        parts: Shapes of the tensors of every node that makes several.
+        reuses: For a node whose result lies in the memory of another's, that one.
+        scratch_bytes: Bytes that a node holds at its peak besides its inputs, its result among
+            them where that exists by then, if these are more than its result.
         lines: ``file:line`` of the user's code that made each node, where it is known.
-        runs_channels_last: It runs on channels-last tensors.
+        output_shapes: Shapes of the tensors that it returns.
     """
 
     model: nn.Module
     batch_size: int
     graph: fx.Graph
+    calls: tuple[Call, ...]
     shapes: dict[fx.Node, Shape]
+    itemsizes: dict[fx.Node, int]
+    parts: dict[fx.Node, tuple[Shape, ...]]
+    reuses: dict[fx.Node, fx.Node]
+    scratch_bytes: dict[fx.Node, int]
     lines: dict[fx.Node, str]
-    runs_channels_last: bool
+    output_shapes: tuple[Shape, ...]
 
     def where(self, node: fx.Node) -> str:
         """Describe a node for a message: what it does, and the user's line."""
@@ -59,12 +101,22 @@ class TracedModel:
         return f"{target} ({line})" if line else str(target)
 
 
-def trace_model(model: nn.Module, example_input: Tensor) -> TracedModel:
+def trace_model(
+    model: nn.Module,
+    example_input: Example,
+    *,
+    leaf_types: Collection[type[nn.Module]] = (),
+    leaf_functions: Sequence[Callable[..., Any]] = (),
+) -> TracedModel:
     """Trace a copy of a model and the shapes of all its tensors.
 
     Args:
-        model: Any module that takes one tensor; it is not changed.
-        example_input: Shape (N, C, ...), N >= 1, on the model's device.
+        model: Any module that takes tensors; it is not changed.
+        example_input: One tensor of shape (N, ...), N >= 1, on the model's device, or a tuple of
+            them for a model that takes several.
+        leaf_types: Types of modules that are one operation each, whatever their code does.
+        leaf_functions: Functions that are one operation each; in the files of the model's
+            modules they are found by their names.
 
     Returns:
         The graph with shapes and lines.
@@ -73,38 +125,90 @@ def trace_model(model: nn.Module, example_input: Tensor) -> TracedModel:
         GroupingError: If the model does not run on the example, or ``torch.fx`` cannot trace
             it, for instance because its control flow depends on data. Names the user's line.
     """
+    inputs = as_inputs(example_input)
     model = _copy(model).eval()
-    _try_once(model, example_input)
-    tracer = _Tracer()
-    tracer.record_stack_traces = True
+    output_shapes = _try_once(model, inputs)
+    tracer = _Tracer(leaf_types, leaf_functions, Peek(inputs))
     try:
-        graph = tracer.trace(model)
-    except Exception as error:
-        raise GroupingError(
-            f"the model cannot be traced{_at(_user_line(error))}: {_first_line(error)}; "
-            "replace control flow that depends on data, or mark that part with torch.fx.wrap"
-        ) from error
-    recorder = _ShapeRecorder(fx.GraphModule(model, graph))
+        graph = _trace(tracer, model)
+    except Exception as error:  # noqa: BLE001  # raised again unless the second way works
+        # A mask in a buffer may be cut by sizes of the trace: then buffers are traced, too.
+        tracer = _Tracer(leaf_types, leaf_functions, Peek(inputs))
+        tracer.proxy_buffer_attributes = True
+        try:
+            graph = _trace(tracer, model)
+        except Exception:  # noqa: BLE001  # the first error is the user's
+            raise GroupingError(
+                f"the model cannot be traced{_at(_user_line(error))}: {_first_line(error)}; "
+                "replace control flow that depends on data, or mark that part with torch.fx.wrap, "
+                "or give its module a handler (docs/handlers.md)"
+            ) from error
+    recorder = Recorder(fx.GraphModule(model, graph))
     with torch.no_grad(), _one_line_errors():
-        recorder.run(example_input)
+        recorder.run(*inputs)
     lines = {node: line for node in graph.nodes if (line := _node_line(node))}
     return TracedModel(
         model=model,
-        batch_size=len(example_input),
+        batch_size=len(inputs[0]),
         graph=graph,
+        calls=tuple(tracer.calls),
         shapes=recorder.shapes,
+        itemsizes=recorder.itemsizes,
+        parts=recorder.parts,
+        reuses=recorder.reuses,
+        scratch_bytes=recorder.scratch_bytes,
         lines=lines,
-        runs_channels_last=_runs_channels_last(model, example_input),
+        output_shapes=output_shapes,
     )
 
 
+def as_inputs(example_input: Example) -> tuple[Tensor, ...]:
+    """Return the tensors that a model is called with.
+
+    Raises:
+        GroupingError: If there is none, or one of them is no tensor with a batch axis.
+    """
+    is_several = isinstance(example_input, tuple | list)
+    inputs = tuple(example_input) if is_several else (example_input,)
+    for tensor in inputs or (None,):
+        if not isinstance(tensor, Tensor) or not tensor.dim() or not len(tensor):
+            got = tuple(tensor.shape) if isinstance(tensor, Tensor) else type(tensor).__name__
+            raise GroupingError(
+                f"an example input must be a tensor with at least one sample, got {got}"
+            )
+        _check_values(tensor, "an example input")
+    return inputs
+
+
+def _check_values(tensor: Tensor, what: str) -> None:
+    if tensor.is_meta:
+        raise GroupingError(f"{what} is on device 'meta', without values; move it to a real one")
+
+
+def _check_module(model: object) -> None:
+    if not isinstance(model, nn.Module):
+        got = model.__name__ if isinstance(model, type) else f"a {type(model).__name__}"
+        raise GroupingError(f"the model must be an instance of torch.nn.Module, got {got}")
+
+
 def _copy(model: nn.Module) -> nn.Module:
+    _check_module(model)
     if any(is_lazy(tensor) for tensor in (*model.parameters(), *model.buffers())):
         raise GroupingError(
             "the model has lazy layers without weights; run it once on an input before this"
         )
+    for name, tensor in (*model.named_parameters(), *model.named_buffers()):
+        _check_values(tensor, name)
+    for path, module in model.named_modules():
+        if isinstance(module, torch.jit.ScriptModule) and any(True for _ in module.parameters()):
+            raise GroupingError(
+                f"{path or 'the model'} is compiled by TorchScript, whose weights cannot be "
+                "shared; give the plain module"
+            )
+    # Weights are only read; buffers may move when a model runs.
+    memo = {**copy_held(model), **{id(parameter): parameter for parameter in model.parameters()}}
     try:
-        return copy.deepcopy(model)
+        return copy.deepcopy(model, memo)
     except Exception as error:
         raise GroupingError(
             f"the model cannot be copied: {_first_line(error)}; "
@@ -112,39 +216,118 @@ def _copy(model: nn.Module) -> nn.Module:
         ) from error
 
 
-def _try_once(model: nn.Module, example_input: Tensor) -> None:
-    shape = tuple(example_input.shape)
+def _try_once(model: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Shape, ...]:
+    shapes = ", ".join(str(tuple(tensor.shape)) for tensor in inputs)
     try:
         with torch.no_grad():
-            result = model(example_input)
+            result = model(*inputs)
     except Exception as error:
         raise GroupingError(
-            f"the model does not run on an example input of shape {shape}: "
+            f"the model does not run on an example input of shape {shapes}: "
             f"{_first_line(error)}{_at(_user_line(error))}; give an input it accepts"
         ) from error
-    if not isinstance(result, Tensor):
-        raise GroupingError(
-            f"the model must return one tensor, got a {type(result).__name__}; wrap it in a "
-            "module that returns the scores alone"
-        )
-
-
-def _runs_channels_last(model: nn.Module, example_input: Tensor) -> bool:
-    """Say whether a model runs on channels-last tensors, as one with ``view`` often does not."""
-    placed = place_module(copy.deepcopy(model), example_input.device)
-    try:
-        with torch.no_grad():
-            placed(Placement(example_input.device, is_channels_last=True).put(example_input))
-    except RuntimeError:
-        return False
-    return True
+    tensors = tensors_of(result)
+    if not tensors:
+        raise GroupingError(f"the model must return tensors, got a {type(result).__name__}")
+    return tuple(tuple(tensor.shape) for tensor in tensors)
 
 
 class _Tracer(fx.Tracer):
-    """Leaves whole what the handler table knows by name."""
+    """Leaves whole what the handler table knows by name, and notes the calls of other modules."""
+
+    def __init__(
+        self,
+        leaf_types: Collection[type[nn.Module]],
+        leaf_functions: Sequence[Callable[..., Any]],
+        peek: Peek,
+    ) -> None:
+        super().__init__(autowrap_functions=tuple(leaf_functions))
+        self.calls: list[Call] = []
+        self._leaf_types = frozenset(leaf_types)
+        self._peek = peek
+
+    def iter(self, obj: fx.Proxy) -> Iterator[fx.Proxy]:
+        try:
+            n_parts = self._peek.measure(obj.node, self.root)
+        except TypeError:
+            return super().iter(obj)
+        part = operator.getitem
+        return (part(obj, i) for i in range(n_parts))
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        if type(m) in self._leaf_types:
+            return True
+        if type(m) in _ENCODERS:
+            return False
         return full_name(type(m)) in LEAVES or super().is_leaf_module(m, module_qualified_name)
+
+    def call_module(
+        self,
+        m: nn.Module,
+        forward: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> Any:
+        path = self.path_of_module(m)
+        if self.is_leaf_module(m, path):
+            return super().call_module(m, forward, args, kwargs)
+        if type(m) in _ENCODERS:
+            _check_no_masks(args, kwargs)
+            forward = functools.partial(_ENCODERS[type(m)], m)
+            args, kwargs = (args or (kwargs["src"],))[:1], {}
+        n_before = len(self.graph.nodes)
+        result = super().call_module(m, forward, args, kwargs)
+        n_new = len(self.graph.nodes) - n_before
+        made = tuple(itertools.islice(reversed(self.graph.nodes), n_new))[::-1]
+        inputs = (*args, *kwargs.values())
+        self.calls.append(Call(path, _nodes_of(inputs), _nodes_of(result), made))
+        return result
+
+
+def _trace(tracer: _Tracer, model: nn.Module) -> fx.Graph:
+    tracer.record_stack_traces = True
+    with tracking(model), without_len():
+        return tracer.trace(model)
+
+
+def _nodes_of(value: Any) -> Any:
+    return pytree.tree_map(lambda x: x.node if isinstance(x, fx.Proxy) else x, value)
+
+
+def _encode_layer(layer: nn.TransformerEncoderLayer, tokens: Any) -> Any:
+    """Say what a transformer's layer computes, without the branches to its fused kernels."""
+
+    def attend(x: Any) -> Any:
+        return layer.dropout1(layer.self_attn(x, x, x, need_weights=False)[0])
+
+    def think(x: Any) -> Any:
+        hidden = layer.dropout(layer.activation(layer.linear1(x)))
+        return layer.dropout2(layer.linear2(hidden))
+
+    if layer.norm_first:
+        tokens = tokens + attend(layer.norm1(tokens))
+        return tokens + think(layer.norm2(tokens))
+    tokens = layer.norm1(tokens + attend(tokens))
+    return layer.norm2(tokens + think(tokens))
+
+
+def _encode(encoder: nn.TransformerEncoder, tokens: Any) -> Any:
+    for layer in encoder.layers:
+        tokens = layer(tokens)
+    return tokens if encoder.norm is None else encoder.norm(tokens)
+
+
+# PyTorch's own modules that are looked into, and what they compute.
+_ENCODERS: dict[type[nn.Module], Callable[..., Any]] = {
+    nn.TransformerEncoderLayer: _encode_layer,
+    nn.TransformerEncoder: _encode,
+}
+
+
+def _check_no_masks(args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    given = [*args[1:], *(value for name, value in kwargs.items() if name != "src")]
+    if any(value is not None and value is not False for value in given):
+        raise ValueError("masks of a transformer encoder are not supported")
 
 
 def full_name(thing: object) -> str:
@@ -154,20 +337,6 @@ def full_name(thing: object) -> str:
 
 # Modules outside torch.nn that are traced as one operation.
 LEAVES = frozenset({"torchvision.models.convnext.LayerNorm2d"})
-
-
-class _ShapeRecorder(fx.Interpreter):
-    """Runs a graph and notes the shape of every tensor."""
-
-    def __init__(self, module: fx.GraphModule) -> None:
-        super().__init__(module)
-        self.shapes: dict[fx.Node, Shape] = {}
-
-    def run_node(self, n: fx.Node) -> object:
-        result = super().run_node(n)
-        if isinstance(result, Tensor):
-            self.shapes[n] = tuple(result.shape)
-        return result
 
 
 @contextmanager
@@ -202,8 +371,4 @@ def _node_line(node: fx.Node) -> str:
 
 
 def _is_internal(filename: str) -> bool:
-    return (
-        filename.startswith((_TORCH_FOLDER, "<"))
-        or filename == __file__
-        or filename.endswith(("torch/fx/_symbolic_trace.py",))
-    )
+    return filename.startswith((_TORCH_FOLDER, _OWN_FOLDER, "<"))

@@ -133,10 +133,34 @@ def test_a_study_is_inspected(call):
     }  # fmt: skip  (a table)
     for group in found["groups"]:
         assert group["rungs"][-1] == group["full"]
-        assert 0 < group["macs_share"] < 1
+        for shares in (group["in_layers"], group["saves"]):
+            assert all(0 < shares[cost] < 1 for cost in ("macs", "params"))
         assert group["members"]
     assert all(item["reasons"] for item in found["frozen"])
     assert found["smallest"]["macs"] < found["full"]["macs"]
+
+
+def test_the_graph_is_drawn_into_one_file(call, tmp_path):
+    page = tmp_path / "new" / "graph.html"
+    code, out, err = call("inspect", "--study", "digits", "--html", page)
+    assert (code, err) == (0, "")
+    assert f"picture: {page}" in out
+    assert "channel groups" in out
+    text = page.read_text()
+    code, out, err = call("inspect", "--study", "digits", "--html", page, "--json")
+    assert (code, err) == (0, "")
+    for group in json.loads(out)["groups"]:
+        assert group["name"].replace(".", ".<wbr>") in text
+    assert page.read_text() == text
+    assert [file.name for file in page.parent.iterdir()] == ["graph.html"]
+
+
+def test_a_graph_that_cannot_be_written_is_one_line(call, tmp_path):
+    (tmp_path / "file").touch()
+    for page in (tmp_path / "file" / "graph.html", tmp_path):
+        check_refused(
+            call("inspect", "--study", "digits", "--html", page), "--html", "cannot be written"
+        )
 
 
 def test_a_study_is_inspected_as_it_is_set(call):
@@ -178,6 +202,49 @@ def test_a_model_is_inspected_as_it_is_set(call, tmp_path, monkeypatch):
     assert (code, err) == (0, "")
     assert [group["rungs"] for group in json.loads(out)["groups"]] == [[4, 8]]
     check_refused(call(*arguments), "got (1, 5)", "--input-shape 3,4,4 --classes 1000")
+
+
+OWN_LAYERS = """
+import torch
+from dpod_search.supernet import carry
+
+class Wave(torch.nn.Module):
+    def forward(self, x):
+        return x + torch.special.i0(x)
+
+def make():
+    return torch.nn.Sequential(
+        torch.nn.Conv2d(3, 8, 1), Wave(), torch.nn.Conv2d(8, 4, 1), torch.nn.ReLU(),
+        torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(4, 5),
+    )
+
+HANDLERS = {Wave: carry}
+WRONG = {Wave: lambda discovery, node: 3 / 0}
+NUMBER = 3
+"""
+
+
+def test_inspect_with_handlers_of_the_users(call, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own_layers_of_mine.py").write_text(OWN_LAYERS)
+    name = "own_layers_of_mine"
+    model = ("inspect", "--model", f"{name}:make", "--input-shape", "3,4,4", "--classes", "5")
+
+    def groups(*more):
+        code, out, err = call(*model, "--json", *more)
+        assert (code, err) == (0, "")
+        return [group["name"] for group in json.loads(out)["groups"]]
+
+    assert groups() == ["2"]
+    assert groups("--set", f"supernet.handlers={name}:HANDLERS") == ["0", "2"]
+    for value, *parts in (
+        ("HANDLERS", "supernet.handlers", "package.module:name", "'HANDLERS'"),
+        (f"{name}:NUMBER", "must name a dictionary of handlers", "int"),
+        (f"{name}:NOTHING", "has no 'NOTHING'"),
+        ("nowhere:HANDLERS", "no module 'nowhere'"),
+        (f"{name}:WRONG", "the handler of 1 failed with ZeroDivisionError"),
+    ):
+        check_refused(call(*model, "--set", f"supernet.handlers={value}"), *parts)
 
 
 def check_refused(result, *parts):

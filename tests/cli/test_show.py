@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from io import StringIO
 
 import pytest
@@ -8,6 +9,9 @@ from rich.console import Console
 from dpod_search.cli.show import _front_table
 from dpod_search.cli.show import show_status
 from dpod_search.cli.show import show_supernet
+from dpod_search.report.graph import InspectedDimension
+from dpod_search.report.graph import InspectedGroup
+from dpod_search.report.graph import Inspection
 
 
 def render(show, value, width=100):
@@ -64,6 +68,18 @@ def test_the_front_names_the_full_net_and_cuts_no_number(width):
         assert "full   1,814,073,344" in text
 
 
+def test_the_front_shows_the_footprints_that_were_searched():
+    costs = {"macs": 900, "params": 80, "weight_bytes": 320, "toy_bytes": 7777}
+    full = {**costs, "test_accuracy": 0.9}
+    member = {**full, "macs_share": 1.0, "validation_accuracy": 0.8, "on_front": True}
+    member |= {"trial": 0, "folder": "0", "values_after": {"accuracy": 0.8, "toy_bytes": 7777.0}}
+    front = {"study": "digits", "footprints": list(costs), "full": full, "members": [member]}
+    text = render(Console.print, _front_table(front))
+    assert "toy_bytes" in text
+    assert "7,777" in text
+    assert "weight_bytes" not in text
+
+
 def test_the_audit_is_shown_with_its_interval():
     counts = {"evaluated": 9, "pruned-surrogate": 4, "failed": 0}
     audit = {"n_audited": 5, "n_wrong": 1, "rate": 0.2, "low": 0.036, "high": 0.625}
@@ -75,26 +91,53 @@ def test_the_audit_is_shown_with_its_interval():
     assert "false prunes" not in render(show_status, silent)
 
 
-def test_what_is_frozen_or_not_counted_is_said():
+def make_inspection(n_groups=1):
     sizes = {"macs": 2000, "params": 30}
-    described = {
-        "groups": [
-            {"name": "conv", "full": 8, "rungs": [2, 8], "members": ["a", "b"], "macs_share": 0.25}
-        ],
-        "frozen": [{"name": "head", "full": 10, "reasons": ["the output", "another"]}],
-        "uncounted": ["einsum at net.py:3"],
-        "full": sizes,
-        "smallest": sizes,
-        "n_subnets": "12345",
-    }
-    text = render(show_supernet, described)
+    return Inspection(
+        title="net",
+        groups=tuple(
+            InspectedGroup(
+                name=f"features.stage{i}.conv",
+                kind="heads",
+                full=8,
+                rungs=(2, 4, 8),
+                members=(
+                    f"features.stage{i}.conv",
+                    *(f"stage{i}.member{j}" for j in range(i + 2)),
+                ),
+                line="net.py:1",
+                in_layers={"macs": 0.251, "params": 0.5},
+                saves={"macs": 0.125, "params": 0.0004},
+            )
+            for i in range(n_groups)
+        ),
+        frozen=(InspectedDimension("head", 10, ("the output", "another"), ("head",), "net.py:9"),),
+        operations=(),
+        uncounted=("einsum at net.py:3",),
+        full=sizes,
+        smallest=sizes,
+        n_subnets=12345,
+    )
+
+
+def test_what_is_frozen_or_not_counted_is_said():
+    text = render(show_supernet, make_inspection())
+    assert re.search(r"features.stage0.conv +heads +2 +8 +25.1 +50.0 +12.5 +0.0\n", text)
     for part in (
-        "25.0 %",
-        "2 8",
-        "a, b",
-        "the output; another",
+        "  stage0.member0, stage0.member1\n",
+        "head  10\n  the output\n  another\n  made at net.py:9\n",
         "macs not counted: einsum",
         "full net: macs 2,000, params 30",
         "subnets: 12,345",
     ):  # fmt: skip  (a table)
         assert part in text
+
+
+@pytest.mark.parametrize("width", [40, 80, 120])
+def test_fifty_groups_stay_readable(width):
+    text = render(show_supernet, make_inspection(50), width)
+    assert "stage49.member0, stage49.member1, stage49.member2 + 48" in " ".join(text.split())
+    assert all(f"features.stage{i}.conv" in text for i in range(50))
+    if width >= 80:
+        assert max(map(len, text.splitlines())) <= width
+        assert len(text.splitlines()) < 130

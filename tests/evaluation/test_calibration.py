@@ -258,3 +258,16 @@ def test_a_calibrated_supernet_is_its_calibrated_extracted_net(
         cut = extract_subnet(supernet, widths)
         torch.testing.assert_close(supernet(images), plain(images), rtol=1e-3, atol=1e-4)
     torch.testing.assert_close(cut.state_dict(), plain.state_dict(), rtol=1e-3, atol=1e-4)
+
+
+def test_an_instance_norm_averages_over_pictures() -> None:
+    norm = nn.InstanceNorm2d(3, track_running_stats=True, momentum=0.1)
+    images = torch.randn(7, 3, 5, 5) * torch.arange(1.0, 8.0)[:, None, None, None] + 2
+
+    calibrate(nn.Sequential(norm), images, batch_size=3)
+
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    torch.testing.assert_close(norm.running_mean, images.mean([2, 3]).mean(0))
+    torch.testing.assert_close(norm.running_var, images.var([2, 3]).mean(0))
+    assert norm.momentum == 0.1

@@ -313,7 +313,7 @@ def test_the_front_says_what_the_models_do(finished, run):
             before = {n: b.clone() for n, b in fresh.named_buffers() if "running" in n}
             calibrate(fresh, session.calibration_images)
             for name, buffer in before.items():
-                torch.testing.assert_close(fresh.get_buffer(name), buffer)
+                torch.testing.assert_close(fresh.get_buffer(name), buffer, rtol=1e-4, atol=1e-4)
 
 
 def test_finetuned_subnets_are_trials_of_the_child_study(finished):

@@ -104,6 +104,12 @@ class TestFront:
         assert "searched front" not in names
         assert "evaluated" in names
 
+    def test_a_footprint_upwards_keeps_its_unit(self, run: RunFolder) -> None:
+        run.add_footprint("peak_bytes", 10)
+        run.replace_objectives({"peak_bytes": "minimize"})
+        layout = draw(run, "front").figure.layout
+        assert layout.yaxis.title.text == "peak activation memory (bytes)"
+
     @pytest.mark.parametrize(
         ("objectives", "y"),
         [

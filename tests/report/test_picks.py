@@ -14,15 +14,16 @@ from dpod_search.report.run import FullNet
 from dpod_search.report.run import Member
 
 
-FULL = FullNet(1000, 100, 400, validation_accuracy=0.98, test_accuracy=0.97)
+FULL = FullNet({"macs": 1000}, validation_accuracy=0.98, test_accuracy=0.97)
 
 
 def make_member(trial: int, macs: int, validation: float, test: float = 0.5) -> Member:
-    return Member(trial, {}, macs, 1, 4, macs / 1000, 0.1, validation, test, True, macs == 1000)
+    footprint = {"macs": macs}
+    return Member(trial, {}, footprint, macs / 1000, 0.1, validation, test, True, macs == 1000)
 
 
 def picked_trials(*members: Member) -> list[int | None]:
-    picks = pick_members(FinetunedFront(0, FULL, members))
+    picks = pick_members(FinetunedFront(0, ("macs",), FULL, members))
     assert [pick.budget for pick in picks] == list(PICK_BUDGETS)
     return [None if pick.member is None else pick.member.trial for pick in picks]
 
@@ -58,14 +59,14 @@ def test_the_example_is_the_smallest_close_one(
     accuracies: list[float], expected: int | None
 ) -> None:
     members = [make_member(i, 10 * i, accuracy) for i, accuracy in enumerate(accuracies, 1)]
-    example = pick_example(FinetunedFront(0, FULL, tuple(members)))
+    example = pick_example(FinetunedFront(0, ("macs",), FULL, tuple(members)))
     assert (None if example is None else example.trial) == expected
 
 
 def test_the_full_net_may_be_picked_but_is_no_example() -> None:
     full = make_member(7, 1000, 0.99)
     assert picked_trials(full) == [None, None, None, None, 7]
-    assert pick_example(FinetunedFront(0, FULL, (full,))) is None
+    assert pick_example(FinetunedFront(0, ("macs",), FULL, (full,))) is None
 
 
 def test_picks_agree_with_a_direct_search_of_the_folder(run: RunFolder) -> None:

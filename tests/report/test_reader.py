@@ -33,6 +33,26 @@ def test_footprints_may_be_whole_floats(run: RunFolder) -> None:
     assert read_run(run.write()).search.full["macs"] == 640000
 
 
+def test_the_run_says_which_footprints_there_are(run: RunFolder) -> None:
+    run.add_footprint("toy_bytes", 10)
+    run.replace_objectives({"accuracy": "maximize", "toy_bytes": "minimize"})
+    read = read_run(run.write())
+    names = ("macs", "params", "weight_bytes", "toy_bytes")
+    assert read.search.footprints == names
+    assert [objective.is_footprint for objective in read.search.objectives] == [False, True]
+    assert read.trials[0].values["toy_bytes"] == run.rows[0]["macs"] // 10
+    assert read.front is not None
+    assert read.front.footprints == names
+    assert all(m.footprint["toy_bytes"] == m.macs // 10 for m in read.front.members)
+
+
+def test_a_run_of_the_first_version_does_not_say_it(run: RunFolder) -> None:
+    new = read_run(run.write())
+    for name in ("search.json", "front.json"):
+        del run.documents[name]["footprints"]
+    assert read_run(run.write()) == new
+
+
 def test_an_interval_may_have_no_ends(run: RunFolder) -> None:
     guessed = [row for row in run.rows if row["predicted_accuracy"] != ""]
     guessed[0] |= {"predicted_accuracy_low": "-inf", "predicted_accuracy_high": "inf"}
@@ -69,6 +89,9 @@ def replace(name: str, old: str, new: str) -> Callable[[Path], None]:
         (replace("search.json", '"maximize"', '["up"]'), "objectives[0].direction must be one of"),
         (replace("search.json", '"study": "digits"', '"study": 3'), "study must be text, got 3"),
         (replace("search.json", '"macs": 640000', '"macs": 0'), "full.macs must be a whole"),
+        (replace("search.json", '["macs", "params"', '["params"'), "with macs among them"),
+        (replace("front.json", '"footprints": ["macs"', '"footprints": [3'), "a list of texts"),
+        (replace("trials.csv", "weight_bytes", "toy_bytes"), "with 'weight_bytes' among them"),
         (replace("search.json", '"accuracy": 0.965', '"accuracy": NaN'), "a finite number"),
         (replace("search.json", '"failed": 1', '"failed": -1'), "counts.failed must be a whole"),
         (replace("search.json", '"front": [', '"front": ["a", '), "front must be a list of whole"),

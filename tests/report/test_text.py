@@ -8,10 +8,14 @@ from dpod_search.report.markup import embed_json
 from dpod_search.report.markup import table
 from dpod_search.report.run import Objective
 from dpod_search.report.text import kib
+from dpod_search.report.text import label
 from dpod_search.report.text import percent
 from dpod_search.report.text import plural
 from dpod_search.report.text import points
+from dpod_search.report.text import quantity
 from dpod_search.report.text import short
+from dpod_search.report.text import size_heading
+from dpod_search.report.text import size_of
 from dpod_search.report.text import stage_missing
 from dpod_search.report.text import value_of
 
@@ -39,6 +43,29 @@ def test_numbers_as_people_write_them() -> None:
     assert value_of(Objective("macs", "minimize"), 1234567.0) == "1,234,567"
     assert value_of(Objective("latency_ms", "minimize"), 1.23456) == "1.235"
     assert value_of(Objective("accuracy", "maximize"), None) == "–"
+
+
+@pytest.mark.parametrize(
+    ("name", "called", "heading", "written"),
+    [
+        ("macs", "MACs", "MACs", "2,048"),
+        ("weight_bytes", "weight bytes", "weights (KiB)", "2.0"),
+        ("peak_bytes", "peak activation memory (bytes)", "peak activation memory (KiB)", "2.0"),
+        ("cache_bytes", "cache bytes", "cache (KiB)", "2.0"),
+        ("n_kernels", "n kernels", "n kernels", "2,048"),
+    ],
+)
+def test_footprints_stand_under_their_names_and_units_also_unknown_ones(
+    name: str, called: str, heading: str, written: str
+) -> None:
+    assert quantity(name) == called
+    assert size_heading(name) == heading
+    assert size_of(name, 2048) == written
+
+
+def test_sentences_name_footprints_without_units() -> None:
+    assert label("peak_bytes") == "peak activation memory"
+    assert label("n_kernels") == "n kernels"
 
 
 def test_commands_can_be_pasted_into_a_shell() -> None:

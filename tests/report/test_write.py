@@ -74,6 +74,26 @@ def test_summary_tells_counts_and_loss_on_test(run: RunFolder) -> None:
     assert "false-prune rate of 14.3\u00a0%" in page
 
 
+def test_a_footprint_that_the_report_never_heard_of_is_shown(run: RunFolder) -> None:
+    run.add_footprint("toy_bytes", 10)
+    run.add_footprint("n_kernels", 1000)
+    run.replace_objectives({"accuracy": "maximize", "toy_bytes": "minimize"})
+    run.documents["search.json"]["constraints"] = {"n_kernels": "<= 80%"}
+    page = write_report(run.write()).read_text()
+    assert "minimize toy bytes" in page
+    assert "Constraints: n kernels &lt;= 80%." in page
+    tables = re.findall("<caption>(.*?)</caption>(.*?)</thead>", page, flags=re.DOTALL)
+    for words, heads in (
+        ("chosen on validation", ("toy (KiB)", "n kernels", "weights (KiB)")),
+        ("finetuned members", ("toy (KiB)", "n kernels", "weights (KiB)")),
+        ("before finetuning", ("toy bytes", "n kernels", "weight bytes")),
+    ):
+        (found,) = [columns for caption, columns in tables if words in caption]
+        assert all(f">{head}</th>" in found for head in heads)
+    full = run.documents["front.json"]["full"]
+    assert f'<td class="number">{full["toy_bytes"] / 1024:,.1f}</td>' in page
+
+
 @pytest.mark.parametrize(
     ("test_accuracy", "told"),
     [

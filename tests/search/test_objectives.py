@@ -1,15 +1,20 @@
 from __future__ import annotations
 
 import pytest
+from search.fakes import ACCURACY
+from search.fakes import make_task
 
 from dpod_search.errors import ConfigError
+from dpod_search.footprint import METRICS
 from dpod_search.search import Accuracy
 from dpod_search.search import Macs
 from dpod_search.search import Objective
 from dpod_search.search import Params
+from dpod_search.search import PeakBytes
 from dpod_search.search import WeightBytes
 from dpod_search.search import resolve_objective
 from dpod_search.search import resolve_objectives
+from dpod_search.search.objectives import list_footprints
 
 
 class Latency:
@@ -34,8 +39,22 @@ def undirected(subnet):
 
 
 def test_objectives_pass_through():
-    for objective in (Macs(), Params(), WeightBytes(), Accuracy([])):
+    for objective in (Macs(), Params(), WeightBytes(), PeakBytes(), Accuracy([])):
         assert resolve_objective(objective) is objective
+
+
+def test_every_footprint_is_an_objective_by_its_name(monkeypatch):
+    monkeypatch.setitem(METRICS, "toy_bytes", METRICS["params"])
+    for name in METRICS:
+        assert resolve_objective(name) == Objective(name, "minimize", needs="footprint")
+    assert list_footprints() == tuple(METRICS)
+    with pytest.raises(ConfigError, match="did you mean toy_bytes"):
+        resolve_objective("toy_byte")
+
+
+def test_a_footprint_that_the_model_does_not_know_is_refused_before_the_search():
+    with pytest.raises(ConfigError, match=r"no footprint is called peak_bytes; .*known: macs"):
+        make_task(objectives=(ACCURACY, PeakBytes()))
 
 
 def test_a_callable_is_measured_under_the_name_of_its_class():

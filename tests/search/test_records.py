@@ -42,6 +42,7 @@ def test_search_json_is_as_documented(searched):
         "study",
         "groups",
         "objectives",
+        "footprints",
         "constraints",
         "full",
         "counts",
@@ -57,6 +58,7 @@ def test_search_json_is_as_documented(searched):
         {"name": "accuracy", "direction": "maximize"},
         {"name": "macs", "direction": "minimize"},
     ]
+    assert record["footprints"] == ["macs", "params", "weight_bytes"]
     assert record["constraints"] == {"macs": "<= 80%"}
     assert set(record["full"]) == {"accuracy", "macs", "params", "weight_bytes"}
     assert sum(record["counts"].values()) == 70

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from search.fakes import ACCURACY
+from search.fakes import ChainFootprint
 from search.fakes import compute_accuracy
 from search.fakes import make_space
 from search.fakes import make_task
@@ -57,6 +58,24 @@ def test_the_same_trials_give_the_same_prediction():
     found = [Surrogate(task, trials, confidence=0.9).predict(widths) for _ in range(2)]
     np.testing.assert_array_equal(found[0].mean, found[1].mean)
     np.testing.assert_array_equal(found[0].low, found[1].low)
+
+
+class MoreFootprints(ChainFootprint):
+    def measure(self, widths):
+        return super().measure(widths) | {"toy": max(widths.active)}
+
+
+def test_a_footprint_that_nobody_searches_changes_no_prediction():
+    task = make_task()
+    more = replace(task, footprint=MoreFootprints())
+    trials = make_trials(task, 40)
+    widths = [task.space.full, task.space.smallest]
+    found = [Surrogate(t, trials, confidence=0.9).predict(widths) for t in (task, more)]
+    np.testing.assert_array_equal(found[0].mean, found[1].mean)
+    toy = Objective("toy", "minimize", needs="footprint")
+    searched = replace(more, objectives=(ACCURACY, Macs(), toy))
+    helped = Surrogate(searched, trials, confidence=0.9).predict(widths)
+    assert not np.array_equal(found[0].mean, helped.mean)
 
 
 def test_every_measured_objective_is_predicted_in_its_order():

@@ -71,7 +71,10 @@ def assert_never_wrong(supernet: Supernet, example: Tensor = X) -> None:
         counted, measured = count_footprint(subnet, example), footprint.measure(widths)
         if supernet.grouping.uncounted:
             assert measured.pop("macs") <= counted.pop("macs")
+        peak = measured.pop("peak_bytes")
         assert measured.items() <= counted.items()
+        if ratio:  # with single channels a reshape copies nothing that it copies otherwise
+            assert peak == pytest.approx(counted["peak_bytes"], rel=0.02)
 
 
 class OwnConv(nn.Conv2d):
@@ -94,20 +97,26 @@ class Tokens(nn.Module):
 
 UNKNOWN: dict[str, tuple[Middle, nn.Module | None, str]] = {
     "fourier": (lambda m, x: m.mid(x) + torch.fft.fft2(x).real, None, "fixed number"),
-    "softmax": (lambda m, x: m.mid(x).softmax(dim=1), None, "softmax"),
-    "softmax-module": (lambda m, x: m.extra(m.mid(x)), nn.Softmax(dim=1), "Softmax"),
-    "prelu": (lambda m, x: m.extra(m.mid(x)), nn.PReLU(8), "PReLU"),
-    "transposed": (lambda m, x: m.extra(m.mid(x)), nn.ConvTranspose2d(8, 8, 1), "ConvTranspose2d"),
+    "cumulated": (lambda m, x: m.mid(x).cumsum(dim=1), None, "cumsum"),
+    "folded": (
+        lambda m, x: m.extra(m.mid(x).flatten(2)).reshape(-1, 8, 6, 6),
+        nn.Fold((1, 36), 1),
+        "Fold",
+    ),
+    "weight-function": (
+        lambda m, x: F.conv_transpose2d(m.mid(x), torch.ones(8, 8, 1, 1)),
+        None,
+        "conv_transpose2d",
+    ),
     "channel-sum": (lambda m, x: x * m.mid(x).mean(1, keepdim=True), None, "averages over it"),
     "channel-slice": (lambda m, x: m.mid(x)[:, torch.arange(8)], None, "getitem"),
     "shuffle": (
         lambda m, x: m.mid(x).reshape(-1, 2, 4, 6, 6).transpose(1, 2).reshape(-1, 8, 6, 6),
         None,
-        "sizes of its own",
+        "does not follow the widths",
     ),
     "scaled": (lambda m, x: m.mid(x) * torch.arange(8.0).view(8, 1, 1), None, "fixed number"),
     "subclass": (lambda m, x: m.extra(m.mid(x)), OwnConv(8, 8, 1), "conv2d"),
-    "matmul": (lambda m, x: m.mid(x) @ torch.ones(6, 6), None, "matmul"),
     "attribute": (lambda m, x: m.mid(x).data, None, "reads its attribute 'data'"),
     "pool-with-indices": (
         lambda m, x: F.max_pool2d(m.mid(x), 2, return_indices=True)[0],
@@ -128,18 +137,18 @@ UNKNOWN: dict[str, tuple[Middle, nn.Module | None, str]] = {
     "size-arithmetic": (
         lambda m, x: m.mid(x).reshape(x.size(0) * 1, 8 * x.size(2), -1).reshape(-1, 8, 6, 6),
         None,
-        "not a flatten",
+        "does not follow the widths",
     ),
     "last-axis": (lambda m, x: m.extra(m.mid(x)), Tokens(6), "runs along another axis"),
     "keyword-sizes": (
         lambda m, x: m.mid(x).reshape(shape=(-1, 8, 6, 6)),
         None,
-        "not a flatten",
+        "does not follow the widths",
     ),
     "rows-first": (
         lambda m, x: m.mid(x).flatten(0, 1).reshape(-1, 8, 6, 6),
         None,
-        "folds it behind other axes",
+        "does not follow the widths",
     ),
     "own-weight": (lambda m, x: m.mid(x) * m.mid.weight.pow(2).mean(), None, "read outside"),
 }
@@ -252,7 +261,7 @@ def test_hard_coded_sizes_are_frozen() -> None:
     supernet = build_supernet(Hard().eval(), X)
 
     assert elastic(supernet) == ["a"]
-    assert "not a flatten or a split" in reasons(supernet)["b"]
+    assert "does not follow the widths" in reasons(supernet)["b"]
     assert_never_wrong(supernet)
 
 
@@ -267,14 +276,14 @@ def test_sizes_read_from_layers_are_found_by_the_trial_run(
     assert_never_wrong(supernet)
 
 
-def test_sizes_of_another_tensor_are_found_by_the_trial_run() -> None:
+def test_sizes_of_another_tensor_are_frozen() -> None:
     def middle(model: Base, x: Tensor) -> Tensor:
         return model.mid(x).reshape(x.size(0), x.size(1) * x.size(2), -1).reshape(-1, 8, 6, 6)
 
     supernet = build_supernet(make(middle), X)
 
-    assert elastic(supernet) == ["last"]
-    assert reasons(supernet)["stem"] == "running it narrower fails"
+    assert elastic(supernet) == ["last"]  # mid and stem share a width, and a number fixes it
+    assert "does not follow the widths" in reasons(supernet)["stem"]
     assert_never_wrong(supernet)
 
 
@@ -451,7 +460,7 @@ def test_the_same_layer_at_two_places_has_one_width_at_both() -> None:
         nn.Sequential(nn.Linear(3, 2)),
         nn.Sequential(nn.Linear(3, 1), nn.Linear(1, 2)),
         nn.Sequential(nn.ReLU()),
-        nn.Sequential(nn.Linear(3, 8), nn.Softmax(1), nn.Linear(8, 2)),
+        nn.Sequential(nn.Linear(3, 8), nn.Unflatten(1, (2, 4)), nn.Flatten(), nn.Linear(8, 2)),
     ],
 )
 def test_a_model_with_nothing_to_narrow_is_refused(model: nn.Module) -> None:

@@ -25,9 +25,9 @@ from dpod_search.report.figures.style import value_axis
 from dpod_search.report.run import FATES
 from dpod_search.report.run import Run
 from dpod_search.report.run import Trial
-from dpod_search.report.text import label
 from dpod_search.report.text import percent
 from dpod_search.report.text import plural
+from dpod_search.report.text import quantity
 
 
 def draw_front(run: Run) -> Drawing | Absent:
@@ -41,8 +41,8 @@ def draw_front(run: Run) -> Drawing | Absent:
     figure.add_traces(list(_draw_finetuned(run, plane)))
     figure.add_traces(list(_draw_full(run, plane)))
     drawn = [trial.values[plane.x] for trial in run.trials if plane.x in trial.values]
-    across = log_axis(label(plane.x), [*drawn, run.search.full[plane.x]])
-    upwards = value_axis(label(plane.y.name), is_accuracy=plane.y.is_accuracy)
+    across = log_axis(quantity(plane.x), [*drawn, run.search.full[plane.x]])
+    upwards = value_axis(quantity(plane.y.name), is_accuracy=plane.y.is_accuracy)
     if unplaced:
         # Trials without a value keep their own strip below, where no height is claimed.
         across["anchor"] = "y2"
@@ -178,7 +178,7 @@ def _draw_full(run: Run, plane: Plane) -> Iterator[go.Scatter]:
                 "color": NEUTRAL,
                 "line": {"width": 1.5, "color": NEUTRAL},
             },
-            hovertext=[f"<b>{name}</b><br>{plain(label(plane.y.name))}: {height}"],
+            hovertext=[f"<b>{name}</b><br>{plain(quantity(plane.y.name))}: {height}"],
             hoverinfo="text",
         )
 

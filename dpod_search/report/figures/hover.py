@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from dpod_search.report.figures.style import plain
-from dpod_search.report.run import CLOSED_FORM
 from dpod_search.report.run import Run
 from dpod_search.report.run import Trial
 from dpod_search.report.text import count
-from dpod_search.report.text import label
+from dpod_search.report.text import quantity
 from dpod_search.report.text import value_of
 
 
@@ -24,10 +23,10 @@ def describe_trial(trial: Trial, run: Run) -> str:
         value = value_of(objective, trial.values.get(objective.name))
         guess = trial.predicted.get(objective.name)
         told = "" if guess is None else f" (predicted {value_of(objective, guess.value)})"
-        lines.append(f"{plain(label(objective.name))}: {value}{told}")
+        lines.append(f"{plain(quantity(objective.name))}: {value}{told}")
     names = {objective.name for objective in run.search.objectives}
-    sizes = [name for name in CLOSED_FORM if name not in names and name in trial.values]
-    lines += [f"{label(name)}: {count(trial.values[name])}" for name in sizes]
+    sizes = [n for n in run.search.footprints if n not in names and n in trial.values]
+    lines += [f"{plain(quantity(name))}: {count(trial.values[name])}" for name in sizes]
     if trial.reason:
         lines.append(f"reason: {plain(trial.reason)}")
     return "<br>".join([*lines, *describe_widths(trial.widths)])

@@ -27,6 +27,7 @@ from dpod_search.report.run import Objective
 from dpod_search.report.run import Run
 from dpod_search.report.run import Trial
 from dpod_search.report.text import label
+from dpod_search.report.text import quantity
 from dpod_search.report.text import value_of
 
 
@@ -64,7 +65,7 @@ class Scale:
         corner = self.low + REFERENCE * self.extent
         raw = to_minimized(corner, [objective.direction for objective in self.objectives])
         told = [
-            f"{label(objective.name)} {value_of(objective, _round(_from_log(objective, value)))}"
+            f"{quantity(objective.name)} {value_of(objective, _round(_from_log(objective, value)))}"
             for objective, value in zip(self.objectives, raw, strict=True)
         ]
         return ", ".join(told)

@@ -38,9 +38,11 @@ def choose_plane(run: Run) -> Plane:
     measured = [objective for objective in objectives if not objective.is_footprint]
     named = [objective for objective in measured if objective.name == "accuracy"]
     others = [objective for objective in objectives if objective.name != "macs"]
-    # Only macs: parameters stand upwards, though nothing was searched along them.
-    spare = [Objective("params", "minimize")]
-    return Plane("macs", (named + measured + others + spare)[0])
+    # Only macs: the next footprint stands upwards, though nothing was searched along it.
+    spare = [
+        Objective(n, "minimize", is_footprint=True) for n in run.search.footprints if n != "macs"
+    ]
+    return Plane("macs", [*named, *measured, *others, *spare, *objectives][0])
 
 
 def find_stairs(places: list[tuple[float, float]], plane: Plane) -> list[tuple[float, float]]:

@@ -1,0 +1,199 @@
+"""Narrow runs of one net's supernet against extracted nets, and closed forms against counting."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch import nn
+
+from dpod_search.footprint import FootprintModel
+from dpod_search.footprint import build_footprint
+from dpod_search.rng import numpy_generator
+from dpod_search.rng import torch_generator
+from dpod_search.supernet import Supernet
+from dpod_search.supernet import extract_subnet
+from dpod_search.widths import Widths
+
+
+# The counters are the tests' own: nothing of them is shared with what they check.
+sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))
+from footprint.counters import count_macs
+from footprint.counters import count_params
+from footprint.peak import measure_eager_peak
+from footprint.peak import measure_graph_peaks
+
+
+def stir(model: nn.Module, images: Tensor, name: str) -> None:
+    """Make an untrained net's output depend on all of it, in place.
+
+    Heads of zeros, equal scales and signals that die out on their way would hide mistakes: every
+    weight moves a little, and BatchNorm takes its statistics from the pictures.
+    """
+    generator = torch_generator(0, "stir", name)
+    norms = [part for part in model.modules() if isinstance(part, nn.BatchNorm2d)]
+    model.eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            scale = float(parameter.square().mean().sqrt())
+            noise = torch.randn(parameter.shape, generator=generator)
+            parameter.add_(noise, alpha=0.1 * scale if scale > 1e-3 else 0.02)
+        momenta = [norm.momentum for norm in norms]
+        for norm in norms:
+            norm.train().momentum = 1.0
+        model(images)
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.eval().momentum = momentum
+
+
+def measure_response(model: nn.Module, images: Tensor) -> float:
+    """Return how much the outputs of two pictures differ, relative to the largest output."""
+    with torch.no_grad():
+        outputs = model(images[:2])
+    return _relative(outputs[0], outputs[1])
+
+
+def measure_exactness(
+    supernet: Supernet, images: Tensor, name: str, *, n_widths: int, n_exports: int
+) -> dict[str, Any]:
+    """Compare at seeded random widths, the first of which are exported too.
+
+    Args:
+        supernet: In evaluation mode.
+        images: Shape (N, C, H, W).
+        name: Seeds the widths.
+        n_widths: How many choices of widths.
+        n_exports: How many of them go through ``torch.export``.
+    """
+    rng = numpy_generator(0, "discovery", name)
+    chosen = [supernet.space.sample(rng) for _ in range(n_widths)]
+    footprint = build_footprint(supernet)
+    rows = []
+    for i, widths in enumerate(chosen):
+        extracted = extract_subnet(supernet, widths).eval()
+        row = compare_runs(supernet, extracted, widths, images)
+        row |= compare_counts(footprint, extracted, widths, images[:1])
+        if i < n_exports:
+            row |= try_export(extracted, images)
+        rows.append(row)
+    return join_rows(rows)
+
+
+def compare_runs(
+    supernet: Supernet, extracted: nn.Module, widths: Widths, images: Tensor
+) -> dict[str, Any]:
+    """Compare outputs and gradients of a narrow run and of the net cut out at its widths."""
+    got, got_input = _run_backward(supernet, images, supernet.active(widths))
+    wanted, wanted_input = _run_backward(extracted, images)
+    differences = [_relative(got_input, wanted_input)]
+    with _gradients_as_weights(supernet):
+        slices = extract_subnet(supernet, widths)
+        n_inside = _count_nonzero(p for p in slices.parameters())
+        n_all = _count_nonzero(p for p in supernet.parameters())
+    gradients = {key: _gradient(p) for key, p in extracted.named_parameters()}
+    # Some gradients vanish but for rounding, a key bias's for instance.
+    floor = 1e-3 * max((float(g.abs().max()) for g in gradients.values()), default=0.0)
+    differences += [
+        _relative(p.detach(), gradients[key], floor) for key, p in slices.named_parameters()
+    ]
+    for module in (supernet, extracted):
+        module.zero_grad(set_to_none=True)
+    return {
+        "output_difference": _relative(got, wanted),
+        "gradient_difference": max(differences),
+        "n_gradients_outside": n_all - n_inside,
+    }
+
+
+def compare_counts(
+    footprint: FootprintModel, extracted: nn.Module, widths: Widths, image: Tensor
+) -> dict[str, Any]:
+    """Compare the closed forms at some widths with counting the net that is cut out there."""
+    closed = footprint.measure(widths)
+    operations, nodes = measure_graph_peaks(extracted, image)
+    eager = measure_eager_peak(extracted, image)
+    row: dict[str, Any] = {
+        "params_error": closed["params"] - count_params(extracted),
+        "macs_error": closed["macs"] / count_macs(extracted, image) - 1,
+        "eager_over_operations": eager.n_bytes / operations.n_bytes,
+        "operations_over_nodes": operations.n_bytes / nodes.n_bytes,
+    }
+    if "peak_bytes" in closed:
+        row["peak_error_of_nodes"] = closed["peak_bytes"] / nodes.n_bytes - 1
+        row["peak_error_of_operations"] = closed["peak_bytes"] / operations.n_bytes - 1
+    return row
+
+
+def try_export(extracted: nn.Module, images: Tensor) -> dict[str, Any]:
+    """Export a net that was cut out, and compare the program's output with the net's."""
+    start = time.perf_counter()
+    try:
+        program = torch.export.export(extracted, (images,))
+        with torch.no_grad():
+            difference = _relative(program.module()(images), extracted(images))
+    except Exception as error:  # noqa: BLE001  (whatever export raises is a finding)
+        return {"export_error": f"{type(error).__name__}: {str(error).splitlines()[0][:200]}"}
+    return {"export_difference": difference, "export_seconds": time.perf_counter() - start}
+
+
+def join_rows(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Keep of every number the one farthest from 0, and the first of every error."""
+    joined: dict[str, Any] = {"n_widths": len(rows)}
+    for row in rows:
+        for key, value in row.items():
+            if isinstance(value, str):
+                joined.setdefault(key, value)
+            elif key not in joined or not abs(value) <= abs(joined[key]):
+                joined[key] = value
+    joined["n_exported"] = sum("export_difference" in row for row in rows)
+    return joined
+
+
+def _run_backward(model: nn.Module, images: Tensor, context: Any = None) -> tuple[Tensor, Tensor]:
+    images = images.clone().requires_grad_()
+    model.zero_grad(set_to_none=True)
+    if context is None:
+        output = model(images)
+    else:
+        with context:
+            output = model(images)
+    direction = torch.randn(output.shape, generator=torch_generator(0, "direction"))
+    (output * direction).sum().backward()
+    assert images.grad is not None, "the output does not depend on the pictures"
+    return output.detach(), images.grad
+
+
+@contextmanager
+def _gradients_as_weights(supernet: Supernet) -> Iterator[None]:
+    """Put gradients in the weights' place, so that extraction cuts them as it cuts weights."""
+    before = [(p, p.data) for p in supernet.parameters()]
+    try:
+        for p, _ in before:
+            p.data = _gradient(p)
+        yield
+    finally:
+        for p, data in before:
+            p.data = data
+
+
+def _gradient(parameter: Tensor) -> Tensor:
+    return torch.zeros_like(parameter.data) if parameter.grad is None else parameter.grad
+
+
+def _count_nonzero(tensors: Iterator[Tensor]) -> int:
+    return sum(int(t.count_nonzero()) for t in tensors)
+
+
+def _relative(got: Tensor, wanted: Tensor, floor: float = 0.0) -> float:
+    """Return the largest difference relative to the largest element that is wanted."""
+    if got.shape != wanted.shape:
+        return float("inf")
+    scale = max(float(wanted.abs().max()), floor)
+    difference = float((got - wanted).abs().max())
+    return difference / scale if scale else (0.0 if difference == 0 else float("inf"))

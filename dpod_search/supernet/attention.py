@@ -1,0 +1,258 @@
+"""Self-attention of PyTorch's own kind: narrowed by whole heads, and in its embedding.
+
+An ``nn.MultiheadAttention`` insists on ``num_heads * head_dim == embed_dim``. Heads and embedding
+are widths of their own here, so the plain module of a subnet that does not meet this is a
+``torch.fx.GraphModule`` with the same parameters, inputs and outputs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+from torch import fx
+from torch import nn
+from torch.nn import functional
+
+from dpod_search.supernet.handlers import Axes
+from dpod_search.supernet.handlers import argument
+from dpod_search.supernet.handlers import freeze_inputs
+from dpod_search.supernet.layout import Layout
+from dpod_search.supernet.layout import take
+from dpod_search.supernet.plans import LayerPlan
+from dpod_search.supernet.plans import Scratch
+from dpod_search.supernet.products import plan_product
+from dpod_search.supernet.sizes import name_of
+from dpod_search.supernet.state import WidthState
+from dpod_search.supernet.state import fill_plain
+
+
+if TYPE_CHECKING:
+    from dpod_search.supernet.groups import Discovery
+
+
+def attend_to_itself(discovery: Discovery, node: fx.Node) -> Axes:
+    """``nn.MultiheadAttention`` on one tensor: new heads, new embedding."""
+    module = discovery.module(node)
+    assert isinstance(module, nn.MultiheadAttention)
+    source = discovery.first_input(node)
+    # One call that is not followed leaves the module as it is, for all of them.
+    calls = [n for n in node.graph.nodes if n.op == "call_module" and n.target == node.target]
+    why = next(filter(None, (_why_not_followed(discovery, n, module) for n in calls)), None)
+    if why:
+        discovery.uncounted.append(discovery.where(node))
+        return freeze_inputs(discovery, node, why)
+    where = discovery.where(node)
+    inputs = discovery.layout(source, 2)
+    discovery.freeze_axes(source, f"{where} attends along it", but=2)
+    name = str(node.target)
+    known = discovery.layers.get(name)
+    if known is None:
+        heads = discovery.dims.add(module.embed_dim, name)
+        discovery.dims.coarsen(heads[0], module.num_heads)
+        discovery.dims.mark_heads(heads)
+        output = discovery.dims.add(module.embed_dim, f"{name}.out_proj")
+    else:
+        heads, output = known.output[:1], discovery.layers[f"{name}.out_proj"].output
+    n_tokens = discovery.shapes[source][int(module.batch_first)]
+    sizes = (n_tokens, 1, int(module.in_proj_bias is not None), 0)  # positions, kernel, ...
+    itemsize = module.in_proj_weight.element_size()
+    for plan, layout in (
+        (LayerPlan(name, "attention", heads * 3, inputs, *sizes, itemsize), inputs),
+        (LayerPlan(f"{name}.out_proj", "linear", output, heads, *sizes, itemsize), heads),
+    ):
+        discovery.keep(plan, layout, where)
+    places = [discovery.layout(source, 0), discovery.layout(source, 1)]
+    tokens = places[int(module.batch_first)]
+    for _ in ("scores", "values"):
+        plan_product(discovery, node, [*places, tokens, heads])
+    discovery.scratch[node] = _hold(itemsize, [*places, heads], [*places, inputs], module)
+    discovery.parts[node] = [{2: output}, {}]
+    return {}
+
+
+def _hold(
+    itemsize: int, inner: Sequence[Layout], outer: Sequence[Layout], module: nn.MultiheadAttention
+) -> list[Scratch]:
+    """Return what an attention holds: queries, keys, values and what is made of them."""
+    head_dim = module.embed_dim // module.num_heads
+    in_order = [] if module.batch_first else [(float(itemsize), tuple(outer))]
+    # 4 bytes for each head and token are the logarithms of its sums of exponents.
+    made = (4.0 * itemsize + 4.0 / head_dim, tuple(inner))
+    return [
+        Scratch((made, *in_order), has_result=False),
+        Scratch(((float(itemsize), tuple(inner)),), has_result=True),
+    ]
+
+
+def _why_not_followed(
+    discovery: Discovery, node: fx.Node, module: nn.MultiheadAttention
+) -> str | None:
+    tensors = [argument(node, i, name, None) for i, name in enumerate(("query", "key", "value"))]
+    masks = [
+        argument(node, i, name, None) for i, name in ((3, "key_padding_mask"), (5, "attn_mask"))
+    ]
+    taken = [user for user in node.users if user.users or user.op == "output"]
+    if not all(name_of(user) == "getitem" and user.args[1] == 0 for user in taken):
+        return "gives its attention weights away"
+    if any(tensor is not tensors[0] for tensor in tensors[1:]):
+        return "attends to another tensor"
+    if any(mask is not None for mask in masks) or argument(node, 7, "is_causal", False):
+        return "has a mask"
+    if not module._qkv_same_embed_dim or module.bias_k is not None or module.add_zero_attn:
+        return "has keys or values of its own"
+    if len(discovery.shapes[tensors[0]]) != 3:
+        return "is given tokens without a batch axis"
+    return None
+
+
+class ElasticMultiheadAttention(nn.MultiheadAttention):
+    """A self-attention that can run at several numbers of heads and embedding widths."""
+
+    plan: LayerPlan
+    state: WidthState
+
+    @property
+    def _qkv_same_embed_dim(self) -> bool:
+        # Or nn.TransformerEncoderLayer gives the whole weights to its fused kernel.
+        return False
+
+    def forward(self, query: Tensor, *_args: object, **_options: object) -> tuple[Tensor, None]:
+        """Attend with the active heads; shapes as the plain layer's."""
+        weight, bias = self._active()
+        return _attend(
+            query,
+            lambda tokens: functional.linear(tokens, weight, bias),
+            self.out_proj,
+            head_dim=self.head_dim,
+            batch_first=self.batch_first,
+            dropout=lambda scores: functional.dropout(scores, self.dropout, self.training),
+            is_dropping=self.dropout > 0 and self.training,
+        ), None
+
+    def extract(self) -> nn.Module:
+        """Return a plain attention of the active size with copies of the active weights."""
+        weight, bias = self._active()
+        out_proj = self.out_proj.extract()  # type: ignore[operator]  # an elastic layer too
+        n_heads = weight.shape[0] // (3 * self.head_dim)
+        plain: nn.Module
+        if weight.shape[0] == 3 * weight.shape[1] and out_proj.out_features == weight.shape[1]:
+            plain = nn.MultiheadAttention(
+                weight.shape[1],
+                n_heads,
+                self.dropout,
+                bias=bias is not None,
+                batch_first=self.batch_first,
+                device="meta",
+            )
+            plain.out_proj = out_proj
+        else:
+            plain = _trace_attention(self, weight.shape, out_proj, has_bias=bias is not None)
+        return fill_plain(plain, self, in_proj_weight=weight, in_proj_bias=bias)
+
+    def _active(self) -> tuple[Tensor, Tensor | None]:
+        widths = self.state.widths
+        weight = take(self.in_proj_weight, 0, self.plan.output, widths)
+        weight = take(weight, 1, self.plan.weight_input, widths)
+        bias = self._parameters["in_proj_bias"]
+        return weight, None if bias is None else take(bias, 0, self.plan.output, widths)
+
+
+def _attend(
+    tokens: Tensor,
+    project_in: Callable[[Tensor], Tensor],
+    project_out: Callable[[Tensor], Tensor],
+    *,
+    head_dim: int,
+    batch_first: bool,
+    dropout: Callable[[Tensor], Tensor],
+    is_dropping: bool,
+) -> Tensor:
+    """Self-attention as in Vaswani et al., 2017, section 3.2 (arXiv 1706.03762).
+
+    Args:
+        tokens: Shape (N, T, C), or (T, N, C).
+        project_in: To queries, keys and values one after the other.
+        project_out: Back to the embedding.
+        head_dim: Channels of a head.
+        batch_first: The first axis is N.
+        dropout: Of the attention weights.
+        is_dropping: It drops some, so that the weights must be made.
+
+    Returns:
+        Tokens of the embedding that ``project_out`` makes.
+    """
+    made = project_in(tokens if batch_first else tokens.transpose(0, 1))
+    shape = (made.size(0), made.size(1), 3, -1, head_dim)
+    query, key, value = made.view(shape).permute(2, 0, 3, 1, 4).unbind(0)
+    if is_dropping:
+        scores = query @ key.transpose(2, 3) * head_dim**-0.5
+        heads = dropout(scores.softmax(3)) @ value
+    else:
+        heads = functional.scaled_dot_product_attention(query, key, value)
+    result = project_out(heads.transpose(1, 2).flatten(2))
+    return result if batch_first else result.transpose(0, 1)
+
+
+class _SelfAttention(nn.Module):
+    """What an extracted attention is traced from; never in a model itself."""
+
+    in_proj_bias: nn.Parameter | None
+
+    def __init__(
+        self,
+        like: ElasticMultiheadAttention,
+        shape: torch.Size,
+        out_proj: nn.Module,
+        has_bias: bool,
+    ) -> None:
+        super().__init__()
+        self.in_proj_weight = nn.Parameter(torch.empty(shape, device="meta"))
+        self.register_parameter(
+            "in_proj_bias",
+            nn.Parameter(torch.empty(shape[0], device="meta")) if has_bias else None,
+        )
+        self.out_proj = out_proj
+        self.attention_dropout = nn.Dropout(like.dropout)
+        self.head_dim = like.head_dim
+        self.batch_first = like.batch_first
+        self._qkv_same_embed_dim = False
+
+    def forward(  # noqa: PLR0917  # nn.MultiheadAttention's arguments
+        self,
+        query: Tensor,
+        key: Tensor | None = None,
+        value: Tensor | None = None,
+        key_padding_mask: Tensor | None = None,
+        need_weights: bool = False,
+        attn_mask: Tensor | None = None,
+        average_attn_weights: bool = True,
+        is_causal: bool = False,
+    ) -> tuple[Tensor, None]:
+        return _attend(
+            query,
+            lambda tokens: functional.linear(tokens, self.in_proj_weight, self.in_proj_bias),
+            self.out_proj,
+            head_dim=self.head_dim,
+            batch_first=self.batch_first,
+            dropout=self.attention_dropout,
+            is_dropping=self.attention_dropout.p > 0,
+        ), None
+
+
+def _trace_attention(
+    layer: ElasticMultiheadAttention, shape: torch.Size, out_proj: nn.Module, *, has_bias: bool
+) -> fx.GraphModule:
+    root = _SelfAttention(layer, shape, out_proj, has_bias)
+    graph = fx.Tracer().trace(root)
+    for node in graph.nodes:
+        node.type = None  # annotations are strings here, which a pickled graph cannot hold
+    last = next(node for node in reversed(graph.nodes) if node.op == "output")
+    with graph.inserting_before(last):
+        # nn.TransformerEncoderLayer asks its attention for these.
+        for name in ("batch_first", "_qkv_same_embed_dim", "in_proj_bias"):
+            graph.create_node("get_attr", name)
+    return fx.GraphModule(root, graph, "SelfAttention")

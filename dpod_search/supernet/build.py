@@ -1,0 +1,156 @@
+"""From a model to a supernet; no wrong answer gets past its trial runs."""
+
+from __future__ import annotations
+
+import copy
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from dataclasses import replace
+
+from torch import Tensor
+from torch import nn
+
+from dpod_search.errors import ConfigError
+from dpod_search.errors import GroupingError
+from dpod_search.errors import check_range
+from dpod_search.imports import is_import_path
+from dpod_search.supernet.groups import discover_groups
+from dpod_search.supernet.layers import make_elastic
+from dpod_search.supernet.layout import is_elastic
+from dpod_search.supernet.lookup import Handlers
+from dpod_search.supernet.lookup import OwnHandlers
+from dpod_search.supernet.plans import Grouping
+from dpod_search.supernet.plans import LayerPlan
+from dpod_search.supernet.removal import find_places
+from dpod_search.supernet.state import WidthState
+from dpod_search.supernet.state import copy_held
+from dpod_search.supernet.supernet import Supernet
+from dpod_search.supernet.trace import Example
+from dpod_search.supernet.trace import as_inputs
+from dpod_search.supernet.trace import trace_model
+from dpod_search.supernet.trials import Trials
+from dpod_search.widths import DEFAULT_RATIOS
+from dpod_search.widths import WidthSpace
+
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class SupernetSettings:
+    """Which widths the supernet offers.
+
+    Args:
+        ratios: Width ratios in (0, 1], the same ladder for every group; 1 is always added.
+        multiple: Widths are rounded up to a multiple of this (8 suits many devices).
+        removes_blocks: Residual blocks can be removed, too.
+        handlers: ``package.module:name`` of a dictionary that says how channels pass through
+            modules and functions of your own; without it those are traced into.
+    """
+
+    ratios: tuple[float, ...] = DEFAULT_RATIOS
+    multiple: int = 1
+    removes_blocks: bool = True
+    handlers: str | None = None
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        for ratio in self.ratios:
+            check_range("supernet.ratios", ratio, low=1e-6, high=1)
+        check_range("supernet.multiple", self.multiple, low=1)
+        if self.handlers is not None and not is_import_path(self.handlers):
+            raise ConfigError(
+                f"supernet.handlers reads package.module:name, got {self.handlers!r}"
+            )
+
+
+def build_supernet(
+    model: nn.Module,
+    example_input: Example,
+    *,
+    ratios: Sequence[float] = DEFAULT_RATIOS,
+    multiple: int = 1,
+    removes_blocks: bool = True,
+    handlers: OwnHandlers | None = None,
+) -> Supernet:
+    """Turn a model into a supernet.
+
+    Args:
+        model: Any module that ``torch.fx`` can trace. It is copied.
+        example_input: Shape (N, C, ...), N >= 1: what the model is given; a tuple of tensors for
+            a model that takes several.
+        ratios: Width ratios in (0, 1] that every channel group may take.
+        multiple: Round widths up to a multiple of this.
+        removes_blocks: Residual blocks whose removal leaves the identity can be removed.
+        handlers: How channel dimensions pass through operations of your own, by type of module,
+            by function, or by name of a method; see docs/handlers.md.
+
+    Returns:
+        The supernet, at full width; its ``groups`` can be narrowed, its ``grouping.frozen``
+        cannot, each with the reason.
+
+    Raises:
+        GroupingError: If the model cannot be traced or nothing in it can be narrowed.
+        ConfigError: If ratios or multiple are out of range, or an entry of handlers is no handler.
+    """
+    inputs = as_inputs(example_input)
+    table = Handlers(handlers)
+    traced = trace_model(
+        model, inputs, leaf_types=table.leaf_types, leaf_functions=table.leaf_functions
+    )
+    kept: set[str] = set()
+    while True:
+        grouping = discover_groups(
+            traced, handlers=table, removes_blocks=removes_blocks, keep=kept
+        )
+        grouping = replace(grouping, blocks=find_places(traced, inputs, grouping.blocks))
+        supernet = _assemble(model, grouping, inputs, ratios, multiple)
+        trials = Trials(supernet, inputs)
+        if trials.runs_narrow():
+            runs_channels_last = trials.runs_channels_last()
+            supernet.grouping = replace(grouping, runs_channels_last=runs_channels_last)
+            return supernet
+        failing = set() if kept else trials.find_failing_groups()
+        if not failing:
+            break
+        _logger.warning("kept at full width because narrower runs fail: %s", sorted(failing))
+        kept = failing
+    last = next(reversed(traced.graph.nodes)).all_input_nodes
+    raise GroupingError(
+        "the model does not run with several of its groups narrowed at once "
+        f"(output made by {traced.where(last[0]) if last else 'nothing'}); "
+        "it probably has sizes written into its code"
+    )
+
+
+def _assemble(
+    model: nn.Module,
+    grouping: Grouping,
+    inputs: tuple[Tensor, ...],
+    ratios: Sequence[float],
+    multiple: int,
+) -> Supernet:
+    full_widths = {group.name: group.full_width for group in grouping.groups}
+    blocks = {block.path for block in grouping.blocks}
+    space = WidthSpace.from_ratios(full_widths, ratios, multiple, blocks=blocks)
+    state = WidthState(space.full.active)
+    net = copy.deepcopy(model, copy_held(model))
+    modules = dict(net.named_modules())
+    memo = {
+        id(modules[plan.name]): make_elastic(modules[plan.name], plan, state)
+        for plan in grouping.layers
+        if _is_replaced(plan)
+    }
+    for elastic in memo.values():  # an attention holds its output projection
+        for name, child in elastic._modules.items():
+            elastic._modules[name] = memo.get(id(child), child)
+    # A second deepcopy with a filled memo puts the elastic layers wherever the plain ones were.
+    tensors = {id(t): t for t in (*net.parameters(), *net.buffers())}
+    net = copy.deepcopy(net, {**memo, **tensors})
+    return Supernet(net, grouping, space, state, tuple(inputs[0].shape[1:]))
+
+
+def _is_replaced(plan: LayerPlan) -> bool:
+    """Say whether a layer must be elastic; attention always, or a fused kernel ignores the rest."""
+    return is_elastic(plan.output) or is_elastic(plan.weight_input) or plan.kind == "attention"

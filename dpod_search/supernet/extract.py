@@ -1,0 +1,92 @@
+"""Extraction: cutting a subnet out of a supernet as a plain module of the user's own classes."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch import nn
+
+from dpod_search.placement import Placement
+from dpod_search.placement import placement_of
+from dpod_search.supernet.layers import ElasticLayer
+from dpod_search.supernet.removal import remove_blocks
+from dpod_search.supernet.state import copy_held
+from dpod_search.supernet.supernet import Supernet
+from dpod_search.widths import Widths
+
+
+@dataclass(frozen=True)
+class Subnet:
+    """One choice of widths inside a supernet; what a custom objective receives.
+
+    Args:
+        supernet: The weight-sharing parent.
+        widths: The active width of every group.
+    """
+
+    supernet: Supernet
+    widths: Widths
+
+    def __call__(self, *inputs: Tensor) -> Any:
+        """Run the subnet on a batch; shapes and result as :meth:`Supernet.forward`."""
+        with self.supernet.active(self.widths):
+            return self.supernet(*inputs)
+
+    @property
+    def placement(self) -> Placement:
+        """Where its pictures must be."""
+        return placement_of(self.supernet)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the supernet is."""
+        return self.placement.device
+
+    def extract(self) -> nn.Module:
+        """Return the subnet as a plain module; see :func:`extract_subnet`."""
+        return extract_subnet(self.supernet, self.widths)
+
+
+def extract_subnet(supernet: Supernet, widths: Mapping[str, int]) -> nn.Module:
+    """Cut a subnet out of a supernet as a plain module.
+
+    Args:
+        supernet: The weight-sharing parent.
+        widths: An active width for every group.
+
+    Returns:
+        A copy of the user's model, of the user's own classes, with plain layers of the active
+        sizes and without the removed blocks. Its BatchNorm statistics are those the supernet
+        holds: calibrate first.
+
+    Raises:
+        ConfigError: If the widths are not of the supernet's space.
+    """
+    with supernet.active(widths), supernet.arranged():
+        net = supernet.net
+        layers = [m for m in net.modules() if isinstance(m, ElasticLayer)]
+        # deepcopy takes what its memo already holds for a copy: plain layers for elastic ones.
+        memo = {**copy_held(net), **{id(layer): layer.extract() for layer in layers}}
+        sliced = dict(supernet.slice_parameters())
+        for name, part in sliced.items():
+            parameter = net.get_parameter(name)
+            memo[id(parameter)] = nn.Parameter(part.detach().clone(), parameter.requires_grad)
+        plain = copy.deepcopy(net, memo)
+        active = supernet.widths.active
+    _refresh_sizes(plain, sliced)
+    remove_blocks(plain, (b for b in supernet.grouping.blocks if not active[b.group]))
+    return plain
+
+
+def _refresh_sizes(net: nn.Module, names: Iterable[str]) -> None:
+    """Let linear layers whose weight the user's own code reads, and so was cut, say its sizes."""
+    for name in names:
+        owner = net.get_submodule(name.rpartition(".")[0])
+        if isinstance(owner, nn.Linear):
+            owner.out_features, owner.in_features = owner.weight.shape

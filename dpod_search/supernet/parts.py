@@ -1,0 +1,186 @@
+"""Handlers of operations that take a tensor apart: split, chunk, unbind, indexing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+from typing import Any
+
+from torch import fx
+
+from dpod_search.supernet.handlers import Axes
+from dpod_search.supernet.handlers import argument
+from dpod_search.supernet.handlers import freeze_inputs
+from dpod_search.supernet.layout import Layout
+from dpod_search.supernet.layout import fixed
+from dpod_search.supernet.layout import full_size
+from dpod_search.supernet.layout import is_elastic
+from dpod_search.supernet.reshaping import equal_run
+from dpod_search.supernet.sizes import name_of
+
+
+if TYPE_CHECKING:
+    from dpod_search.supernet.groups import Discovery
+
+
+def split(discovery: Discovery, node: fx.Node) -> Axes:
+    """Chunk, split or tensor_split by equal parts or by sizes: each part is a run of its own."""
+    source = discovery.first_input(node)
+    chosen = argument(node, 2, "dim", 0)
+    if not isinstance(chosen, int):
+        return freeze_inputs(discovery, node, "cuts it along an axis that is computed")
+    if not _parts_are_taken(node):
+        return freeze_inputs(discovery, node, "cuts it in parts that are used together")
+    axis = chosen % len(discovery.shapes[source])
+    layout = discovery.layout(source, axis)
+    others = {other: held for other, held in discovery.axes(source).items() if other != axis}
+    sizes = [shape[axis] for shape in discovery.part_shapes(node)]
+    runs: Sequence[Layout] | None = [fixed(size) for size in sizes]
+    if is_elastic(layout):
+        runs = _cut(discovery, node, layout, sizes)
+    if runs is None:
+        discovery.dims.freeze(layout, f"{discovery.where(node)} cuts it by sizes of its own")
+        runs = [fixed(size) for size in sizes]
+    discovery.parts[node] = [{**others, axis: run} for run in runs]
+    return {}
+
+
+def unbind(discovery: Discovery, node: fx.Node) -> Axes:
+    """Unbind: one axis goes, and each part has the others."""
+    source = discovery.first_input(node)
+    chosen = argument(node, 1, "dim", 0)
+    if not isinstance(chosen, int) or not _parts_are_taken(node):
+        return freeze_inputs(discovery, node, "cuts it in parts that are used together")
+    axis = chosen % len(discovery.shapes[source])
+    if is_elastic(discovery.layout(source, axis)):
+        return freeze_inputs(discovery, node, "cuts it into single channels")
+    held = {
+        other - (other > axis): layout
+        for other, layout in discovery.axes(source).items()
+        if other != axis
+    }
+    discovery.parts[node] = [held] * discovery.shapes[source][axis]
+    return {}
+
+
+def take_part(discovery: Discovery, node: fx.Node) -> Axes:
+    """Take one part of a chunk or split, a size of a shape, or a part of a tensor."""
+    source, which = node.args[0], node.args[1]
+    if not isinstance(source, fx.Node) or node not in discovery.shapes:
+        return {}
+    if source in discovery.shapes:
+        return index(discovery, node)
+    parts = discovery.parts.get(source)
+    if parts is None or not isinstance(which, int) or not -len(parts) <= which < len(parts):
+        return freeze_inputs(discovery, node, "takes a part of it")
+    return dict(parts[which])
+
+
+def index(discovery: Discovery, node: fx.Node) -> Axes:
+    """Index a tensor: whole axes pass, fixed ones may be cut, ``None`` adds one."""
+    source = discovery.first_input(node)
+    n_axes = len(discovery.shapes[source])
+    chosen: list[Any] = list(node.args[1] if isinstance(node.args[1], tuple) else (node.args[1],))
+    if len(chosen) == 1 and isinstance(chosen[0], fx.Node):
+        return _look_up(discovery, node, source, chosen[0])
+    if any(not _is_plain(item) for item in chosen):
+        return freeze_inputs(discovery, node, "is indexed by what is computed")
+    if Ellipsis in chosen:
+        place = chosen.index(Ellipsis)
+        n_named = sum(item is not None for item in chosen) - 1
+        chosen[place : place + 1] = [slice(None)] * (n_axes - n_named)
+    axes: Axes = {}
+    old = new = 0
+    for item in [*chosen, *[slice(None)] * n_axes]:
+        if item is None:
+            new += 1
+            continue
+        if old == n_axes:
+            break
+        layout = discovery.layout(source, old)
+        if isinstance(item, slice):
+            if is_elastic(layout) and item != slice(None):
+                discovery.dims.freeze(layout, f"{discovery.where(node)} takes a part of it")
+            elif is_elastic(layout):
+                axes[new] = layout
+            new += 1
+        else:
+            discovery.dims.freeze(layout, f"{discovery.where(node)} takes one channel of it")
+        old += 1
+    return axes
+
+
+def _look_up(discovery: Discovery, node: fx.Node, source: fx.Node, places: fx.Node) -> Axes:
+    """Take rows of a table by their numbers, as a relative position bias does."""
+    n_new = len(discovery.shapes.get(places, ())) - 1
+    n_axes = len(discovery.shapes[source])
+    if places not in discovery.shapes or len(discovery.shapes[node]) != n_axes + n_new:
+        return freeze_inputs(discovery, node, "is indexed by what is computed")
+    discovery.dims.freeze(discovery.layout(source, 0), f"{discovery.where(node)} takes rows of it")
+    return {axis + n_new: layout for axis, layout in discovery.axes(source).items() if axis}
+
+
+def _is_plain(item: Any) -> bool:
+    if isinstance(item, slice):
+        # A bound that the model computes may follow the widths; that of a fixed axis may not.
+        return not any(isinstance(bound, fx.Node) for bound in (item.start, item.stop, item.step))
+    return item is None or item is Ellipsis or (isinstance(item, int) and item is not True)
+
+
+def _parts_are_taken(node: fx.Node) -> bool:
+    """Say whether the parts are used one by one, each by its number."""
+    return all(name_of(user) == "getitem" and isinstance(user.args[1], int) for user in node.users)
+
+
+def _cut(
+    discovery: Discovery, node: fx.Node, layout: Layout, sizes: Sequence[int]
+) -> Sequence[Layout] | None:
+    """Return the layouts of the parts, None where their sizes cannot follow the widths."""
+    where = discovery.where(node)
+    name = name_of(node)
+    given = argument(node, 1, "chunks" if name == "chunk" else "split_size", None)
+    given = node.kwargs.get("split_size_or_sections", given)
+    if name in ("chunk", "tensor_split"):
+        if not isinstance(given, int) or len(set(sizes)) > 1 or len(sizes) != given:
+            return None
+        run = equal_run(discovery, layout, len(sizes), where)
+        return None if run is None else [run] * len(sizes)
+    if not isinstance(given, Sequence):
+        if len(set(sizes)) > 1 or isinstance(given, str):
+            return None
+        if not discovery.sizes.can_follow(given):
+            return None
+        run = equal_run(discovery, layout, len(sizes), where)
+        bound = run is not None and discovery.sizes.bind(given, run, where)
+        return [run] * len(sizes) if run is not None and bound else None
+    if not all(discovery.sizes.can_follow(size) for size in given):
+        return None
+    runs = _cut_unequally(discovery, layout, sizes, where)
+    if runs is None:
+        return None
+    pairs = zip(given, runs, strict=True)
+    follows = [discovery.sizes.bind(size, run, where) for size, run in pairs]
+    return runs if all(follows) else None
+
+
+def _cut_unequally(
+    discovery: Discovery, layout: Layout, sizes: Sequence[int], where: str
+) -> Sequence[Layout] | None:
+    if len(layout) == 1 and discovery.dims.is_fresh(layout[0]):
+        runs = discovery.dims.cut(layout[0], sizes, is_shared=False)
+        return [(run,) for run in runs]
+    parts: list[Layout] = []
+    rest = list(layout)
+    for size in sizes:
+        part: list[Any] = []
+        while rest and full_size(tuple(part)) < size:
+            part.append(rest.pop(0))
+        if full_size(tuple(part)) != size:
+            break
+        parts.append(tuple(part))
+    if len(parts) == len(sizes) and not rest:
+        return parts
+    if len(set(sizes)) > 1:
+        return None
+    run = equal_run(discovery, layout, len(sizes), where)
+    return None if run is None else [run] * len(sizes)

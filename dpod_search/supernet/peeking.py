@@ -1,0 +1,87 @@
+"""Values of a graph that is still being traced: how many parts an operation made.
+
+``map(f, qkv.chunk(3))`` and ``b, n, _, h = *x.shape, heads`` iterate over what is no sequence yet.
+The operations so far are run on the example input, and the length of the result is known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch import fx
+from torch import nn
+
+
+# Tracing replaces both for its time; values are computed as without it.
+_PLAIN_CALL, _PLAIN_GETATTR = nn.Module.__call__, nn.Module.__getattr__
+
+
+class Peek:
+    """Runs a growing graph as far as it goes.
+
+    Args:
+        inputs: What the model is called with.
+    """
+
+    def __init__(self, inputs: tuple[Tensor, ...]) -> None:
+        """Start before the first operation."""
+        self._inputs = inputs
+        self._runner: fx.Interpreter | None = None
+
+    def measure(self, node: fx.Node, model: nn.Module) -> int:
+        """Return how many parts a node of the graph makes.
+
+        Args:
+            node: The node.
+            model: Whose modules the graph calls.
+
+        Raises:
+            TypeError: If it makes something without a length.
+        """
+        if self._runner is None:
+            self._runner = fx.Interpreter(
+                model,
+                garbage_collect_values=False,
+                graph=node.graph,
+            )
+            self._runner.args_iter = iter(self._inputs)
+        with _untraced(), torch.no_grad():
+            for made in node.graph.nodes:
+                if made not in self._runner.env:
+                    self._runner.env[made] = self._runner.run_node(made)
+        value: Any = self._runner.env[node]
+        if isinstance(value, Tensor):  # its first axis may be the batch, which is of any size
+            raise TypeError("a tensor of the trace has no length")
+        return len(value)
+
+
+@contextmanager
+def without_len() -> Iterator[None]:
+    """Let what is being traced have no ``len`` inside the block, and not one that fails.
+
+    ``[*x.shape]`` asks for it, and does without if there is none.
+    """
+    plain = fx.Proxy.__len__
+
+    def refuse(proxy: fx.Proxy) -> int:
+        raise TypeError("'len' is not supported in symbolic tracing")
+
+    fx.Proxy.__len__ = refuse  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        fx.Proxy.__len__ = plain  # type: ignore[method-assign]
+
+
+@contextmanager
+def _untraced() -> Iterator[None]:
+    patched = nn.Module.__call__, nn.Module.__getattr__
+    nn.Module.__call__, nn.Module.__getattr__ = _PLAIN_CALL, _PLAIN_GETATTR  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        nn.Module.__call__, nn.Module.__getattr__ = patched  # type: ignore[method-assign]

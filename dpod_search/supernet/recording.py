@@ -1,0 +1,101 @@
+"""Running a traced graph once: shapes, which results share memory, and passing memory."""
+
+from __future__ import annotations
+
+import functools
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch import fx
+from torch.utils import _pytree as pytree
+from torch.utils._python_dispatch import TorchDispatchMode
+
+
+Shape = tuple[int, ...]
+
+
+def tensors_of(result: object) -> list[Tensor]:
+    """Return the tensors in what a model or an operation returned, in order."""
+    return [leaf for leaf in pytree.tree_leaves(result) if isinstance(leaf, Tensor)]
+
+
+class Recorder(fx.Interpreter):
+    """Runs a graph and notes what ``TracedModel`` says of its nodes.
+
+    Args:
+        module: The graph with its modules.
+    """
+
+    def __init__(self, module: fx.GraphModule) -> None:
+        """Start before the first node."""
+        super().__init__(module)
+        self.shapes: dict[fx.Node, Shape] = {}
+        self.itemsizes: dict[fx.Node, int] = {}
+        self.parts: dict[fx.Node, tuple[Shape, ...]] = {}
+        self.reuses: dict[fx.Node, fx.Node] = {}
+        self.scratch_bytes: dict[fx.Node, int] = {}
+
+    def run_node(self, n: fx.Node) -> object:
+        """Run a node and look at its result."""
+        with _StorageWatch() as watch:
+            result = super().run_node(n)
+        tensors = tensors_of(result)
+        if isinstance(result, Tensor):
+            self.shapes[n] = tuple(result.shape)
+            self.itemsizes[n] = result.element_size()
+        elif tensors and n.op != "output":
+            self.parts[n] = tuple(tuple(tensor.shape) for tensor in tensors)
+            self.itemsizes[n] = tensors[0].element_size()
+        places = {_place(tensor) for tensor in tensors}
+        for source in n.all_input_nodes:
+            if any(_place(held) in places for held in tensors_of(self.env.get(source))):
+                self.reuses[n] = source
+        own_bytes = 0
+        if tensors and n not in self.reuses:
+            own_bytes = tensors[0].untyped_storage().nbytes()
+        if watch.peak_bytes > own_bytes:
+            self.scratch_bytes[n] = watch.peak_bytes
+        return result
+
+
+def _place(tensor: Tensor) -> int:
+    return int(tensor.untyped_storage()._cdata)
+
+
+class _StorageWatch(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Counts the bytes of the storages that operations make inside the block."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.peak_bytes = 0
+        self._live_bytes = 0
+        self._alive: dict[int, object] = {}
+
+    def __torch_dispatch__(
+        self,
+        func: Callable[..., Any],
+        types: object,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        given = {_place(tensor) for tensor in tensors_of((args, kwargs))}
+        result = func(*args, **(kwargs or {}))
+        for tensor in tensors_of(result):
+            storage = tensor.untyped_storage()
+            key = _place(tensor)
+            if key not in given and key not in self._alive:
+                self._add(key, storage)
+        self.peak_bytes = max(self.peak_bytes, self._live_bytes)
+        return result
+
+    def _add(self, key: int, storage: torch.UntypedStorage) -> None:
+        n_bytes = storage.nbytes()
+        self._alive[key] = weakref.ref(storage, functools.partial(self._remove, key, n_bytes))
+        self._live_bytes += n_bytes
+
+    def _remove(self, key: int, n_bytes: int, _: object) -> None:
+        del self._alive[key]
+        self._live_bytes -= n_bytes

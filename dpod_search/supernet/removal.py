@@ -1,0 +1,148 @@
+"""Taking residual blocks out of a model: out of the list that holds them, or leaving an identity."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from collections.abc import Collection
+from collections.abc import Iterable
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch import nn
+from torch.utils import _pytree as pytree
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from dpod_search.supernet.plans import BlockPlan
+from dpod_search.supernet.trace import TracedModel
+
+
+class Absent(nn.Module):
+    """Stands in the place of a removed block while a supernet runs without it."""
+
+    def forward(self, x: Tensor, *_args: object, **_options: object) -> Tensor:
+        """Return what the block is given first."""
+        return x
+
+
+def is_list(module: nn.Module) -> bool:
+    """Say whether a module runs through its parts one after the other, however many they are."""
+    return _is_chain(module) or isinstance(module, nn.ModuleList)
+
+
+def remove_blocks(net: nn.Module, blocks: Iterable[BlockPlan]) -> None:
+    """Take blocks out of a net.
+
+    Args:
+        net: It is changed. Those that leave their list are no longer in it, and numbered lists
+            are numbered anew; in any other place an identity is left.
+        blocks: The blocks.
+    """
+    chosen = list(blocks)
+    by_owner: dict[str, list[BlockPlan]] = {}
+    for block in chosen:
+        if not any(block.path.startswith(f"{other.path}.") for other in chosen):
+            by_owner.setdefault(block.path.rpartition(".")[0], []).append(block)
+    # Inner lists first, while the paths of all of them still hold.
+    for owner in sorted(by_owner, key=lambda path: -len(path.split("."))):
+        parts = net.get_submodule(owner)._modules
+        is_numbered = all(name.isdecimal() for name in parts)
+        left = {block.path.rpartition(".")[2]: block.leaves_list for block in by_owner[owner]}
+        kept = [
+            (name, nn.Identity() if name in left else part)
+            for name, part in parts.items()
+            if not left.get(name)
+        ]
+        parts.clear()
+        parts.update(
+            (str(i) if is_numbered else name, part) for i, (name, part) in enumerate(kept)
+        )
+
+
+def find_places(
+    traced: TracedModel, inputs: Sequence[Tensor], blocks: Sequence[BlockPlan]
+) -> tuple[BlockPlan, ...]:
+    """Find out which blocks can leave the list that holds them, and which leave an identity.
+
+    A list may be more than run through: its parts may be numbered in the code, or go in pairs
+    with those of another. What runs without some of its parts must be what runs with nothing in
+    their places, operation by operation and weight by weight.
+
+    Args:
+        traced: The model.
+        inputs: What it is called with.
+        blocks: The blocks.
+    """
+    modules = dict(traced.model.named_modules())
+    called = {call.path for call in traced.calls}
+    lists: dict[str, list[BlockPlan]] = {}
+    for block in blocks:
+        owner = block.path.rpartition(".")[0]
+        if is_list(modules[owner]):
+            lists.setdefault(owner, []).append(replace(block, leaves_list=True))
+    leaving: set[str] = set()
+    for owner, held in lists.items():
+        is_safe = _is_chain(modules[owner]) and owner in called
+        trials = [] if is_safe else [held, *([block] for block in held)]
+        if all(_is_same_without(traced.model, inputs, trial) for trial in trials):
+            leaving |= {block.path for block in held}
+    return tuple(replace(block, leaves_list=block.path in leaving) for block in blocks)
+
+
+def _is_chain(module: nn.Module) -> bool:
+    return isinstance(module, nn.Sequential) and type(module).forward is nn.Sequential.forward
+
+
+def _is_same_without(
+    model: nn.Module, inputs: Sequence[Tensor], blocks: Sequence[BlockPlan]
+) -> bool:
+    shared: dict[int, Any] = {id(t): t for t in (*model.parameters(), *model.buffers())}
+    held, dropped = (copy.deepcopy(model, dict(shared)) for _ in range(2))
+    for block in blocks:
+        owner, _, name = block.path.rpartition(".")
+        held.get_submodule(owner)._modules[name] = Absent()
+    remove_blocks(dropped, blocks)
+    places = {tensor.untyped_storage()._cdata for tensor in shared.values()}
+    try:
+        return _watch(held, inputs, places) == _watch(dropped, inputs, places)
+    except Exception:  # noqa: BLE001  # the user's code may raise anything: then it is not the same
+        return False
+
+
+def _watch(
+    model: nn.Module, inputs: Sequence[Tensor], places: Collection[int]
+) -> list[tuple[object, ...]]:
+    operations = _Operations(places)
+    with torch.no_grad(), operations:
+        model(*inputs)
+    seen: list[tuple[object, ...]] = operations.seen
+    return seen
+
+
+class _Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Notes the operations that run, with their numbers, and the weights or shapes they read."""
+
+    def __init__(self, places: Collection[int]) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.seen: list[tuple[object, ...]] = []
+        self._places = places
+
+    def __torch_dispatch__(
+        self,
+        func: Callable[..., Any],
+        types: object,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        read = map(self._describe, pytree.tree_leaves((args, kwargs)))
+        self.seen.append((str(func), *read))
+        return func(*args, **(kwargs or {}))
+
+    def _describe(self, value: object) -> object:
+        if not isinstance(value, Tensor):
+            return repr(value)
+        place = value.untyped_storage()._cdata
+        return (tuple(value.shape), place if place in self._places else None)

@@ -1,0 +1,165 @@
+"""From what a walk found to plans: dimensions become groups, nodes become operations."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from torch import fx
+
+from dpod_search.supernet.layout import Layout
+from dpod_search.supernet.layout import full_size
+from dpod_search.supernet.layout import is_elastic
+from dpod_search.supernet.plans import AttributePlan
+from dpod_search.supernet.plans import BlockPlan
+from dpod_search.supernet.plans import ChannelGroup
+from dpod_search.supernet.plans import FrozenDimension
+from dpod_search.supernet.plans import Grouping
+from dpod_search.supernet.plans import Operation
+from dpod_search.supernet.plans import OperationKind
+from dpod_search.supernet.plans import Scratch
+from dpod_search.supernet.sizes import name_of
+from dpod_search.supernet.trace import TracedModel
+
+
+if TYPE_CHECKING:
+    from dpod_search.supernet.groups import Discovery
+
+
+def resolve_plans(
+    discovery: Discovery,
+    traced: TracedModel,
+    *,
+    groups: Sequence[ChannelGroup],
+    frozen: Sequence[FrozenDimension],
+    blocks: Sequence[BlockPlan],
+    numbers: dict[int, int],
+) -> Grouping:
+    """Write what was found in terms of groups.
+
+    Args:
+        discovery: After its walk.
+        traced: The graph.
+        groups: The groups, blocks last.
+        frozen: The dimensions that stay as they are.
+        blocks: The removable blocks.
+        numbers: The group of every dimension that can be narrowed.
+
+    Returns:
+        The grouping, whose layouts refer to groups by number.
+    """
+
+    def resolve(layout: Layout) -> Layout:
+        return discovery.dims.resolve(layout, numbers)
+
+    def blocks_around(path: str) -> tuple[int, ...]:
+        return tuple(block.group for block in blocks if path.startswith(f"{block.path}."))
+
+    layers = tuple(
+        replace(
+            plan,
+            output=resolve(plan.output),
+            weight_input=resolve(plan.weight_input),
+            blocks=blocks_around(plan.name),
+        )
+        for plan in discovery.layers.values()
+    )
+    parameters = tuple(
+        replace(plan, axes=tuple(map(resolve, plan.axes)), blocks=blocks_around(plan.name))
+        for plan in discovery.parameters.values()
+    )
+    around = _blocks_of_nodes(traced, blocks)
+    products = tuple(
+        replace(plan, factors=tuple(map(resolve, plan.factors)), blocks=around.get(plan.node, ()))
+        for plan in discovery.products
+    )
+    attributes = tuple(
+        AttributePlan(attribute.module, attribute.name, resolve(layout))
+        for attribute, layout in discovery.sizes.attributes.items()
+        if is_elastic(resolve(layout))
+    )
+    return Grouping(
+        groups=tuple(groups),
+        frozen=tuple(frozen),
+        layers=layers,
+        parameters=parameters,
+        products=products,
+        attributes=attributes,
+        blocks=tuple(blocks),
+        operations=_list_operations(discovery, traced, numbers, around),
+        batch_size=traced.batch_size,
+        uncounted=tuple(discovery.uncounted),
+    )
+
+
+def _blocks_of_nodes(
+    traced: TracedModel, blocks: Sequence[BlockPlan]
+) -> dict[str, tuple[int, ...]]:
+    calls = {call.path: call for call in traced.calls}
+    around: dict[str, tuple[int, ...]] = {}
+    for block in blocks:
+        for node in calls[block.path].nodes:
+            around[node.name] = (*around.get(node.name, ()), block.group)
+    return around
+
+
+def _scratch_of(discovery: Discovery, traced: TracedModel, node: fx.Node) -> Sequence[Scratch]:
+    """Return the memory that a node holds inside: as its handler said, or as it was seen.
+
+    What was seen at full width is taken to keep its ratio to the result at other widths, as the
+    indices of a max-pool do.
+    """
+    known = discovery.scratch.get(node)
+    if known is not None or node not in traced.scratch_bytes:
+        return known or ()
+    axes = discovery.result_axes(node)
+    ratio = traced.scratch_bytes[node] / max(1, math.prod(map(full_size, axes)))
+    return (Scratch(((ratio, axes),), has_result=False),)
+
+
+_KINDS: dict[str, OperationKind] = {
+    "placeholder": "input",
+    "get_attr": "parameter",
+    "call_module": "module",
+    "call_function": "function",
+    "call_method": "method",
+    "output": "output",
+}
+
+
+def _list_operations(
+    discovery: Discovery,
+    traced: TracedModel,
+    numbers: dict[int, int],
+    around: dict[str, tuple[int, ...]],
+) -> tuple[Operation, ...]:
+    positions = {node: i for i, node in enumerate(traced.graph.nodes)}
+
+    def describe(node: fx.Node) -> Operation:
+        def resolve(layout: Layout) -> Layout:
+            return discovery.dims.resolve(layout, numbers)
+
+        reused = traced.reuses.get(node)
+        is_function = node.op == "call_function"
+        return Operation(
+            name=node.name,
+            what=name_of(node) if is_function else str(node.target),
+            kind=_KINDS[node.op],
+            inputs=tuple(positions[source] for source in node.all_input_nodes),
+            axes=tuple(map(resolve, discovery.result_axes(node))),
+            line=traced.lines.get(node, ""),
+            itemsize=traced.itemsizes.get(node, 0),
+            reuses=None if reused is None else positions[reused],
+            scratch=tuple(
+                replace(
+                    moment,
+                    terms=tuple((c, tuple(map(resolve, layouts))) for c, layouts in moment.terms),
+                )
+                for moment in _scratch_of(discovery, traced, node)
+            ),
+            blocks=around.get(node.name, ()),
+        )
+
+    return tuple(describe(node) for node in traced.graph.nodes)

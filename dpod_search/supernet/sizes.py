@@ -1,0 +1,210 @@
+"""What a size in the model's code stands for: which layout ``x.shape[1] // self.n_heads`` has.
+
+A subnet runs the user's own code, so every size in it must come out right at every width: it is
+inferred (-1), computed from the shape of a tensor, or read from an integer attribute, of which a
+subnet gets its own value. A number written into the code fits the full width only.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import TYPE_CHECKING
+from typing import Any
+
+from torch import fx
+
+from dpod_search.supernet.handlers import argument
+from dpod_search.supernet.handlers import scale
+from dpod_search.supernet.layout import Layout
+from dpod_search.supernet.layout import fixed
+from dpod_search.supernet.layout import full_size
+from dpod_search.supernet.layout import is_elastic
+from dpod_search.supernet.tracked import Attribute
+from dpod_search.supernet.tracked import TrackedInt
+
+
+if TYPE_CHECKING:
+    from dpod_search.supernet.groups import Discovery
+
+
+@dataclass(frozen=True)
+class Quotient:
+    """One size divided by another of a different dimension, such as channels by heads."""
+
+    dividend: Layout
+    divisor: Layout
+
+
+Meaning = Layout | Quotient | None
+
+
+class Sizes:
+    """Reads sizes in the model's code, and notes which attributes stand for which layouts.
+
+    Args:
+        discovery: The walk it belongs to.
+    """
+
+    def __init__(self, discovery: Discovery) -> None:
+        """Start with no attribute known."""
+        self.attributes: dict[Attribute, Layout] = {}
+        self._discovery = discovery
+        self._dims = discovery.dims
+
+    def bind(self, size: Any, layout: Layout, where: str) -> bool:
+        """Make a size agree with the layout of the axis that it is given for.
+
+        Args:
+            size: -1, a number, a tracked number, the node that computes it, or a layout.
+            layout: Of the axis.
+            where: Names the operation, for reasons.
+
+        Returns:
+            Whether the axis can change its size; False for a number of the code's own.
+        """
+        if isinstance(size, int) and size == -1:
+            return True
+        if isinstance(size, TrackedInt) and isinstance(size.origin, Attribute):
+            return self._bind_attribute(size.origin, layout, where)
+        meaning = self.read(size)
+        if isinstance(meaning, Quotient):
+            if is_elastic(layout):
+                return False
+            # Channels per head, say: the same at every width if both keep the same share.
+            wanted = scale(meaning.divisor, Fraction(full_size(layout)))
+            self._dims.unify(meaning.dividend, wanted, where)
+            return True
+        if meaning is None:
+            return not is_elastic(layout) or self.follows_widths(size)
+        if not is_elastic(meaning):
+            return not is_elastic(layout)
+        if self._dims.sizes_by_dimension(meaning) != self._dims.sizes_by_dimension(layout):
+            self._dims.unify(meaning, layout, where)
+        return True
+
+    def can_follow(self, size: Any) -> bool:
+        """Say whether a size may change with the widths: it is no number of the code's own."""
+        if isinstance(size, TrackedInt):
+            return True
+        return self.follows_widths(size)
+
+    def _bind_attribute(self, attribute: Attribute, layout: Layout, where: str) -> bool:
+        known = self.attributes.setdefault(attribute, layout)
+        self._dims.unify(known, layout, f"{where} with {attribute}")
+        return True
+
+    def read(self, size: Any, *, trusts_attributes: bool = False) -> Meaning:
+        """Return the layout that a size stands for; None if that is not known.
+
+        Args:
+            size: -1, a number, a tracked number, or the node that computes it.
+            trusts_attributes: Take attributes that stand for nothing yet as plain numbers.
+        """
+        if isinstance(size, TrackedInt):
+            if isinstance(size.origin, Attribute):
+                unknown = fixed(int(size)) if trusts_attributes else None
+                return self.attributes.get(size.origin, unknown)
+            return self._compute(size.origin.operation, size.origin.operands, trusts_attributes)
+        if isinstance(size, int):
+            return fixed(size)
+        if isinstance(
+            size, tuple
+        ):  # the layout itself, of an axis of a tensor whose shape is read
+            return self._dims.expand(size)
+        if not isinstance(size, fx.Node) or size in self._discovery.shapes:
+            return None
+        read = axis_read(size)
+        if read is not None:
+            whole, axis = read
+            return self._discovery.layout(whole, axis % len(self._discovery.shapes[whole]))
+        if size.op == "call_function" and size.target in _ARITHMETIC:
+            return self._compute(_ARITHMETIC[size.target], size.args, trusts_attributes)
+        return None
+
+    def follows_widths(self, size: Any) -> bool:
+        """Say whether a size changes with the widths: -1, or computed from such a size."""
+        if not isinstance(size, fx.Node):
+            return isinstance(size, int) and size == -1
+        if size in self._discovery.shapes:
+            return False
+        meaning = self.read(size)
+        if meaning is not None:
+            return isinstance(meaning, Quotient) or is_elastic(meaning)
+        return any(self.follows_widths(source) for source in size.all_input_nodes)
+
+    def _compute(
+        self, operation: Callable[..., Any], operands: tuple[Any, ...], trusts_attributes: bool
+    ) -> Meaning:
+        if len(operands) != 2:
+            return None
+        first, second = (
+            self.read(operand, trusts_attributes=trusts_attributes) for operand in operands
+        )
+        if not isinstance(first, tuple) or not isinstance(second, tuple):
+            return None
+        if not is_elastic(first) and not is_elastic(second):
+            value = int(operation(full_size(first), full_size(second)))
+            return fixed(value) if value >= 0 else None
+        if operation is operator.mul:
+            return _multiply(first, second)
+        if operation is operator.floordiv:
+            return self._divide(first, second)
+        return None
+
+    def _divide(self, first: Layout, second: Layout) -> Meaning:
+        if not is_elastic(second):
+            factor = Fraction(1, full_size(second))
+            return scale(first, factor) if _has_whole_parts(first, factor) else None
+        if not is_elastic(first) or len(first) != 1 or len(second) != 1:
+            return None
+        if self._dims.is_same(first[0], second[0]) and not first[0].size % second[0].size:
+            return fixed(first[0].size // second[0].size)
+        return Quotient(first, second)
+
+
+# What may stand between sizes; true division of sizes gives no size.
+_ARITHMETIC: dict[Any, Callable[..., Any]] = {
+    operation: operation
+    for operation in (operator.mul, operator.floordiv, operator.add, operator.sub)
+}
+
+
+def axis_read(size: fx.Node) -> tuple[fx.Node, int] | None:
+    """Return the tensor and the axis whose size a node reads, if that is what it does."""
+    whole = size.args[0] if size.args else None
+    if not isinstance(whole, fx.Node):
+        return None
+    which = argument(size, 1, "dim", None)
+    if name_of(size) == "getitem" and reads_shape(whole):
+        whole = whole.args[0]
+    elif name_of(size) != "size":
+        return None
+    if not isinstance(whole, fx.Node) or not isinstance(which, int):
+        return None
+    return whole, which
+
+
+def reads_shape(node: fx.Node) -> bool:
+    """Say whether a node reads the whole shape of a tensor."""
+    name = name_of(node)
+    is_size = name == "size" and len(node.args) == 1 and not node.kwargs
+    return is_size or (name == "getattr" and node.args[1] == "shape")
+
+
+def name_of(node: fx.Node) -> str:
+    """Return the name of the function or method that a node calls."""
+    return node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")
+
+
+def _multiply(first: Layout, second: Layout) -> Layout | None:
+    if is_elastic(first) and is_elastic(second):
+        return None
+    varying, constant = (first, second) if is_elastic(first) else (second, first)
+    return scale(varying, Fraction(full_size(constant)))
+
+
+def _has_whole_parts(layout: Layout, factor: Fraction) -> bool:
+    return all((segment.size * factor).denominator == 1 for segment in layout)

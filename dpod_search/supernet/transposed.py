@@ -1,0 +1,157 @@
+"""Transposed convolutions: how channels pass through them, and how they run narrow.
+
+Their weight is the other way round, (input, output / conv_groups, *kernel), and each *input*
+position is multiplied by all of the kernel.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from fractions import Fraction
+from typing import TYPE_CHECKING
+from typing import ClassVar
+
+from torch import Tensor
+from torch import fx
+from torch import nn
+from torch.nn import functional
+from torch.nn.modules.conv import _ConvTransposeNd
+
+from dpod_search.supernet.handlers import Axes
+from dpod_search.supernet.handlers import freeze_inputs
+from dpod_search.supernet.handlers import keep_groups_whole
+from dpod_search.supernet.handlers import scale
+from dpod_search.supernet.layout import active_size
+from dpod_search.supernet.layout import fixed
+from dpod_search.supernet.layout import take
+from dpod_search.supernet.plans import LayerPlan
+from dpod_search.supernet.plans import plan_layer
+from dpod_search.supernet.spatial import freeze_sizes
+from dpod_search.supernet.state import WidthState
+from dpod_search.supernet.state import fill_plain
+
+
+if TYPE_CHECKING:
+    from dpod_search.supernet.groups import Discovery
+
+
+def convolve_transposed(discovery: Discovery, node: fx.Node) -> Axes:
+    """Transposed convolution: new output channels; a grouped one is narrowed by whole groups."""
+    module = discovery.module(node)
+    assert isinstance(module, _ConvTransposeNd)
+    source = discovery.first_input(node)
+    shape = discovery.shapes[source]
+    n_spatial = len(module.kernel_size)
+    if len(shape) != n_spatial + 2:
+        discovery.uncounted.append(discovery.where(node))
+        return freeze_inputs(discovery, node, "is given pictures without a batch dimension")
+    inputs = discovery.layout(source, 1)
+    discovery.freeze_axes(source, f"{discovery.where(node)} slides over it", but=1)
+    freeze_sizes(discovery, node, n_spatial)
+    name = str(node.target)
+    known = discovery.layers.get(name)
+    if module.groups == 1:
+        weight_input = inputs
+        output = known.output if known else discovery.dims.add(module.out_channels, name)
+    else:
+        per_group = module.in_channels // module.groups
+        weight_input = fixed(per_group)
+        if keep_groups_whole(discovery, node, inputs, per_group):
+            output = scale(inputs, Fraction(module.out_channels, module.in_channels))
+        else:
+            inputs, output = fixed(module.in_channels), fixed(module.out_channels)
+    n_positions = math.prod(shape) // (module.in_channels * discovery.n_samples(node))
+    plan = plan_layer(name, module, weight_input, output, n_positions)
+    discovery.keep(plan, inputs, discovery.where(node))
+    return {1: output}
+
+
+class ElasticConvTranspose(_ConvTransposeNd):
+    """A transposed convolution that runs at several widths; one subclass per dimensions."""
+
+    plan: LayerPlan
+    state: WidthState
+    plain_type: ClassVar[Callable[..., nn.Module]]
+    convolve: ClassVar[Callable[..., Tensor]]
+
+    def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
+        """Convolve with the active part of the weight; shapes as the plain layer's."""
+        weight, bias = self._active()
+        padding = self.padding
+        assert not isinstance(padding, str), "the plain layer takes numbers alone"
+        output_padding = self._output_padding(
+            input,
+            output_size,
+            list(self.stride),
+            list(padding),
+            list(self.kernel_size),
+            len(self.kernel_size),
+            list(self.dilation),
+        )
+        return type(self).convolve(
+            input,
+            weight,
+            bias,
+            self.stride,
+            padding,
+            output_padding,
+            self._conv_groups(),
+            self.dilation,
+        )
+
+    def extract(self) -> nn.Module:
+        """Return a plain layer of the active size with copies of the active weights."""
+        weight, bias = self._active()
+        conv_groups = self._conv_groups()
+        plain = self.plain_type(
+            in_channels=weight.shape[0],
+            out_channels=weight.shape[1] * conv_groups,
+            kernel_size=self.kernel_size,
+            stride=self.stride,
+            padding=self.padding,
+            output_padding=self.output_padding,
+            groups=conv_groups,
+            bias=bias is not None,
+            dilation=self.dilation,
+            padding_mode=self.padding_mode,
+            device="meta",
+        )
+        return fill_plain(plain, self, weight=weight, bias=bias)
+
+    def _active(self) -> tuple[Tensor, Tensor | None]:
+        plan, widths = self.plan, self.state.widths
+        if self.groups == 1:
+            weight = take(take(self.weight, 0, plan.weight_input, widths), 1, plan.output, widths)
+        else:
+            # A plan names the outputs; the inputs are as many groups, each of another size.
+            inputs = scale(plan.output, Fraction(self.in_channels, self.out_channels))
+            weight = take(self.weight, 0, inputs, widths)
+        return weight, None if self.bias is None else take(self.bias, 0, plan.output, widths)
+
+    def _conv_groups(self) -> int:
+        if self.groups == 1:
+            return 1
+        per_group = self.out_channels // self.groups
+        return active_size(self.plan.output, self.state.widths) // per_group
+
+
+class ElasticConvTranspose1d(ElasticConvTranspose, nn.ConvTranspose1d):
+    """A 1-d transposed convolution that can run at several widths."""
+
+    plain_type = nn.ConvTranspose1d
+    convolve = functional.conv_transpose1d
+
+
+class ElasticConvTranspose2d(ElasticConvTranspose, nn.ConvTranspose2d):
+    """A 2-d transposed convolution that can run at several widths."""
+
+    plain_type = nn.ConvTranspose2d
+    convolve = functional.conv_transpose2d
+
+
+class ElasticConvTranspose3d(ElasticConvTranspose, nn.ConvTranspose3d):
+    """A 3-d transposed convolution that can run at several widths."""
+
+    plain_type = nn.ConvTranspose3d
+    convolve = functional.conv_transpose3d

@@ -1,0 +1,118 @@
+"""Trial runs: narrow subnets against their extracted twins, before anybody relies on either."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextlib import suppress
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch import nn
+
+from dpod_search.placement import Placement
+from dpod_search.placement import place_module
+from dpod_search.supernet.extract import extract_subnet
+from dpod_search.supernet.modes import evaluating
+from dpod_search.supernet.recording import tensors_of
+from dpod_search.supernet.supernet import Supernet
+from dpod_search.widths import Widths
+
+
+class Trials:
+    """Runs of narrow subnets on the example input, in evaluation and in training mode.
+
+    Every run is one of a copy that shares the weights: what a model keeps in buffers and
+    attributes while it runs stays as it was. Both twins draw the same random numbers.
+
+    Args:
+        supernet: What is tried.
+        inputs: The example input.
+    """
+
+    def __init__(self, supernet: Supernet, inputs: tuple[Tensor, ...]) -> None:
+        """Run the full net."""
+        self._supernet = supernet
+        self._inputs = inputs
+        space = supernet.space
+        self._choices = [space.smallest, space.sample(np.random.default_rng(0))]
+        self._shapes = {False: self._shapes_of(self._run_full(trains=False))}
+        with suppress(Exception):  # such as a BatchNorm's, which cannot train on one value
+            self._shapes[True] = self._shapes_of(self._run_full(trains=True))
+
+    def runs_narrow(self) -> bool:
+        """Say whether the smallest subnet runs, and one in which groups differ in their rungs."""
+        return all(map(self._runs_at, self._choices))
+
+    def runs_channels_last(self) -> bool:
+        """Say whether a subnet runs on channels-last tensors, as one with ``view`` often does not.
+
+        The smallest is not asked: with one channel both layouts are the same.
+        """
+        device = self._inputs[0].device
+        with evaluating(self._supernet):
+            plain = extract_subnet(self._supernet, self._choices[-1])
+        placement = Placement(device, is_channels_last=True)
+        try:
+            with torch.no_grad():
+                place_module(plain, device)(*map(placement.put, self._inputs))
+        except RuntimeError:
+            return False
+        return True
+
+    def find_failing_groups(self) -> set[str]:
+        """Return the groups that fail when they alone are narrowed."""
+        space = self._supernet.space
+        return {
+            name
+            for name, rungs in zip(space.names, space.rungs, strict=True)
+            for width in {rungs[0], rungs[len(rungs) // 2], rungs[max(0, len(rungs) - 2)]}
+            if not self._runs_at(space.full.replace(name, width))
+        }
+
+    def _runs_at(self, widths: Widths) -> bool:
+        """Say whether a subnet runs, agrees with its extracted twin, and keeps the output shapes."""
+        try:
+            return all(self._agrees_at(widths, trains=trains) for trains in self._shapes)
+        except Exception:  # noqa: BLE001  # whatever the user's code raises at a size it is not for
+            return False
+
+    def _agrees_at(self, widths: Widths, *, trains: bool) -> bool:
+        with self._mode(trains=trains):
+            plain = extract_subnet(self._supernet, widths)
+            twin = self._copy()
+            with twin.active(widths):
+                narrow = self._run(twin)
+            extracted = self._run(plain)
+        shapes = self._shapes[trains]
+        return self._shapes_of(narrow) == shapes == self._shapes_of(extracted) and all(
+            torch.allclose(one, other, rtol=1e-3, atol=1e-4, equal_nan=True)
+            for one, other in zip(narrow, extracted, strict=True)
+        )
+
+    def _run_full(self, *, trains: bool) -> list[Tensor]:
+        with self._mode(trains=trains):
+            return self._run(self._copy())
+
+    @contextmanager
+    def _mode(self, *, trains: bool) -> Iterator[None]:
+        with evaluating(self._supernet):
+            self._supernet.train(trains)
+            yield
+
+    def _copy(self) -> Supernet:
+        shared: dict[int, object] = {id(p): p for p in self._supernet.parameters()}
+        return copy.deepcopy(self._supernet, shared)
+
+    def _run(self, net: nn.Module) -> list[Tensor]:
+        device = self._inputs[0].device
+        devices = [device] if device.type == "cuda" else []
+        with torch.no_grad(), torch.random.fork_rng(devices=devices):
+            torch.manual_seed(0)
+            return tensors_of(net(*self._inputs))
+
+    @staticmethod
+    def _shapes_of(tensors: list[Tensor]) -> list[tuple[int, ...]]:
+        return [tuple(tensor.shape) for tensor in tensors]

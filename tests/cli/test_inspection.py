@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import inspect
+import json
+
+import pytest
+import torch
+from torch import Tensor
+from torch import nn
+
+from dpod_search.cli.inspection import inspect_supernet
+from dpod_search.cli.show import describe_supernet
+from dpod_search.report.graph import build_graph_page
+from dpod_search.supernet import build_supernet
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Conv2d(3, 8, 3, padding=1)
+        self.norm = nn.BatchNorm2d(8)
+        self.odd = nn.Conv2d(8, 4, 1)
+        self.head = nn.Linear(4, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.norm(self.stem(x)).relu()
+        x = self.odd(x)
+        x = torch.fft.fft(x).real
+        return self.head(x.mean((2, 3)))
+
+
+@pytest.fixture
+def found():
+    supernet = build_supernet(Net(), torch.randn(2, 3, 4, 4), ratios=(0.25, 1.0))
+    return inspect_supernet(supernet, "net")
+
+
+def test_a_small_net_as_json_by_hand(found):
+    described = json.loads(json.dumps(describe_supernet(found)))
+    macs = 16 * (27 * 8 + 8 * 4) + 4 * 5  # 3988
+    params = (27 * 8 + 8) + 16 + (8 * 4 + 4) + 25  # 301
+    [group] = described["groups"]
+    lines, start = inspect.getsourcelines(Net.forward)
+    at = {
+        word: start + i for i, line in enumerate(lines) for word in ("stem", "odd") if word in line
+    }
+    shares = {name: group.pop(name) for name in ("in_layers", "saves")}
+    assert group == {
+        "name": "stem",
+        "kind": "channels",
+        "full": 8,
+        "rungs": [2, 8],
+        "members": ["stem", "norm", "odd"],
+        "line": f"{__file__}:{at['stem']}",
+    }
+    assert shares["in_layers"]["macs"] == pytest.approx(16 * (216 + 32) / macs)
+    assert shares["in_layers"]["params"] == pytest.approx((224 + 16 + 36) / params)
+    assert shares["saves"]["macs"] == pytest.approx(16 * 0.75 * (216 + 32) / macs)
+    assert shares["saves"]["params"] == pytest.approx(0.75 * (224 + 16 + 32) / params)
+    assert (described["full"]["macs"], described["full"]["params"]) == (macs, params)
+    assert described["n_subnets"] == "2"
+    odd, head = described["frozen"]
+    assert (odd["name"], odd["full"], odd["line"]) == ("odd", 4, f"{__file__}:{at['odd']}")
+    assert any(f"{__file__}:{at['odd'] + 1}" in reason for reason in odd["reasons"])
+    assert head["name"] == "head"
+
+
+def test_operations_carry_shapes_groups_and_costs(found):
+    by_what = {operation.what: operation for operation in found.operations}
+    stem, norm, head = (by_what[name] for name in ("stem", "norm", "head"))
+    assert (stem.shape, stem.groups, stem.is_maker) == ((8, 4, 4), (0,), True)
+    assert (stem.macs, stem.params) == (16 * 216, 224)
+    assert (norm.groups, norm.is_maker, norm.macs, norm.params) == ((0,), False, 0, 16)
+    assert (head.shape, head.groups, head.macs) == ((5,), (), 20)
+    assert sum(operation.macs for operation in found.operations) == found.full["macs"]
+    page = build_graph_page(found)
+    assert page.count('class="box frozen') >= 2
+    assert "freezes odd" in page
+
+
+def test_a_layer_that_is_called_twice_is_counted_once():
+    class Twice(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = nn.Linear(6, 6)
+            self.head = nn.Linear(6, 2)
+
+        def forward(self, x):
+            return self.head(self.inner(self.inner(x).relu()).relu())
+
+    net = nn.Sequential(nn.Linear(3, 6), Twice())
+    found = inspect_supernet(build_supernet(net, torch.randn(2, 3)), "twice")
+    assert sum(operation.macs for operation in found.operations) == found.full["macs"]
+    assert sum(operation.params for operation in found.operations) == found.full["params"]
