@@ -78,7 +78,8 @@ def measure_exactness(
     for i, widths in enumerate(chosen):
         extracted = extract_subnet(supernet, widths).eval()
         row = compare_runs(supernet, extracted, widths, images)
-        row |= compare_counts(footprint, extracted, widths, images[:1])
+        # A copy: a slice would keep the memory of all the pictures.
+        row |= compare_counts(footprint, extracted, widths, images[:1].clone())
         if i < n_exports:
             row |= try_export(extracted, images)
         rows.append(row)

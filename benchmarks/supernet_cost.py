@@ -113,6 +113,7 @@ def build_step_nets() -> dict[str, tuple[nn.Module, Tensor]]:
     generator = torch_generator(0, "supernet_cost")
     return {
         "resnet18, 64 px, batch 64": (build_net("resnet18", 64)[0], _draw(64, 64, generator)),
+        "resnet18, 224 px, batch 16": (build_net("resnet18", 64)[0], _draw(16, 224, generator)),
         "resnet20, 32 px, batch 64": (resnet20, _draw(64, 32, generator)),
         "mobilenet_v2, 64 px, batch 64": (
             build_net("mobilenet_v2", 64)[0],

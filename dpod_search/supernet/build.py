@@ -106,7 +106,7 @@ def build_supernet(
         )
         grouping = replace(grouping, blocks=find_places(traced, inputs, grouping.blocks))
         supernet = _assemble(model, grouping, inputs, ratios, multiple)
-        trials = Trials(supernet, inputs)
+        trials = Trials(supernet, inputs, traced.output_shapes)
         if trials.runs_narrow():
             runs_channels_last = trials.runs_channels_last()
             supernet.grouping = replace(grouping, runs_channels_last=runs_channels_last)

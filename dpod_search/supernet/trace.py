@@ -127,39 +127,54 @@ def trace_model(
     """
     inputs = as_inputs(example_input)
     model = _copy(model).eval()
-    output_shapes = _try_once(model, inputs)
-    tracer = _Tracer(leaf_types, leaf_functions, Peek(inputs))
     try:
-        graph = _trace(tracer, model)
-    except Exception as error:  # noqa: BLE001  # raised again unless the second way works
-        # A mask in a buffer may be cut by sizes of the trace: then buffers are traced, too.
-        tracer = _Tracer(leaf_types, leaf_functions, Peek(inputs))
-        tracer.proxy_buffer_attributes = True
-        try:
-            graph = _trace(tracer, model)
-        except Exception:  # noqa: BLE001  # the first error is the user's
-            raise GroupingError(
-                f"the model cannot be traced{_at(_user_line(error))}: {_first_line(error)}; "
-                "replace control flow that depends on data, or mark that part with torch.fx.wrap, "
-                "or give its module a handler (docs/handlers.md)"
-            ) from error
-    recorder = Recorder(fx.GraphModule(model, graph))
-    with torch.no_grad(), _one_line_errors():
-        recorder.run(*inputs)
+        graph, calls = _trace_graph(model, inputs, leaf_types, leaf_functions)
+        recorder = Recorder(fx.GraphModule(model, graph))
+        with torch.no_grad(), _one_line_errors():
+            outputs = tensors_of(recorder.run(*inputs))
+    except GroupingError:
+        _run_once(model, inputs)  # what the model itself says of the example comes first
+        raise
+    if not outputs:
+        _run_once(model, inputs)
+        raise GroupingError("the model must return tensors, and its trace returns none")
     lines = {node: line for node in graph.nodes if (line := _node_line(node))}
     return TracedModel(
         model=model,
         batch_size=len(inputs[0]),
         graph=graph,
-        calls=tuple(tracer.calls),
+        calls=calls,
         shapes=recorder.shapes,
         itemsizes=recorder.itemsizes,
         parts=recorder.parts,
         reuses=recorder.reuses,
         scratch_bytes=recorder.scratch_bytes,
         lines=lines,
-        output_shapes=output_shapes,
+        output_shapes=tuple(tuple(tensor.shape) for tensor in outputs),
     )
+
+
+def _trace_graph(
+    model: nn.Module,
+    inputs: tuple[Tensor, ...],
+    leaf_types: Collection[type[nn.Module]],
+    leaf_functions: Sequence[Callable[..., Any]],
+) -> tuple[fx.Graph, tuple[Call, ...]]:
+    tracer = _Tracer(leaf_types, leaf_functions, Peek(inputs))
+    try:
+        return _trace(tracer, model), tuple(tracer.calls)
+    except Exception as error:  # noqa: BLE001  # raised again unless the second way works
+        # A mask in a buffer may be cut by sizes of the trace: then buffers are traced, too.
+        tracer = _Tracer(leaf_types, leaf_functions, Peek(inputs))
+        tracer.proxy_buffer_attributes = True
+        try:
+            return _trace(tracer, model), tuple(tracer.calls)
+        except Exception:  # noqa: BLE001  # the first error is the user's
+            raise GroupingError(
+                f"the model cannot be traced{_at(_user_line(error))}: {_first_line(error)}; "
+                "replace control flow that depends on data, or mark that part with torch.fx.wrap, "
+                "or give its module a handler (docs/handlers.md)"
+            ) from error
 
 
 def as_inputs(example_input: Example) -> tuple[Tensor, ...]:
@@ -216,7 +231,8 @@ def _copy(model: nn.Module) -> nn.Module:
         ) from error
 
 
-def _try_once(model: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Shape, ...]:
+def _run_once(model: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+    """Raise what is wrong with the example input, or with what the model returns."""
     shapes = ", ".join(str(tuple(tensor.shape)) for tensor in inputs)
     try:
         with torch.no_grad():
@@ -226,10 +242,8 @@ def _try_once(model: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Shape, ...]
             f"the model does not run on an example input of shape {shapes}: "
             f"{_first_line(error)}{_at(_user_line(error))}; give an input it accepts"
         ) from error
-    tensors = tensors_of(result)
-    if not tensors:
+    if not tensors_of(result):
         raise GroupingError(f"the model must return tensors, got a {type(result).__name__}")
-    return tuple(tuple(tensor.shape) for tensor in tensors)
 
 
 class _Tracer(fx.Tracer):

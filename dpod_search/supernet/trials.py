@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
+from collections.abc import Sequence
 from contextlib import contextmanager
-from contextlib import suppress
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -30,21 +31,26 @@ class Trials:
     Args:
         supernet: What is tried.
         inputs: The example input.
+        output_shapes: Shapes of the tensors that the full net returns in evaluation mode.
     """
 
-    def __init__(self, supernet: Supernet, inputs: tuple[Tensor, ...]) -> None:
-        """Run the full net."""
+    def __init__(
+        self,
+        supernet: Supernet,
+        inputs: tuple[Tensor, ...],
+        output_shapes: Sequence[tuple[int, ...]],
+    ) -> None:
+        """Choose the subnets to try."""
         self._supernet = supernet
         self._inputs = inputs
         space = supernet.space
         self._choices = [space.smallest, space.sample(np.random.default_rng(0))]
-        self._shapes = {False: self._shapes_of(self._run_full(trains=False))}
-        with suppress(Exception):  # such as a BatchNorm's, which cannot train on one value
-            self._shapes[True] = self._shapes_of(self._run_full(trains=True))
+        self._shapes = list(output_shapes)
 
     def runs_narrow(self) -> bool:
         """Say whether the smallest subnet runs, and one in which groups differ in their rungs."""
-        return all(map(self._runs_at, self._choices))
+        smallest, mixed = self._choices
+        return self._runs_at(smallest, trains=False) and self._runs_at(mixed, trains=True)
 
     def runs_channels_last(self) -> bool:
         """Say whether a subnet runs on channels-last tensors, as one with ``view`` often does not.
@@ -69,15 +75,35 @@ class Trials:
             name
             for name, rungs in zip(space.names, space.rungs, strict=True)
             for width in {rungs[0], rungs[len(rungs) // 2], rungs[max(0, len(rungs) - 2)]}
-            if not self._runs_at(space.full.replace(name, width))
+            if not self._runs_at(space.full.replace(name, width), trains=True)
         }
 
-    def _runs_at(self, widths: Widths) -> bool:
-        """Say whether a subnet runs, agrees with its extracted twin, and keeps the output shapes."""
+    def _runs_at(self, widths: Widths, *, trains: bool) -> bool:
+        """Say whether a subnet runs, agrees with its extracted twin, and keeps the output shapes.
+
+        Args:
+            widths: Of the subnet.
+            trains: In training mode, too, unless the full net itself cannot train here.
+        """
         try:
-            return all(self._agrees_at(widths, trains=trains) for trains in self._shapes)
+            if not self._agrees_at(widths, trains=False):
+                return False
         except Exception:  # noqa: BLE001  # whatever the user's code raises at a size it is not for
             return False
+        try:
+            return not trains or self._agrees_at(widths, trains=True)
+        except Exception:  # noqa: BLE001  # as above
+            return not self._can_train
+
+    @cached_property
+    def _can_train(self) -> bool:
+        """Whether the full net runs in training mode; a BatchNorm cannot train on one value."""
+        try:
+            with self._mode(trains=True):
+                self._run(self._copy())
+        except Exception:  # noqa: BLE001  # as above
+            return False
+        return True
 
     def _agrees_at(self, widths: Widths, *, trains: bool) -> bool:
         with self._mode(trains=trains):
@@ -86,15 +112,12 @@ class Trials:
             with twin.active(widths):
                 narrow = self._run(twin)
             extracted = self._run(plain)
-        shapes = self._shapes[trains]
-        return self._shapes_of(narrow) == shapes == self._shapes_of(extracted) and all(
+        shapes = [tuple(tensor.shape) for tensor in narrow]
+        wanted = shapes if trains else self._shapes  # training may return auxiliary scores too
+        return shapes == wanted == [tuple(tensor.shape) for tensor in extracted] and all(
             torch.allclose(one, other, rtol=1e-3, atol=1e-4, equal_nan=True)
             for one, other in zip(narrow, extracted, strict=True)
         )
-
-    def _run_full(self, *, trains: bool) -> list[Tensor]:
-        with self._mode(trains=trains):
-            return self._run(self._copy())
 
     @contextmanager
     def _mode(self, *, trains: bool) -> Iterator[None]:
@@ -103,7 +126,10 @@ class Trials:
             yield
 
     def _copy(self) -> Supernet:
-        shared: dict[int, object] = {id(p): p for p in self._supernet.parameters()}
+        net, grouping = self._supernet, self._supernet.grouping
+        plans = (*grouping.layers, *grouping.parameters, *grouping.blocks, *grouping.attributes)
+        never_changed = (grouping, net.space, *plans, *net.parameters())
+        shared: dict[int, object] = {id(thing): thing for thing in never_changed}
         return copy.deepcopy(self._supernet, shared)
 
     def _run(self, net: nn.Module) -> list[Tensor]:
@@ -112,7 +138,3 @@ class Trials:
         with torch.no_grad(), torch.random.fork_rng(devices=devices):
             torch.manual_seed(0)
             return tensors_of(net(*self._inputs))
-
-    @staticmethod
-    def _shapes_of(tensors: list[Tensor]) -> list[tuple[int, ...]]:
-        return [tuple(tensor.shape) for tensor in tensors]
