@@ -18,6 +18,7 @@ from dpod_search.footprint.monomials import FloatArray
 from dpod_search.footprint.monomials import Monomials
 from dpod_search.footprint.monomials import Term
 from dpod_search.footprint.monomials import all_of
+from dpod_search.footprint.monomials import make_affine
 from dpod_search.supernet import Grouping
 from dpod_search.supernet.layout import Layout
 from dpod_search.supernet.layout import active_size
@@ -35,6 +36,10 @@ class _Tensor:
 
     made: int
     last: int
+
+
+# Bytes, and the two sizes that must be equal for them to be there.
+_Column = tuple[Term, tuple[Layout, Layout] | None]
 
 
 class ActivationModel:
@@ -57,29 +62,39 @@ class ActivationModel:
         for row, moment in zip(counts, moments, strict=True):
             for term in moment:
                 row[columns[term]] += 1
-        self._sizes = Monomials(list(columns), n_groups)
+        self._sizes = Monomials([term for term, _ in columns], n_groups)
         self._holds = _drop_smaller(np.unique(counts, axis=0)).T
+        pairs = {i: pair for (_, pair), i in columns.items() if pair is not None}
+        self._conditional = list(pairs)
+        self._sides = [
+            make_affine([pair[side] for pair in pairs.values()], n_groups) for side in (0, 1)
+        ]
 
     def peak_bytes(self, extended: FloatArray) -> FloatArray:
         """Return the most bytes held at once per sample, shape (n,)."""
         sizes = self._sizes.at(extended)
+        if self._conditional:
+            first, second = (extended @ side.T for side in self._sides)
+            sizes[:, self._conditional] *= first == second
         peak: FloatArray = (sizes @ self._holds).max(axis=1)
         return peak
 
-    def _moments(self, tensors: Sequence[_Tensor]) -> list[list[Term]]:
-        moments: list[list[Term]] = []
+    def _moments(self, tensors: Sequence[_Tensor]) -> list[list[_Column]]:
+        moments: list[list[_Column]] = []
         for position, operation in enumerate(self._operations):
             alive = [t for t in tensors if t.made <= position <= t.last]
-            held = [self._term(t, operation, alive) for t in alive]
+            held: list[_Column] = [(self._term(t, operation, alive), None) for t in alive]
             moments.append(held)
             for scratch in operation.scratch:
                 kept = [
-                    term
-                    for tensor, term in zip(alive, held, strict=True)
-                    if scratch.has_result or tensor.made != position
+                    column
+                    for tensor, column in zip(alive, held, strict=True)
+                    if (scratch.has_result or tensor.made != position)
+                    and (scratch.has_inputs or tensor.last != position)
                 ]
-                inside = [
-                    (constant / self._batch_size, layouts, all_of(operation.blocks))
+                gate = all_of(operation.blocks)
+                inside: list[_Column] = [
+                    ((constant / self._batch_size, layouts, gate), scratch.if_equal)
                     for constant, layouts in scratch.terms
                 ]
                 moments.append(kept + inside)

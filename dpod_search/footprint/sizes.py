@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import itertools
 from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +14,7 @@ from torch import nn
 
 from dpod_search.footprint.activations import ActivationModel
 from dpod_search.footprint.monomials import FloatArray
+from dpod_search.footprint.monomials import Gate
 from dpod_search.footprint.monomials import Gates
 from dpod_search.footprint.monomials import Monomials
 from dpod_search.footprint.monomials import Term
@@ -126,8 +128,9 @@ class _Rest:
                 self._add(1, own[name].axes, own[name].blocks, parameter)
             elif id(parameter) not in planned:
                 self._add(parameter.numel(), (), _blocks_around(grouping, name), parameter)
-        for parameter in _held_again(layers):
-            self._add(-parameter.numel(), (), (), parameter)
+        for parameter, gate in _held_again(grouping, layers):
+            self.parameters.append((-parameter.numel(), (), gate))
+            self.itemsizes.append(parameter.element_size())
         for name, buffer in supernet.net.named_buffers():
             if id(buffer) not in planned and buffer.is_floating_point():
                 n_bytes = buffer.numel() * buffer.element_size()
@@ -148,11 +151,16 @@ def _blocks_around(grouping: Grouping, name: str) -> tuple[int, ...]:
     return tuple(block.group for block in grouping.blocks if name.startswith(f"{block.path}."))
 
 
-def _held_again(modules: Iterable[nn.Module]) -> Iterator[nn.Parameter]:
-    # Every plan counts its weights, but tied ones (which never change their size) exist once.
-    seen: set[int] = set()
-    for module in modules:
-        for parameter in module.parameters(recurse=False):
-            if id(parameter) in seen:
-                yield parameter
-            seen.add(id(parameter))
+def _held_again(
+    grouping: Grouping, layers: Sequence[nn.Module]
+) -> Iterator[tuple[nn.Parameter, Gate]]:
+    """Yield tied weights once for every plan too many, and where that plan is one too many."""
+    holders: dict[int, list[tuple[int, ...]]] = {}
+    for plan, layer in zip(grouping.layers, layers, strict=True):
+        for parameter in layer.parameters(recurse=False):
+            earlier = holders.setdefault(id(parameter), [])
+            if earlier:
+                # One of the earlier holders is there: a clause for each choice of their blocks.
+                clauses = map(tuple, itertools.product(*earlier))
+                yield parameter, (*all_of(plan.blocks), *clauses)
+            earlier.append(plan.blocks)

@@ -75,16 +75,29 @@ def attend_to_itself(discovery: Discovery, node: fx.Node) -> Axes:
 
 
 def _hold(
-    itemsize: int, inner: Sequence[Layout], outer: Sequence[Layout], module: nn.MultiheadAttention
+    itemsize: int,
+    inner: Sequence[Layout],
+    outer: Sequence[Layout],
+    module: nn.MultiheadAttention,
 ) -> list[Scratch]:
-    """Return what an attention holds: queries, keys, values and what is made of them."""
-    head_dim = module.embed_dim // module.num_heads
-    in_order = [] if module.batch_first else [(float(itemsize), tuple(outer))]
-    # 4 bytes for each head and token are the logarithms of its sums of exponents.
-    made = (4.0 * itemsize + 4.0 / head_dim, tuple(inner))
+    """Return what an attention holds, one after the other.
+
+    Args:
+        itemsize: Bytes of an element.
+        inner: Axes of all heads' channels.
+        outer: Axes of the embedding.
+        module: The attention.
+    """
+    size = float(itemsize)
+    # For each head and token, the logarithm of its sum of exponents.
+    sums = 4.0 / (module.embed_dim // module.num_heads)
     return [
-        Scratch((made, *in_order), has_result=False),
-        Scratch(((float(itemsize), tuple(inner)),), has_result=True),
+        Scratch(((3 * size, tuple(inner)),), has_result=False),
+        Scratch(((4 * size + sums, tuple(inner)),), has_result=False, has_inputs=False),
+        Scratch(((size, tuple(inner)),), has_result=True, has_inputs=False),
+        # PyTorch's own module, which is extracted where heads fill the embedding, copies
+        # queries, keys and values once more.
+        Scratch(((6 * size, tuple(inner)),), has_result=False, if_equal=(inner[-1], outer[-1])),
     ]
 
 

@@ -44,6 +44,7 @@ from dpod_search.supernet.plans import Scratch
 from dpod_search.supernet.plans import plan_layer
 from dpod_search.supernet.resolving import resolve_plans
 from dpod_search.supernet.sizes import Sizes
+from dpod_search.supernet.spatial import pin_numbers
 from dpod_search.supernet.ties import freeze_tied_weights
 from dpod_search.supernet.trace import TracedModel
 from dpod_search.supernet.trace import full_name
@@ -237,6 +238,8 @@ def _is_layer(module: nn.Module) -> bool:
 
 
 def _not_understood(discovery: Discovery, node: fx.Node) -> Axes:
+    if node in discovery.shapes or discovery.part_shapes(node):
+        pin_numbers(discovery, node)
     if not discovery.tensor_inputs(node):
         return {}
     module = discovery.module(node) if node.op == "call_module" else None

@@ -17,6 +17,7 @@ from dpod_search.supernet.layout import full_size
 from dpod_search.supernet.layout import is_elastic
 from dpod_search.supernet.reshaping import equal_run
 from dpod_search.supernet.sizes import name_of
+from dpod_search.supernet.spatial import pin_numbers
 
 
 if TYPE_CHECKING:
@@ -38,6 +39,8 @@ def split(discovery: Discovery, node: fx.Node) -> Axes:
     runs: Sequence[Layout] | None = [fixed(size) for size in sizes]
     if is_elastic(layout):
         runs = _cut(discovery, node, layout, sizes)
+    else:
+        pin_numbers(discovery, node)
     if runs is None:
         discovery.dims.freeze(layout, f"{discovery.where(node)} cuts it by sizes of its own")
         runs = [fixed(size) for size in sizes]
@@ -85,6 +88,7 @@ def index(discovery: Discovery, node: fx.Node) -> Axes:
         return _look_up(discovery, node, source, chosen[0])
     if any(not _is_plain(item) for item in chosen):
         return freeze_inputs(discovery, node, "is indexed by what is computed")
+    pin_numbers(discovery, node)
     if Ellipsis in chosen:
         place = chosen.index(Ellipsis)
         n_named = sum(item is not None for item in chosen) - 1

@@ -166,10 +166,14 @@ class Scratch:
         terms: Bytes of the example's batch: constants, each with the layouts of axes that it is
             multiplied by.
         has_result: The result is there already.
+        has_inputs: What the operation is the last to read is still there.
+        if_equal: The moment exists only where these two have the same size; always if None.
     """
 
     terms: tuple[tuple[float, tuple[Layout, ...]], ...]
     has_result: bool
+    has_inputs: bool = True
+    if_equal: tuple[Layout, Layout] | None = None
 
 
 @dataclass(frozen=True)

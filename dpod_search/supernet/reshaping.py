@@ -202,6 +202,7 @@ def expand(discovery: Discovery, node: fx.Node) -> Axes:
     repeats = name_is_repeat(node)
     sizes = _sizes_of(discovery, node)
     axes: Axes = {}
+    _bind_fixed(discovery, node, sizes or ())
     for axis, layout in discovery.axes(source).items():
         if not is_elastic(layout):
             continue
@@ -214,6 +215,19 @@ def expand(discovery: Discovery, node: fx.Node) -> Axes:
         else:
             discovery.dims.freeze(layout, f"{discovery.where(node)} repeats it")
     return axes
+
+
+def _bind_fixed(discovery: Discovery, node: fx.Node, sizes: Sequence[Any]) -> None:
+    """Let the sizes or counts by which fixed axes are repeated be no widths."""
+    source = discovery.first_input(node)
+    before, after = discovery.shapes[source], discovery.shapes[node]
+    shift = len(after) - len(before)
+    for axis, size in enumerate(sizes):
+        is_new = axis < shift
+        if is_new or not is_elastic(discovery.layout(source, axis - shift)):
+            is_count = name_is_repeat(node) and not is_new
+            made = after[axis] // max(1, before[axis - shift]) if is_count else after[axis]
+            discovery.sizes.bind(size, fixed(made), discovery.where(node))
 
 
 def name_is_repeat(node: fx.Node) -> bool:

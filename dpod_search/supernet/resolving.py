@@ -156,6 +156,8 @@ def _list_operations(
                 replace(
                     moment,
                     terms=tuple((c, tuple(map(resolve, layouts))) for c, layouts in moment.terms),
+                    if_equal=moment.if_equal
+                    and (resolve(moment.if_equal[0]), resolve(moment.if_equal[1])),
                 )
                 for moment in _scratch_of(discovery, traced, node)
             ),

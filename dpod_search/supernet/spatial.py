@@ -23,6 +23,7 @@ from dpod_search.supernet.handlers import Axes
 from dpod_search.supernet.handlers import argument
 from dpod_search.supernet.handlers import freeze_inputs
 from dpod_search.supernet.layout import fixed
+from dpod_search.supernet.tracked import Computed
 from dpod_search.supernet.tracked import TrackedInt
 
 
@@ -126,8 +127,14 @@ def freeze_sizes(discovery: Discovery, node: fx.Node, n_spatial: int) -> None:
 
 def pin_numbers(discovery: Discovery, node: fx.Node) -> None:
     """Let attributes of the user's modules that an operation is given as numbers be no widths."""
-    for number in tree_leaves((node.args, node.kwargs)):
-        if isinstance(number, TrackedInt):
+    pending = tree_leaves((node.args, node.kwargs))
+    while pending:
+        number = pending.pop()
+        if isinstance(number, slice):
+            pending += (number.start, number.stop, number.step)
+        elif isinstance(number, TrackedInt) and isinstance(number.origin, Computed):
+            pending += number.origin.operands
+        elif isinstance(number, TrackedInt):
             discovery.sizes.bind(number, fixed(int(number)), discovery.where(node))
 
 

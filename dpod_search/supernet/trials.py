@@ -44,7 +44,13 @@ class Trials:
         self._supernet = supernet
         self._inputs = inputs
         space = supernet.space
-        self._choices = [space.smallest, space.sample(np.random.default_rng(0))]
+        rng = np.random.default_rng(0)
+        # The smallest has no block that can go: here all are there, and no group is full.
+        mixed = [
+            len(rungs) - 1 if rungs[0] == 0 else int(rng.integers(max(1, len(rungs) - 1)))
+            for rungs in space.rungs
+        ]
+        self._choices = [space.smallest, space.from_rungs(mixed)]
         self._shapes = list(output_shapes)
 
     def runs_narrow(self) -> bool:
