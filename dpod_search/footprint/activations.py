@@ -123,14 +123,14 @@ class ActivationModel:
 
         Without all of them the block's result is that tensor. Empty if there is none.
         """
-        chain = [block]
-        while (source := self._block_inputs.get(chain[-1])) is not None:
+        missing = [block]
+        while (source := self._block_inputs.get(missing[-1])) is not None:
             if source in alive:
-                return tuple(sorted(chain))
-            before = [b for b in self._operations[source.made].blocks if b not in chain]
+                return tuple(sorted(missing))
+            before = [b for b in self._operations[source.made].blocks if b not in missing]
             if not before:
                 break
-            chain.append(before[0])
+            missing.append(before[0])
         return ()
 
 

@@ -15,8 +15,9 @@ from torch import nn
 
 from dpod_search.supernet.handlers import carry
 from dpod_search.supernet.lookup import Handlers
-from dpod_search.supernet.trace import Call
+from dpod_search.supernet.removal import is_chain
 from dpod_search.supernet.trace import TracedModel
+from dpod_search.supernet.tracer import Call
 
 
 if TYPE_CHECKING:
@@ -47,18 +48,13 @@ def find_blocks(discovery: Discovery, traced: TracedModel) -> list[Call]:
         call
         for call in traced.calls
         if n_calls[call.path] == 1
-        and not _is_chain(discovery.modules[call.path])
+        and not is_chain(discovery.modules[call.path])
         and not _is_first_of_encoder(call.path, discovery)
         and _is_residual(call, handlers, discovery)
         and _keeps_to_itself(call, discovery, traced.graph)
     ]
     order = {node: i for i, node in enumerate(traced.graph.nodes)}
     return sorted(found, key=lambda call: order[call.nodes[0]])
-
-
-def _is_chain(module: nn.Module) -> bool:
-    """Say whether a module only runs others in a row: they are the blocks, not it."""
-    return getattr(type(module), "forward", None) is nn.Sequential.forward
 
 
 def _is_first_of_encoder(path: str, discovery: Discovery) -> bool:

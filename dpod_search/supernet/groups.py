@@ -36,18 +36,19 @@ from dpod_search.supernet.plans import BlockPlan
 from dpod_search.supernet.plans import ChannelGroup
 from dpod_search.supernet.plans import FrozenDimension
 from dpod_search.supernet.plans import Grouping
-from dpod_search.supernet.plans import GroupKind
 from dpod_search.supernet.plans import LayerPlan
 from dpod_search.supernet.plans import ParameterPlan
 from dpod_search.supernet.plans import ProductPlan
 from dpod_search.supernet.plans import Scratch
 from dpod_search.supernet.plans import plan_layer
+from dpod_search.supernet.resolving import FAILS
+from dpod_search.supernet.resolving import make_groups
 from dpod_search.supernet.resolving import resolve_plans
 from dpod_search.supernet.sizes import Sizes
-from dpod_search.supernet.spatial import pin_numbers
+from dpod_search.supernet.sizes import pin_numbers
 from dpod_search.supernet.ties import freeze_tied_weights
 from dpod_search.supernet.trace import TracedModel
-from dpod_search.supernet.trace import full_name
+from dpod_search.supernet.tracer import full_name
 
 
 _logger = logging.getLogger(__name__)
@@ -306,11 +307,11 @@ def discover_groups(
             ", ".join(dict.fromkeys(discovery.uncounted)),
         )
     kept = frozenset(keep)
-    groups, frozen, numbers = _make_groups(discovery, kept)
+    groups, frozen, numbers = make_groups(discovery, kept)
     blocks: list[BlockPlan] = []
     for call in find_blocks(discovery, traced) if removes_blocks else ():
         if call.path in kept:
-            frozen.append(FrozenDimension(call.path, 1, (_FAILS,), (call.path,)))
+            frozen.append(FrozenDimension(call.path, 1, (FAILS,), (call.path,)))
             continue
         inside = [name for name in discovery.layers if name.startswith(f"{call.path}.")]
         blocks.append(BlockPlan(call.path, len(groups)))
@@ -324,29 +325,3 @@ def discover_groups(
     return resolve_plans(
         discovery, traced, groups=groups, frozen=frozen, blocks=blocks, numbers=numbers
     )
-
-
-_FAILS = "running it narrower fails"
-
-
-def _make_groups(
-    discovery: Discovery, kept: frozenset[str]
-) -> tuple[list[ChannelGroup], list[FrozenDimension], dict[int, int]]:
-    """Return the groups, the frozen dimensions, and the number of each dimension's group."""
-    groups: list[ChannelGroup] = []
-    frozen: list[FrozenDimension] = []
-    numbers: dict[int, int] = {}
-    for index, dim in discovery.dims.roots():
-        reasons = [*dim.reasons, *([_FAILS] if dim.name in kept else [])]
-        if not dim.is_made:
-            continue  # the size of a parameter alone is no width
-        if reasons or dim.n_units < 2:
-            only_one = [] if reasons else ["it has one channel, or one whole group, only"]
-            why, members = (*reasons, *only_one), tuple(dim.members)
-            frozen.append(FrozenDimension(dim.name, dim.n_channels, why, members))
-        else:
-            numbers[index] = len(groups)
-            unit = dim.n_channels // dim.n_units
-            kind: GroupKind = "heads" if dim.has_heads else "channels"
-            groups.append(ChannelGroup(dim.name, dim.n_units, tuple(dim.members), unit, kind))
-    return groups, frozen, numbers

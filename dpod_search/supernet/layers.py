@@ -37,7 +37,7 @@ from dpod_search.supernet.norms import ElasticRMSNorm
 from dpod_search.supernet.plans import LayerPlan
 from dpod_search.supernet.state import WidthState
 from dpod_search.supernet.state import fill_plain
-from dpod_search.supernet.trace import full_name
+from dpod_search.supernet.tracer import full_name
 from dpod_search.supernet.transposed import ElasticConvTranspose
 from dpod_search.supernet.transposed import ElasticConvTranspose1d
 from dpod_search.supernet.transposed import ElasticConvTranspose2d

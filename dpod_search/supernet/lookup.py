@@ -24,7 +24,7 @@ from dpod_search.supernet.operations import FUNCTION_HANDLERS
 from dpod_search.supernet.operations import METHOD_HANDLERS
 from dpod_search.supernet.operations import MODULE_HANDLERS
 from dpod_search.supernet.operations import NAMED_HANDLERS
-from dpod_search.supernet.trace import full_name
+from dpod_search.supernet.tracer import full_name
 
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from dpod_search.supernet.layout import full_size
 from dpod_search.supernet.layout import is_elastic
 from dpod_search.supernet.reshaping import equal_run
 from dpod_search.supernet.sizes import name_of
-from dpod_search.supernet.spatial import pin_numbers
+from dpod_search.supernet.sizes import pin_numbers
 
 
 if TYPE_CHECKING:

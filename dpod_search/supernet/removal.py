@@ -30,7 +30,7 @@ class Absent(nn.Module):
 
 def is_list(module: nn.Module) -> bool:
     """Say whether a module runs through its parts one after the other, however many they are."""
-    return _is_chain(module) or isinstance(module, nn.ModuleList)
+    return is_chain(module) or isinstance(module, nn.ModuleList)
 
 
 def remove_blocks(net: nn.Module, blocks: Iterable[BlockPlan]) -> None:
@@ -85,14 +85,15 @@ def find_places(
             lists.setdefault(owner, []).append(replace(block, leaves_list=True))
     leaving: set[str] = set()
     for owner, held in lists.items():
-        is_safe = _is_chain(modules[owner]) and owner in called
+        is_safe = is_chain(modules[owner]) and owner in called
         trials = [] if is_safe else [held, *([block] for block in held)]
         if all(_is_same_without(traced.model, inputs, trial) for trial in trials):
             leaving |= {block.path for block in held}
     return tuple(replace(block, leaves_list=block.path in leaving) for block in blocks)
 
 
-def _is_chain(module: nn.Module) -> bool:
+def is_chain(module: nn.Module) -> bool:
+    """Say whether a module only runs others in a row: they are the blocks, not it."""
     return isinstance(module, nn.Sequential) and type(module).forward is nn.Sequential.forward
 
 

@@ -17,6 +17,7 @@ from dpod_search.supernet.plans import BlockPlan
 from dpod_search.supernet.plans import ChannelGroup
 from dpod_search.supernet.plans import FrozenDimension
 from dpod_search.supernet.plans import Grouping
+from dpod_search.supernet.plans import GroupKind
 from dpod_search.supernet.plans import Operation
 from dpod_search.supernet.plans import OperationKind
 from dpod_search.supernet.plans import Scratch
@@ -26,6 +27,32 @@ from dpod_search.supernet.trace import TracedModel
 
 if TYPE_CHECKING:
     from dpod_search.supernet.groups import Discovery
+
+
+FAILS = "running it narrower fails"
+
+
+def make_groups(
+    discovery: Discovery, kept: frozenset[str]
+) -> tuple[list[ChannelGroup], list[FrozenDimension], dict[int, int]]:
+    """Return the groups, the frozen dimensions, and the number of each dimension's group."""
+    groups: list[ChannelGroup] = []
+    frozen: list[FrozenDimension] = []
+    numbers: dict[int, int] = {}
+    for index, dim in discovery.dims.roots():
+        reasons = [*dim.reasons, *([FAILS] if dim.name in kept else [])]
+        if not dim.is_made:
+            continue  # the size of a parameter alone is no width
+        if reasons or dim.n_units < 2:
+            only_one = [] if reasons else ["it has one channel, or one whole group, only"]
+            why, members = (*reasons, *only_one), tuple(dim.members)
+            frozen.append(FrozenDimension(dim.name, dim.n_channels, why, members))
+        else:
+            numbers[index] = len(groups)
+            unit = dim.n_channels // dim.n_units
+            kind: GroupKind = "heads" if dim.has_heads else "channels"
+            groups.append(ChannelGroup(dim.name, dim.n_units, tuple(dim.members), unit, kind))
+    return groups, frozen, numbers
 
 
 def resolve_plans(

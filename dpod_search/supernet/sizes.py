@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from typing import Any
 
 from torch import fx
+from torch.utils._pytree import tree_leaves
 
 from dpod_search.supernet.handlers import argument
 from dpod_search.supernet.handlers import scale
@@ -23,6 +24,7 @@ from dpod_search.supernet.layout import fixed
 from dpod_search.supernet.layout import full_size
 from dpod_search.supernet.layout import is_elastic
 from dpod_search.supernet.tracked import Attribute
+from dpod_search.supernet.tracked import Computed
 from dpod_search.supernet.tracked import TrackedInt
 
 
@@ -208,3 +210,16 @@ def _multiply(first: Layout, second: Layout) -> Layout | None:
 
 def _has_whole_parts(layout: Layout, factor: Fraction) -> bool:
     return all((segment.size * factor).denominator == 1 for segment in layout)
+
+
+def pin_numbers(discovery: Discovery, node: fx.Node) -> None:
+    """Let attributes of the user's modules that an operation is given as numbers be no widths."""
+    pending = tree_leaves((node.args, node.kwargs))
+    while pending:
+        number = pending.pop()
+        if isinstance(number, slice):
+            pending += (number.start, number.stop, number.step)
+        elif isinstance(number, TrackedInt) and isinstance(number.origin, Computed):
+            pending += number.origin.operands
+        elif isinstance(number, TrackedInt):
+            discovery.sizes.bind(number, fixed(int(number)), discovery.where(node))

@@ -17,14 +17,11 @@ import torch
 from torch import fx
 from torch import nn
 from torch.nn import functional
-from torch.utils._pytree import tree_leaves
 
 from dpod_search.supernet.handlers import Axes
 from dpod_search.supernet.handlers import argument
 from dpod_search.supernet.handlers import freeze_inputs
-from dpod_search.supernet.layout import fixed
-from dpod_search.supernet.tracked import Computed
-from dpod_search.supernet.tracked import TrackedInt
+from dpod_search.supernet.sizes import pin_numbers
 
 
 if TYPE_CHECKING:
@@ -123,19 +120,6 @@ def freeze_sizes(discovery: Discovery, node: fx.Node, n_spatial: int) -> None:
     for size in node.all_input_nodes:
         if size not in discovery.shapes:
             _freeze_size(discovery, size, slice(-n_spatial, None), reason)
-
-
-def pin_numbers(discovery: Discovery, node: fx.Node) -> None:
-    """Let attributes of the user's modules that an operation is given as numbers be no widths."""
-    pending = tree_leaves((node.args, node.kwargs))
-    while pending:
-        number = pending.pop()
-        if isinstance(number, slice):
-            pending += (number.start, number.stop, number.step)
-        elif isinstance(number, TrackedInt) and isinstance(number.origin, Computed):
-            pending += number.origin.operands
-        elif isinstance(number, TrackedInt):
-            discovery.sizes.bind(number, fixed(int(number)), discovery.where(node))
 
 
 def _freeze_size(discovery: Discovery, size: fx.Node, part: object, reason: str) -> None:

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import copy
-import functools
-import itertools
-import operator
 import os
 import re
 import traceback
@@ -23,16 +20,16 @@ from torch import Tensor
 from torch import fx
 from torch import nn
 from torch.nn.parameter import is_lazy
-from torch.utils import _pytree as pytree
 
 from dpod_search.errors import GroupingError
 from dpod_search.supernet.peeking import Peek
-from dpod_search.supernet.peeking import without_len
 from dpod_search.supernet.recording import Recorder
 from dpod_search.supernet.recording import Shape
 from dpod_search.supernet.recording import tensors_of
 from dpod_search.supernet.state import copy_held
-from dpod_search.supernet.tracked import tracking
+from dpod_search.supernet.tracer import Call
+from dpod_search.supernet.tracer import Tracer
+from dpod_search.supernet.tracer import run_tracer
 
 
 Example = Tensor | tuple[Tensor, ...]
@@ -40,23 +37,6 @@ Example = Tensor | tuple[Tensor, ...]
 _TORCH_FOLDER = f"{Path(torch.__file__).parent}{os.sep}"  # and not torchvision's beside it
 _OWN_FOLDER = f"{Path(__file__).parent}{os.sep}"
 _FRAME = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+)')
-
-
-@dataclass(frozen=True)
-class Call:
-    """A call of one of the user's modules, whose inside the graph shows.
-
-    Args:
-        path: Path of the module.
-        inputs: What it was called with.
-        output: What it returned.
-        nodes: The operations inside it.
-    """
-
-    path: str
-    inputs: tuple[object, ...]
-    output: object
-    nodes: tuple[fx.Node, ...]
 
 
 @dataclass(frozen=True)
@@ -160,15 +140,15 @@ def _trace_graph(
     leaf_types: Collection[type[nn.Module]],
     leaf_functions: Sequence[Callable[..., Any]],
 ) -> tuple[fx.Graph, tuple[Call, ...]]:
-    tracer = _Tracer(leaf_types, leaf_functions, Peek(inputs))
+    tracer = Tracer(leaf_types, leaf_functions, Peek(inputs))
     try:
-        return _trace(tracer, model), tuple(tracer.calls)
+        return run_tracer(tracer, model), tuple(tracer.calls)
     except Exception as error:  # noqa: BLE001  # raised again unless the second way works
         # A mask in a buffer may be cut by sizes of the trace: then buffers are traced, too.
-        tracer = _Tracer(leaf_types, leaf_functions, Peek(inputs))
+        tracer = Tracer(leaf_types, leaf_functions, Peek(inputs))
         tracer.proxy_buffer_attributes = True
         try:
-            return _trace(tracer, model), tuple(tracer.calls)
+            return run_tracer(tracer, model), tuple(tracer.calls)
         except Exception:  # noqa: BLE001  # the first error is the user's
             raise GroupingError(
                 f"the model cannot be traced{_at(_user_line(error))}: {_first_line(error)}; "
@@ -244,113 +224,6 @@ def _run_once(model: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         ) from error
     if not tensors_of(result):
         raise GroupingError(f"the model must return tensors, got a {type(result).__name__}")
-
-
-class _Tracer(fx.Tracer):
-    """Leaves whole what the handler table knows by name, and notes the calls of other modules."""
-
-    def __init__(
-        self,
-        leaf_types: Collection[type[nn.Module]],
-        leaf_functions: Sequence[Callable[..., Any]],
-        peek: Peek,
-    ) -> None:
-        super().__init__(autowrap_functions=tuple(leaf_functions))
-        self.calls: list[Call] = []
-        self._leaf_types = frozenset(leaf_types)
-        self._peek = peek
-
-    def iter(self, obj: fx.Proxy) -> Iterator[fx.Proxy]:
-        try:
-            n_parts = self._peek.measure(obj.node, self.root)
-        except TypeError:
-            return super().iter(obj)
-        part = operator.getitem
-        return (part(obj, i) for i in range(n_parts))
-
-    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        if type(m) in self._leaf_types:
-            return True
-        if type(m) in _ENCODERS:
-            return False
-        return full_name(type(m)) in LEAVES or super().is_leaf_module(m, module_qualified_name)
-
-    def call_module(
-        self,
-        m: nn.Module,
-        forward: Callable[..., Any],
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-    ) -> Any:
-        path = self.path_of_module(m)
-        if self.is_leaf_module(m, path):
-            return super().call_module(m, forward, args, kwargs)
-        if type(m) in _ENCODERS:
-            _check_no_masks(args, kwargs)
-            forward = functools.partial(_ENCODERS[type(m)], m)
-            args, kwargs = (args or (kwargs["src"],))[:1], {}
-        n_before = len(self.graph.nodes)
-        result = super().call_module(m, forward, args, kwargs)
-        n_new = len(self.graph.nodes) - n_before
-        made = tuple(itertools.islice(reversed(self.graph.nodes), n_new))[::-1]
-        inputs = (*args, *kwargs.values())
-        self.calls.append(Call(path, _nodes_of(inputs), _nodes_of(result), made))
-        return result
-
-
-def _trace(tracer: _Tracer, model: nn.Module) -> fx.Graph:
-    tracer.record_stack_traces = True
-    with tracking(model), without_len():
-        return tracer.trace(model)
-
-
-def _nodes_of(value: Any) -> Any:
-    return pytree.tree_map(lambda x: x.node if isinstance(x, fx.Proxy) else x, value)
-
-
-def _encode_layer(layer: nn.TransformerEncoderLayer, tokens: Any) -> Any:
-    """Say what a transformer's layer computes, without the branches to its fused kernels."""
-
-    def attend(x: Any) -> Any:
-        return layer.dropout1(layer.self_attn(x, x, x, need_weights=False)[0])
-
-    def think(x: Any) -> Any:
-        hidden = layer.dropout(layer.activation(layer.linear1(x)))
-        return layer.dropout2(layer.linear2(hidden))
-
-    if layer.norm_first:
-        tokens = tokens + attend(layer.norm1(tokens))
-        return tokens + think(layer.norm2(tokens))
-    tokens = layer.norm1(tokens + attend(tokens))
-    return layer.norm2(tokens + think(tokens))
-
-
-def _encode(encoder: nn.TransformerEncoder, tokens: Any) -> Any:
-    for layer in encoder.layers:
-        tokens = layer(tokens)
-    return tokens if encoder.norm is None else encoder.norm(tokens)
-
-
-# PyTorch's own modules that are looked into, and what they compute.
-_ENCODERS: dict[type[nn.Module], Callable[..., Any]] = {
-    nn.TransformerEncoderLayer: _encode_layer,
-    nn.TransformerEncoder: _encode,
-}
-
-
-def _check_no_masks(args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-    given = [*args[1:], *(value for name, value in kwargs.items() if name != "src")]
-    if any(value is not None and value is not False for value in given):
-        raise ValueError("masks of a transformer encoder are not supported")
-
-
-def full_name(thing: object) -> str:
-    """Return the module and the name of a class or function."""
-    return f"{getattr(thing, '__module__', '')}.{getattr(thing, '__qualname__', '')}"
-
-
-# Modules outside torch.nn that are traced as one operation.
-LEAVES = frozenset({"torchvision.models.convnext.LayerNorm2d"})
 
 
 @contextmanager

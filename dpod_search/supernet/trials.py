@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+from collections import Counter
+from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Sequence
 from contextlib import contextmanager
@@ -16,17 +18,22 @@ from torch import nn
 from dpod_search.placement import Placement
 from dpod_search.placement import place_module
 from dpod_search.supernet.extract import extract_subnet
+from dpod_search.supernet.layout import active_size
 from dpod_search.supernet.modes import evaluating
 from dpod_search.supernet.recording import tensors_of
 from dpod_search.supernet.supernet import Supernet
 from dpod_search.widths import Widths
 
 
+_Call = tuple[str, tuple[int, ...]]  # path of a module, shape of its result
+
+
 class Trials:
     """Runs of narrow subnets on the example input, in evaluation and in training mode.
 
     Every run is one of a copy that shares the weights: what a model keeps in buffers and
-    attributes while it runs stays as it was. Both twins draw the same random numbers.
+    attributes while it runs stays as it was. Both twins draw the same random
+    numbers from PyTorch.
 
     Args:
         supernet: What is tried.
@@ -117,13 +124,34 @@ class Trials:
             twin = self._copy()
             with twin.active(widths):
                 narrow = self._run(twin)
-            extracted = self._run(plain)
+            with _watching_calls(plain) as calls:
+                extracted = self._run(plain)
+        if not trains and not self._expects(calls, widths):
+            return False
         shapes = [tuple(tensor.shape) for tensor in narrow]
         wanted = shapes if trains else self._shapes  # training may return auxiliary scores too
         return shapes == wanted == [tuple(tensor.shape) for tensor in extracted] and all(
             torch.allclose(one, other, rtol=1e-3, atol=1e-4, equal_nan=True)
             for one, other in zip(narrow, extracted, strict=True)
         )
+
+    def _expects(self, calls: Counter[_Call], widths: Widths) -> bool:
+        """Say whether layers were called as often, and on such sizes, as the graph has it.
+
+        An attribute that is a width may also count repetitions, or decide a branch: both twins
+        then agree, and neither is what the footprint counts.
+        """
+        active = widths.active
+        if not all(active[block.group] for block in self._supernet.grouping.blocks):
+            return True  # those behind a removed block have other numbers
+        layers = {plan.name for plan in self._supernet.grouping.layers if plan.kind != "attention"}
+        wanted = Counter(
+            (operation.what, tuple(active_size(axis, active) for axis in operation.axes))
+            for operation in self._supernet.grouping.operations
+            if operation.kind == "module"
+        )
+        called = {path for path, _ in wanted} & layers
+        return all(calls[call] == n for call, n in (wanted | calls).items() if call[0] in called)
 
     @contextmanager
     def _mode(self, *, trains: bool) -> Iterator[None]:
@@ -144,3 +172,23 @@ class Trials:
         with torch.no_grad(), torch.random.fork_rng(devices=devices):
             torch.manual_seed(0)
             return tensors_of(net(*self._inputs))
+
+
+@contextmanager
+def _watching_calls(net: nn.Module) -> Iterator[Counter[_Call]]:
+    """Count the calls of every module inside the block, by the shape that it returns."""
+    calls: Counter[_Call] = Counter()
+
+    def watch(path: str) -> Callable[[nn.Module, object, object], None]:
+        def note(_module: nn.Module, _inputs: object, output: object) -> None:
+            if isinstance(output, Tensor):
+                calls[path, tuple(output.shape)] += 1
+
+        return note
+
+    handles = [module.register_forward_hook(watch(path)) for path, module in net.named_modules()]
+    try:
+        yield calls
+    finally:
+        for handle in handles:
+            handle.remove()

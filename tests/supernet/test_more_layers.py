@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from dataclasses import field
 
 import numpy as np
 import pytest
 import torch
+from supernet.exactness import assert_close
+from supernet.exactness import assert_same_gradients
+from supernet.exactness import assert_same_run
 from torch import Tensor
 from torch import nn
 from torch.nn import functional as F
@@ -81,59 +82,6 @@ def sample_widths(supernet: Supernet) -> list[Widths]:
     rng = np.random.default_rng(0)
     space = supernet.space
     return [space.smallest, *(space.sample(rng) for _ in range(N_WIDTHS))]
-
-
-def assert_close(got: Tensor, expected: Tensor) -> None:
-    scale = float(expected.detach().abs().max())
-    torch.testing.assert_close(got, expected, rtol=0, atol=1e-5 * scale + 1e-9)
-
-
-def assert_same_run(
-    supernet: Supernet, subnet: nn.Module, widths: Widths, x: Tensor, *, trains: bool
-) -> None:
-    """Both give the same numbers, draw the same ones, and gather the same statistics."""
-    for training in (False, True) if trains else (False,):
-        supernet.train(training)
-        subnet.train(training)
-        with supernet.active(widths):
-            torch.manual_seed(1)
-            got = supernet(x)
-        torch.manual_seed(1)
-        assert_close(got, subnet(x))
-    moved = extract_subnet(supernet, widths)
-    for one, other in zip(moved.buffers(), subnet.buffers(), strict=True):
-        assert_close(one, other)
-    supernet.eval()
-    subnet.eval()
-
-
-def assert_same_gradients(
-    supernet: Supernet, subnet: nn.Module, widths: Widths, x: Tensor
-) -> None:
-    supernet.zero_grad()
-    with supernet.active(widths):
-        supernet(x).square().sum().backward()
-    subnet(x).square().sum().backward()
-    with gradients_as_weights(supernet):
-        active = extract_subnet(supernet, widths)
-        whole = sum(float(p.detach().abs().sum()) for p in supernet.parameters())
-    kept = sum(float(p.detach().abs().sum()) for p in active.parameters())
-    assert kept == pytest.approx(whole, rel=1e-4)  # nothing flows to what is cut off
-    for expected, got in zip(subnet.parameters(), active.parameters(), strict=True):
-        gradient = torch.zeros_like(expected) if expected.grad is None else expected.grad
-        scale = 1 + float(gradient.abs().max())
-        torch.testing.assert_close(got.detach(), gradient, rtol=0, atol=1e-5 * scale)
-
-
-@contextmanager
-def gradients_as_weights(supernet: Supernet) -> Iterator[None]:
-    """Extraction then cuts the gradients as it cuts the weights."""
-    held = [(parameter, parameter.data) for parameter in supernet.parameters()]
-    for parameter, data in held:
-        parameter.data = torch.zeros_like(data) if parameter.grad is None else parameter.grad
-    yield
-    for parameter, data in held:
-        parameter.data = data
 
 
 def count_macs(subnet: nn.Module, x: Tensor) -> int:

@@ -1,0 +1,156 @@
+"""The tracer: which modules and functions are one operation, and which are looked into."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import operator
+from collections.abc import Callable
+from collections.abc import Collection
+from collections.abc import Iterator
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import fx
+from torch import nn
+from torch.utils import _pytree as pytree
+
+from dpod_search.supernet.peeking import Peek
+from dpod_search.supernet.peeking import without_len
+from dpod_search.supernet.tracked import tracking
+
+
+@dataclass(frozen=True)
+class Call:
+    """A call of one of the user's modules, whose inside the graph shows.
+
+    Args:
+        path: Path of the module.
+        inputs: What it was called with.
+        output: What it returned.
+        nodes: The operations inside it.
+    """
+
+    path: str
+    inputs: tuple[object, ...]
+    output: object
+    nodes: tuple[fx.Node, ...]
+
+
+class Tracer(fx.Tracer):
+    """Leaves whole what the handler table knows by name, and notes the calls of other modules.
+
+    Args:
+        leaf_types: Further types of modules that are one operation each.
+        leaf_functions: Functions that are one operation each.
+        peek: Tells how many parts an operation makes.
+    """
+
+    def __init__(
+        self,
+        leaf_types: Collection[type[nn.Module]],
+        leaf_functions: Sequence[Callable[..., Any]],
+        peek: Peek,
+    ) -> None:
+        """Start with no calls."""
+        super().__init__(autowrap_functions=tuple(leaf_functions))
+        self.calls: list[Call] = []
+        self._leaf_types = frozenset(leaf_types)
+        self._peek = peek
+
+    def iter(self, obj: fx.Proxy) -> Iterator[fx.Proxy]:
+        """Iterate over what an operation makes, as many parts as it makes on the example."""
+        try:
+            n_parts = self._peek.measure(obj.node, self.root)
+        except TypeError:
+            return super().iter(obj)
+        part = operator.getitem
+        return (part(obj, i) for i in range(n_parts))
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        """Say whether a module is one operation."""
+        if type(m) in self._leaf_types:
+            return True
+        if type(m) in _ENCODERS:
+            return False
+        return full_name(type(m)) in LEAVES or super().is_leaf_module(m, module_qualified_name)
+
+    def call_module(
+        self,
+        m: nn.Module,
+        forward: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> Any:
+        """Note the call of a module that is looked into."""
+        path = self.path_of_module(m)
+        if self.is_leaf_module(m, path):
+            return super().call_module(m, forward, args, kwargs)
+        if type(m) in _ENCODERS:
+            _check_no_masks(args, kwargs)
+            forward = functools.partial(_ENCODERS[type(m)], m)
+            args, kwargs = (args or (kwargs["src"],))[:1], {}
+        n_before = len(self.graph.nodes)
+        result = super().call_module(m, forward, args, kwargs)
+        n_new = len(self.graph.nodes) - n_before
+        made = tuple(itertools.islice(reversed(self.graph.nodes), n_new))[::-1]
+        inputs = (*args, *kwargs.values())
+        self.calls.append(Call(path, _nodes_of(inputs), _nodes_of(result), made))
+        return result
+
+
+def run_tracer(tracer: Tracer, model: nn.Module) -> fx.Graph:
+    """Trace a model whose integer attributes remember where they stand."""
+    tracer.record_stack_traces = True
+    with tracking(model), without_len():
+        return tracer.trace(model)
+
+
+def _nodes_of(value: Any) -> Any:
+    return pytree.tree_map(lambda x: x.node if isinstance(x, fx.Proxy) else x, value)
+
+
+def _encode_layer(layer: nn.TransformerEncoderLayer, tokens: Any) -> Any:
+    """Say what a transformer's layer computes, without the branches to its fused kernels."""
+
+    def attend(x: Any) -> Any:
+        return layer.dropout1(layer.self_attn(x, x, x, need_weights=False)[0])
+
+    def think(x: Any) -> Any:
+        hidden = layer.dropout(layer.activation(layer.linear1(x)))
+        return layer.dropout2(layer.linear2(hidden))
+
+    if layer.norm_first:
+        tokens = tokens + attend(layer.norm1(tokens))
+        return tokens + think(layer.norm2(tokens))
+    tokens = layer.norm1(tokens + attend(tokens))
+    return layer.norm2(tokens + think(tokens))
+
+
+def _encode(encoder: nn.TransformerEncoder, tokens: Any) -> Any:
+    for layer in encoder.layers:
+        tokens = layer(tokens)
+    return tokens if encoder.norm is None else encoder.norm(tokens)
+
+
+# PyTorch's own modules that are looked into, and what they compute.
+_ENCODERS: dict[type[nn.Module], Callable[..., Any]] = {
+    nn.TransformerEncoderLayer: _encode_layer,
+    nn.TransformerEncoder: _encode,
+}
+
+
+def _check_no_masks(args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    given = [*args[1:], *(value for name, value in kwargs.items() if name != "src")]
+    if any(value is not None and value is not False for value in given):
+        raise ValueError("masks of a transformer encoder are not supported")
+
+
+def full_name(thing: object) -> str:
+    """Return the module and the name of a class or function."""
+    return f"{getattr(thing, '__module__', '')}.{getattr(thing, '__qualname__', '')}"
+
+
+# Modules outside torch.nn that are traced as one operation.
+LEAVES = frozenset({"torchvision.models.convnext.LayerNorm2d"})
