@@ -103,7 +103,7 @@ def index(discovery: Discovery, node: fx.Node) -> Axes:
             break
         layout = discovery.layout(source, old)
         if isinstance(item, slice):
-            if is_elastic(layout) and item != slice(None):
+            if is_elastic(layout) and not _takes_all(item, discovery.shapes[source][old]):
                 discovery.dims.freeze(layout, f"{discovery.where(node)} takes a part of it")
             elif is_elastic(layout):
                 axes[new] = layout
@@ -112,6 +112,12 @@ def index(discovery: Discovery, node: fx.Node) -> Axes:
             discovery.dims.freeze(layout, f"{discovery.where(node)} takes one channel of it")
         old += 1
     return axes
+
+
+def _takes_all(item: slice, size: int) -> bool:
+    """Say whether a slice takes all of an axis, and does so when the axis is narrower, too."""
+    begins = item.start in (None, 0) and item.step in (None, 1)
+    return begins and (item.stop is None or item.stop >= size)
 
 
 def _look_up(discovery: Discovery, node: fx.Node, source: fx.Node, places: fx.Node) -> Axes:

@@ -508,3 +508,27 @@ def test_layers_of_one_and_three_dimensions() -> None:
 
 def _is_pool(module: nn.Module) -> bool:
     return "Pool" in type(module).__name__
+
+
+def test_a_slice_up_to_the_full_width_takes_all() -> None:
+    def ghost(model: Base, x: Tensor) -> Tensor:
+        x = model.mid(x)
+        return model.wide(torch.cat([x, model.extra(x)], 1)[:, : model.n_made])
+
+    model = make(ghost, nn.Conv2d(8, 8, 3, padding=1, groups=8))
+    model.n_made = 16
+    supernet = build_supernet(model, X)
+
+    assert "mid" in elastic(supernet)
+    assert_never_wrong(supernet)
+
+
+def test_a_slice_that_cuts_channels_off_is_frozen() -> None:
+    def ghost(model: Base, x: Tensor) -> Tensor:
+        x = model.mid(x)
+        return model.wide(torch.cat([x, model.extra(x), x], 1)[:, :16])
+
+    supernet = build_supernet(make(ghost, nn.Conv2d(8, 8, 3, padding=1, groups=8)), X)
+
+    assert "takes a part of it" in reasons(supernet)["mid"]
+    assert_never_wrong(supernet)
