@@ -126,6 +126,7 @@ METHOD_HANDLERS: dict[str, Handler] = {
     "flatten": flatten,
     "view": reshape,
     "reshape": reshape,
+    **dict.fromkeys(("view_as", "reshape_as"), reshape),
     "permute": permute,
     **dict.fromkeys(("squeeze", "unsqueeze"), resize),
     **dict.fromkeys(("transpose", "swapaxes"), transpose),

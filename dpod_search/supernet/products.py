@@ -77,7 +77,7 @@ def attend(discovery: Discovery, node: fx.Node) -> Axes:
     scores = contract(
         discovery, node, [query, key], [[*heads, "l", "e"], [*heads, "s", "e"]], [*heads, "l", "s"]
     )
-    if isinstance(mask, fx.Node):
+    if isinstance(mask, fx.Node) and mask in discovery.shapes:
         shift = len(heads) + 2 - len(discovery.shapes[mask])
         for axis, size in enumerate(discovery.shapes[mask]):
             if size > 1 and axis + shift in scores:

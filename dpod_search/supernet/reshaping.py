@@ -338,8 +338,9 @@ def _sizes_of(discovery: Discovery, node: fx.Node) -> Sequence[Any] | None:
     sizes: Any = node.args[1:] or (node.kwargs.get("shape", node.kwargs.get("size")),)
     if len(sizes) != 1:
         return tuple(sizes)
-    if isinstance(sizes[0], fx.Node) and reads_shape(sizes[0]):
-        whole = sizes[0].args[0]
-        assert isinstance(whole, fx.Node)
+    whole = sizes[0]
+    if isinstance(whole, fx.Node) and reads_shape(whole):
+        whole = whole.args[0]
+    if isinstance(whole, fx.Node) and whole in discovery.shapes:  # as another tensor is
         return [discovery.layout(whole, axis) for axis in range(len(discovery.shapes[whole]))]
     return tuple(sizes[0]) if isinstance(sizes[0], Sequence) else (sizes[0],)

@@ -140,12 +140,12 @@ def _trace_graph(
     leaf_types: Collection[type[nn.Module]],
     leaf_functions: Sequence[Callable[..., Any]],
 ) -> tuple[fx.Graph, tuple[Call, ...]]:
-    tracer = Tracer(leaf_types, leaf_functions, Peek(inputs))
+    tracer = Tracer(leaf_types, leaf_functions, Peek(inputs), len(inputs))
     try:
         return run_tracer(tracer, model), tuple(tracer.calls)
     except Exception as error:  # noqa: BLE001  # raised again unless the second way works
         # A mask in a buffer may be cut by sizes of the trace: then buffers are traced, too.
-        tracer = Tracer(leaf_types, leaf_functions, Peek(inputs))
+        tracer = Tracer(leaf_types, leaf_functions, Peek(inputs), len(inputs))
         tracer.proxy_buffer_attributes = True
         try:
             return run_tracer(tracer, model), tuple(tracer.calls)

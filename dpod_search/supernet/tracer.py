@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import itertools
 import operator
 from collections.abc import Callable
@@ -45,6 +46,7 @@ class Tracer(fx.Tracer):
         leaf_types: Further types of modules that are one operation each.
         leaf_functions: Functions that are one operation each.
         peek: Tells how many parts an operation makes.
+        n_inputs: Tensors that the model is called with; further arguments keep their defaults.
     """
 
     def __init__(
@@ -52,12 +54,27 @@ class Tracer(fx.Tracer):
         leaf_types: Collection[type[nn.Module]],
         leaf_functions: Sequence[Callable[..., Any]],
         peek: Peek,
+        n_inputs: int,
     ) -> None:
         """Start with no calls."""
         super().__init__(autowrap_functions=tuple(leaf_functions))
         self.calls: list[Call] = []
         self._leaf_types = frozenset(leaf_types)
         self._peek = peek
+        self._n_inputs = n_inputs
+
+    def _proxy_placeholder(
+        self,
+        name: str,
+        concrete_args: Any,
+        sig: inspect.Signature,
+        fn_for_analysis: Callable[..., Any],
+    ) -> Any:
+        names = list(sig.parameters)[1:]  # without self
+        is_given = name not in names or names.index(name) < self._n_inputs
+        if is_given or sig.parameters[name].default is inspect.Parameter.empty:
+            return super()._proxy_placeholder(name, concrete_args, sig, fn_for_analysis)
+        return sig.parameters[name].default
 
     def iter(self, obj: fx.Proxy) -> Iterator[fx.Proxy]:
         """Iterate over what an operation makes, as many parts as it makes on the example."""

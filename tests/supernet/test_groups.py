@@ -209,6 +209,7 @@ KNOWN: dict[str, tuple[Middle, nn.Module | None, int]] = {
     "pooled-view": (lambda m, x: gate(m, x, lambda s, x: s.view(x.size(0), -1)), None, 1),
     "pooled-index": (lambda m, x: gate(m, x, lambda s, x: s[:, :, 0, 0]), None, 1),
     "pooled-squeeze": (lambda m, x: gate(m, x, lambda s, x: s.squeeze(3).squeeze(2)), None, 1),
+    "view-as": (lambda m, x: (y := m.mid(x)).flatten(1).reshape_as(y), None, 1),
     "own-parameter": (lambda m, x: m.extra(m.mid(x)), Gated(8, 1, 1), 1),
     "own-scalar": (lambda m, x: m.extra(m.mid(x)), Gated(1), 1),
 }

@@ -163,3 +163,25 @@ def test_shapes_and_lines_of_every_operation() -> None:
     line = chain.__code__.co_firstlineno + 1
     assert traced.where(nodes["relu"]) == f"relu ({Path(__file__)}:{line})"
     assert not traced.model.training
+
+
+def test_arguments_that_are_not_given_keep_their_defaults() -> None:
+    class Masked(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first = nn.Linear(3, 8)
+            self.second = nn.Linear(8, 2)
+
+        def forward(self, x: Tensor, mask: Tensor | None = None, is_scaled: bool = True) -> Tensor:
+            x = self.first(x)
+            if mask is not None:
+                x = x + mask
+            if is_scaled:
+                x = x * 0.5
+            return self.second(x)
+
+    supernet = build_supernet(Masked(), X)
+
+    assert [group.name for group in supernet.groups] == ["first"]
+    with pytest.raises(GroupingError, match="combines it with channels of fixed number"):
+        build_supernet(Masked(), (X, torch.ones(2, 8)))
