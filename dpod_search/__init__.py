@@ -28,6 +28,7 @@ from dpod_search.models import build_model
 from dpod_search.search import Accuracy
 from dpod_search.search import Candidate
 from dpod_search.search import Front
+from dpod_search.search import LatencyMs
 from dpod_search.search import Macs
 from dpod_search.search import Objective
 from dpod_search.search import Params
@@ -66,6 +67,7 @@ __all__ = [
     "Front",
     "GroupingError",
     "InfeasibleError",
+    "LatencyMs",
     "Macs",
     "ModelSettings",
     "Objective",

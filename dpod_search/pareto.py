@@ -54,10 +54,26 @@ def find_front(points: FloatArray) -> npt.NDArray[np.bool_]:
     Returns:
         A mask of shape (n,). Of equal points all are marked.
     """
+    if points.ndim == 2 and points.shape[1] == 2:
+        return _sort_front(points)
     mask = np.ones(len(points), dtype=bool)
     for i, point in enumerate(points):
         # A dominated point need not be compared with: its dominator dominates for it.
         mask[i] = not is_dominated(point, points[mask])
+    return mask
+
+
+def _sort_front(points: FloatArray) -> npt.NDArray[np.bool_]:
+    # Sorted by the first objective, then the second, a point is dominated if any point before
+    # it, other than its equals, is as low in the second.
+    order = np.lexsort((points[:, 1], points[:, 0]))
+    x, y = points[order].T
+    is_new = np.ones(len(order), dtype=bool)
+    is_new[1:] = (x[1:] != x[:-1]) | (y[1:] != y[:-1])
+    first_equal = np.maximum.accumulate(np.where(is_new, np.arange(len(order)), 0))
+    lowest_before = np.append(np.inf, np.minimum.accumulate(y))[first_equal]
+    mask = np.empty(len(points), dtype=bool)
+    mask[order] = y < lowest_before
     return mask
 
 

@@ -99,14 +99,17 @@ class WidthSpace:
     Args:
         names: Names of the channel groups.
         rungs: For each group the allowed widths, strictly ascending; the last is the full one.
+        inside: For blocks, the groups that exist inside that block only. Without the block their
+            widths mean nothing; see :meth:`canonical`.
 
     Raises:
         ConfigError: If the rungs of a group are empty, below 1 (those of a block: other than 0
-            and 1) or not ascending.
+            and 1) or not ascending, or ``inside`` names no block or no group.
     """
 
     names: tuple[str, ...]
     rungs: tuple[tuple[int, ...], ...]
+    inside: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
     def __post_init__(self) -> None:
         """Check the rungs once; everything after trusts them."""
@@ -115,6 +118,11 @@ class WidthSpace:
                 continue
             if not rungs or rungs[0] < 1 or list(rungs) != sorted(set(rungs)):
                 raise ConfigError(f"rungs of {name} must ascend from 1 or more, got {rungs}")
+        for block, names in self.inside:
+            if block not in self.names or self.rungs[self.names.index(block)] != BLOCK_RUNGS:
+                raise ConfigError(f"{block} has groups inside, but is no block of the space")
+            if unknown := set(names) - set(self.names):
+                raise ConfigError(f"groups inside {block} are not of the space: {sorted(unknown)}")
 
     @classmethod
     def from_ratios(
@@ -124,6 +132,7 @@ class WidthSpace:
         multiple: int = 1,
         *,
         blocks: Collection[str] = (),
+        inside: Mapping[str, Sequence[str]] | None = None,
     ) -> WidthSpace:
         """Build the space from full widths and one ladder of ratios for all groups.
 
@@ -132,6 +141,7 @@ class WidthSpace:
             ratios: Width ratios in (0, 1]; 1 is added if it is missing.
             multiple: Round widths up to a multiple of this.
             blocks: Names of the groups that are blocks: removed or there, 0 or 1.
+            inside: By block, the groups that exist inside it only.
 
         Raises:
             ConfigError: If a ratio is outside (0, 1] or ``multiple`` is below 1.
@@ -146,11 +156,15 @@ class WidthSpace:
             else tuple(sorted({round_width(full, ratio, multiple) for ratio in (*ratios, 1.0)}))
             for name, full in full_widths.items()
         )
-        return cls(tuple(full_widths), rungs)
+        pairs = ((block, tuple(names)) for block, names in (inside or {}).items())
+        return cls(tuple(full_widths), rungs, tuple(pairs))
 
     @property
     def n_subnets(self) -> int:
-        """Number of different subnets (exact; may be huge)."""
+        """Number of choices of widths (exact; may be huge).
+
+        Choices that differ only inside removed blocks count each, though they are one subnet.
+        """
         return math.prod(len(rungs) for rungs in self.rungs)
 
     @property
@@ -209,6 +223,39 @@ class WidthSpace:
         self.check(made)
         return Widths(names, tuple(map(int, made.active)))  # NumPy's integers print otherwise
 
+    def canonical(self, widths: Widths) -> Widths:
+        """Return the one choice that stands for all those of the same subnet.
+
+        Args:
+            widths: Of this space.
+
+        Returns:
+            The widths with the groups inside removed blocks at their narrowest rungs, blocks in
+            blocks removed.
+        """
+        missing = [inner for block, inner in self._inner.items() if not widths.active[block]]
+        if not missing:
+            return widths
+        active = list(widths.active)
+        for index in set().union(*missing):
+            active[index] = self.rungs[index][0]
+        return Widths(self.names, tuple(active))
+
+    def canonical_rungs(self, indices: IntArray) -> IntArray:
+        """Do what :meth:`canonical` does to many subnets at once.
+
+        Args:
+            indices: Rung indices as :meth:`from_rungs` takes them, shape (n, n_groups).
+
+        Returns:
+            A new array of that shape.
+        """
+        rungs = np.array(indices)
+        # A removed block is at its rung 0, and so is what it hides.
+        hidden = (indices == 0).astype(np.float64) @ self._hides
+        rungs[hidden > 0] = 0
+        return rungs
+
     def uniform(self, ratio: float) -> Widths:
         """Return, in every group, the widest rung not above ``ratio`` of the full width.
 
@@ -228,12 +275,38 @@ class WidthSpace:
         return self.from_rungs([int(rng.integers(n)) for n in self.n_rungs])
 
     def to_json(self) -> list[dict[str, Any]]:
-        """Return the groups as JSON values: name, full width, rungs."""
-        return [
-            {"name": name, "full": rungs[-1], "rungs": list(rungs)}
-            for name, rungs in zip(self.names, self.rungs, strict=True)
-        ]
+        """Return the groups as JSON values: name, full width, rungs, and the blocks around it."""
+        groups: list[dict[str, Any]] = []
+        for name, rungs in zip(self.names, self.rungs, strict=True):
+            groups.append({"name": name, "full": rungs[-1], "rungs": list(rungs)})
+            if around := [block for block, names in self.inside if name in names]:
+                groups[-1]["inside"] = around
+        return groups
 
     def _position(self, name: str) -> tuple[int, str]:
         known = name in self.names
         return (self.names.index(name) if known else len(self.names), name)
+
+    @cached_property
+    def _inner(self) -> dict[int, frozenset[int]]:
+        # By index of each block, what goes with it: also what is inside of blocks inside of it.
+        own = {
+            self.names.index(block): frozenset(map(self.names.index, names))
+            for block, names in self.inside
+        }
+        inner = dict.fromkeys(own, frozenset[int]())
+        for block in own:
+            pending = [block]
+            while pending:
+                new = own.get(pending.pop(), frozenset()) - inner[block]
+                inner[block] |= new
+                pending += new
+        return inner
+
+    @cached_property
+    def _hides(self) -> npt.NDArray[np.float64]:
+        # Entry (i, j): without block i group j means nothing. Floats, since BLAS has no integers.
+        hides = np.zeros((len(self.names), len(self.names)))
+        for block, inner in self._inner.items():
+            hides[block, list(inner)] = 1
+        return hides

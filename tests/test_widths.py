@@ -147,3 +147,87 @@ def test_widths_are_a_mapping_and_a_key() -> None:
     assert widths["b"] == 2
     with pytest.raises(KeyError):
         widths["c"]
+
+
+@st.composite
+def nested_spaces(draw: st.DrawFn) -> WidthSpace:
+    """A space with blocks, in each of which some of the groups before it are, blocks too."""
+    names = [f"group{i}" for i in range(draw(st.integers(1, 4)))]
+    full = {name: draw(st.integers(1, 6)) for name in names}
+    inside: dict[str, list[str]] = {}
+    for i in range(draw(st.integers(0, 4))):
+        inner = draw(st.lists(st.sampled_from(list(full)), unique=True))
+        inside |= {f"block{i}": inner} if inner else {}
+        full[f"block{i}"] = 1
+    order = draw(st.permutations(list(full)))
+    blocks = [name for name in full if name.startswith("block")]
+    return WidthSpace.from_ratios(
+        {name: full[name] for name in order}, [0.5], blocks=blocks, inside=inside
+    )
+
+
+@given(nested_spaces(), st.data())
+def test_the_canonical_choice_hides_what_is_inside_removed_blocks(
+    space: WidthSpace, data: st.DataObject
+) -> None:
+    widths = data.draw(widths_of(space))
+    canonical = space.canonical(widths)
+
+    space.check(canonical)
+    assert space.canonical(canonical) == canonical
+    hidden: set[str] = set()
+    while True:
+        missing = [b for b, _ in space.inside if b in hidden or not widths[b]]
+        more = {name for block, names in space.inside if block in missing for name in names}
+        if more <= hidden:
+            break
+        hidden |= more
+    for name in space.names:
+        expected = space.smallest[name] if name in hidden else widths[name]
+        assert canonical[name] == expected
+    assert space.canonical(space.full) == space.full
+    assert space.canonical(space.smallest) == space.smallest
+
+
+@given(nested_spaces(), st.data())
+def test_many_are_made_canonical_as_one_is(space: WidthSpace, data: st.DataObject) -> None:
+    chosen = data.draw(st.lists(widths_of(space), max_size=6))
+    rungs = np.array([space.to_rungs(w) for w in chosen], dtype=np.int64)
+    rungs = rungs.reshape(len(chosen), len(space.names))
+    before = rungs.copy()
+
+    made = space.canonical_rungs(rungs)
+    assert made.dtype == rungs.dtype
+    assert made.shape == rungs.shape
+    assert np.array_equal(rungs, before)
+    assert [space.from_rungs(row) for row in made] == [space.canonical(w) for w in chosen]
+
+
+def test_a_space_with_blocks_is_a_key_and_says_what_is_inside() -> None:
+    full = {"a": 4, "b": 4, "outer": 1, "inner": 1}
+    make = {"blocks": ["outer", "inner"], "inside": {"outer": ["a", "inner"], "inner": ["a"]}}
+    space = WidthSpace.from_ratios(full, [0.5], **make)
+
+    assert {space: 1}[WidthSpace.from_ratios(full, [0.5], **make)] == 1
+    assert space != WidthSpace.from_ratios(full, [0.5], blocks=["outer", "inner"])
+    assert space.to_json() == [
+        {"name": "a", "full": 4, "rungs": [2, 4], "inside": ["outer", "inner"]},
+        {"name": "b", "full": 4, "rungs": [2, 4]},
+        {"name": "outer", "full": 1, "rungs": [0, 1]},
+        {"name": "inner", "full": 1, "rungs": [0, 1], "inside": ["outer"]},
+    ]
+    assert space.n_subnets == 16
+    assert len({space.canonical(space.from_rungs(i)) for i in np.ndindex(2, 2, 2, 2)}) == 8
+
+
+@pytest.mark.parametrize(
+    ("inside", "message"),
+    [
+        ({"a": ["b"]}, "a has groups inside, but is no block"),
+        ({"gone": ["b"]}, "gone has groups inside, but is no block"),
+        ({"block": ["gone"]}, r"groups inside block are not of the space: \['gone'\]"),
+    ],
+)
+def test_groups_are_inside_of_blocks_only(inside: dict[str, list[str]], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        WidthSpace.from_ratios({"a": 4, "b": 4, "block": 1}, blocks=["block"], inside=inside)

@@ -22,6 +22,7 @@ from dpod_search.cli.show import show_json
 from dpod_search.cli.show import show_run
 from dpod_search.cli.show import show_status
 from dpod_search.cli.show import show_supernet
+from dpod_search.config import StudyConfig
 from dpod_search.config import list_studies
 from dpod_search.config import load_study
 from dpod_search.config import make_study
@@ -35,6 +36,7 @@ from dpod_search.models import build_model
 from dpod_search.pipeline import STAGES
 from dpod_search.pipeline import read_status
 from dpod_search.pipeline import run_stages
+from dpod_search.pipeline import work
 from dpod_search.report.graph import build_graph_page
 from dpod_search.rng import torch_generator
 from dpod_search.supernet import build_supernet
@@ -81,6 +83,10 @@ Storage = Annotated[
         metavar="URL",
         help="Optuna storage, for instance sqlite:///x.db; a journal in the run folder by default.",
     ),
+]
+Jobs = Annotated[
+    int,
+    typer.Option("--jobs", metavar="N", min=1, help="Processes that search, on this machine."),
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
@@ -130,11 +136,51 @@ def run(
     sets: Sets = None,
     seed: Seed = None,
     storage: Storage = None,
+    jobs: Jobs = 1,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
     """Train, search, finetune, export and report; go on where an earlier run stopped."""
-    _run(tuple(stage.name for stage in STAGES), study, out, sets, seed, storage, quiet, as_json)
+    every = tuple(stage.name for stage in STAGES)
+    _run(every, study, out, sets, seed, storage, jobs, quiet, as_json)
+
+
+@app.command(help=_STAGE_HELP["search"])
+def search(
+    study: Study,
+    out: Out = None,
+    sets: Sets = None,
+    seed: Seed = None,
+    storage: Storage = None,
+    jobs: Jobs = 1,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Search the widths of the trained supernet."""
+    _run(("search",), study, out, sets, seed, storage, jobs, quiet, as_json)
+
+
+@app.command()
+def worker(
+    study: Study,
+    out: Out = None,
+    sets: Sets = None,
+    seed: Seed = None,
+    storage: Storage = None,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Join a search: one more process on the study of a run folder, or of a copy of it."""
+    config = _load(study, sets, seed)
+    folder = out or Path("runs") / config.name
+    with Bars(Console(stderr=True, markup=False), is_quiet=quiet or as_json) as bars:
+        result = work(config, folder, storage=storage, progress=bars)
+    if as_json:
+        counts = {"counts": result.counts, "n_front": len(result.front)}
+        show_json({"study": config.name, "folder": str(folder), **counts})
+    elif not quiet:
+        n_trials = len(result.trials)
+        print(f"the study has {n_trials} finished trials and a front of {len(result.front)}")
 
 
 def _add_stage_command(name: str) -> None:
@@ -148,11 +194,12 @@ def _add_stage_command(name: str) -> None:
         quiet: Quiet = False,
         as_json: AsJson = False,
     ) -> None:
-        _run((name,), study, out, sets, seed, storage, quiet, as_json)
+        _run((name,), study, out, sets, seed, storage, 1, quiet, as_json)
 
 
 for _stage in STAGES:
-    _add_stage_command(_stage.name)
+    if _stage.name != "search":  # it has an option more
+        _add_stage_command(_stage.name)
 
 
 @app.command()
@@ -262,18 +309,25 @@ def _run(  # the one body of all the commands that run stages
     sets: list[str] | None,
     seed: int | None,
     storage: str | None,
+    jobs: int,
     quiet: bool,
     as_json: bool,
 ) -> None:
-    changes = [*(sets or ()), *([f"seed={seed}"] if seed is not None else [])]
-    config = load_study(study, tuple(changes))
+    config = _load(study, sets, seed)
     folder = out or Path("runs") / config.name
     with Bars(Console(stderr=True, markup=False), is_quiet=quiet or as_json) as bars:
-        outcomes = run_stages(config, folder, stages=stages, storage=storage, progress=bars)
+        outcomes = run_stages(
+            config, folder, stages=stages, storage=storage, progress=bars, n_jobs=jobs
+        )
     if as_json:
         show_json(describe_run(folder, outcomes))
     elif not quiet:
         show_run(_make_console(), folder, outcomes)
+
+
+def _load(study: str, sets: list[str] | None, seed: int | None) -> StudyConfig:
+    changes = [*(sets or ()), *([f"seed={seed}"] if seed is not None else [])]
+    return load_study(study, tuple(changes))
 
 
 def _make_console() -> Console:

@@ -14,16 +14,25 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from collections.abc import Iterator
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from contextlib import ExitStack
 from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import nullcontext
 
 import torch
 from torch import Tensor
 from torch import nn
-from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.batchnorm import _NormBase
 
 from dpod_search.errors import CalibrationError
+from dpod_search.evaluation.normed_layer import NormedLayer
+from dpod_search.evaluation.normed_layer import RanOtherwiseError
+from dpod_search.evaluation.normed_layer import standing_in
+from dpod_search.evaluation.pooling import Part
+from dpod_search.evaluation.pooling import PoolingStand
+from dpod_search.evaluation.pooling import part_of_call
+from dpod_search.evaluation.pooling import pool_parts
 from dpod_search.placement import placement_of
 from dpod_search.supernet.modes import evaluating
 
@@ -45,87 +54,126 @@ def calibrate(model: nn.Module, images: Tensor, *, batch_size: int = 1024) -> No
             channel, or the statistics are not finite. The old statistics stay then.
     """
     norms = _norms(model)
-    if not norms:
-        return
-    if len(images) == 0:
-        raise CalibrationError("calibration needs at least one picture, got none")
-    pools = {norm: _Pool() for norm in norms}
-    placement = placement_of(model)
-    saved = _save_statistics(model)
+    saved = _save_statistics(norms)
     try:
-        with torch.no_grad(), _collecting(model, pools):
-            for chunk in _cut(images, batch_size):
-                try:
-                    model(placement.put(chunk))
-                except ValueError as error:  # PyTorch's words for a single value per channel
-                    raise CalibrationError(f"{error}; use more calibration pictures") from error
-        for norm, pool in pools.items():
-            pool.write(norm)
+        _calibrate(model, images, batch_size, norms, ())
     except BaseException:
         _restore_statistics(saved)
         raise
 
 
 @contextmanager
-def calibrated(model: nn.Module, images: Tensor, *, batch_size: int = 1024) -> Iterator[None]:
+def calibrated(
+    model: nn.Module,
+    images: Tensor,
+    *,
+    batch_size: int = 1024,
+    normed_layers: Sequence[NormedLayer] = (),
+) -> Iterator[None]:
     """Calibrate a model inside the block, and give it its old statistics back after it.
 
     Args:
         model: As for :func:`calibrate`.
         images: As for :func:`calibrate`.
         batch_size: As for :func:`calibrate`.
+        normed_layers: What :func:`find_normed_layers` found in the model; they are faster.
 
     Raises:
         CalibrationError: As :func:`calibrate`.
     """
-    saved = _save_statistics(model)
+    norms = _norms(model)
+    saved = _save_statistics(norms)
     try:
-        calibrate(model, images, batch_size=batch_size)
+        _calibrate(model, images, batch_size, norms, normed_layers)
         yield
     finally:
         _restore_statistics(saved)
 
 
-@dataclass
-class _Pool:
-    """Sums, over all calls of a norm, of what makes up a pooled mean and variance.
+def in_evaluation_mode(model: nn.Module) -> AbstractContextManager[None]:
+    """Do as :func:`evaluating`, faster where it is in this mode: setting modes is slow."""
+    is_training = any(module.training for module in model.modules())
+    return evaluating(model) if is_training else nullcontext()
 
-    Those of an InstanceNorm are means over pictures of each picture's own mean and variance,
-    without the spread between pictures: it is what its momentum averages too.
-    """
 
-    n: int = 0
-    total: Tensor | None = None
-    total_squares: Tensor | None = None
+def _calibrate(
+    model: nn.Module,
+    images: Tensor,
+    batch_size: int,
+    norms: Sequence[_NormBase],
+    normed_layers: Sequence[NormedLayer],
+) -> None:
+    if not norms:
+        return
+    if len(images) == 0:
+        raise CalibrationError("calibration needs at least one picture, got none")
+    with in_evaluation_mode(model):
+        try:
+            _run(model, images, batch_size, norms, normed_layers)
+        except RanOtherwiseError:
+            _run(model, images, batch_size, norms, ())
 
-    def add(self, norm: _NormBase, shape: torch.Size) -> None:
-        # With momentum 1, PyTorch leaves the batch's mean and unbiased variance in the buffers.
+
+def _run(
+    model: nn.Module,
+    images: Tensor,
+    batch_size: int,
+    norms: Sequence[_NormBase],
+    normed_layers: Sequence[NormedLayer],
+) -> None:
+    with torch.no_grad():
+        stands = [PoolingStand(pair) for pair in normed_layers]
+    standing = {pair.norm for pair in normed_layers}
+    calls: dict[_NormBase, list[Part]] = {norm: [] for norm in norms if norm not in standing}
+    placement = placement_of(model)
+    with torch.no_grad(), _collecting(norms, calls), standing_in(stands):
+        for chunk in _cut(images, batch_size):
+            try:
+                model(placement.put(chunk))
+            except ValueError as error:  # PyTorch's words for a single value per channel
+                raise CalibrationError(f"{error}; use more calibration pictures") from error
+            for stand in stands:
+                stand.check_end()
+    for norm, parts in calls.items():
+        if parts:  # else the model did not run this norm
+            _put_statistics(norm, *pool_parts(norm, parts))
+    for stand in stands:
+        if stand.parts:
+            stand.pair.put_statistics(*pool_parts(stand.pair.norm, stand.parts))
+
+
+def _put_statistics(norm: _NormBase, mean: Tensor, variance: Tensor) -> None:
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    norm.running_mean.copy_(mean)
+    norm.running_var.copy_(variance)
+
+
+@contextmanager
+def _collecting(norms: Sequence[_NormBase], calls: dict[_NormBase, list[Part]]) -> Iterator[None]:
+    """Run norms in training mode with momentum 1, and note what the calls of some find."""
+    momenta = [norm.momentum for norm in norms]
+    try:
+        for norm in norms:
+            norm.training, norm.momentum = True, 1.0
+        with ExitStack() as hooks:
+            for norm, parts in calls.items():
+                # After every call, because a norm may be called twice for one batch.
+                hooks.callback(norm.register_forward_hook(_collector(parts)).remove)
+            yield
+    finally:
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.training, norm.momentum = False, momentum
+
+
+def _collector(parts: list[Part]) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
+    def collect(norm: nn.Module, _inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        assert isinstance(norm, _NormBase)
         assert norm.running_mean is not None
         assert norm.running_var is not None
-        mean, squares = norm.running_mean.double(), norm.running_var.double()
-        n = shape[0]
-        if isinstance(norm, _BatchNorm):
-            n = shape.numel() // shape[1]
-            squares = squares * ((n - 1) / n) + mean.square()
-        self.n += n
-        self.total = mean * n if self.total is None else self.total + mean * n
-        previous = 0.0 if self.total_squares is None else self.total_squares
-        self.total_squares = squares * n + previous
+        parts.append(part_of_call(norm, output.shape, norm.running_mean, norm.running_var))
 
-    def write(self, norm: _NormBase) -> None:
-        if self.total is None or self.total_squares is None:
-            return  # the model did not run this layer
-        assert norm.running_mean is not None
-        assert norm.running_var is not None
-        mean, variance = self.total / self.n, self.total_squares / self.n
-        if isinstance(norm, _BatchNorm):
-            variance = (variance - mean.square()).clamp_(min=0)
-        if not (torch.isfinite(mean).all() and torch.isfinite(variance).all()):
-            raise CalibrationError(
-                "normalisation statistics are not finite; the weights or the pictures hold NaN"
-            )
-        norm.running_mean.copy_(mean)
-        norm.running_var.copy_(variance)
+    return collect
 
 
 def _norms(model: nn.Module) -> list[_NormBase]:
@@ -136,41 +184,14 @@ def _norms(model: nn.Module) -> list[_NormBase]:
     ]
 
 
-@contextmanager
-def _collecting(model: nn.Module, pools: dict[_NormBase, _Pool]) -> Iterator[None]:
-    """Run the norms with statistics, and only them, in training mode with momentum 1."""
-    momenta = [(norm, norm.momentum) for norm in pools]
-    hooks = []
-    with evaluating(model):
-        try:
-            for norm, pool in pools.items():
-                norm.training, norm.momentum = True, 1.0
-                # After every call, because a norm may be called twice for one batch.
-                hooks.append(norm.register_forward_hook(_collector(pool)))
-            yield
-        finally:
-            for hook in hooks:
-                hook.remove()
-            for norm, momentum in momenta:
-                norm.momentum = momentum
-
-
-def _collector(pool: _Pool) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
-    def collect(norm: nn.Module, _inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        assert isinstance(norm, _NormBase)
-        pool.add(norm, output.shape)
-
-    return collect
-
-
 def _cut(images: Tensor, batch_size: int) -> tuple[Tensor, ...]:
     # Equal parts: a last batch of one picture could not be normalised where space is 1 x 1.
     n_batches = min(-(-len(images) // batch_size), len(images) // 2)
     return images.tensor_split(max(1, n_batches))
 
 
-def _save_statistics(model: nn.Module) -> list[tuple[Tensor, Tensor]]:
-    return [(buffer, buffer.clone()) for norm in _norms(model) for buffer in norm.buffers()]
+def _save_statistics(norms: Sequence[_NormBase]) -> list[tuple[Tensor, Tensor]]:
+    return [(buffer, buffer.clone()) for norm in norms for buffer in norm.buffers()]
 
 
 def _restore_statistics(saved: list[tuple[Tensor, Tensor]]) -> None:

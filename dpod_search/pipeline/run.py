@@ -5,14 +5,10 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from collections.abc import Iterator
 from collections.abc import Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from dpod_search.config import StudyConfig
 from dpod_search.errors import ConfigError
@@ -27,6 +23,8 @@ from dpod_search.pipeline.environment import describe_environment
 from dpod_search.pipeline.folder import RunFolder
 from dpod_search.pipeline.logs import log_to
 from dpod_search.pipeline.session import Session
+from dpod_search.pipeline.threads import limit_threads
+from dpod_search.pipeline.working import helping_workers
 from dpod_search.progress import Progress
 from dpod_search.progress import SilentProgress
 from dpod_search.report import write_report
@@ -86,9 +84,14 @@ def _run_report(session: Session) -> list[str]:
     return [str(write_report(session.path).relative_to(session.path))]
 
 
+def _run_search(session: Session) -> list[str]:
+    with helping_workers(session):
+        return searching.run(session)
+
+
 STAGES: tuple[Stage, ...] = (
     Stage("train", training.describe_inputs, training.run, training.clean_up),
-    Stage("search", searching.describe_inputs, searching.run),
+    Stage("search", searching.describe_inputs, _run_search),
     Stage("finetune", finetuning.describe_inputs, finetuning.run),
     Stage("export", exporting.describe_inputs, exporting.run),
     Stage("report", _describe_report_inputs, _run_report),
@@ -105,6 +108,7 @@ def run_stages(
     stages: Sequence[str] = STAGE_NAMES,
     storage: str | None = None,
     progress: Progress | None = None,
+    n_jobs: int = 1,
 ) -> list[StageOutcome]:
     """Run stages of a study in a run folder.
 
@@ -114,6 +118,7 @@ def run_stages(
         stages: Names of stages, in any order; they run in theirs.
         storage: URL or path of Optuna's storage; None is the journal in the run folder.
         progress: Who is told.
+        n_jobs: Processes that search, this one included.
 
     Returns:
         What became of each stage.
@@ -126,9 +131,9 @@ def run_stages(
     unknown = sorted(set(stages) - {stage.name for stage in STAGES})
     if unknown:
         raise ConfigError(f"there is no stage {unknown[0]!r}; there are train to report")
-    with RunFolder(out) as folder, _threads(config.threads):
+    with RunFolder(out) as folder, limit_threads(config.threads):
         folder.check_study(config)
-        session = Session(config, folder, progress or SilentProgress(), storage)
+        session = Session(config, folder, progress or SilentProgress(), storage, n_jobs)
         if "search" in stages:
             # A mistake in what is searched should not wait until the training has ended.
             searching.check_task(session)
@@ -170,14 +175,3 @@ def _run_stage(stage: Stage, session: Session) -> StageOutcome:
 def _clean_up(stage: Stage, session: Session) -> None:
     if stage.clean_up is not None:
         stage.clean_up(session)
-
-
-@contextmanager
-def _threads(n_threads: int | None) -> Iterator[None]:
-    before = torch.get_num_threads()
-    try:
-        if n_threads is not None:
-            torch.set_num_threads(n_threads)
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -14,10 +14,12 @@ from dpod_search.search import SearchResult
 from dpod_search.search import SearchTask
 from dpod_search.search import make_sampler
 from dpod_search.search import make_task
+from dpod_search.search import open_storage
 from dpod_search.search import open_study
 from dpod_search.search import propose_seeds
 from dpod_search.search import run_study
 from dpod_search.search import write_records
+from dpod_search.search.crew import check_shareable
 from dpod_search.search.status import count_trials
 from dpod_search.supernet import Supernet
 
@@ -62,7 +64,7 @@ def require_trials(session: Session) -> None:
     storage = find_storage(session)
     counts = count_trials(session.config.name, storage)
     n_finished = sum(n for state, n in counts.items() if state not in ("running", "waiting"))
-    expected = session.config.search.n_trials
+    expected = sum(read_json(session.folder.require("search.json", "search"))["counts"].values())
     if n_finished < expected:
         raise RunFolderError(
             f"{storage} has {n_finished} finished trials of the {expected} that search.json tells "
@@ -70,8 +72,27 @@ def require_trials(session: Session) -> None:
         )
 
 
-def search_study(session: Session) -> SearchResult:
-    """Run the study to its number of trials, or read it if it has them."""
+def prepare_sharing(session: Session) -> None:
+    """Check that several processes can search the study, and make its storage for them.
+
+    Raises:
+        ConfigError: If the storage is none that processes can share.
+    """
+    check_shareable(open_storage(find_storage(session)))
+
+
+def search_study(session: Session, *, is_shared: bool = False) -> SearchResult:
+    """Run the study until its budget is spent, or read it if it is.
+
+    Args:
+        session: The run.
+        is_shared: Other processes work on the study too.
+
+    Raises:
+        ConfigError: If they do, and the storage is none that processes can share.
+    """
+    if is_shared:
+        prepare_sharing(session)
     settings = session.config.search
     task = make_search_task(session, session.supernet)
     profiles = read_json(session.folder.require("path.json", "train"))["profiles"]
@@ -91,7 +112,15 @@ def make_search_task(session: Session, supernet: Supernet) -> SearchTask:
         constraints=session.config.search.constraints,
         seed=session.seed,
         calibration_images=session.calibration_images,
+        provenance=_find_provenance(session),
     )
+
+
+def _find_provenance(session: Session) -> dict[str, str]:
+    found = {"data": session.data.fingerprint}
+    weights = session.path / "supernet.safetensors"
+    # The task is also made before the training, to check what is to be searched.
+    return {**found, "weights": hash_file(weights)} if weights.exists() else found
 
 
 def find_storage(session: Session) -> str:

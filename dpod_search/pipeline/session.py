@@ -46,12 +46,14 @@ class Session:
         folder: Where its files are; locked by this process.
         progress: Who is told.
         storage: URL or path of Optuna's storage; None is the journal in the run folder.
+        n_jobs: Processes that search, this one included.
     """
 
     config: StudyConfig
     folder: RunFolder
     progress: Progress
     storage: str | None = None
+    n_jobs: int = 1
 
     @property
     def path(self) -> Path:

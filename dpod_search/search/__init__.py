@@ -12,6 +12,7 @@ from dpod_search.search.finetuned import record_finetuned
 from dpod_search.search.front import Candidate
 from dpod_search.search.front import Front
 from dpod_search.search.objectives import Accuracy
+from dpod_search.search.objectives import LatencyMs
 from dpod_search.search.objectives import Macs
 from dpod_search.search.objectives import Objective
 from dpod_search.search.objectives import Params
@@ -49,6 +50,7 @@ __all__ = [
     "Footprint",
     "Objective",
     "Accuracy",
+    "LatencyMs",
     "Macs",
     "Params",
     "WeightBytes",

@@ -55,12 +55,12 @@ def search(
     Args:
         supernet: The trained supernet.
         objectives: One to four of ``Accuracy(loader)``, ``Macs()``, ``Params()``,
-            ``WeightBytes()``, ``PeakBytes()``, any other footprint by its name, and callables
-            with ``name`` and ``direction``.
+            ``WeightBytes()``, ``PeakBytes()``, ``LatencyMs()``, any other footprint by its name,
+            and callables with ``name`` and ``direction``.
         n_trials: Trials in all; calling again on the same storage with more continues. Overrides
             ``settings.n_trials``.
-        constraints: Bounds on footprints, for instance ``{"macs": "<= 40%"}``; overrides
-            ``settings.constraints``.
+        constraints: Bounds on footprints and objectives, for instance ``{"macs": "<= 40%",
+            "accuracy": ">= 0.9"}``; overrides ``settings.constraints``.
         seed: Seed of every random choice.
         storage: Path of a journal, URL of a database, or an open storage; None keeps the
             study in memory.
@@ -110,15 +110,17 @@ def make_task(
     constraints: Mapping[str, str] | None = None,
     seed: int = 0,
     calibration_images: Any = None,
+    provenance: Mapping[str, str] | None = None,
 ) -> SearchTask:
     """Make the task of searching a supernet.
 
     Args:
         supernet: The trained supernet.
         objectives: One to four objectives.
-        constraints: Bounds on footprints.
+        constraints: Bounds on footprints and objectives.
         seed: Seed of every random choice.
         calibration_images: As for :func:`search`.
+        provenance: What else the measurements depend on, as ``SearchTask`` has it.
 
     Returns:
         A task whose subnets are calibrated once each and then given to all objectives.
@@ -137,6 +139,7 @@ def make_task(
         _make_evaluate(supernet, measured, calibration_images),
         constraints or {},
         seed,
+        provenance or {},
     )
 
 
@@ -151,7 +154,8 @@ def _make_evaluate(
         return lambda widths: {}
     if images is None:
         images = supernet.calibration_images
-    evaluator = Evaluator(supernet, _gather_images(measured) if images is None else images)
+    images = _gather_images(measured) if images is None else images
+    evaluator = Evaluator(supernet, images)
 
     def evaluate(widths: Widths) -> dict[str, Any]:
         with torch.no_grad(), evaluator.calibrated(widths) as subnet:

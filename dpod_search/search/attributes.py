@@ -30,12 +30,19 @@ FOOTPRINT = "footprint"
 AUDIT_WRONG = "audit_wrong"
 PARENT = "parent"
 
+# System attributes of a trial.
+WORKER = "dpod:worker"
+VIOLATIONS = "constraints"  # where optuna-dashboard looks for them, and Optuna too
+
 # User attributes of a study.
+SPENT = "dpod:spent"
 SPACE = "dpod:space"
 OBJECTIVES = "dpod:objectives"
 CONSTRAINTS = "dpod:constraints"
 SEED = "dpod:seed"
 SEEDS = "dpod:seeds"
+SAMPLER = "dpod:sampler"
+PROVENANCE = "dpod:provenance"
 SETTINGS = "dpod:settings"
 VERSION = "dpod:version"
 FULL = "dpod:full"

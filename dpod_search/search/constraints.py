@@ -1,118 +1,275 @@
-"""Bounds on footprints: hard limits that are known before anything is measured."""
+"""Bounds on numbers of a subnet: on exact ones before it is evaluated, on measured ones after.
+
+A bound on a footprint is *exact*: it decides before anything is measured. A bound on an objective
+that needs the subnet is *measured*: a trial that violates it is complete, but not feasible.
+"""
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Collection
+from collections.abc import Iterator
 from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
+from dataclasses import replace
+from typing import Literal
+from typing import overload
+
+import numpy as np
+import numpy.typing as npt
 
 from dpod_search.errors import ConfigError
 from dpod_search.errors import InfeasibleError
+from dpod_search.pareto import FloatArray
+from dpod_search.search.objectives import Objective
 from dpod_search.search.objectives import name_nearest
 
 
+Sense = Literal["<=", ">="]
+BoolArray = npt.NDArray[np.bool_]
+
+_ZERO = 1e-12
 _UNITS = {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9}
-_PATTERN = re.compile(r"\s*<=\s*([0-9_]*\.?[0-9_]+(?:[eE][+-]?[0-9]+)?)\s*([kMG%]?)\s*")
+_NUMBER = r"([-+]?[0-9_]*\.?[0-9_]+(?:[eE][+-]?[0-9]+)?)"
+_PATTERN = re.compile(rf"\s*([<>]=)\s*{_NUMBER}\s*([kMG%]?)\s*")
+_EXAMPLES = {"<=": '"<= 5M" or "<= 40%"', ">=": '">= 0.9" or ">= 95%"'}
 
 
 @dataclass(frozen=True)
 class Bound:
-    """An upper bound on one footprint.
+    """A bound on one number of a subnet.
 
     Args:
-        name: The footprint.
-        limit: Largest value allowed, > 0.
+        name: The footprint or objective.
+        limit: The largest or smallest value allowed. None as long as it is a share of what the
+            full net has yet to be measured at.
         text: The bound as the user spelled it.
+        sense: ``<=`` for what is minimised, ``>=`` for what is maximised.
+        share: The share of the full net's value, if the bound is a percentage.
+        is_measured: The subnet has to be evaluated to know the number.
     """
 
     name: str
-    limit: float
+    limit: float | None
     text: str
+    sense: Sense = "<="
+    share: float | None = None
+    is_measured: bool = False
+
+    @overload
+    def is_met(self, value: float) -> bool: ...
+
+    @overload
+    def is_met(self, value: FloatArray) -> BoolArray: ...
+
+    def is_met(self, value: float | FloatArray) -> bool | BoolArray:
+        """Say whether a value is within the bound, or each of an array.
+
+        A bound without a limit is met by all.
+        """
+        limit = self.limit
+        if limit is None:
+            limit = math.inf if self.sense == "<=" else -math.inf
+        return value <= limit if self.sense == "<=" else value >= limit
+
+    def measure_violation(self, value: float) -> float:
+        """Return how far a value is beyond the limit, as a share of it; <= 0 is within.
+
+        A limit of 0 has no shares: there it is the difference itself.
+        """
+        assert self.limit is not None
+        beyond = value - self.limit if self.sense == "<=" else self.limit - value
+        return beyond / (abs(self.limit) if abs(self.limit) > _ZERO else 1.0)
 
 
 @dataclass(frozen=True)
 class Constraints:
-    """All the bounds of a study, in a fixed order."""
+    """All the bounds of a study, in a fixed order.
+
+    They are asked twice. Before a subnet is evaluated its footprints are known, and the bounds on
+    those decide; afterwards, asked with ``{**footprint, **measured}``, all of them do. Every
+    method looks at the bounds whose number it is given, and leaves out the others and those whose
+    limit is not known yet (see :meth:`resolve`). A mapping of footprints alone therefore asks the
+    exact bounds alone.
+    """
 
     bounds: tuple[Bound, ...] = ()
 
-    def violations(self, footprint: Mapping[str, float]) -> dict[str, float]:
-        """Measure how far a footprint is over each bound, as a share of the bound.
+    def __iter__(self) -> Iterator[Bound]:
+        """Iterate over the bounds."""
+        return iter(self.bounds)
+
+    def __len__(self) -> int:
+        """Return the number of bounds."""
+        return len(self.bounds)
+
+    @property
+    def exact(self) -> Constraints:
+        """The bounds on footprints, known before anything is evaluated."""
+        return Constraints(tuple(b for b in self if not b.is_measured))
+
+    @property
+    def measured(self) -> Constraints:
+        """The bounds on measured objectives, known once a subnet is evaluated."""
+        return Constraints(tuple(b for b in self if b.is_measured))
+
+    @property
+    def needs_full(self) -> bool:
+        """Whether a limit is a share of what the full net has yet to be measured at."""
+        return any(bound.limit is None for bound in self)
+
+    def resolve(self, full: Mapping[str, float]) -> Constraints:
+        """Turn percentages of measured values into limits.
 
         Args:
-            footprint: Footprints of a subnet by name.
+            full: What the full net was measured at, by objective; those that no percentage
+                needs may be missing.
 
         Returns:
-            For each bound ``(value - limit) / limit``; <= 0 is feasible.
+            Constraints whose limits are all known. Those that were known are as they were.
+
+        Raises:
+            ConfigError: If a value that a percentage is of is not above 0.
         """
-        return {b.name: (footprint[b.name] - b.limit) / b.limit for b in self.bounds}
+        return Constraints(tuple(_resolve(bound, full) for bound in self))
 
-    def are_met(self, footprint: Mapping[str, float]) -> bool:
-        """Say whether a footprint is within every bound."""
-        return all(footprint[bound.name] <= bound.limit for bound in self.bounds)
+    def violations(self, values: Mapping[str, float]) -> dict[str, float]:
+        """Measure how far a subnet is beyond each bound, as a share of the limit.
 
-    def check_reachable(self, smallest: Mapping[str, float]) -> None:
-        """Raise unless the smallest subnet is within every bound.
+        Args:
+            values: Footprints, or footprints and measured values, by name.
+
+        Returns:
+            For each bound that is asked, in their order, ``(value - limit) / |limit|``, or its
+            negative for a lower bound; <= 0 is feasible.
+        """
+        return {
+            bound.name: bound.measure_violation(values[bound.name])
+            for bound in self._asked(values)
+        }
+
+    def are_met(self, values: Mapping[str, float]) -> bool:
+        """Say whether a subnet is within every bound that is asked.
+
+        Args:
+            values: As for :meth:`violations`.
+        """
+        return all(bound.is_met(values[bound.name]) for bound in self._asked(values))
+
+    def explain(self, values: Mapping[str, float]) -> str:
+        """Say in one sentence which bounds a subnet violates; empty if none.
+
+        Args:
+            values: As for :meth:`violations`.
+        """
+        return "; ".join(
+            f"{bound.name} {values[bound.name]:g} is {_beyond(bound)}"
+            for bound in self._asked(values)
+            if not bound.is_met(values[bound.name])
+        )
+
+    def check_reachable(
+        self, smallest: Mapping[str, float], full: Mapping[str, float] | None = None
+    ) -> None:
+        """Raise unless the ends of the space are within the exact bounds.
+
+        Footprints never fall as a width grows. What a measured objective can reach nobody knows
+        before the search.
 
         Args:
             smallest: Footprint of the smallest subnet of the space.
+            full: Footprint of the full net, for lower bounds; without it they are not checked.
 
         Raises:
-            InfeasibleError: Naming the bound and the smallest footprint that can be reached.
+            InfeasibleError: Naming the bound and the footprint that can be reached.
         """
-        for bound in self.bounds:
-            if smallest[bound.name] > bound.limit:
-                raise InfeasibleError(
-                    f"no subnet can meet {bound.name} {bound.text} (at most {bound.limit:g}): "
-                    f"the smallest has {smallest[bound.name]:g}; raise the bound or allow "
-                    "narrower widths"
-                )
+        for bound in self.exact:
+            is_upper = bound.sense == "<="
+            best = smallest if is_upper else full
+            if best is None or bound.is_met(best[bound.name]):
+                continue
+            raise InfeasibleError(
+                f"no subnet can meet {bound.name} {bound.text} "
+                f"(at {'most' if is_upper else 'least'} {bound.limit:g}): "
+                f"the {'smallest' if is_upper else 'full net'} has {best[bound.name]:g}; "
+                + ("raise the bound or allow narrower widths" if is_upper else "lower the bound")
+            )
 
-    def explain(self, footprint: Mapping[str, float]) -> str:
-        """Say in one sentence which bounds a footprint violates; empty if none."""
-        return "; ".join(
-            f"{bound.name} {footprint[bound.name]:g} is above {bound.text.removeprefix('<= ')}"
-            + (f" ({bound.limit:g})" if bound.text.endswith("%") else "")
-            for bound in self.bounds
-            if footprint[bound.name] > bound.limit
-        )
+    def _asked(self, values: Mapping[str, float]) -> list[Bound]:
+        return [b for b in self if b.limit is not None and b.name in values]
 
 
 def parse_constraints(
-    specs: Mapping[str, str], full: Mapping[str, float], measured: Collection[str] = ()
+    specs: Mapping[str, str], full: Mapping[str, float], objectives: Sequence[Objective] = ()
 ) -> Constraints:
     """Read bounds as users write them.
 
     Args:
-        specs: For each footprint ``"<= 5M"`` (units k, M, G), or ``"<= 40%"`` of the full net.
-        full: Footprint of the full net; its keys are the names that can be bounded.
-        measured: Names of the objectives that are measured, for a better message.
+        specs: For each footprint or objective ``"<= 5M"`` (units k, M, G), ``"<= 40%"`` of the full
+            net's value, or ``">= 0.9"`` where it is maximised.
+        full: Footprint of the full net; its keys are names that can be bounded.
+        objectives: The objectives of the study: those that are measured can be bounded too, and
+            all tell their sense. A footprint that is none is minimised.
 
     Returns:
         The constraints, in the order given.
 
     Raises:
-        ConfigError: If a name is unknown or a bound cannot be read.
+        ConfigError: If a name is unknown, or a bound cannot be read or is in the wrong sense.
     """
-    return Constraints(tuple(_parse(n, spec, full, measured) for n, spec in specs.items()))
+    known = {objective.name: objective for objective in objectives}
+    return Constraints(tuple(_parse(n, spec, full, known) for n, spec in specs.items()))
 
 
-def _parse(name: str, spec: str, full: Mapping[str, float], measured: Collection[str]) -> Bound:
-    if name in measured:
+def _parse(
+    name: str, spec: str, full: Mapping[str, float], objectives: Mapping[str, Objective]
+) -> Bound:
+    objective = objectives.get(name)
+    is_measured = objective is not None and objective.is_measured
+    if objective is None and name not in full:
         raise ConfigError(
-            f"constraint on {name}: only footprints can be bounded ({', '.join(full)}); "
-            f"{name} is measured, so choose from the front instead"
+            f"no footprint or objective of the study is called {name}; "
+            f"{name_nearest(name, [*full, *(o for o in objectives if o not in full)])}"
         )
-    if name not in full:
-        raise ConfigError(f"no footprint is called {name}; {name_nearest(name, full)}")
+    if is_measured and name in full:
+        raise ConfigError(
+            f"constraint on {name} could mean the footprint or the measured objective of this "
+            "name; give the objective another name"
+        )
+    sense: Sense = ">=" if objective is not None and objective.direction == "maximize" else "<="
     match = _PATTERN.fullmatch(str(spec))
     if match is None:
         raise ConfigError(
-            f'constraint on {name} must read like "<= 5M" or "<= 40%", got {str(spec)!r}'
+            f"constraint on {name} must read like {_EXAMPLES[sense]}, got {str(spec)!r}"
         )
-    number, unit = float(match[1]), match[2]
-    limit = number / 100 * full[name] if unit == "%" else number * _UNITS[unit]
-    if not limit > 0:
+    if match[1] != sense:
+        aim = "maximised" if sense == ">=" else "minimised"
+        raise ConfigError(
+            f'constraint on {name} must read "{sense} ...", for {name} is {aim}; got {str(spec)!r}'
+        )
+    number, unit = float(match[2]), match[3]
+    if not number > 0 and (unit == "%" or not is_measured):
         raise ConfigError(f"constraint on {name} must be above 0, got {str(spec)!r}")
-    return Bound(name, limit, f"<= {match[1]}{unit}")
+    share = number / 100 if unit == "%" else None
+    limit = number * _UNITS[unit] if share is None else None
+    bound = Bound(name, limit, f"{sense} {match[2]}{unit}", sense, share, is_measured)
+    return bound if is_measured else _resolve(bound, full)
+
+
+def _resolve(bound: Bound, full: Mapping[str, float]) -> Bound:
+    if bound.share is None or bound.limit is not None:
+        return bound
+    value = full[bound.name]
+    if not (value > 0 and math.isfinite(value)):
+        raise ConfigError(
+            f"constraint {bound.name} {bound.text} is a share of the full net's value, which is "
+            f"{value:g}; give a number instead of a percentage"
+        )
+    return replace(bound, limit=bound.share * value)
+
+
+def _beyond(bound: Bound) -> str:
+    word = "above" if bound.sense == "<=" else "below"
+    spelled = bound.text.removeprefix(f"{bound.sense} ")
+    return f"{word} {spelled}" + (f" ({bound.limit:g})" if bound.share is not None else "")

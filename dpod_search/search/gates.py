@@ -13,13 +13,12 @@ from dataclasses import dataclass
 from dataclasses import field
 from typing import Protocol
 
-from dpod_search.rng import numpy_generator
 from dpod_search.search.attributes import Fate
 from dpod_search.search.attributes import name_prediction
+from dpod_search.search.auditing import is_audit
 from dpod_search.search.history import History
 from dpod_search.search.settings import SearchSettings
-from dpod_search.search.surrogate import Surrogate
-from dpod_search.search.surrogate import choose_points
+from dpod_search.search.surrogate import Learner
 from dpod_search.search.task import SearchTask
 from dpod_search.widths import Widths
 
@@ -109,50 +108,37 @@ class SurrogateGate:
 
     Args:
         task: The task of the study.
-        settings: When the gate opens, how often it learns, and how much it audits.
+        settings: How much is audited.
+        learner: The study's surrogate.
     """
 
     name = "surrogate"
 
-    def __init__(self, task: SearchTask, settings: SearchSettings) -> None:
+    def __init__(self, task: SearchTask, settings: SearchSettings, learner: Learner) -> None:
         self._task = task
         self._settings = settings
-        self._fitted: tuple[int, Surrogate] | None = None
+        self._learner = learner
 
     def check(self, question: Question, history: History) -> Verdict:
         """Predict the subnet and compare it with the front."""
+        surrogate = self._learner.learn(history)
         is_known = all(map(math.isfinite, question.footprint.values()))
-        if len(history.measured) < self._settings.min_evaluated or not is_known:
+        if surrogate is None or not is_known:
             return Verdict(True, self.name)
-        prediction = self._fit(history).predict([question.widths])
+        summary = surrogate.summarize(question.widths)
         attributes: dict[str, float] = {}
         optimistic = dict(question.footprint)
         for i, objective in enumerate(self._task.measured):
-            numbers = (prediction.mean[0, i], prediction.low[0, i], prediction.high[0, i])
-            mean, low, high = map(float, numbers)
+            mean, low, high = map(float, summary[:, i])
             keys = name_prediction(objective.name)
             attributes.update(zip(keys, (mean, low, high), strict=True))
             optimistic[objective.name] = high if objective.direction == "maximize" else low
         if not history.is_beaten([optimistic[o.name] for o in self._task.objectives]):
             return Verdict(True, self.name, attributes=attributes)
         reason = self._explain(optimistic)
-        rng = numpy_generator(self._task.seed, "audit", question.number)
-        if rng.random() < self._settings.audit_share:
+        if is_audit(self._task.seed, question.number, self._settings):
             return Verdict(True, self.name, f"audit: {reason}", "audited", attributes)
         return Verdict(False, self.name, reason, "pruned-surrogate", attributes)
-
-    def _fit(self, history: History) -> Surrogate:
-        # The surrogate depends on the first n evaluated trials alone, n being a multiple of
-        # refit_every: a resumed process fits the same one, whatever it has fitted before.
-        every = self._settings.refit_every
-        n = max(len(history.measured) // every * every, self._settings.min_evaluated)
-        if self._fitted is None or self._fitted[0] != n:
-            trials = history.measured[:n]
-            minimized = history.minimize_all(trials)
-            chosen = choose_points(trials, minimized)
-            surrogate = Surrogate(self._task, chosen, confidence=self._settings.confidence)
-            self._fitted = (n, surrogate)
-        return self._fitted[1]
 
     def _explain(self, optimistic: Mapping[str, float]) -> str:
         best = " and ".join(
@@ -167,9 +153,17 @@ class SurrogateGate:
         return f"{best}{' with ' if exact else ''}{exact} is dominated by the front"
 
 
-def make_gates(task: SearchTask, settings: SearchSettings) -> Sequence[Gate]:
-    """Return the gates of a study in the order they are asked."""
+def make_gates(
+    task: SearchTask, settings: SearchSettings, learner: Learner | None = None
+) -> Sequence[Gate]:
+    """Return the gates of a study in the order they are asked.
+
+    Args:
+        task: The task of the study.
+        settings: Its settings.
+        learner: The study's surrogate, if the sampler has one already.
+    """
     gates: list[Gate] = [ConstraintGate(task), DuplicateGate()]
     if settings.surrogate and task.measured:
-        gates.append(SurrogateGate(task, settings))
+        gates.append(SurrogateGate(task, settings, learner or Learner(task, settings)))
     return gates

@@ -10,54 +10,100 @@ from importlib.metadata import version
 from typing import Any
 
 import optuna
+from optuna.samplers import BaseSampler
+from optuna.trial import TrialState
 
 from dpod_search.errors import RunFolderError
 from dpod_search.search import attributes
 from dpod_search.search.objectives import Objective
 from dpod_search.search.proposals import Proposal
+from dpod_search.search.sampler import make_sampler
 from dpod_search.search.settings import SearchSettings
 from dpod_search.search.task import SearchTask
 
 
+_UNKNOWN = "unknown"
+# How a message names what a study was made with.
+_NAMES = {
+    attributes.VERSION: "another version of dpod-search",
+    attributes.SPACE: "another space",
+    attributes.OBJECTIVES: "other objectives",
+    attributes.CONSTRAINTS: "other constraints",
+    attributes.SAMPLER: "another sampler",
+    attributes.SEED: "another random seed",
+    attributes.SEEDS: "other subnets to try first",
+    "data": "other data",
+    "weights": "other weights of the supernet",
+}
+
+
 def bind_study(
-    study: optuna.Study, task: SearchTask, settings: SearchSettings, seeds: Sequence[Proposal]
+    study: optuna.Study,
+    task: SearchTask,
+    settings: SearchSettings,
+    seeds: Sequence[Proposal],
+    *,
+    sampler: str | None = None,
 ) -> None:
     """Write down what a new study is about, or check that an old one is about the same.
 
     Args:
         study: The study; its user attributes ``dpod:*`` are written.
         task: The task it is to answer.
-        settings: Its settings. They may change from one call to the next, and decisions after
-            that follow the new ones.
+        settings: Its settings. Those that no entry below covers may change from one call to the
+            next, and decisions after that follow the new ones.
         seeds: The proposals it begins with.
+        sampler: Name of what proposes the widths; by default that of the study's sampler, see
+            :func:`name_sampler`.
 
     Raises:
-        RunFolderError: If the study holds trials of another space, other objectives,
-            constraints or seeds, or of another random seed.
+        RunFolderError: If the study was made by another version of this package, or holds trials
+            of another space, other objectives, constraints, sampler or seeds, of another random
+            seed, or of other data or weights.
     """
     identity: dict[str, Any] = {
+        attributes.VERSION: _find_version(),
         attributes.SPACE: task.space.to_json(),
         attributes.OBJECTIVES: describe_objectives(task.objectives),
         attributes.CONSTRAINTS: [[bound.name, bound.text] for bound in task.bounds.bounds],
+        attributes.SAMPLER: sampler or name_sampler(study.sampler, task, settings),
         attributes.SEED: task.seed,
         attributes.SEEDS: [[seed.source, list(seed.widths.active)] for seed in seeds],
     }
     known = study.user_attrs
-    is_new = not study.get_trials(deepcopy=False)
+    kept = known.get(attributes.PROVENANCE, {})
+    # First, because other weights come with other seeds, and are what the user has to know.
+    # What one of the two does not tell cannot differ: a task made in Python may know less.
+    for key in sorted(kept.keys() & task.provenance.keys()):
+        _check_equal(study.study_name, key, kept[key], task.provenance[key])
+    # Trials that somebody has put in the queue of a new study say nothing of it yet.
+    is_new = all(t.state == TrialState.WAITING for t in study.get_trials(deepcopy=False))
     for key, value in identity.items():
         if key in known:
             _check_equal(study.study_name, key, known[key], value)
-        elif is_new:
+        elif is_new or attributes.SPACE in known:  # else an earlier version did not keep it
             study.set_user_attr(key, value)
         else:
             raise RunFolderError(
                 f"study {study.study_name} holds trials that dpod-search did not make; "
                 "choose another study name or storage"
             )
-    _write_once(study, attributes.VERSION, _find_version(), known)
+    if not task.provenance.keys() <= kept.keys():
+        study.set_user_attr(attributes.PROVENANCE, {**kept, **task.provenance})
     described = _to_json(asdict(settings))
     if known.get(attributes.SETTINGS) != described:
         study.set_user_attr(attributes.SETTINGS, described)
+
+
+def name_sampler(sampler: BaseSampler, task: SearchTask, settings: SearchSettings) -> str:
+    """Return what a study remembers of its sampler.
+
+    Returns:
+        The name in the settings if it is of the class that they name; the name of its class if
+        it was passed in.
+    """
+    is_named = type(sampler) is type(make_sampler(settings, task))
+    return settings.sampler if is_named else type(sampler).__qualname__
 
 
 def describe_objectives(objectives: Sequence[Objective]) -> list[dict[str, str]]:
@@ -87,12 +133,14 @@ def check_objectives_of(study: optuna.Study, objectives: Sequence[Objective]) ->
 
 def _check_equal(study: str, key: str, known: Any, value: Any) -> None:
     known, value = _to_json(known), _to_json(value)
-    if known != value:
-        name = key.removeprefix("dpod:")
-        raise RunFolderError(
-            f"study {study} was made with another {name}: {_find_difference(known, value)}; "
-            "restore it, or choose another study name or storage"
-        )
+    if known == value or (key == attributes.VERSION and _UNKNOWN in (known, value)):
+        return
+    name = _NAMES.get(key, f"another {key}")
+    raise RunFolderError(
+        f"study {study} was made with {name}: {_find_difference(known, value)}; "
+        f"restore {'them' if name.startswith('other ') else 'it'}, "
+        "or choose another study name or storage"
+    )
 
 
 def _find_difference(known: Any, value: Any) -> str:
@@ -100,21 +148,20 @@ def _find_difference(known: Any, value: Any) -> str:
     if isinstance(known, list) and isinstance(value, list):
         for i, (old, new) in enumerate(zip(known, value, strict=False), start=1):
             if old != new:
-                return f"entry {i} was {json.dumps(old)}, now {json.dumps(new)}"
+                return f"entry {i} was {_spell(old)}, now {_spell(new)}"
         return f"it had {len(known)} entries, now {len(value)}"
-    return f"it was {json.dumps(known)}, now {json.dumps(value)}"
+    return f"it was {_spell(known)}, now {_spell(value)}"
 
 
-def _write_once(study: optuna.Study, key: str, value: Any, known: dict[str, Any]) -> None:
-    if key not in known:
-        study.set_user_attr(key, value)
+def _spell(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _find_version() -> str:
     try:
         return version("dpod-search")
     except PackageNotFoundError:  # running from a source tree that is not installed
-        return "unknown"
+        return _UNKNOWN
 
 
 def _to_json(value: Any) -> Any:

@@ -14,6 +14,9 @@ import optuna
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState
 
+from dpod_search.search.tables import open_table
+from dpod_search.search.trial_table import TrialTable
+
 
 Vector = tuple[Any, ...]
 
@@ -29,6 +32,7 @@ class TrialLedger:
         self._generation_key = generation_key
         self._storage: object = None
         self._study_id = -1
+        self._table: TrialTable | None = None
         self._reset()
 
     def _reset(self) -> None:
@@ -37,18 +41,15 @@ class TrialLedger:
         self._params: list[dict[str, Any]] = []
         self._vectors: dict[tuple[str, ...], tuple[int, set[Vector]]] = {}
         self._unfinished: list[FrozenTrial] = []
-        self._n_seen: int = 0
 
     def refresh(self, study: optuna.Study) -> None:
         """Take in the trials that have been made or finished since the last call."""
-        trials = study._get_trials(deepcopy=False, use_cache=True)
         same = study._storage is self._storage and study._study_id == self._study_id
-        if not same or len(trials) < self._n_seen:
+        if self._table is None or not same:
             self._storage, self._study_id = study._storage, study._study_id
+            self._table = open_table(study)
             self._reset()
-        # A trial's number is its place in the list.
-        fresh = [*(trials[t.number] for t in self._unfinished), *trials[self._n_seen :]]
-        self._n_seen = len(trials)
+        fresh = self._table.read()
         self._unfinished = [trial for trial in fresh if not trial.state.is_finished()]
         for trial in fresh:
             if trial.state.is_finished():

@@ -10,14 +10,17 @@ import difflib
 import math
 from collections.abc import Callable
 from collections.abc import Collection
+from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import field
+from types import MappingProxyType
 from typing import Any
 from typing import Literal
 from typing import get_args
 
 from dpod_search.errors import ConfigError
+from dpod_search.errors import check_range
 from dpod_search.imports import import_object
 from dpod_search.pareto import Direction
 
@@ -111,14 +114,58 @@ def Accuracy(loader: Any) -> Objective:  # noqa: N802  (as above)
     return Objective("accuracy", "maximize", measure, batches=loader)
 
 
+def LatencyMs(  # noqa: N802  (as above)
+    *,
+    batch_size: int = 1,
+    n_threads: int | None = None,
+    max_seconds: float = 1.0,
+    images: Any = None,
+) -> Objective:
+    """Minimise the median milliseconds of a forward pass, measured on the machine of the search.
+
+    The subnet is cut out as a plain module for it and run where the supernet is. Clocks are noisy:
+    two measurements of one subnet differ, and whatever else runs on the machine, workers of the
+    same study too, makes them longer.
+
+    Args:
+        batch_size: Pictures in a forward pass.
+        n_threads: CPU threads of PyTorch meanwhile; None leaves their number as it is.
+        max_seconds: Time for one subnet; less is taken if the median is certain before.
+        images: What is run, shape (N, C, ...), in place of ``batch_size`` random pictures; for
+            models that take anything but floating-point numbers.
+
+    Raises:
+        ConfigError: If a number is out of range.
+    """
+    check_range("batch_size of LatencyMs", batch_size, low=1)
+    check_range("max_seconds of LatencyMs", max_seconds, low=0)
+    if n_threads is not None:
+        check_range("n_threads of LatencyMs", n_threads, low=1)
+
+    def measure(subnet: Any) -> float:
+        # Imported when it is needed, so that widths can be searched without a supernet.
+        from dpod_search.evaluation import measure_subnet_latency
+
+        found = measure_subnet_latency(
+            subnet,
+            batch_size=batch_size,
+            n_threads=n_threads,
+            max_seconds=max_seconds,
+            images=images,
+        )
+        return found.median_ms
+
+    return Objective("latency_ms", "minimize", measure)
+
+
 def resolve_objective(spec: object, *, loader: Any = None) -> Objective:
     """Make an objective of what a user gave.
 
     Args:
         spec: An :class:`Objective`; a callable with the attribute ``direction`` and, if it is
             to be called otherwise, ``name`` (it takes the subnet, or the widths if its
-            attribute ``needs`` is ``"widths"``); a name (``"accuracy"`` or one of
-            :func:`list_footprints`); or ``"package.module:name"`` of a callable, or of a class
+            attribute ``needs`` is ``"widths"``); a name (``"accuracy"``, ``"latency_ms"`` or one
+            of :func:`list_footprints`); or ``"package.module:name"`` of a callable, or of a class
             that needs no arguments.
         loader: Validation batches, for ``"accuracy"``.
 
@@ -193,18 +240,31 @@ def name_nearest(name: str, known: Collection[str]) -> str:
     return f"{hint}known: {', '.join(known)}"
 
 
+def _make_accuracy(loader: Any) -> Objective:
+    if loader is None:
+        raise ConfigError("objective accuracy needs validation data; pass Accuracy(loader)")
+    return Accuracy(loader)
+
+
+# The measured objectives that have a name in studies: a new one is a line here.
+_MEASURED: Mapping[str, Callable[[Any], Objective]] = MappingProxyType(
+    {
+        "accuracy": _make_accuracy,
+        "latency_ms": lambda _loader: LatencyMs(),
+    }
+)
+
+
 def _resolve_name(name: str, loader: Any) -> Objective:
     if ":" in name:
         return resolve_objective(import_object(name))
     footprints = list_footprints()
     if name in footprints:
         return Objective(name, "minimize", needs="footprint")
-    if name != "accuracy":
-        known = ["accuracy", *footprints, "package.module:name"]
+    if name not in _MEASURED:
+        known = [*_MEASURED, *footprints, "package.module:name"]
         raise ConfigError(f"no objective is called {name}; {name_nearest(name, known)}")
-    if loader is None:
-        raise ConfigError("objective accuracy needs validation data; pass Accuracy(loader)")
-    return Accuracy(loader)
+    return _MEASURED[name](loader)
 
 
 def _instantiate(cls: type) -> object:

@@ -10,9 +10,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from typing import Any
 
+from optuna.samplers import GPSampler
 from optuna.samplers import NSGAIISampler
 from optuna.samplers import RandomSampler
 from optuna.samplers import TPESampler
+from optuna.samplers._gp.sampler import _get_params
 
 from dpod_search.rng import derive_seed
 
@@ -77,8 +79,48 @@ class ReseededTPESampler(TPESampler):
         return super().sample_independent(study, trial, param_name, param_distribution)
 
 
+class ReseededGPSampler(GPSampler):
+    """Optuna's Gaussian process sampler, drawing by trial number.
+
+    A trial takes about a second once there are some hundred, and their third power after that.
+
+    Args:
+        seed: The seed of the study.
+    """
+
+    def __init__(self, seed: int = 0) -> None:
+        super().__init__(
+            seed=seed % 2**32,
+            independent_sampler=ReseededRandomSampler(seed),
+            # Parameters that only some trials have are drawn alone; that needs no remark a trial.
+            warn_independent_sampling=False,
+        )
+        self._seed = seed
+
+    def before_trial(self, study: Study, trial: FrozenTrial) -> None:
+        """Set the generator, and forget the kernels fitted for the trial before."""
+        super().before_trial(study, trial)
+        reseed(self._rng.rng, self._seed, trial.number)
+        # Optuna starts each fit from the last one's kernels, which a resumed process lacks.
+        self._gprs_cache_list = None
+        self._constraints_gprs_cache_list = None
+
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        """Draw the parameters of a trial, or read what an earlier process drew for it."""
+        # Optuna leaves what it draws with the trial, for other workers to see. Drawn again, the
+        # trial would count as one of them and be kept away from its own parameters.
+        drawn = _get_params(trial)
+        if search_space and search_space.keys() <= drawn.keys():
+            return {name: drawn[name] for name in search_space}
+        return super().sample_relative(study, trial, search_space)
+
+
 class ReseededNSGAIISampler(NSGAIISampler):
     """Optuna's NSGA-II sampler, drawing by trial number; base of the one for widths.
+
+    Nothing else is changed: enqueued trials do not join its population, and it repeats itself.
 
     Args:
         population_size: Completed trials of one generation.
@@ -94,6 +136,19 @@ class ReseededNSGAIISampler(NSGAIISampler):
         """Set the generator for the parameters that are drawn together."""
         super().before_trial(study, trial)
         reseed(self._rng.rng, self._seed, trial.number)
+
+    def get_parent_population(self, study: Study, generation: int) -> list[FrozenTrial]:
+        """Return the parents of a generation, in the order of their numbers."""
+        # Optuna returns them in another order the first time, which a resumed process would
+        # not see again.
+        parents = super().get_parent_population(study, generation)
+        return sorted(parents, key=lambda trial: trial.number)
+
+
+# Optuna gives every subclass attribute names of its own. With those of NSGA-II the dashboard
+# and Optuna's sampler read what this one has written. They can only be set after the class.
+ReseededNSGAIISampler._GENERATION_KEY = NSGAIISampler._GENERATION_KEY
+ReseededNSGAIISampler._PARENT_CACHE_KEY_PREFIX = NSGAIISampler._PARENT_CACHE_KEY_PREFIX
 
 
 def reseed(rng: np.random.RandomState, seed: int, *names: str | int) -> None:

@@ -12,7 +12,7 @@ from dpod_search.errors import ConfigError
 from dpod_search.errors import check_range
 
 
-SamplerName = Literal["nsga2", "tpe", "random"]
+SamplerName = Literal["nsga2", "nsga2-plain", "tpe", "gp", "random"]
 
 
 @dataclass(frozen=True)
@@ -20,13 +20,19 @@ class SearchSettings:
     """How to search.
 
     Args:
-        n_trials: Trials of the study in all, seeds included; raising it continues a study.
+        n_trials: Finished trials of the study in all, seeds included. Of this limit and the next
+            three the first that is reached ends the search; raising it continues the study.
+        n_evaluated: Evaluated subnets in all, seeds included; without it only trials count.
+        seconds: Wall seconds of searching, summed over the processes that resumed the study.
+        stall: End when this many evaluated subnets in a row have raised the front's hypervolume by
+            less than a thousandth.
         population_size: Completed trials of one generation of NSGA-II.
-        objectives: ``accuracy``, a footprint by its name (``macs``, ``params``, ...), or your
-            own ``package.module:name``; one to four.
-        constraints: Bounds on footprints, for instance ``{ macs = "<= 40%", params = "<= 5M" }``;
-            percentages are of the full net.
-        sampler: Which sampler proposes widths: ``nsga2``, ``tpe`` or ``random``.
+        objectives: ``accuracy``, ``latency_ms``, a footprint by its name (``macs``, ``params``,
+            ...), or your own ``package.module:name``; one to four.
+        constraints: Bounds on footprints and objectives, for instance ``{ macs = "<= 40%", params =
+            "<= 5M", accuracy = ">= 0.9" }``; percentages are of the full net's value.
+        sampler: Which sampler proposes widths: ``nsga2``, ``nsga2-plain`` (Optuna's own), ``tpe``,
+            ``gp`` or ``random``.
         surrogate: Whether a surrogate may prune unpromising trials.
         min_evaluated: Evaluated subnets before the surrogate may prune.
         audit_share: Share, in [0, 1], of would-be-pruned trials that are evaluated all the
@@ -40,20 +46,27 @@ class SearchSettings:
     """
 
     n_trials: int = 240
+    n_evaluated: int | None = None
+    seconds: float | None = None
+    stall: int | None = None
     population_size: int = 24
     objectives: tuple[str, ...] = ("accuracy", "macs")
     constraints: Mapping[str, str] = field(default_factory=dict)
     sampler: SamplerName = "nsga2"
     surrogate: bool = True
-    min_evaluated: int = 40
-    audit_share: float = 0.1
-    refit_every: int = 10
+    min_evaluated: int = 16
+    audit_share: float = 0.05
+    refit_every: int = 2
     n_ladder: int = 8
     confidence: float = 0.9
 
     def __post_init__(self) -> None:
         """Check every range once."""
         check_range("search.n_trials", self.n_trials, low=1)
+        for name, low in (("n_evaluated", 1), ("seconds", 0.001), ("stall", 1)):
+            value = getattr(self, name)
+            if value is not None:
+                check_range(f"search.{name}", value, low=low)
         check_range("search.population_size", self.population_size, low=2)
         check_range("number of search.objectives", len(self.objectives), low=1, high=4)
         # Fewer than ten points leave cross-validation nothing to learn from.

@@ -46,25 +46,28 @@ def suggest_widths(trial: optuna.trial.Trial, space: WidthSpace) -> Widths:
         space: The space to choose from.
 
     Returns:
-        Widths of the space.
+        Widths of the space; what is inside removed blocks is at its narrowest.
     """
     rungs = [
         trial.suggest_int(name, 1, n_rungs) - 1 if n_rungs > 1 else 0
         for name, n_rungs in zip(space.names, space.n_rungs, strict=True)
     ]
-    widths = space.from_rungs(rungs)
+    widths = space.canonical(space.from_rungs(rungs))
     if WIDTHS not in trial.user_attrs:
         trial.set_user_attr(WIDTHS, dict(widths))
     return widths
 
 
 def widths_of(trial: HasParams, space: WidthSpace) -> Widths:
-    """Return the widths that a trial's parameters stand for.
+    """Return the widths of a trial.
+
+    Parameters of groups inside removed blocks stand for nothing; such groups are taken to be at
+    their narrowest, so that one subnet is one choice of widths.
 
     Raises:
         ConfigError: If a parameter is missing or is not a rung of the space.
     """
-    return widths_from_params(trial.params, space)
+    return space.canonical(widths_from_params(trial.params, space))
 
 
 def widths_from_params(params: Mapping[str, Any], space: WidthSpace) -> Widths:

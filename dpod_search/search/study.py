@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import optuna
 from optuna.samplers import BaseSampler
 from optuna.storages import BaseStorage
-from optuna.trial import Trial
-from optuna.trial import TrialState
 
 from dpod_search.progress import Progress
 from dpod_search.progress import SilentProgress
 from dpod_search.search import attributes
+from dpod_search.search.crew import join_crew
+from dpod_search.search.driving import Driver
 from dpod_search.search.identity import bind_study
 from dpod_search.search.identity import check_objectives_of
 from dpod_search.search.objectives import Objective
@@ -25,7 +27,6 @@ from dpod_search.search.quiet import quiet_optuna
 from dpod_search.search.results import SearchResult
 from dpod_search.search.results import collect_result
 from dpod_search.search.results import find_values
-from dpod_search.search.running import TrialRunner
 from dpod_search.search.settings import SearchSettings
 from dpod_search.search.space import params_of
 from dpod_search.search.storage import load_or_create_study
@@ -72,11 +73,13 @@ def run_study(
     seeds: Sequence[Proposal] = (),
     progress: Progress | None = None,
 ) -> SearchResult:
-    """Run a study until ``settings.n_trials`` of its trials are finished.
+    """Run a study until its budget is spent.
 
     A study that was cut off, even by ``kill -9``, goes on where it was: the trial it was in is
-    taken over under its number and with its parameters, and all trials come out as they would
-    have in one go. One process at a time may do this.
+    run again under its number and with its parameters, and all trials come out as they would
+    have in one go. Several processes may do this at the same time if the study is kept in a
+    journal, in SQLite or in PostgreSQL; each returns when the budget is spent and no trial is
+    left that has not ended.
 
     Args:
         study: The study, from :func:`open_study`.
@@ -93,54 +96,38 @@ def run_study(
         InfeasibleError: If not even the smallest subnet meets the constraints.
         RunFolderError: If the study was made for another task.
     """
-    progress = progress or SilentProgress()
-    seeds = keep_first(seeds)
+    seeds = _make_canonical(keep_first(seeds), task)
     task.bounds.check_reachable(task.measure_footprint(task.space.smallest))
-    bind_study(study, task, settings, seeds)
-    enqueue_seeds(study, task, seeds[: settings.n_trials])
-    runner = TrialRunner(study, task, settings)
-    progress.start("search", settings.n_trials, runner.n_finished)
-    try:
-        for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-            progress.advance(1, runner.run(Trial(study, trial._trial_id)))
-        while runner.n_finished < settings.n_trials:
-            progress.advance(1, runner.run(study.ask()))
-    finally:
-        progress.finish()
-    _measure_full(study, task)
-    return collect_result(study, task)
+    with join_crew(study) as crew:
+        with crew.lock():
+            bind_study(study, task, settings, seeds)
+            if task.needs_full:
+                task = task.with_full(_measure_full(study, task))
+        progress = progress or SilentProgress()
+        Driver(study, task, settings, seeds=seeds, crew=crew, progress=progress).drive()
+        with crew.lock():
+            if task.measured and not _knows_full(study, task):
+                _measure_full(study, task)
+        return collect_result(study, task)
 
 
-def enqueue_seeds(study: optuna.Study, task: SearchTask, seeds: Sequence[Proposal]) -> None:
-    """Put seeds in the queue as trials 0, 1, ...; those that are there already are left.
-
-    Args:
-        study: The study.
-        task: The task; its space says what the parameters are.
-        seeds: The seeds, without repetition and in a fixed order.
-
-    Raises:
-        ConfigError: If the widths of a seed are not of the space.
-    """
-    # Seeds are the first trials of a study, so the number of trials tells how many are there.
-    n_there = len(study.get_trials(deepcopy=False))
-    for seed in seeds[n_there:]:
-        study.enqueue_trial(
-            params_of(seed.widths, task.space),
-            user_attrs={
-                attributes.SOURCE: seed.source,
-                attributes.WIDTHS: dict(seed.widths),
-            },
-        )
+def _make_canonical(seeds: Sequence[Proposal], task: SearchTask) -> list[Proposal]:
+    for seed in seeds:
+        params_of(seed.widths, task.space)  # complains of widths of another space
+    return keep_first([replace(seed, widths=task.space.canonical(seed.widths)) for seed in seeds])
 
 
-def _measure_full(study: optuna.Study, task: SearchTask) -> None:
-    # Everything is judged against the full net, which a constraint may keep out of the trials.
-    full = task.space.full
-    if attributes.FULL in study.user_attrs or not task.measured:
-        return
-    if find_values(collect_result(study, task).trials, full):
-        return
-    measured = task.evaluate(full)
-    values = {o.name: to_number(measured[o.name], o.name) for o in task.measured}
-    study.set_user_attr(attributes.FULL, values)
+def _knows_full(study: optuna.Study, task: SearchTask) -> bool:
+    if attributes.FULL in study.user_attrs:
+        return True
+    return bool(find_values(collect_result(study, task).trials, task.space.full))
+
+
+def _measure_full(study: optuna.Study, task: SearchTask) -> Mapping[str, float]:
+    """Measure the full net, which a constraint may keep out of the trials; once a study."""
+    known = study.user_attrs.get(attributes.FULL)
+    if known is None:
+        measured = task.evaluate(task.space.full)
+        known = {o.name: to_number(measured[o.name], o.name) for o in task.measured}
+        study.set_user_attr(attributes.FULL, known)
+    return dict(known)

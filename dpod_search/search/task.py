@@ -6,6 +6,7 @@ from collections.abc import Callable
 from collections.abc import Mapping
 from dataclasses import dataclass
 from dataclasses import field
+from dataclasses import replace
 from functools import cached_property
 from typing import Protocol
 
@@ -37,8 +38,12 @@ class SearchTask:
         objectives: One to four objectives.
         footprint: Closed-form footprints.
         evaluate: Measures a subnet: for widths, the values of all objectives that need it.
-        constraints: Bounds on footprints, as :class:`~dpod_search.search.SearchSettings` has them.
+        constraints: Bounds on footprints and objectives, as
+            :class:`~dpod_search.search.SearchSettings` has them.
         seed: Seed of every random choice.
+        provenance: What the measurements depend on besides the space, by name, such as the
+            fingerprint of the data; a study is not resumed with another.
+        full_values: What the full net was measured at, by objective; see :meth:`with_full`.
 
     Raises:
         ConfigError: If the objectives are none, more than four, two of one name, or a footprint
@@ -51,6 +56,8 @@ class SearchTask:
     evaluate: Callable[[Widths], Mapping[str, float]]
     constraints: Mapping[str, str] = field(default_factory=dict)
     seed: int = 0
+    provenance: Mapping[str, str] = field(default_factory=dict)
+    full_values: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Check the objectives once."""
@@ -82,10 +89,34 @@ class SearchTask:
         """The constraints, read.
 
         Raises:
-            ConfigError: If one of them cannot be read or names no footprint.
+            ConfigError: If one of them cannot be read or names neither a footprint nor an
+                objective.
         """
         full = self.measure_footprint(self.space.full)
-        return parse_constraints(self.constraints, full, [o.name for o in self.measured])
+        bounds = parse_constraints(self.constraints, full, self.objectives)
+        return bounds.resolve(self.full_values) if self.full_values else bounds
+
+    @property
+    def needs_full(self) -> bool:
+        """Whether a bound is a share of what the full net has yet to be measured at.
+
+        Whoever runs the study then measures the full net before any trial, and goes on with
+        :meth:`with_full`. Until then such a bound is neither met nor violated.
+        """
+        return self.bounds.needs_full
+
+    def with_full(self, values: Mapping[str, float]) -> SearchTask:
+        """Return this task with all bounds known.
+
+        Args:
+            values: What the full net was measured at: at least every measured objective.
+
+        Raises:
+            ConfigError: If a value that a percentage is of is not above 0.
+        """
+        task = replace(self, full_values=dict(values))
+        _ = task.bounds  # a mistake in them is told here
+        return task
 
     def measure_footprint(self, widths: Widths) -> dict[str, float]:
         """Return all footprints of a subnet: the model's, then a user's own objectives."""
@@ -96,6 +127,22 @@ class SearchTask:
                 footprint[objective.name] = to_number(value, objective.name)
         return footprint
 
+    def check_reachable(self) -> None:
+        """Raise unless the space has subnets within every bound on a footprint.
+
+        Raises:
+            ConfigError: If a constraint cannot be read.
+            InfeasibleError: Naming the bound and the footprint that can be reached.
+        """
+        space = self.space
+        smallest, full = map(self.measure_footprint, (space.smallest, space.full))
+        self.bounds.check_reachable(smallest, full)
+
     def is_feasible(self, widths: Widths) -> bool:
-        """Say whether a subnet is within every bound."""
-        return not self.bounds.bounds or self.bounds.are_met(self.measure_footprint(widths))
+        """Say whether a subnet is within every bound on a footprint; nothing is evaluated."""
+        exact = self._exact_bounds
+        return not exact or exact.are_met(self.measure_footprint(widths))
+
+    @cached_property
+    def _exact_bounds(self) -> Constraints:
+        return self.bounds.exact

@@ -30,21 +30,24 @@ SMALL_SPACE = 1024
 Test = Callable[[IntArray], bool]
 
 
-def rank_points(points: FloatArray) -> IntArray:
+def rank_points(points: FloatArray, n_ranked: int | None = None) -> IntArray:
     """Peel fronts off: rank 0 is not dominated, rank 1 by rank 0 only, and so on.
 
     Args:
         points: Shape (n, m), minimised.
+        n_ranked: Stop when at least so many have a rank; None ranks all.
 
     Returns:
-        Ranks of shape (n,).
+        Ranks of shape (n,). All those that were not ranked share the last one.
     """
+    wanted = len(points) if n_ranked is None else min(n_ranked, len(points))
     ranks = np.full(len(points), -1)
     rank = 0
-    while np.any(ranks < 0):
+    while np.count_nonzero(ranks >= 0) < wanted:
         left = np.flatnonzero(ranks < 0)
         ranks[left[find_front(points[left])]] = rank
         rank += 1
+    ranks[ranks < 0] = rank
     return ranks
 
 
@@ -78,50 +81,91 @@ def order_parents(points: FloatArray, penalties: FloatArray) -> IntArray:
     Returns:
         The place of every parent, 0 being the best; shape (n,).
     """
-    ranks = rank_points(points)
-    crowding = np.zeros(len(points))
-    for rank in np.unique(ranks):
-        crowding[ranks == rank] = measure_crowding(points[ranks == rank])
     places = np.empty(len(points), dtype=np.int64)
-    places[np.lexsort((-crowding, ranks, penalties))] = np.arange(len(points))
+    places[select_best(points, penalties, len(points))] = np.arange(len(points))
     return places
 
 
-def breed(
-    parents: IntArray, places: IntArray, sizes: IntArray, rng: np.random.Generator
-) -> IntArray:
-    """Make one child: two binary tournaments, uniform crossover, mutation.
+def select_best(points: FloatArray, penalties: FloatArray, n: int) -> IntArray:
+    """Select the best points in the order of :func:`order_parents`, without placing the rest.
 
     Args:
-        parents: Rung vectors, shape (n, d).
-        places: From :func:`order_parents`, shape (n,).
+        points: Objective values, minimised; shape (n_points, m).
+        penalties: Sum of constraint violations of each; shape (n_points,).
+        n: How many to select.
+
+    Returns:
+        Indices of the best, best first; at most n of them.
+    """
+    order = np.argsort(penalties, kind="stable")
+    # Whoever violates more than the n-th cannot be among the best.
+    limit = penalties[order[min(n, len(order)) - 1]] if len(order) else 0.0
+    rest = np.flatnonzero(penalties <= limit)
+    ranks = rank_points(points[rest], n if limit <= 0 else None)
+    crowding = np.zeros(len(rest))
+    for rank in np.unique(ranks):
+        crowding[ranks == rank] = measure_crowding(points[rest[ranks == rank]])
+    return np.asarray(rest[np.lexsort((-crowding, ranks, penalties[rest]))[:n]])
+
+
+def breed(
+    parents: IntArray, places: IntArray, sizes: IntArray, n: int, rng: np.random.Generator
+) -> IntArray:
+    """Make children: two binary tournaments each, uniform crossover, mutation.
+
+    Args:
+        parents: Rung vectors, shape (n_parents, d).
+        places: From :func:`order_parents`, shape (n_parents,).
+        sizes: Number of rungs of each group, shape (d,).
+        n: How many children.
+        rng: Source of every choice.
+
+    Returns:
+        Rung vectors of shape (n, d).
+    """
+    order = np.argsort(places)
+    winners = order[rng.integers(len(parents), size=(2, n, 2)).min(axis=2)]
+    children = parents[winners[0]]
+    swap = rng.random(children.shape) < SWAP_PROBABILITY
+    swap &= rng.random((n, 1)) < CROSSOVER_PROBABILITY
+    children = np.where(swap, parents[winners[1]], children)
+    return mutate(children, sizes, rng)
+
+
+def mutate(vectors: IntArray, sizes: IntArray, rng: np.random.Generator) -> IntArray:
+    """Change each gene with probability 1/d: to a neighbouring rung, or to any.
+
+    Neighbours keep most of what a parent is worth; any rung keeps every subnet reachable.
+
+    Args:
+        vectors: Shape (n, d).
+        sizes: Number of rungs of each group, shape (d,).
+        rng: Source of every choice.
+    """
+    changed = rng.random(vectors.shape) < 1 / len(sizes)
+    step = np.where(rng.random(vectors.shape) < 0.5, -1, 1)
+    near = np.clip(vectors + step, 0, sizes - 1)
+    anywhere = rng.integers(np.broadcast_to(sizes, vectors.shape))
+    new = np.where(rng.random(vectors.shape) < NEIGHBOUR_PROBABILITY, near, anywhere)
+    return np.where(changed, new, vectors)
+
+
+def scatter(sizes: IntArray, rng: np.random.Generator) -> IntArray:
+    """Draw a first vector: from all of the space, or, as often, near its diagonal.
+
+    Uniform draws all cost about the same once there are many groups; around a level that is
+    drawn first they cover every cost.
+
+    Args:
         sizes: Number of rungs of each group, shape (d,).
         rng: Source of every choice.
 
     Returns:
         A rung vector of shape (d,).
     """
-    pairs = rng.integers(len(parents), size=(2, 2))
-    winners = np.where(places[pairs[:, 0]] <= places[pairs[:, 1]], pairs[:, 0], pairs[:, 1])
-    child = parents[winners[0]].copy()
-    if rng.random() < CROSSOVER_PROBABILITY:
-        swap = rng.random(len(sizes)) < SWAP_PROBABILITY
-        child[swap] = parents[winners[1], swap]
-    return mutate(child, sizes, rng)
-
-
-def mutate(vector: IntArray, sizes: IntArray, rng: np.random.Generator) -> IntArray:
-    """Change each gene with probability 1/d: to a neighbouring rung, or to any.
-
-    Neighbours keep most of what a parent is worth; any rung keeps every subnet reachable.
-    """
-    d = len(sizes)
-    changed = rng.random(d) < 1 / d
-    step = np.where(rng.random(d) < 0.5, -1, 1)
-    near = np.clip(vector + step, 0, sizes - 1)
-    anywhere = rng.integers(sizes)
-    new = np.where(rng.random(d) < NEIGHBOUR_PROBABILITY, near, anywhere)
-    return np.where(changed, new, vector)
+    if rng.random() < 0.5:
+        return rng.integers(sizes)
+    return rng.binomial(sizes - 1, rng.random())
 
 
 def shrink_to_fit(vector: IntArray, is_allowed: Test, rng: np.random.Generator) -> IntArray:

@@ -16,6 +16,7 @@ from dpod_search.errors import GroupingError
 from dpod_search.errors import check_range
 from dpod_search.imports import is_import_path
 from dpod_search.supernet.groups import discover_groups
+from dpod_search.supernet.inside import find_inside
 from dpod_search.supernet.layers import make_elastic
 from dpod_search.supernet.layout import is_elastic
 from dpod_search.supernet.lookup import Handlers
@@ -133,7 +134,9 @@ def _assemble(
 ) -> Supernet:
     full_widths = {group.name: group.full_width for group in grouping.groups}
     blocks = {block.path for block in grouping.blocks}
-    space = WidthSpace.from_ratios(full_widths, ratios, multiple, blocks=blocks)
+    space = WidthSpace.from_ratios(
+        full_widths, ratios, multiple, blocks=blocks, inside=find_inside(grouping)
+    )
     state = WidthState(space.full.active)
     net = copy.deepcopy(model, copy_held(model))
     modules = dict(net.named_modules())

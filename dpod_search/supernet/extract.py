@@ -44,6 +44,11 @@ class Subnet:
         return placement_of(self.supernet)
 
     @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape (C, ...) of one sample."""
+        return self.supernet.example_shape
+
+    @property
     def device(self) -> torch.device:
         """Where the supernet is."""
         return self.placement.device

@@ -22,7 +22,7 @@ from dpod_search.pipeline import RunFolder
 
 
 STAGE_NAMES = [stage.name for stage in STAGES]
-COMMANDS = [*STAGE_NAMES, "run", "inspect", "status", "studies", "init"]
+COMMANDS = [*STAGE_NAMES, "run", "worker", "inspect", "status", "studies", "init"]
 TINY = [f"--set={item}" for item in OVERRIDES]
 
 

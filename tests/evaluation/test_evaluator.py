@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 
+import numpy as np
 import pytest
 import torch
 from strategies import Classifier
@@ -139,3 +140,63 @@ def test_accuracy_of_a_module_is_taken_in_evaluation_mode() -> None:
 def test_settings_are_checked(wrong: dict[str, int]) -> None:
     with pytest.raises(ConfigError, match=r"evaluation\..* must be >= 2, got 1"):
         EvaluationSettings(**wrong)
+
+
+def test_an_evaluation_does_not_depend_on_those_before(
+    supernet: Supernet, images: Tensor, batches: list[tuple[Tensor, Tensor]]
+) -> None:
+    rng = np.random.default_rng(0)
+    widths = [supernet.space.sample(rng) for _ in range(6)]
+
+    def measure_all(evaluator: Evaluator, order: list[int]) -> dict[int, tuple[float, float]]:
+        found = {}
+        for i in order:
+            measurement = evaluator.evaluate(widths[i], batches)
+            found[i] = (measurement.accuracy, measurement.confidence)
+        return found
+
+    first = measure_all(Evaluator(supernet, images), [0, 1, 2, 3, 4, 5])
+    evaluator = Evaluator(supernet, images)
+    assert measure_all(evaluator, [5, 3, 1, 0, 4, 2]) == first
+    assert measure_all(evaluator, [2, 2, 0]).items() <= first.items()
+
+
+def test_what_objectives_do_with_a_subnet_is_not_changed_by_measuring_it(
+    supernet: Supernet, images: Tensor, batches: list[tuple[Tensor, Tensor]]
+) -> None:
+    with Evaluator(supernet, images).calibrated(supernet.space.uniform(0.5)) as subnet:
+        accuracy = measure_accuracy(subnet, batches)
+        plain = subnet.extract()
+        assert measure_accuracy(plain, batches) == accuracy
+        torch.testing.assert_close(subnet(images), plain(images), rtol=1e-4, atol=1e-5)
+        subnet(images).sum().backward()  # gradients reach the supernet's own weights
+        assert any(p.grad is not None and p.grad.any() for p in supernet.parameters())
+        calibrate(supernet, images[:3])  # an objective's own; measuring follows it
+        assert measure_accuracy(subnet, batches) == measure_accuracy(subnet.extract(), batches)
+
+
+def test_a_net_that_runs_otherwise_than_it_was_watched_is_measured_all_the_same(
+    batches: list[tuple[Tensor, Tensor]],
+) -> None:
+    class Skipping(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.norm = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)
+            self.head = nn.Linear(4, 3)
+            self.skips = False
+
+        def forward(self, x: Tensor) -> Tensor:
+            y = self.conv(x)
+            y = y if self.skips else self.norm(y)
+            return self.head(y.mean([2, 3]))
+
+    supernet = build_supernet(Skipping(), torch.randn(2, 3, 6, 6)).eval()
+    evaluator = Evaluator(supernet, torch.randn(9, 3, 6, 6))
+    widths = supernet.space.uniform(0.5)
+    evaluator.evaluate(widths, batches)
+    supernet.net.skips = True
+    with supernet.active(widths):
+        expected = measure(supernet, batches, Placement(CPU))
+
+    got = evaluator.evaluate(widths, batches)
+    assert (got.accuracy, got.confidence) == (expected.accuracy, expected.confidence)

@@ -6,9 +6,14 @@ import math
 from collections.abc import Mapping
 from itertools import pairwise
 
+import numpy as np
+
+from dpod_search.rng import numpy_generator
 from dpod_search.search import Macs
 from dpod_search.search import Objective
 from dpod_search.search import SearchTask
+from dpod_search.search.history import FinishedTrial
+from dpod_search.search.history import History
 from dpod_search.widths import Widths
 from dpod_search.widths import WidthSpace
 
@@ -22,6 +27,16 @@ class ChainFootprint:
     def measure(self, widths: Widths) -> dict[str, int]:
         ends = (3, *widths.active, 10)
         params = sum(a * b for a, b in pairwise(ends))
+        return {"macs": 64 * params, "params": params, "weight_bytes": 4 * params}
+
+
+class ChainTable(ChainFootprint):
+    """The same chain, which also knows many subnets at once, as the real footprint model does."""
+
+    def table(self, widths: np.ndarray) -> dict[str, np.ndarray]:
+        ends = np.pad(widths, ((0, 0), (1, 1)))
+        ends[:, 0], ends[:, -1] = 3, 10
+        params = (ends[:, :-1] * ends[:, 1:]).sum(axis=1)
         return {"macs": 64 * params, "params": params, "weight_bytes": 4 * params}
 
 
@@ -58,3 +73,34 @@ def make_task(
         constraints or {},
         seed,
     )
+
+
+def finish(
+    task: SearchTask, number: int, widths: Widths, fate: str = "evaluated"
+) -> FinishedTrial:
+    """Evaluate a subnet and return the trial that a study would make of it."""
+    footprint = task.measure_footprint(widths)
+    known = {**footprint, **task.evaluate(widths)}
+    violations = task.bounds.violations(known).values()
+    return FinishedTrial(
+        number,
+        widths,
+        fate,
+        footprint,
+        tuple(float(known[objective.name]) for objective in task.objectives),
+        violation=sum(max(0.0, violation) for violation in violations),
+    )
+
+
+def sample_trials(task: SearchTask, n: int, seed: int = 0) -> list[FinishedTrial]:
+    """Return n evaluated trials whose widths are drawn from all of the space."""
+    rng = numpy_generator(seed, "trials")
+    return [finish(task, number, task.space.sample(rng)) for number in range(n)]
+
+
+def make_history(task: SearchTask, trials: list[FinishedTrial]) -> History:
+    """Return the history of a study in which these trials finished, in this order."""
+    history = History(task.directions)
+    for trial in trials:
+        history.add(trial)
+    return history

@@ -63,6 +63,18 @@ def test_a_supernet_becomes_a_front_of_subnets(supernet, batches):
         assert member.subnet(torch.zeros(2, 3, 8, 8)).shape == (2, 4)
 
 
+def test_latency_is_measured_by_its_name(supernet, batches):
+    front = search(
+        supernet,
+        [Accuracy(batches), "latency_ms", "macs"],
+        n_trials=4,
+        settings=SearchSettings(n_ladder=2),
+        constraints={"latency_ms": "<= 1k", "accuracy": ">= 0.0"},
+    )
+    assert len(front) >= 1
+    assert all(0 < member.values["latency_ms"] < 1000 for member in front)
+
+
 def test_without_calibration_images_those_of_the_accuracy_serve(supernet, batches):
     settings = SearchSettings(n_ladder=2)
     first = search(supernet, [Accuracy(batches), "macs"], n_trials=4, settings=settings)

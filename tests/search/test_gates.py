@@ -1,20 +1,27 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 from search.fakes import compute_accuracy
+from search.fakes import finish
+from search.fakes import make_history
 from search.fakes import make_task
+from search.fakes import sample_trials
 
 from dpod_search.rng import numpy_generator
+from dpod_search.search import Macs
+from dpod_search.search import Objective
+from dpod_search.search import Params
 from dpod_search.search import SearchSettings
 from dpod_search.search.gates import ConstraintGate
 from dpod_search.search.gates import DuplicateGate
 from dpod_search.search.gates import Question
 from dpod_search.search.gates import SurrogateGate
 from dpod_search.search.gates import make_gates
-from dpod_search.search.history import FinishedTrial
 from dpod_search.search.history import History
+from dpod_search.search.surrogate import Learner
 
 
 SETTINGS = SearchSettings(min_evaluated=30, refit_every=10, audit_share=0.0)
@@ -24,18 +31,13 @@ def ask(task, widths, number=100):
     return Question(number, widths, task.measure_footprint(widths))
 
 
-def make_history(task, n=30):
-    history = History(task.directions)
-    rng = numpy_generator(0, "history")
-    for number in range(n):
-        add(history, task, number, task.space.full if number == 0 else task.space.sample(rng))
-    return history
+def make_gate(task, settings=SETTINGS):
+    return SurrogateGate(task, settings, Learner(task, settings))
 
 
-def add(history, task, number, widths):
-    footprint = task.measure_footprint(widths)
-    values = (compute_accuracy(widths, task.space), footprint["macs"])
-    history.add(FinishedTrial(number, widths, "evaluated", footprint, values))
+def sample_history(task, n):
+    """Return a history of n evaluated subnets, the full net first."""
+    return make_history(task, [finish(task, 0, task.space.full), *sample_trials(task, n)[1:]])
 
 
 def find_beaten(task):
@@ -57,7 +59,7 @@ def test_the_constraint_gate_says_which_bound():
 
 def test_the_duplicate_gate_answers_with_the_first_values():
     task = make_task()
-    history = make_history(task, 3)
+    history = sample_history(task, 3)
     verdict = DuplicateGate().check(ask(task, task.space.full), history)
     assert not verdict.passed
     assert verdict.reason == "trial 0 has the same widths"
@@ -67,17 +69,15 @@ def test_the_duplicate_gate_answers_with_the_first_values():
 
 def test_the_surrogate_gate_is_open_until_enough_is_evaluated():
     task = make_task()
-    verdict = SurrogateGate(task, SETTINGS).check(
-        ask(task, find_beaten(task)), make_history(task, 29)
-    )
+    verdict = make_gate(task).check(ask(task, find_beaten(task)), sample_history(task, 29))
     assert verdict.passed
     assert not verdict.attributes
 
 
 def test_the_surrogate_gate_prunes_with_a_reason_and_its_prediction():
     task = make_task()
-    history = make_history(task, 60)
-    verdict = SurrogateGate(task, SETTINGS).check(ask(task, find_beaten(task)), history)
+    history = sample_history(task, 60)
+    verdict = make_gate(task).check(ask(task, find_beaten(task)), history)
     assert not verdict.passed
     assert verdict.fate == "pruned-surrogate"
     assert verdict.reason.startswith("accuracy at best 0.")
@@ -91,9 +91,7 @@ def test_the_surrogate_gate_prunes_with_a_reason_and_its_prediction():
 
 def test_the_surrogate_gate_lets_the_promising_pass_with_its_prediction():
     task = make_task()
-    verdict = SurrogateGate(task, SETTINGS).check(
-        ask(task, task.space.uniform(0.5)), make_history(task, 60)
-    )
+    verdict = make_gate(task).check(ask(task, task.space.uniform(0.5)), sample_history(task, 60))
     assert verdict.passed
     assert verdict.fate == "evaluated"
     assert set(verdict.attributes) == {
@@ -107,30 +105,62 @@ def test_the_surrogate_gate_leaves_a_footprint_without_a_number_to_the_measureme
     task = make_task()
     footprint = {**task.measure_footprint(find_beaten(task)), "own": math.nan}
     question = Question(100, find_beaten(task), footprint)
-    assert SurrogateGate(task, SETTINGS).check(question, make_history(task, 60)).passed
+    assert make_gate(task).check(question, sample_history(task, 60)).passed
 
 
 def test_audits_are_drawn_by_trial_number_at_the_share_asked_for():
     task = make_task()
-    history = make_history(task, 60)
-    gate = SurrogateGate(task, SearchSettings(min_evaluated=30, audit_share=0.25))
+    history = sample_history(task, 60)
+    settings = SearchSettings(min_evaluated=30, audit_share=0.25)
+    gate = make_gate(task, settings)
     widths = find_beaten(task)
     fates = [gate.check(ask(task, widths, number), history).fate for number in range(400)]
     assert set(fates) == {"audited", "pruned-surrogate"}
     assert 70 <= fates.count("audited") <= 130
-    other = SurrogateGate(task, SearchSettings(min_evaluated=30, audit_share=0.25))
+    other = make_gate(task, settings)
     assert fates[7] == other.check(ask(task, widths, 7), history).fate
 
 
 def test_a_gate_that_has_seen_more_answers_like_a_new_one():
     task = make_task()
-    used, history = SurrogateGate(task, SETTINGS), make_history(task, 30)
+    used, history = make_gate(task), sample_history(task, 30)
     question = ask(task, find_beaten(task))
     rng = numpy_generator(0, "more")
     for number in range(30, 57):
         used.check(question, history)
-        add(history, task, number, task.space.sample(rng))
-    assert used.check(question, history) == SurrogateGate(task, SETTINGS).check(question, history)
+        history.add(finish(task, number, task.space.sample(rng)))
+    assert used.check(question, history) == make_gate(task).check(question, history)
+
+
+def test_the_gate_asks_the_surrogate_that_the_sampler_has_already():
+    task = make_task()
+    learner = Learner(task, SETTINGS)
+    history = sample_history(task, 60)
+    gate = make_gates(task, SETTINGS, learner)[-1]
+    own = make_gates(task, SETTINGS)[-1]
+    surrogate = learner.learn(history)
+    widths = find_beaten(task)
+    surrogate.prepare([widths, task.space.full])
+    assert gate.check(ask(task, widths), history).attributes == pytest.approx(
+        own.check(ask(task, widths), history).attributes, rel=1e-9
+    )
+    assert learner.learn(history) is surrogate
+
+
+def test_nothing_is_predicted_where_all_is_exact():
+    task = make_task(objectives=(Macs(), Params()))
+    assert [gate.name for gate in make_gates(task, SETTINGS)] == ["constraint", "duplicate"]
+
+
+def test_of_an_objective_that_is_minimised_the_low_end_is_the_optimistic_one():
+    error = Objective("error", "minimize", lambda subnet: 0.0)
+    task = make_task(objectives=(error, Macs()))
+    space = task.space
+    task = replace(task, evaluate=lambda widths: {"error": 1 - compute_accuracy(widths, space)})
+    verdict = make_gate(task).check(ask(task, find_beaten(task)), sample_history(task, 60))
+    low = verdict.attributes["predicted_error_low"]
+    assert verdict.reason.startswith(f"error at best {low:.4g} with macs ")
+    assert not verdict.passed
 
 
 def test_gates_are_asked_from_the_cheapest_to_the_dearest():

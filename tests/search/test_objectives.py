@@ -5,8 +5,10 @@ from search.fakes import ACCURACY
 from search.fakes import make_task
 
 from dpod_search.errors import ConfigError
+from dpod_search.evaluation import Latency as MeasuredLatency
 from dpod_search.footprint import METRICS
 from dpod_search.search import Accuracy
+from dpod_search.search import LatencyMs
 from dpod_search.search import Macs
 from dpod_search.search import Objective
 from dpod_search.search import Params
@@ -120,3 +122,27 @@ def test_an_objective_needs_a_name_and_a_function():
         Objective("", "minimize", len)
     with pytest.raises(ConfigError, match="needs a function"):
         Objective("x", "minimize")
+
+
+def test_latency_has_a_name_and_asks_the_clock(monkeypatch):
+    seen = []
+
+    def watch(subnet, **options):
+        seen.append((subnet, options))
+        return MeasuredLatency(7.5, 7.0, 8.0, 5)
+
+    monkeypatch.setattr("dpod_search.evaluation.measure_subnet_latency", watch)
+    named = resolve_objective("latency_ms")
+    assert (named.name, named.direction, named.is_measured) == ("latency_ms", "minimize", True)
+    assert named.function("a subnet") == 7.5
+    options = {"batch_size": 8, "n_threads": 2, "max_seconds": 0.5, "images": None}
+    LatencyMs(batch_size=8, n_threads=2, max_seconds=0.5).function("another")
+    assert seen[1] == ("another", options)
+
+
+@pytest.mark.parametrize(
+    ("option", "value"), [("batch_size", 0), ("n_threads", 0), ("max_seconds", -1.0)]
+)
+def test_options_of_the_latency_out_of_range_are_named(option, value):
+    with pytest.raises(ConfigError, match=f"{option} of LatencyMs"):
+        LatencyMs(**{option: value})

@@ -15,6 +15,7 @@ from search.fakes import make_task
 from search.search_once import main as search_here
 
 from dpod_search.search import SearchSettings
+from dpod_search.search import attributes
 from dpod_search.search import make_sampler
 from dpod_search.search import open_study
 
@@ -33,8 +34,9 @@ def read_trials(journal):
             "params": t.params,
             "values": t.values,
             "state": t.state.name,
-            "user": {k: v for k, v in t.user_attrs.items() if k != "seconds"},
-            "system": t.system_attrs,
+            "user": {k: v for k, v in t.user_attrs.items() if k != attributes.SECONDS},
+            # Who did it may differ, and is only noted of trials that others could see.
+            "system": {k: v for k, v in t.system_attrs.items() if k != attributes.WORKER},
         }
         for t in trials
     ]
@@ -89,8 +91,11 @@ def test_a_journal_cut_after_any_line_ends_the_same(uninterrupted, tmp_path):
 
 def test_the_study_has_every_fate_that_matters(uninterrupted):
     # Else the tests above would compare less than they seem to.
-    trials = read_trials(uninterrupted[1])
+    sampler, journal = uninterrupted
+    trials = read_trials(journal)
     fates = {trial["user"]["fate"] for trial in trials}
-    assert {"evaluated", "audited", "pruned-surrogate"} <= fates
-    assert {trial["state"] for trial in trials} == {TrialState.COMPLETE.name, "PRUNED"}
+    assert {"evaluated", "audited"} <= fates
+    if sampler == "tpe":  # our own screens its offspring before a trial is spent on them
+        assert "pruned-surrogate" in fates
+        assert {trial["state"] for trial in trials} == {TrialState.COMPLETE.name, "PRUNED"}
     assert json.dumps(trials)

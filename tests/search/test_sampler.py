@@ -84,7 +84,7 @@ def test_enqueued_trials_belong_to_a_generation():
 
 def test_one_sampler_may_serve_two_studies():
     distributions = {"x": IntDistribution(1, 3)}
-    sampler = WidthNSGAIISampler(population_size=2, distributions=distributions)
+    sampler = WidthNSGAIISampler(population_size=2)
     for _ in range(2):
         study = optuna.create_study(sampler=sampler)
         for _ in range(3):
@@ -94,7 +94,7 @@ def test_one_sampler_may_serve_two_studies():
 
 def test_stepped_integers_keep_their_step():
     distributions = {"x": IntDistribution(4, 20, step=4), "y": IntDistribution(-3, 3)}
-    sampler = WidthNSGAIISampler(population_size=3, distributions=distributions)
+    sampler = WidthNSGAIISampler(population_size=3)
     study = optuna.create_study(sampler=sampler)
     for _ in range(35):
         trial = study.ask(distributions)

@@ -19,6 +19,7 @@ from dpod_search.search import open_storage
 from dpod_search.search import open_study
 from dpod_search.search import repair_journal
 from dpod_search.search import run_study
+from dpod_search.search.storage import TrialJournal
 
 
 SETTINGS = SearchSettings(n_trials=8, surrogate=False)
@@ -97,6 +98,31 @@ def test_a_torn_last_line_is_cut_off_and_the_study_goes_on(tmp_path):
     assert repair_journal(journal)
     assert journal.read_bytes() == whole
     assert len(search(journal).trials) == 8
+
+
+@pytest.mark.parametrize("torn", [b'{"op_code":4,"wor', b"x" * 10_000])
+def test_a_line_torn_by_another_process_is_cut_off_by_whoever_writes_next(tmp_path, torn):
+    journal = tmp_path / "study.journal"
+    task = make_task()
+    study = open_study("s", journal, task.objectives, make_sampler(SETTINGS, task))
+    with journal.open("ab") as file:
+        file.write(torn)
+    run_study(study, task, SETTINGS)
+    assert len(search(journal).trials) == 8
+    assert not repair_journal(journal)
+
+
+def test_a_generation_is_appended_at_once(tmp_path, monkeypatch):
+    appended = []
+    append = TrialJournal.append_logs
+
+    def note(self, logs):
+        appended.append(len(logs))
+        append(self, logs)
+
+    monkeypatch.setattr(TrialJournal, "append_logs", note)
+    search(tmp_path / "study.journal")
+    assert max(appended) == 8
 
 
 def test_a_finished_study_is_read_without_a_trace(tmp_path):

@@ -23,10 +23,13 @@ from dpod_search.search import Params
 from dpod_search.search import Proposal
 from dpod_search.search import ProposalRequest
 from dpod_search.search import SearchSettings
+from dpod_search.search import attributes
 from dpod_search.search import make_sampler
 from dpod_search.search import open_study
 from dpod_search.search import propose_seeds
 from dpod_search.search import run_study
+from dpod_search.search.identity import bind_study
+from dpod_search.search.space import params_of
 
 
 SETTINGS = SearchSettings(
@@ -39,15 +42,14 @@ def start(task, settings=SETTINGS, storage=None, name="study"):
 
 
 def describe(study):
-    ignored = {"seconds"}
     return [
         (
             t.number,
             t.params,
             t.values,
             t.state,
-            {k: v for k, v in t.user_attrs.items() if k not in ignored},
-            t.system_attrs,
+            {k: v for k, v in t.user_attrs.items() if k != attributes.SECONDS},
+            {k: v for k, v in t.system_attrs.items() if k != attributes.WORKER},
         )
         for t in study.get_trials(deepcopy=False)
     ]
@@ -92,13 +94,30 @@ def test_seeds_come_first_in_order_and_join_generation_0():
     assert max(t.generation for t in result.trials) >= 3
 
 
-def test_seeds_can_become_parents():
+def test_a_seed_that_somebody_has_tried_is_not_tried_again():
+    task = make_task()
+    settings = replace(SETTINGS, n_trials=12)
+    seeds = propose_seeds(ProposalRequest(task, settings))
+    study = start(task)
+    study.enqueue_trial(params_of(seeds[2].widths, task.space))
+    bind_study(study, task, settings, seeds)
+    result = run_study(study, task, settings, seeds)
+    expected = [seeds[2], *seeds[:2], *seeds[3:]]
+    assert [t.widths for t in result.trials[: len(seeds)]] == [s.widths for s in expected]
+    assert result.counts["cached"] == 0
+
+
+def test_enqueued_trials_are_taken_first_and_the_rest_of_their_parameters_is_proposed():
     task = make_task()
     study = start(task)
-    seeds = propose_seeds(ProposalRequest(task, SETTINGS))
-    run_study(study, task, SETTINGS, seeds)
-    parents = study._storage.get_study_system_attrs(study._study_id)["NSGAIISampler:parent:1"]
-    assert set(parents) & set(range(len(seeds)))
+    run_study(study, task, replace(SETTINGS, n_trials=20))
+    study.enqueue_trial({"group0": 3})
+    study.enqueue_trial({"group0": 8, "group1": 1, "group2": 2, "group3": 3})
+    run_study(study, task, replace(SETTINGS, n_trials=23))
+    assert study.trials[20].params["group0"] == 3
+    assert study.trials[21].params == {"group0": 8, "group1": 1, "group2": 2, "group3": 3}
+    assert len(study.trials) == 23
+    assert all(trial.state == TrialState.COMPLETE for trial in study.trials)
 
 
 def test_a_finished_study_is_left_alone_and_more_trials_continue_it():
@@ -207,20 +226,25 @@ def test_a_missing_value_names_the_objective():
         run_study(start(task), task, SETTINGS)
 
 
-def test_an_error_in_an_objective_stops_the_search_and_its_trial_is_taken_over():
+@pytest.mark.parametrize("sampler", ["nsga2", "random"])
+def test_an_error_in_an_objective_stops_the_search_and_its_trial_is_run_again(sampler):
+    settings = replace(SETTINGS, sampler=sampler)
     good = make_task()
-    whole = start(good)
-    run_study(whole, good, SETTINGS)
+    whole = start(good, settings)
+    run_study(whole, good, settings)
 
     def fail(widths):
         raise TrainingError("broken")
 
-    study = start(good)
-    run_study(study, good, replace(SETTINGS, n_trials=20))
+    study = start(good, settings)
+    run_study(study, good, replace(settings, n_trials=20))
     with pytest.raises(TrainingError):
-        run_study(study, replace(good, evaluate=fail), replace(SETTINGS, n_trials=30))
-    assert study.trials[-1].state == TrialState.RUNNING
-    run_study(study, good, SETTINGS)
+        run_study(study, replace(good, evaluate=fail), replace(settings, n_trials=30))
+    states = [trial.state for trial in study.trials]
+    assert states[:20] == [TrialState.COMPLETE] * 20
+    # Our own sampler's trials need not be in the storage before they end; others' are.
+    assert states[20:] == ([] if sampler == "nsga2" else [TrialState.RUNNING])
+    run_study(study, good, settings)
     assert describe(study) == describe(whole)
 
 
@@ -229,7 +253,7 @@ def test_an_error_in_an_objective_stops_the_search_and_its_trial_is_taken_over()
     [
         ({"space": make_space(5)}, "space"),
         ({"constraints": {"macs": "<= 50%"}}, "constraints"),
-        ({"seed": 1}, "seed"),
+        ({"seed": 1}, "random seed"),
         ({"objectives": (ACCURACY, Params())}, "objectives"),
     ],
 )
@@ -237,7 +261,7 @@ def test_a_study_is_not_resumed_as_another_one(change, name):
     task = make_task()
     study = start(task)
     run_study(study, task, replace(SETTINGS, n_trials=3))
-    with pytest.raises(RunFolderError, match=f"another {name}: ") as error:
+    with pytest.raises(RunFolderError, match=f"other {name}: ") as error:
         run_study(study, replace(task, **change), SETTINGS)
     assert "\n" not in str(error.value)
 
@@ -246,7 +270,9 @@ def test_a_study_is_not_resumed_with_other_seeds():
     task = make_task()
     study = start(task)
     run_study(study, task, replace(SETTINGS, n_trials=3))
-    with pytest.raises(RunFolderError, match="another seeds: it had 0 entries, now 1"):
+    with pytest.raises(
+        RunFolderError, match="other subnets to try first: it had 0 entries, now 1"
+    ):
         run_study(study, task, SETTINGS, [Proposal(task.space.full, "path")])
 
 
@@ -256,7 +282,7 @@ def test_a_study_of_other_objectives_is_not_opened():
     with pytest.raises(RunFolderError, match="directions"):
         open_study("study", study._storage, [Macs(), ACCURACY], study.sampler)
     run_study(study, task, replace(SETTINGS, n_trials=1))
-    with pytest.raises(RunFolderError, match="another objectives"):
+    with pytest.raises(RunFolderError, match="other objectives"):
         open_study("study", study._storage, [ACCURACY, Params()], study.sampler)
 
 

@@ -44,14 +44,15 @@ def test_parents_are_ordered_by_violation_then_rank_then_crowding():
 def test_children_stay_inside_the_space(seed):
     generator = rng(seed)
     parents = generator.integers(SIZES, size=(6, 4))
-    child = breed(parents, np.arange(6), SIZES, generator)
-    assert np.all((child >= 0) & (child < SIZES))
+    children = breed(parents, np.arange(6), SIZES, 5, generator)
+    assert children.shape == (5, 4)
+    assert np.all((children >= 0) & (children < SIZES))
 
 
 def test_mutation_changes_one_gene_on_average_and_reaches_every_rung():
     generator = rng()
-    start = np.array([0, 0, 0, 0])
-    many = np.array([mutate(start, np.array([9] * 4), generator) for _ in range(4000)])
+    start = np.zeros((4000, 4), dtype=np.int64)
+    many = mutate(start, np.array([9] * 4), generator)
     # Half of the steps down and a ninth of the free draws stay at the lowest rung.
     expected = 4 * 0.25 * (0.5 * 0.5 + 0.5 * 8 / 9)
     assert abs((many != start).sum(axis=1).mean() - expected) < 0.05

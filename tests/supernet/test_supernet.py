@@ -314,7 +314,9 @@ def test_the_state_dict_has_the_users_names_and_loads_back() -> None:
 
 def test_ratios_and_multiple_shape_the_space() -> None:
     space = build_supernet(make_model(), X, ratios=[0.2, 0.5], multiple=4).space
-    expected = WidthSpace.from_ratios(space.full, [0.2, 0.5], 4, blocks=["body.1"])
+    expected = WidthSpace.from_ratios(
+        space.full, [0.2, 0.5], 4, blocks=["body.1"], inside={"body.1": ["body.1.first.0"]}
+    )
 
     assert space == expected
     with pytest.raises(ConfigError, match="width ratios"):

@@ -1,0 +1,114 @@
+"""More processes on the search of a run: one that joins it, and those that it starts itself."""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from dpod_search.config import StudyConfig
+from dpod_search.errors import RunFolderError
+from dpod_search.pipeline import searching
+from dpod_search.pipeline import training
+from dpod_search.pipeline.folder import RunFolder
+from dpod_search.pipeline.logs import log_to
+from dpod_search.pipeline.session import Session
+from dpod_search.pipeline.threads import limit_threads
+from dpod_search.progress import Progress
+from dpod_search.progress import SilentProgress
+from dpod_search.search import SearchResult
+
+
+_logger = logging.getLogger(__name__)
+
+
+def work(
+    config: StudyConfig,
+    out: Path,
+    *,
+    storage: str | None = None,
+    progress: Progress | None = None,
+) -> SearchResult:
+    """Join the search of a run whose supernet is trained, until the study's budget is spent.
+
+    The run folder is only read, and may be a copy of it on another machine if the study is in a
+    database that both reach. The records of the search are written by ``search`` or ``run``.
+
+    Args:
+        config: The study.
+        out: The run folder.
+        storage: URL or path of Optuna's storage; None is the journal in the run folder.
+        progress: Who is told.
+
+    Returns:
+        What all workers together have found.
+
+    Raises:
+        RunFolderError: If the folder holds another study, or no supernet that was trained for it.
+        ConfigError: If several processes cannot share the storage.
+        DpodSearchError: Whatever the search meets.
+    """
+    folder = RunFolder(out)
+    if not (out / "config.toml").is_file():
+        raise RunFolderError(
+            f"{out} holds no run; train its supernet with `dpod-search train`, or copy a run "
+            "folder there"
+        )
+    folder.check_study(config)
+    session = Session(config, folder, progress or SilentProgress(), storage)
+    folder.require_stage("train", training.describe_inputs(session))
+    with limit_threads(config.threads), log_to(out / "log.jsonl"):
+        _logger.info("worker: joins the search")
+        try:
+            result = searching.search_study(session, is_shared=True)
+        except Exception:
+            _logger.exception("worker: failed")
+            raise
+        _logger.info("worker: the search has ended")
+        return result
+
+
+@contextmanager
+def helping_workers(session: Session) -> Iterator[None]:
+    """Let further processes work on a run's search inside the block.
+
+    Args:
+        session: The run; its ``n_jobs`` counts this process too.
+
+    Raises:
+        ConfigError: If several processes cannot share the storage.
+    """
+    n_more = session.n_jobs - 1
+    if n_more < 1:
+        yield
+        return
+    searching.prepare_sharing(session)
+    # All cores for each would be slower than one core for each.
+    n_threads = session.config.threads or max(1, (os.cpu_count() or 1) // session.n_jobs)
+    helpers = [_start_helper(session, n_threads) for _ in range(n_more)]
+    try:
+        with limit_threads(n_threads):
+            yield
+    finally:
+        # Whatever happened: a study whose budget is spent leaves them nothing to do (one may
+        # still be importing), and in the middle of one they can be killed at any moment.
+        for helper in helpers:
+            helper.kill()
+        for helper in helpers:
+            helper.wait()
+
+
+def _start_helper(session: Session, n_threads: int) -> subprocess.Popen[bytes]:
+    # Not through joblib: it would do the work of a single helper in this process, has no way to
+    # stop one in the middle of its task without warnings, and keeps processes for later.
+    command = [sys.executable, "-m", "dpod_search", "worker", "--quiet"]
+    command += ["--study", str(session.path / "config.toml"), "--out", str(session.path)]
+    command += ["--set", f"threads={n_threads}"]
+    command += ["--storage", session.storage] if session.storage else []
+    # What goes wrong there is in log.jsonl; this process takes over, or meets the same error.
+    nowhere = subprocess.DEVNULL
+    return subprocess.Popen(command, stdin=nowhere, stdout=nowhere, stderr=nowhere)

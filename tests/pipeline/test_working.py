@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from pipeline.tiny import copy_run
+from pipeline.tiny import find_finished
+from pipeline.tiny import load_tiny
+
+from dpod_search.errors import ConfigError
+from dpod_search.errors import RunFolderError
+from dpod_search.files import read_json
+from dpod_search.pipeline import RunFolder
+from dpod_search.pipeline import run_stages
+from dpod_search.pipeline import work
+
+
+@pytest.fixture
+def folder(tmp_path, tmp_path_factory):
+    return copy_run(find_finished(tmp_path_factory), tmp_path / "run")
+
+
+def test_a_worker_joins_a_run_that_another_process_holds(folder):
+    before = read_json(folder / "search.json")
+    with RunFolder(folder):
+        result = work(load_tiny("search.n_trials=16"), folder)
+    assert len(result.trials) == 16
+    # It leaves the records to the process that owns the folder.
+    assert read_json(folder / "search.json") == before
+
+
+def test_a_worker_needs_a_run_with_a_trained_supernet(folder, tmp_path):
+    with pytest.raises(RunFolderError, match="holds no run"):
+        work(load_tiny(), tmp_path / "other")
+    with pytest.raises(RunFolderError, match="holds a different study"):
+        work(load_tiny("training.epochs=3"), folder)
+    (folder / ".stages" / "train.json").unlink()
+    with pytest.raises(RunFolderError, match="train"):
+        work(load_tiny(), folder)
+
+
+def test_a_storage_that_processes_cannot_share_is_refused(folder):
+    with pytest.raises(ConfigError, match="several processes can only share"):
+        work(load_tiny(), folder, storage="sqlite:///:memory:")
+
+
+def test_a_search_starts_helpers_and_leaves_none_behind(folder):
+    before = torch.get_num_threads()
+    run_stages(load_tiny("search.n_trials=40"), folder, stages=("search",), n_jobs=2)
+    assert sum(read_json(folder / "search.json")["counts"].values()) == 40
+    assert torch.get_num_threads() == before

@@ -1,0 +1,177 @@
+"""Groups inside removable blocks: without the block their widths change nothing at all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import settings
+from hypothesis import strategies as st
+from strategies import Net
+from strategies import graphs
+from strategies import scramble_norms
+from supernet import attentions as a
+from torch import Tensor
+from torch import nn
+from torch.nn import functional as F
+
+from dpod_search.errors import GroupingError
+from dpod_search.footprint import build_footprint
+from dpod_search.models import ModelSettings
+from dpod_search.models import build_model
+from dpod_search.supernet import Supernet
+from dpod_search.supernet import build_supernet
+from dpod_search.supernet import extract_subnet
+from dpod_search.widths import Widths
+
+
+X = torch.linspace(-2, 2, 2 * 3 * 32 * 32).sin().reshape(2, 3, 32, 32)
+SMALL = X[:, :, :6, :6]
+
+
+class Inverted(nn.Module):
+    """The inverted residual of a MobileNet: expand, filter by channel, project."""
+
+    def __init__(self, width: int, n_hidden: int) -> None:
+        super().__init__()
+        self.expand = nn.Conv2d(width, n_hidden, 1, bias=False)
+        self.depth = nn.Conv2d(n_hidden, n_hidden, 3, padding=1, groups=n_hidden)
+        self.norm = nn.BatchNorm2d(n_hidden)
+        self.down = nn.Conv2d(n_hidden, 4, 1)
+        self.up = nn.Conv2d(4, n_hidden, 1)
+        self.project = nn.Conv2d(n_hidden, width, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.relu6(self.norm(self.depth(self.expand(x))))
+        y = y * self.up(self.down(y.mean((2, 3), keepdim=True))).sigmoid()
+        return x + self.project(y)
+
+
+class Nested(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = nn.Sequential(Inverted(6, 8), Inverted(6, 4))
+        self.after = nn.Conv2d(6, 5, 1)
+        self.last = nn.Conv2d(5, 6, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.last(self.after(self.inner(x)))
+
+
+class Chain(nn.Module):
+    def __init__(self, *blocks: nn.Module) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 6, 3, stride=4)
+        self.blocks = nn.Sequential(*blocks)
+        self.head = nn.Linear(6, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.blocks(self.stem(x)).mean((2, 3)))
+
+
+def build_named(name: str) -> nn.Module:
+    return build_model(ModelSettings(name), input_shape=(3, 32, 32), n_classes=4, seed=0)
+
+
+MODELS: dict[str, Callable[[], nn.Module]] = {
+    "resnet8": lambda: build_named("resnet8"),
+    "resnet18": lambda: build_named("torchvision:resnet18"),
+    "mobilenet": lambda: build_named("torchvision:mobilenet_v2"),
+    "inverted": lambda: Chain(Inverted(6, 8), Inverted(6, 4)),
+    "nested": lambda: Chain(Nested(), Inverted(6, 4), Nested()),
+    "vit": a.make_vit,
+    "vit-with-scales": lambda: a.make_vit(a.Lucidrains, has_scale=True),
+    "encoder": lambda: a.make_vit(lambda: a.Torch(batch_first=True)),
+}
+
+
+def pictures_of(name: str) -> Tensor:
+    is_small = name.startswith(("vit", "encoder"))
+    return SMALL if is_small else X
+
+
+def make(name: str) -> Supernet:
+    torch.manual_seed(0)
+    return build_supernet(scramble_norms(MODELS[name]()).eval(), pictures_of(name))
+
+
+def assert_hidden(supernet: Supernet, widths: Widths, x: Tensor) -> None:
+    """What is inside removed blocks changes no number, wherever it is looked for."""
+    space, footprint = supernet.space, build_footprint(supernet)
+    canonical = space.canonical(widths)
+    assert footprint.measure(widths) == footprint.measure(canonical)
+    with torch.no_grad():
+        results = []
+        for chosen in (widths, canonical):
+            with supernet.active(chosen):
+                results.append(supernet(x))
+        assert torch.equal(*results)
+    plain, other = (extract_subnet(supernet, chosen) for chosen in (widths, canonical))
+    tensors, others = plain.state_dict(), other.state_dict()
+    assert list(tensors) == list(others)
+    assert all(torch.equal(tensor, others[name]) for name, tensor in tensors.items())
+    assert str(plain) == str(other)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_what_is_inside_a_removed_block_changes_nothing(name: str) -> None:
+    supernet = make(name)
+    space = supernet.space
+    assert space.inside
+    rng = np.random.default_rng(0)
+    n_hidden = 0
+    for i in range(6):
+        widths = space.sample(rng).replace(space.inside[i % len(space.inside)][0], 0)
+        n_hidden += space.canonical(widths) != widths
+        assert_hidden(supernet, widths, pictures_of(name))
+    assert n_hidden >= 3
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_all_other_groups_matter_without_the_block(name: str) -> None:
+    supernet = make(name)
+    space, footprint = supernet.space, build_footprint(supernet)
+    inside = dict(space.inside)
+    for block in (group.name for group in supernet.groups if group.kind == "block"):
+        without = space.full.replace(block, 0)
+        params = footprint.measure(without)["params"]
+        for group, rungs in zip(space.names, space.rungs, strict=True):
+            if len(rungs) > 1 and group != block:
+                changed = footprint.measure(without.replace(group, rungs[0]))["params"]
+                assert (changed == params) == (group in inside.get(block, ())), (block, group)
+
+
+def test_what_is_shared_with_the_outside_is_not_inside() -> None:
+    assert dict(make("inverted").space.inside) == {
+        "blocks.0": ("blocks.0.expand", "blocks.0.down"),
+        "blocks.1": ("blocks.1.expand", "blocks.1.down"),
+    }
+    nested = dict(make("nested").space.inside)
+    assert set(nested["blocks.0"]) == {
+        "blocks.0.after",
+        "blocks.0.inner.0",
+        "blocks.0.inner.1",
+        *(f"blocks.0.inner.{i}.{name}" for i in (0, 1) for name in ("expand", "down")),
+    }
+    assert nested["blocks.0.inner.1"] == ("blocks.0.inner.1.expand", "blocks.0.inner.1.down")
+
+
+def test_without_blocks_nothing_is_inside() -> None:
+    torch.manual_seed(0)
+    model = Chain(Inverted(6, 8)).eval()
+    assert build_supernet(model, X, removes_blocks=False).space.inside == ()
+
+
+@settings(max_examples=40, deadline=None)
+@given(graphs(), st.integers(0, 99))
+def test_nothing_changes_in_graphs_of_any_kind(net: Net, seed: int) -> None:
+    try:
+        supernet = build_supernet(net.model, net.example)
+    except GroupingError:
+        return  # nothing can be narrowed
+    rng = np.random.default_rng(seed)
+    for _ in range(4):
+        assert_hidden(supernet, supernet.space.sample(rng), net.example)
