@@ -73,7 +73,8 @@ def _sort_front(points: FloatArray) -> npt.NDArray[np.bool_]:
     first_equal = np.maximum.accumulate(np.where(is_new, np.arange(len(order)), 0))
     lowest_before = np.append(np.inf, np.minimum.accumulate(y))[first_equal]
     mask = np.empty(len(points), dtype=bool)
-    mask[order] = y < lowest_before
+    # Nothing is before the first, also if its second objective is infinite.
+    mask[order] = (y < lowest_before) | (first_equal == 0)
     return mask
 
 

@@ -128,6 +128,35 @@ def test_the_front_equals_brute_force(points: np.ndarray) -> None:
     assert [not is_dominated(point, points) for point in points] == expected
 
 
+def compare_all(points: np.ndarray) -> list[bool]:
+    """Compare every point with every other, in plain Python."""
+    return [
+        not any(all(other <= point) and any(other < point) for other in points) for point in points
+    ]
+
+
+@given(
+    st.lists(st.tuples(*[st.sampled_from([0.0, 0.5, 1.0, 2.0, -1.5, math.inf])] * 2), max_size=40)
+)
+def test_the_front_of_two_objectives_equals_brute_force_with_ties_and_infinities(
+    pairs: list[tuple[float, float]],
+) -> None:
+    points = np.reshape(pairs, (-1, 2))
+
+    assert find_front(points).tolist() == compare_all(points)
+    # Two objectives are sorted; a third that never changes has them compared instead.
+    third = np.column_stack([points, np.ones(len(points))])
+    assert find_front(points).tolist() == find_front(third).tolist()
+
+
+@given(st.integers(0, 99))
+def test_the_front_of_two_objectives_equals_brute_force_on_many_points(seed: int) -> None:
+    points = np.random.default_rng(seed).integers(0, 30, size=(80, 2)).astype(float)
+    points[:, 1] += 30 - points[:, 0] // 2  # so that many are on the front
+
+    assert find_front(points).tolist() == compare_all(points)
+
+
 def test_nothing_dominates_in_an_empty_set() -> None:
     assert not is_dominated(np.zeros(2), np.empty((0, 2)))
     assert find_front(np.empty((0, 2))).tolist() == []

@@ -189,4 +189,11 @@ def show_status(console: Console, status: Mapping[str, Any]) -> None:
                 f"(95 % interval {100 * audit['low']:.0f} to {100 * audit['high']:.0f} %)",
                 highlight=False,
             )
+        if audit.get("saved") is not None:
+            console.print(
+                f"evaluations saved by the surrogate: about {100 * audit['saved']:.0f} % "
+                f"(95 % interval {100 * audit['saved_low']:.0f} to "
+                f"{100 * audit['saved_high']:.0f} %, from {audit['n_drawn']} audits)",
+                highlight=False,
+            )
     console.print(f"finetuned: {status['n_finetuned']}", highlight=False)

@@ -125,6 +125,10 @@ def _read_audit(fields: Fields) -> Audit:
         rate=fields.optional_number("rate"),
         low=fields.optional_number("low"),
         high=fields.optional_number("high"),
+        n_drawn=fields.integer("n_drawn") if "n_drawn" in fields.values else 0,  # 0.1.0 lacks it
+        saved=fields.optional_number("saved"),
+        saved_low=fields.optional_number("saved_low"),
+        saved_high=fields.optional_number("saved_high"),
     )
 
 

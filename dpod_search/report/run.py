@@ -51,6 +51,10 @@ class Audit:
         rate: ``n_wrong / n_audited`` in [0, 1], or None if there were none.
         low: Lower end of its 95 % interval, or None.
         high: Upper end of its 95 % interval, or None.
+        n_drawn: How many trials were drawn to be evaluated whatever the surrogate says.
+        saved: Share of them that it would have pruned, in [0, 1], or None if there were none.
+        saved_low: Lower end of its 95 % interval, or None.
+        saved_high: Upper end of its 95 % interval, or None.
     """
 
     n_audited: int
@@ -58,6 +62,10 @@ class Audit:
     rate: float | None
     low: float | None
     high: float | None
+    n_drawn: int = 0
+    saved: float | None = None
+    saved_low: float | None = None
+    saved_high: float | None = None
 
 
 @dataclass(frozen=True)

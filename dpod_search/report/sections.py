@@ -146,11 +146,18 @@ def _tell_audit(run: Run) -> str:
     audit = run.search.audit
     if audit.rate is None or audit.low is None or audit.high is None:
         return "No pruned trial was audited, so nothing is known of wrong prunings."
-    return (
+    told = (
         f"Of {audit.n_audited} trials that the surrogate would have pruned but that were "
         f"evaluated all the same, {audit.n_wrong} would have joined the front: a false-prune "
         f"rate of {percent(audit.rate)} (95\u00a0% interval {percent(audit.low)} to "
         f"{percent(audit.high)})."
+    )
+    if audit.saved is None or audit.saved_low is None or audit.saved_high is None:
+        return told
+    return (
+        f"{told} They are {percent(audit.saved)} of the {audit.n_drawn} trials that were drawn not "
+        "to be screened: about that share of evaluations the surrogate saves "
+        f"(95\u00a0% interval {percent(audit.saved_low)} to {percent(audit.saved_high)})."
     )
 
 

@@ -27,6 +27,7 @@ REASON = "reason"
 SECONDS = "seconds"
 WIDTHS = "widths"
 FOOTPRINT = "footprint"
+AUDIT = "audit"
 AUDIT_WRONG = "audit_wrong"
 PARENT = "parent"
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from dataclasses import field
 from typing import Protocol
 
+from dpod_search.search.attributes import AUDIT
 from dpod_search.search.attributes import Fate
 from dpod_search.search.attributes import name_prediction
 from dpod_search.search.auditing import is_audit
@@ -133,10 +134,13 @@ class SurrogateGate:
             keys = name_prediction(objective.name)
             attributes.update(zip(keys, (mean, low, high), strict=True))
             optimistic[objective.name] = high if objective.direction == "maximize" else low
+        is_audited = is_audit(self._task.seed, question.number, self._settings)
+        if is_audited:
+            attributes[AUDIT] = True
         if not history.is_beaten([optimistic[o.name] for o in self._task.objectives]):
             return Verdict(True, self.name, attributes=attributes)
         reason = self._explain(optimistic)
-        if is_audit(self._task.seed, question.number, self._settings):
+        if is_audited:
             return Verdict(True, self.name, f"audit: {reason}", "audited", attributes)
         return Verdict(False, self.name, reason, "pruned-surrogate", attributes)
 

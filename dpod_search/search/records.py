@@ -47,13 +47,29 @@ def describe_search(result: SearchResult) -> dict[str, Any]:
 
 
 def describe_audit(result: SearchResult) -> dict[str, float | None]:
-    """Return how many audited trials there were, and how many it was wrong to prune."""
+    """Return what the audits tell: how often pruning is wrong, and how much it saves.
+
+    Audits are drawn beforehand, by number. With our own sampler they are children as NSGA-II
+    makes them, so the share of them that the surrogate refuses is the share of evaluations
+    that it saves.
+    """
+    drawn = [trial for trial in result.trials if trial.is_audit]
     audited = [trial.audit_wrong for trial in result.trials if trial.audit_wrong is not None]
-    n, n_wrong = len(audited), sum(audited)
+    wrong = _describe_rate(sum(audited), len(audited))
+    saved = _describe_rate(sum(trial.fate == "audited" for trial in drawn), len(drawn))
+    return {
+        "n_audited": len(audited),
+        "n_wrong": sum(audited),
+        **dict(zip(("rate", "low", "high"), wrong, strict=True)),
+        "n_drawn": len(drawn),
+        **dict(zip(("saved", "saved_low", "saved_high"), saved, strict=True)),
+    }
+
+
+def _describe_rate(n_hits: int, n: int) -> tuple[float | None, float | None, float | None]:
     if n == 0:
-        return {"n_audited": 0, "n_wrong": 0, "rate": None, "low": None, "high": None}
-    low, high = compute_wilson_interval(n_wrong, n)
-    return {"n_audited": n, "n_wrong": n_wrong, "rate": n_wrong / n, "low": low, "high": high}
+        return None, None, None
+    return n_hits / n, *compute_wilson_interval(n_hits, n)
 
 
 def compute_wilson_interval(n_hits: int, n: int) -> tuple[float, float]:

@@ -38,6 +38,8 @@ class TrialRecord:
         predictions: For each objective that was predicted: mean, low, high.
         reason: Why it was pruned, cached, audited or failed.
         seconds: How long its evaluation took, or the whole trial if it was not evaluated.
+        is_audit: Whether it was to be evaluated whatever the surrogate says of it; if that is
+            that it should be pruned, its fate is ``audited``.
         audit_wrong: For an audited trial, whether pruning it would have been wrong.
     """
 
@@ -51,6 +53,7 @@ class TrialRecord:
     predictions: Mapping[str, tuple[float, float, float]]
     reason: str
     seconds: float
+    is_audit: bool
     audit_wrong: bool | None
 
 
@@ -139,6 +142,7 @@ def _read_record(trial: FrozenTrial, task: SearchTask) -> TrialRecord:
         predictions=predictions,
         reason=known.get(attributes.REASON, ""),
         seconds=known.get(attributes.SECONDS, duration),
+        is_audit=known.get(attributes.AUDIT, False),
         audit_wrong=known.get(attributes.AUDIT_WRONG),
     )
 

@@ -163,14 +163,16 @@ class Screen:
         if not len(met.rungs):
             return []
         front = self._axes.place(front)
-        known = np.vstack([elite.points, front, met.points])
+        # A user's own footprint may have no value: such a subnet is not for the screen.
+        has_values = np.isfinite(met.penalties)
+        known = np.vstack([elite.points, front, met.points[has_values]])
         low, high = known.min(axis=0), np.vstack([elite.points, front]).max(axis=0)
         # Costs are exact: what costs more than all that was evaluated still counts.
         exact = np.array([not o.is_measured for o in self._task.objectives])
         high = np.where(exact, known.max(axis=0), high)
         reference = high + REFERENCE_MARGIN * (high - low) + 1e-9
         picked = pick_points(
-            met.outcomes,
+            np.where(has_values[:, None], met.outcomes, reference),
             self._weights,
             met.expected,
             make_volume(front, reference, low, seed=int(rng.integers(2**31))),
@@ -224,5 +226,4 @@ class Screen:
         for bound in self._task.bounds.measured:
             excess = find_excess(bound, hoped[:, names.index(bound.name)])
             penalties += np.maximum(excess, 0)
-        # A user's own footprint may have no value: such a subnet is not for the screen.
         return np.where(np.isfinite(hoped).all(axis=1), penalties, np.inf)

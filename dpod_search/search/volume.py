@@ -12,8 +12,11 @@ from dpod_search.search.history import FinishedTrial
 from dpod_search.search.history import History
 
 
+MARGIN = 0.1  # of the extent of each objective, so that its worst value counts for something
+
+
 class VolumeTrace:
-    """Hypervolumes up to the worst values that any evaluated subnet had so far.
+    """Hypervolumes up to a little beyond the worst values that any evaluated subnet had so far.
 
     Args:
         is_logarithmic: For each objective, whether ratios of its values count and not
@@ -23,7 +26,9 @@ class VolumeTrace:
     def __init__(self, is_logarithmic: Sequence[bool]) -> None:
         self._is_logarithmic = np.array(is_logarithmic)
         self._points: list[FloatArray] = []
-        self._reference: FloatArray = np.full(len(is_logarithmic), -np.inf)
+        self._best: FloatArray = np.full(len(is_logarithmic), np.inf)
+        self._worst: FloatArray = np.full(len(is_logarithmic), -np.inf)
+        self._reference: FloatArray = self._worst
         self._front: FloatArray = np.empty((0, len(is_logarithmic)))
         self._volumes: list[float] = []
 
@@ -32,9 +37,12 @@ class VolumeTrace:
         fresh = [self._place(trial, history) for trial in history.measured[len(self._points) :]]
         self._points += fresh
         finite = [point for point in fresh if np.all(np.isfinite(point))]
-        reference = np.max([self._reference, *finite], axis=0)
-        if np.any(reference > self._reference):
-            # A worse value than any before moves the reference point, and all volumes with it.
+        self._best = np.min([self._best, *finite], axis=0)
+        self._worst = np.max([self._worst, *finite], axis=0)
+        extent = self._worst - self._best
+        reference = self._worst + MARGIN * np.where(extent > 0, extent, 1.0)
+        if not np.array_equal(reference, self._reference):
+            # A value beyond all before moves the reference point, and all volumes with it.
             self._reference, self._volumes = reference, []
             self._front = self._front[:0]
             fresh = self._points

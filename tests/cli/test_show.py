@@ -87,6 +87,9 @@ def test_the_audit_is_shown_with_its_interval():
     text = render(show_status, found)
     assert "fates: 9 evaluated, 4 pruned-surrogate; front of 3" in text
     assert "false prunes: 1 of 5 audited (95 % interval 4 to 62 %)" in text
+    saved = {"n_drawn": 8, "saved": 0.625, "saved_low": 0.306, "saved_high": 0.863}
+    text = render(show_status, {**found, "audit": audit | saved})
+    assert "saved by the surrogate: about 62 % (95 % interval 31 to 86 %, from 8 audits)" in text
     silent = {**found, "audit": {**audit, "rate": None}}
     assert "false prunes" not in render(show_status, silent)
 

@@ -72,6 +72,7 @@ def test_summary_tells_counts_and_loss_on_test(run: RunFolder) -> None:
     assert f"the subnet of trial {trial} with 11.1\u00a0% of the full net" in page
     assert "it loses 1.5 points against the full net (98.0\u00a0%)" in page
     assert "false-prune rate of 14.3\u00a0%" in page
+    assert "They are 87.5\u00a0% of the 8 trials that were drawn not to be screened" in page
 
 
 def test_a_footprint_that_the_report_never_heard_of_is_shown(run: RunFolder) -> None:

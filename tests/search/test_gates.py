@@ -3,6 +3,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from search.fakes import compute_accuracy
 from search.fakes import finish
@@ -91,14 +92,15 @@ def test_the_surrogate_gate_prunes_with_a_reason_and_its_prediction():
 
 def test_the_surrogate_gate_lets_the_promising_pass_with_its_prediction():
     task = make_task()
-    verdict = make_gate(task).check(ask(task, task.space.uniform(0.5)), sample_history(task, 60))
-    assert verdict.passed
-    assert verdict.fate == "evaluated"
-    assert set(verdict.attributes) == {
-        "predicted_accuracy",
-        "predicted_accuracy_low",
-        "predicted_accuracy_high",
-    }
+    gate, history = make_gate(task), sample_history(task, 60)
+    trials = sample_trials(task, 400, seed=1)
+    good = [trial.widths for trial in trials if not history.is_beaten(trial.values)]
+    verdicts = [gate.check(ask(task, widths), history) for widths in good]
+    assert len(verdicts) >= 20
+    assert np.mean([verdict.passed for verdict in verdicts]) >= 0.9
+    assert {verdict.fate for verdict in verdicts if verdict.passed} == {"evaluated"}
+    keys = {"predicted_accuracy", "predicted_accuracy_low", "predicted_accuracy_high"}
+    assert all(set(verdict.attributes) == keys for verdict in verdicts)
 
 
 def test_the_surrogate_gate_leaves_a_footprint_without_a_number_to_the_measurement():

@@ -102,6 +102,11 @@ def test_audits_say_whether_pruning_would_have_been_wrong(searched):
         assert trial.reason.startswith("audit: ")
     audit = record["audit"]
     assert audit["n_audited"] == len(audited)
+    drawn = [trial for trial in result.trials if trial.is_audit]
+    assert {trial.fate for trial in drawn} == {"evaluated", "audited"}
+    assert audit["n_drawn"] == len(drawn) > len(audited)
+    assert audit["saved"] == len(audited) / len(drawn)
+    assert audit["saved_low"] < audit["saved"] < audit["saved_high"]
     assert audit["low"] <= audit["rate"] <= audit["high"]
 
 
@@ -135,7 +140,7 @@ def test_no_audit_means_no_rate(tmp_path):
     study = open_study("s", None, task.objectives, make_sampler(settings, task))
     write_records(run_study(study, task, settings), tmp_path)
     audit = json.loads((tmp_path / "search.json").read_text())["audit"]
-    assert audit == {"n_audited": 0, "n_wrong": 0, "rate": None, "low": None, "high": None}
+    assert not any(audit.values())
 
 
 def test_a_footprint_that_is_no_number_leaves_its_cell_empty(tmp_path):

@@ -340,3 +340,32 @@ def test_progress_is_told_of_every_trial():
     run_study(study, task, replace(SETTINGS, n_trials=2))
     run_study(study, task, replace(SETTINGS, n_trials=5), progress=heard)
     assert heard.calls == [("start", "search", 5, 2), *[("advance", 1)] * 3, ("finish",)]
+
+
+def test_a_search_ends_with_its_evaluated_subnets_and_goes_on_with_more():
+    task = make_task()
+    settings = replace(SETTINGS, n_trials=500, n_evaluated=15)
+    study = start(task, settings)
+    assert run_study(study, task, settings).counts["evaluated"] == 15
+    assert run_study(study, task, settings).counts["evaluated"] == 15
+    more = replace(settings, n_evaluated=20)
+    assert run_study(study, task, more).counts["evaluated"] == 20
+
+
+def test_a_search_ends_with_its_seconds():
+    task = make_task()
+    settings = replace(SETTINGS, n_trials=10**6, seconds=0.5)
+    study = start(task, settings)
+    first = run_study(study, task, settings)
+    assert 0 < len(first.trials) < 10**6
+    again = run_study(study, task, settings)
+    assert len(again.trials) == len(first.trials)
+
+
+def test_a_search_that_gains_nothing_more_ends():
+    # With the same accuracy everywhere only the smallest subnet matters.
+    task = replace(make_task(), evaluate=lambda widths: {"accuracy": 0.5})
+    settings = replace(SETTINGS, n_trials=500, stall=20)
+    seeds = [Proposal(task.space.full, "user"), Proposal(task.space.smallest, "user")]
+    result = run_study(start(task), task, settings, seeds)
+    assert len(result.trials) == 22
