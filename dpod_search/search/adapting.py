@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable
 from collections.abc import Mapping
@@ -193,7 +194,8 @@ class StudyView:
 
 
 def _make_finished(trial: FrozenTrial, widths: Widths, task: SearchTask) -> FinishedTrial:
-    is_complete = trial.state == TrialState.COMPLETE
+    # Optuna admits infinite values; nothing can be learned from them.
+    is_complete = trial.state == TrialState.COMPLETE and all(map(math.isfinite, trial.values))
     return FinishedTrial(
         trial.number,
         widths,

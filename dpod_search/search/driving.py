@@ -78,7 +78,10 @@ class Driver:
         self._clock = SearchClock(study)
         self._volumes = VolumeTrace([not o.is_measured for o in task.objectives])
         # Other samplers than our own choose through Optuna.
-        self._planner: Planner | None = getattr(study.sampler, "planner", None)
+        planner: Planner | None = getattr(study.sampler, "planner", None)
+        # The task may have learned since what its percentages are of.
+        is_other = planner is not None and planner.task is not task
+        self._planner = Planner(task, settings) if is_other else planner
         learner = self._planner.learner if self._planner else None
         self._runner = TrialRunner(task, settings, learner)
         self._held: list[Draft] = []

@@ -104,7 +104,7 @@ class Front:
             if not left:
                 raise InfeasibleError(_explain_empty(name, limit, smallest))
         if not left:
-            raise InfeasibleError("the front is empty; no trial of the study completed")
+            raise InfeasibleError("the front is empty; no trial of the study completed within the constraints")
         return self._find_best(left)
 
     def select(self, k: int) -> Front:
@@ -159,7 +159,7 @@ class Front:
 
 def _explain_empty(name: str, limit: float, smallest: float | None) -> str:
     if smallest is None:
-        return "the front is empty; no trial of the study completed"
+        return "the front is empty; no trial of the study completed within the constraints"
     return (
         f"no member of the front has {name} <= {limit:g} within the other bounds: "
         f"the smallest has {smallest:g}; raise the bound"

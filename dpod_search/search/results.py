@@ -150,7 +150,7 @@ def _read_record(trial: FrozenTrial, task: SearchTask) -> TrialRecord:
 def _make_front(records: tuple[TrialRecord, ...], task: SearchTask) -> Front:
     first: dict[Widths, TrialRecord] = {}
     for record in records:
-        if record.values and task.bounds.are_met(record.footprint):
+        if record.values and task.bounds.are_met({**record.footprint, **record.values}):
             first.setdefault(record.widths, record)
     complete = list(first.values())
     if not complete:

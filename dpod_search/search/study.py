@@ -97,7 +97,7 @@ def run_study(
         RunFolderError: If the study was made for another task.
     """
     seeds = _make_canonical(keep_first(seeds), task)
-    task.bounds.check_reachable(task.measure_footprint(task.space.smallest))
+    task.check_reachable()
     with join_crew(study) as crew:
         with crew.lock():
             bind_study(study, task, settings, seeds)

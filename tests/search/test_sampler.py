@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import warnings
 
 import numpy as np
@@ -186,6 +187,21 @@ def test_seeds_that_were_enqueued_are_learned_from():
     other.add_trials(study.trials[:10])
     # The eleventh is screened already: without the surrogate it is another.
     assert other.ask(make_distributions(task.space)).params != study.trials[10].params
+
+
+def test_infinite_values_spoil_nothing():
+    study = optuna.create_study(
+        directions=["minimize"] * 2, sampler=WidthNSGAIISampler(population_size=4)
+    )
+    distributions = {f"x{i}": IntDistribution(1, 8) for i in range(4)}
+    for number in range(40):
+        trial = study.ask(distributions)
+        x = sum(trial.params.values())
+        study.tell(trial, [math.inf if number % 7 == 3 else float(x), float((x - 20) ** 2)])
+    assert count_repeats(study) == 0
+    # The screen still works: all that counts lies between the least sum and 20.
+    late = [sum(trial.params.values()) for trial in study.trials[20:]]
+    assert np.mean([x <= 20 for x in late]) > 0.8
 
 
 def test_parameters_that_are_no_lattice_are_left_to_optunas_sampler():

@@ -96,12 +96,14 @@ def test_there_is_nothing_to_choose_once_all_is_known():
 
 
 def test_bounds_hold_for_all_that_is_chosen():
-    task = make_task(make_space(6), constraints={"macs": "<= 25%"})
-    trials = [t for t in sample_trials(task, 300) if task.is_feasible(t.widths)][:20]
+    task = make_task(make_space(6), constraints={"macs": "<= 10%"})
+    trials = [t for t in sample_trials(task, 3000) if task.is_feasible(t.widths)][:20]
     assert len(trials) == 20
-    chosen = choose(task, trials)
-    assert len(chosen) == 10
+    chosen = choose(task, trials, n=100)
+    assert len(chosen) > 20
     assert all(map(task.is_feasible, chosen))
+    # Without the bound it would have gone beyond it.
+    assert not all(map(task.is_feasible, choose(make_task(make_space(6)), trials, n=100)))
 
 
 def test_a_bound_on_accuracy_is_hoped_to_be_met_by_all_that_is_chosen():
@@ -142,11 +144,14 @@ def test_removed_blocks_make_no_second_subnet_of_one():
         ((4, 8, 12, 16), (0, 1), (4, 8, 12, 16)),
         inside=(("block", ("a",)),),
     )
-    task = make_task(space)
+    # The wider the better, also where the width means nothing.
+    inside = Objective("inside", "maximize", lambda widths: float(widths["a"]), "footprint")
+    task = make_task(space, objectives=(Macs(), inside))
     trials = [
         finish(task, i, space.canonical(t.widths)) for i, t in enumerate(sample_trials(task, 12))
     ]
-    chosen = choose(task, trials, n=30)
+    chosen = choose(task, trials, n=30, surrogate=False)
+    assert chosen
     assert [space.canonical(widths) for widths in chosen] == chosen
     assert len(set(chosen)) == len(chosen)
 

@@ -369,3 +369,18 @@ def test_a_search_that_gains_nothing_more_ends():
     seeds = [Proposal(task.space.full, "user"), Proposal(task.space.smallest, "user")]
     result = run_study(start(task), task, settings, seeds)
     assert len(result.trials) == 22
+
+
+@pytest.mark.parametrize("bound", [">= 0.9", ">= 90%"])
+def test_a_bound_on_what_is_measured_keeps_trials_off_the_front(bound):
+    task = make_task(constraints={"accuracy": bound})
+    settings = replace(SETTINGS, n_trials=60)
+    result = run_study(start(task, settings), task, settings)
+    limit = 0.9 * (result.full["accuracy"] if "%" in bound else 1)
+    accuracies = [trial.values["accuracy"] for trial in result.trials if trial.values]
+    assert min(accuracies) < limit
+    assert result.front
+    assert all(member.values["accuracy"] >= limit for member in result.front)
+    # What is screened is expected to be within the bound.
+    late = [t.values["accuracy"] for t in result.trials[40:] if t.values and not t.is_audit]
+    assert np.mean(np.array(late) >= limit) > np.mean(np.array(accuracies[:20]) >= limit)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -10,6 +11,8 @@ from dpod_search.search.variation import measure_crowding
 from dpod_search.search.variation import mutate
 from dpod_search.search.variation import order_parents
 from dpod_search.search.variation import rank_points
+from dpod_search.search.variation import scatter
+from dpod_search.search.variation import select_best
 from dpod_search.search.variation import shrink_to_fit
 
 
@@ -85,3 +88,74 @@ def test_the_last_new_vector_is_found_and_then_a_duplicate_is_accepted():
     assert tuple(find()) == (1, 1)
     tried.add((1, 1))
     assert tuple(find()) == (0, 1)
+
+
+@given(st.integers(0, 1000), st.integers(0, 25))
+def test_the_best_are_the_first_in_the_order_of_all(seed, n):
+    generator = rng(seed)
+    points = generator.integers(0, 6, size=(20, 2)).astype(float)
+    penalties = np.maximum(0, generator.integers(-3, 3, size=20)).astype(float)
+    order = np.argsort(order_parents(points, penalties))
+    best = select_best(points, penalties, n)
+    assert len(best) == min(n, 20)
+    # Of equal ones others may be chosen, but none that is worse.
+    np.testing.assert_array_equal(penalties[best], penalties[order[:n]])
+    ranks = rank_points(points)
+    if not penalties.any():
+        np.testing.assert_array_equal(ranks[best], ranks[order[:n]])
+
+
+def test_ranks_stop_once_enough_have_one():
+    points = np.array([[0.0, 0], [1, 1], [2, 2], [3, 3]])
+    assert rank_points(points, 2).tolist() == [0, 1, 2, 2]
+    assert rank_points(points, 9).tolist() == [0, 1, 2, 3]
+
+
+def test_points_without_a_finite_value_have_a_rank_too():
+    points = np.array([[np.inf, np.inf], [0, np.inf], [1, 2]])
+    assert rank_points(points).tolist() == [1, 0, 0]
+    crowding = measure_crowding(points)
+    assert not np.isnan(crowding).any()
+
+
+@pytest.mark.parametrize("points", [np.zeros((0, 2)), np.zeros((1, 2)), np.ones((5, 2))])
+def test_few_points_or_equal_ones_are_selected_as_well(points):
+    best = select_best(points, np.zeros(len(points)), 3)
+    assert len(set(best.tolist())) == len(best) == min(3, len(points))
+
+
+def test_no_violation_is_preferred_to_any_rank():
+    points = np.array([[0.0, 0], [5, 5], [1, 1]])
+    assert select_best(points, np.array([0.5, 0, 0.1]), 2).tolist() == [1, 2]
+
+
+def test_parents_with_a_better_place_have_more_children():
+    # Parents differ in one gene that marks them; half of the children's genes are theirs.
+    sizes = np.array([8] * 6)
+    parents = np.repeat(np.arange(8)[:, None], 6, axis=1)
+    children = breed(parents, np.arange(8), sizes, 3000, rng())
+    counts = np.bincount(children.ravel(), minlength=8)
+    assert counts[0] > 2 * counts[4] > 4 * counts[7]
+
+
+def test_first_vectors_cover_every_cost():
+    sizes = np.array([8] * 30)
+    many = np.array([scatter(sizes, generator) for generator in map(rng, range(400))])
+    means = many.mean(axis=1) / 7
+    assert np.all((many >= 0) & (many < 8))
+    # Of uniform draws hardly one would be outside 0.35 to 0.65.
+    assert np.mean(means < 0.35) > 0.1
+    assert np.mean(means > 0.65) > 0.1
+
+
+def test_a_large_space_is_searched_around_the_last_draw():
+    sizes = np.array([8] * 6)
+    start = np.array([3] * 6)
+
+    def find(is_new):
+        return find_new(lambda: start, sizes, is_new, lambda v: v.sum() <= 18, rng())
+
+    found = find(lambda v: not np.array_equal(v, start))
+    assert np.count_nonzero(found != start) == 1
+    assert found.sum() <= 18
+    assert find(lambda v: False).tolist() == start.tolist()

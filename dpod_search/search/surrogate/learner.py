@@ -24,7 +24,7 @@ MAX_POINTS = 256
 # cost is small for each of them; a choice of model serves more, and the last one all that follow.
 REFIT_SHARE = 1 / 32
 MANY_TRIALS = 400
-MAX_REFIT_EVERY = 160
+MAX_REFIT_EVERY = 200
 TUNE_GROWTH = 1.4
 
 
