@@ -101,7 +101,8 @@ def search_study(session: Session, *, is_shared: bool = False) -> SearchResult:
         session.config.name, find_storage(session), task.objectives, make_sampler(settings, task)
     )
     seeds = propose_seeds(ProposalRequest(task, settings, path))
-    return run_study(study, task, settings, seeds, session.progress)
+    is_shared = is_shared or session.n_jobs > 1
+    return run_study(study, task, settings, seeds, session.progress, is_shared=is_shared)
 
 
 def make_search_task(session: Session, supernet: Supernet) -> SearchTask:

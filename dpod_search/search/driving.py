@@ -55,6 +55,7 @@ class Driver:
         seeds: Subnets to try first.
         crew: The workers of the study.
         progress: Told of every finished trial, whoever finished it.
+        is_shared: Others are expected: no trial is held back to be written with more.
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class Driver:
         seeds: Sequence[Proposal],
         crew: Crew,
         progress: Progress,
+        is_shared: bool = False,
     ) -> None:
         self._study = study
         self._task = task
@@ -87,6 +89,7 @@ class Driver:
         self._held: list[Draft] = []
         self._live = frozenset([crew.me])
         self._is_slow = False
+        self._is_shared = is_shared
         self._wait = WAIT_SECONDS
         self._n_done = 0
 
@@ -114,7 +117,7 @@ class Driver:
     def _is_alone(self) -> bool:
         # Whoever evaluates for long would keep others waiting at the lock.
         is_free = self._planner is not None and not self._held and not self._is_slow
-        return is_free and self._live == {self._crew.me}
+        return is_free and not self._is_shared and self._live == {self._crew.me}
 
     def _work_alone(self) -> str | None:
         books = self._books

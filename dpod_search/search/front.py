@@ -104,7 +104,9 @@ class Front:
             if not left:
                 raise InfeasibleError(_explain_empty(name, limit, smallest))
         if not left:
-            raise InfeasibleError("the front is empty; no trial of the study completed within the constraints")
+            raise InfeasibleError(
+                "the front is empty; no trial of the study completed within the constraints"
+            )
         return self._find_best(left)
 
     def select(self, k: int) -> Front:

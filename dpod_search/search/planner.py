@@ -8,6 +8,7 @@ tell how often it is wrong.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -37,6 +38,7 @@ class _Plan:
     n_measured: int
     elite: Known
     chosen: list[Widths]
+    n_wanted: int
 
 
 class Planner:
@@ -80,7 +82,7 @@ class Planner:
             return self._draw(None, history, rng)
         plan = self._make_plan(n, history)
         if self._is_screened and not is_audit(self.task.seed, number, self._settings):
-            for widths in plan.chosen:
+            for widths in self._list_chosen(plan, history):
                 if not history.is_tried(widths):
                     return widths
         return self._draw(plan.elite, history, rng)
@@ -115,25 +117,36 @@ class Planner:
     def _make_plan(self, n: int, history: History) -> _Plan:
         if self._plan is None or self._plan.n_measured != n:
             elite = self._find_elite(history.measured[:n])
+            n_wanted = self.learner.find_next(n) - n + 8
             chosen: list[Widths] = []
             if self._is_screened:
-                chosen = self._choose(n, elite, history)
-            self._plan = _Plan(n, elite, chosen)
+                chosen = self._choose(n, elite, history, n_wanted)
+            self._plan = _Plan(n, elite, chosen, n_wanted)
         return self._plan
 
-    def _choose(self, n: int, elite: Known, history: History) -> list[Widths]:
+    def _list_chosen(self, plan: _Plan, history: History) -> Iterator[Widths]:
+        yield from plan.chosen
+        # Some are not used: other workers are at them, or their trials fail. Of more that are
+        # wanted the first are the same, so it does not matter when the plan was made.
+        while len(plan.chosen) == plan.n_wanted:
+            n, n_wanted = plan.n_measured, 2 * plan.n_wanted
+            chosen = self._choose(n, plan.elite, history, n_wanted)
+            more = chosen[plan.n_wanted :]
+            plan = self._plan = _Plan(n, plan.elite, chosen, n_wanted)
+            yield from more
+
+    def _choose(self, n: int, elite: Known, history: History, n_wanted: int) -> list[Widths]:
         trials = history.measured[:n]
         feasible = [trial for trial in trials if trial.violation <= 0]
         known = {trial.widths for trial in trials}
-        n_next = self.learner.find_next(n) - n
         surrogate = self.learner.learn(history)
         chosen = self._screen.choose(
             elite,
             np.reshape([t.values for t in feasible if t.values], (-1, len(self.task.objectives))),
             surrogate,
-            # Some are not used: another worker is at it, or its trial fails. What has been
-            # tried since is passed over when it is asked for, so that the plan stays the same.
-            n=n_next + len(history.in_flight) + 8,
+            # What has been tried since is passed over when it is asked for, so that the plan
+            # stays the same.
+            n=n_wanted,
             is_new=lambda rungs: self._lattice.to_widths(rungs) not in known,
             rng=numpy_generator(self.task.seed, "plan", n),
         )

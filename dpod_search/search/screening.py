@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from dpod_search.pareto import FloatArray
 from dpod_search.search.improvement import make_outcomes
@@ -78,6 +79,16 @@ class _Met(Known):
 
     expected: FloatArray
     outcomes: FloatArray
+
+    def only(self, mask: npt.NDArray[np.bool_]) -> _Met:
+        """Return those that are marked."""
+        return _Met(
+            self.rungs[mask],
+            self.points[mask],
+            self.penalties[mask],
+            self.expected[mask],
+            self.outcomes[:, mask],
+        )
 
     @staticmethod
     def gather(parts: Sequence[_Met], elite: Known, n_outcomes: int) -> _Met:
@@ -160,26 +171,29 @@ class Screen:
             Rung indices of at most n different subnets, the most promising first.
         """
         met = self._evolve(elite, surrogate, rng)
-        if not len(met.rungs):
-            return []
-        front = self._axes.place(front)
         # A user's own footprint may have no value: such a subnet is not for the screen.
-        has_values = np.isfinite(met.penalties)
-        known = np.vstack([elite.points, front, met.points[has_values]])
+        met = met.only(np.isfinite(met.penalties))
+        feasible = met.only(met.penalties <= 0)
+        if not len(feasible.rungs):
+            # Bounds on measured objectives that nothing is hoped to meet yet: go towards them.
+            nearest = np.argsort(met.penalties, kind="stable")
+            return [met.rungs[i] for i in nearest if is_new(met.rungs[i])][:n]
+        front = self._axes.place(front)
+        known = np.vstack([elite.points, front, feasible.points])
         low, high = known.min(axis=0), np.vstack([elite.points, front]).max(axis=0)
         # Costs are exact: what costs more than all that was evaluated still counts.
         exact = np.array([not o.is_measured for o in self._task.objectives])
         high = np.where(exact, known.max(axis=0), high)
         reference = high + REFERENCE_MARGIN * (high - low) + 1e-9
         picked = pick_points(
-            np.where(has_values[:, None], met.outcomes, reference),
+            feasible.outcomes,
             self._weights,
-            met.expected,
+            feasible.expected,
             make_volume(front, reference, low, seed=int(rng.integers(2**31))),
             n=n,
-            accept=lambda i: bool(met.penalties[i] <= 0) and is_new(met.rungs[i]),
+            accept=lambda i: is_new(feasible.rungs[i]),
         )
-        return [met.rungs[i] for i in picked]
+        return [feasible.rungs[i] for i in picked]
 
     def _evolve(self, elite: Known, surrogate: Surrogate | None, rng: np.random.Generator) -> _Met:
         """Run the inner generations; return all that was met and not known before."""

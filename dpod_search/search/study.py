@@ -72,6 +72,8 @@ def run_study(
     settings: SearchSettings,
     seeds: Sequence[Proposal] = (),
     progress: Progress | None = None,
+    *,
+    is_shared: bool = False,
 ) -> SearchResult:
     """Run a study until its budget is spent.
 
@@ -87,6 +89,8 @@ def run_study(
         settings: How to search.
         seeds: Subnets to try first, in this order; repeated ones are dropped.
         progress: Told of every finished trial.
+        is_shared: Other processes are expected to work on the study: every trial is written
+            when it begins and when it ends, and not with others.
 
     Returns:
         What the study has found. A finished study is left alone and only read.
@@ -104,7 +108,15 @@ def run_study(
             if task.needs_full:
                 task = task.with_full(_measure_full(study, task))
         progress = progress or SilentProgress()
-        Driver(study, task, settings, seeds=seeds, crew=crew, progress=progress).drive()
+        Driver(
+            study,
+            task,
+            settings,
+            seeds=seeds,
+            crew=crew,
+            progress=progress,
+            is_shared=is_shared,
+        ).drive()
         with crew.lock():
             if task.measured and not _knows_full(study, task):
                 _measure_full(study, task)

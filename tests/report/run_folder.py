@@ -155,8 +155,15 @@ class RunFolder:
             },
             "counts": {name: fates.count(name) for name in (*names, "failed")},
             "audit": {
-                **{"n_audited": 7, "n_wrong": 1, "rate": 1 / 7, "low": 0.026, "high": 0.513},
-                **{"n_drawn": 8, "saved": 0.875, "saved_low": 0.529, "saved_high": 0.978},
+                "n_audited": 7,
+                "n_wrong": 1,
+                "rate": 1 / 7,
+                "low": 0.026,
+                "high": 0.513,
+                "n_drawn": 8,
+                "saved": 0.875,
+                "saved_low": 0.529,
+                "saved_high": 0.978,
             },
             "front": self.front,
         }

@@ -107,9 +107,6 @@ def test_workers_that_ask_at_the_same_time_get_different_subnets():
     assert not set(proposed) & {trial.widths for trial in trials}
 
 
-@pytest.mark.xfail(
-    reason="a plan made with few trials in flight runs out before one that was made with many"
-)
 def test_a_planner_that_begins_amid_many_workers_proposes_what_the_others_would():
     task = make_task()
     history, planner = make_history(task, sample_trials(task, 30)), Planner(task, SETTINGS)

@@ -64,4 +64,4 @@ def work(
     settings = make_settings(n_trials, sampler)
     seeds = propose_seeds(ProposalRequest(task, settings))
     study = open_study(STUDY, storage, task.objectives, make_sampler(settings, task))
-    return run_study(study, task, settings, seeds)
+    return run_study(study, task, settings, seeds, is_shared=log is not None)

@@ -193,7 +193,9 @@ class Surrogate:
         if widths:
             found = self.predict(widths)
             rows = np.stack([found.mean, found.low, found.high], axis=1)
-            self._known.update(zip(widths, rows, strict=True))
+            # The last digits depend on how many are predicted at once.
+            rounded = np.reshape([float(f"{x:.10g}") for x in rows.ravel()], rows.shape)
+            self._known.update(zip(widths, rounded, strict=True))
 
     def summarize(self, widths: Widths) -> FloatArray:
         """Return mean, low and high of each of the k measured objectives; shape (3, k)."""
