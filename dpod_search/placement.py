@@ -1,7 +1,9 @@
-"""Where tensors live: the device, and the memory format that is fast there."""
+"""Where tensors live: the device, the memory format that is fast there, and how many cores."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -59,3 +61,15 @@ def place_module(
         if tensor.ndim == 4:
             tensor.data = tensor.data.contiguous(memory_format=wanted)
     return module
+
+
+@contextmanager
+def limit_threads(n_threads: int | None) -> Iterator[None]:
+    """Let PyTorch use so many threads inside the block; None leaves it as it is."""
+    before = torch.get_num_threads()
+    try:
+        if n_threads is not None:
+            torch.set_num_threads(n_threads)
+        yield
+    finally:
+        torch.set_num_threads(before)

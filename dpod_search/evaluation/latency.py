@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
 from collections.abc import Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -19,6 +17,7 @@ from torch import Tensor
 from torch import nn
 
 from dpod_search.placement import Placement
+from dpod_search.placement import limit_threads
 from dpod_search.placement import place_module
 from dpod_search.placement import placement_of
 from dpod_search.rng import torch_generator
@@ -126,7 +125,7 @@ def measure_latency(
     """
     placement = placement_of(module)
     batch = placement.put(images)
-    with evaluating(module), torch.no_grad(), _threads(n_threads):
+    with evaluating(module), torch.no_grad(), limit_threads(n_threads):
         start = time.perf_counter()
         times: list[float] = []
         while len(times) < N_WARM_UP or time.perf_counter() - start < WARM_UP * max_seconds:
@@ -158,14 +157,3 @@ def _wait_for(device: torch.device) -> None:
         torch.cuda.synchronize(device)
     elif device.type == "mps":
         torch.mps.synchronize()
-
-
-@contextmanager
-def _threads(n_threads: int | None) -> Iterator[None]:
-    before = torch.get_num_threads()
-    try:
-        if n_threads is not None:
-            torch.set_num_threads(n_threads)
-        yield
-    finally:
-        torch.set_num_threads(before)

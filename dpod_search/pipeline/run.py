@@ -23,8 +23,8 @@ from dpod_search.pipeline.environment import describe_environment
 from dpod_search.pipeline.folder import RunFolder
 from dpod_search.pipeline.logs import log_to
 from dpod_search.pipeline.session import Session
-from dpod_search.pipeline.threads import limit_threads
 from dpod_search.pipeline.working import helping_workers
+from dpod_search.placement import limit_threads
 from dpod_search.progress import Progress
 from dpod_search.progress import SilentProgress
 from dpod_search.report import write_report

@@ -17,7 +17,7 @@ from dpod_search.pipeline import training
 from dpod_search.pipeline.folder import RunFolder
 from dpod_search.pipeline.logs import log_to
 from dpod_search.pipeline.session import Session
-from dpod_search.pipeline.threads import limit_threads
+from dpod_search.placement import limit_threads
 from dpod_search.progress import Progress
 from dpod_search.progress import SilentProgress
 from dpod_search.search import SearchResult

@@ -35,18 +35,6 @@ class TestWidthNSGAIISamplerContract(BasicSamplerTestCase, MultiObjectiveSampler
         return lambda: WidthNSGAIISampler(population_size=4)
 
 
-class TestReseededTPESamplerContract(BasicSamplerTestCase, MultiObjectiveSamplerTestCase):
-    @pytest.fixture
-    def sampler(self):
-        return lambda: ReseededTPESampler(3)
-
-
-class TestReseededRandomSamplerContract(BasicSamplerTestCase, MultiObjectiveSamplerTestCase):
-    @pytest.fixture
-    def sampler(self):
-        return lambda: ReseededRandomSampler(3)
-
-
 def run(sampler, n_trials, n=6, high=8):
     study = optuna.create_study(directions=["minimize", "minimize"], sampler=sampler)
 
