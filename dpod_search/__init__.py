@@ -47,7 +47,7 @@ from dpod_search.widths import Widths
 from dpod_search.widths import WidthSpace
 
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "Accuracy",

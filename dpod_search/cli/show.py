@@ -177,11 +177,14 @@ def show_status(console: Console, status: Mapping[str, Any]) -> None:
     if "counts" in status and not status["trials"]:
         trials = "not in the run folder; --storage says where they are"
     else:
-        trials = f"{trials} of {status['n_trials']}"
+        limits = "".join(f", or {name} = {n:g}" for name, n in status.get("limits", {}).items())
+        trials = f"{trials} of {status['n_trials']}{limits}"
     console.print(f"trials: {trials}", highlight=False)
     if "counts" in status:
         fates = ", ".join(f"{n} {fate}" for fate, n in status["counts"].items() if n)
-        console.print(f"fates: {fates}; front of {status['n_front']}", highlight=False)
+        is_met = status["n_front"] or not status["counts"].get("evaluated")
+        empty = "" if is_met else " (no evaluated trial met the bounds)"
+        console.print(f"fates: {fates}; front of {status['n_front']}{empty}", highlight=False)
         audit = status["audit"]
         if audit["rate"] is not None:
             console.print(

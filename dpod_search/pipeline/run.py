@@ -5,7 +5,10 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from collections.abc import Iterator
+from collections.abc import Mapping
 from collections.abc import Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +18,7 @@ from dpod_search.errors import ConfigError
 from dpod_search.errors import RunFolderError
 from dpod_search.files import hash_file
 from dpod_search.files import write_json
+from dpod_search.files import write_text
 from dpod_search.pipeline import exporting
 from dpod_search.pipeline import finetuning
 from dpod_search.pipeline import searching
@@ -137,13 +141,38 @@ def run_stages(
         if "search" in stages:
             # A mistake in what is searched should not wait until the training has ended.
             searching.check_task(session)
+        kept = _keep_claim(folder)
         if set(stages) - {"report"}:
             # A report alone changes no result, so it must not say that they came of other
             # settings or another machine.
             folder.claim(config)
             write_json(out / "environment.json", describe_environment())
         with log_to(out / "log.jsonl"):
-            return [_run_stage(stage, session) for stage in STAGES if stage.name in stages]
+            outcomes = []
+            for stage in STAGES:
+                if stage.name in stages:
+                    # A search that is refused must not leave its settings behind.
+                    with _restoring(kept if stage.name == "search" else {}):
+                        outcomes.append(_run_stage(stage, session))
+            return outcomes
+
+
+def _keep_claim(folder: RunFolder) -> dict[Path, str]:
+    """Return what a folder says of the search it holds; nothing before it holds weights."""
+    if not folder.has_ended("train"):
+        return {}
+    files = (folder.path / "config.toml", folder.path / ".stages" / "search.json")
+    return {file: file.read_text(encoding="utf-8") for file in files if file.is_file()}
+
+
+@contextmanager
+def _restoring(kept: Mapping[Path, str]) -> Iterator[None]:
+    try:
+        yield
+    except RunFolderError:
+        for file, text in kept.items():
+            write_text(file, text)
+        raise
 
 
 def _run_stage(stage: Stage, session: Session) -> StageOutcome:

@@ -46,13 +46,25 @@ def read_status(out: Path, storage: str | None = None) -> dict[str, Any]:
         "stages": {stage.name: folder.has_ended(stage.name) for stage in STAGES},
         "trials": count_trials(config.name, storage or str(journal)) if has_study else {},
         "n_trials": config.search.n_trials,
-        "n_finetuned": len(list((out / "finetuned").glob("*/result.json"))),
+        "limits": {
+            name: getattr(config.search, name)
+            for name in ("n_evaluated", "seconds", "stall")
+            if getattr(config.search, name) is not None
+        },
+        "n_finetuned": _count_finetuned(out, has_ended=folder.has_ended("finetune")),
     }
     if (out / "search.json").is_file():
         found = read_json(out / "search.json")
         status["counts"], status["audit"] = found["counts"], found["audit"]
         status["n_front"] = len(found["front"])
     return status
+
+
+def _count_finetuned(out: Path, *, has_ended: bool) -> int:
+    # An earlier, larger choice leaves its folders behind; the front names those of the last one.
+    if has_ended and (out / "front.json").is_file():
+        return len(read_json(out / "front.json")["members"])
+    return len(list((out / "finetuned").glob("*/result.json")))
 
 
 def _is_locked(path: Path) -> bool:

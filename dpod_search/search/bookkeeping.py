@@ -15,6 +15,7 @@ from dpod_search.search import attributes
 from dpod_search.search.draft import Draft
 from dpod_search.search.history import FinishedTrial
 from dpod_search.search.history import History
+from dpod_search.search.space import has_widths
 from dpod_search.search.space import make_distributions
 from dpod_search.search.space import params_of
 from dpod_search.search.space import widths_of
@@ -184,7 +185,9 @@ class Books:
         self._running.pop(number, None)
         if number in self._finished:
             return
-        if trial.state.is_finished():
+        if trial.state.is_finished() and not has_widths(trial, self._task.space):
+            self._finished.add(number)  # nothing can be learned from it
+        elif trial.state.is_finished():
             self._add(_read(trial, self._task), trial.system_attrs.get(GENERATION))
         elif number not in self._own:
             self._running[number] = trial

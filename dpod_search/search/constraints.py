@@ -73,8 +73,16 @@ class Bound:
             limit = math.inf if self.sense == "<=" else -math.inf
         return value <= limit if self.sense == "<=" else value >= limit
 
-    def measure_violation(self, value: float) -> float:
-        """Return how far a value is beyond the limit, as a share of it; <= 0 is within.
+    @overload
+    def measure_violation(self, value: float) -> float: ...
+
+    @overload
+    def measure_violation(self, value: FloatArray) -> FloatArray: ...
+
+    def measure_violation(self, value: float | FloatArray) -> float | FloatArray:
+        """Return how far a value is beyond the limit, or each of an array, as a share of it.
+
+        What is within is <= 0.
 
         A limit of 0 has no shares: there it is the difference itself.
         """

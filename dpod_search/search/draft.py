@@ -90,13 +90,14 @@ class Draft:
         assert self.stored is not None
         stored = self.stored
         missing = {name: value for name, value in params.items() if name not in stored.params}
+        has_ended = self.state.is_finished()
         return Change(
             user=_find_new(self.user, stored.user_attrs),
             system=_find_new(self.system, stored.system_attrs),
             params=missing,
             distributions=distributions,
-            state=self.state if self.state.is_finished() else None,
-            values=self.values,
+            state=self.state if has_ended else None,
+            values=self.values if has_ended else None,
         )
 
 

@@ -15,7 +15,9 @@ from collections.abc import Sequence
 import optuna
 from optuna.trial import FrozenTrial
 from optuna.trial import Trial
+from optuna.trial import TrialState
 
+from dpod_search.errors import ConfigError
 from dpod_search.progress import Progress
 from dpod_search.search import attributes
 from dpod_search.search.bookkeeping import GENERATION
@@ -27,6 +29,7 @@ from dpod_search.search.draft import Draft
 from dpod_search.search.planner import Planner
 from dpod_search.search.proposals import Proposal
 from dpod_search.search.running import TrialRunner
+from dpod_search.search.screening import Axes
 from dpod_search.search.settings import SearchSettings
 from dpod_search.search.space import make_distributions
 from dpod_search.search.space import params_of
@@ -78,7 +81,7 @@ class Driver:
         self._budget = Budget.of(settings)
         self._books = Books(study, task, crew.me)
         self._clock = SearchClock(study)
-        self._volumes = VolumeTrace([not o.is_measured for o in task.objectives])
+        self._volumes = VolumeTrace(Axes(task).is_log.tolist())
         # Other samplers than our own choose through Optuna.
         planner: Planner | None = getattr(study.sampler, "planner", None)
         # The task may have learned since what its percentages are of.
@@ -147,6 +150,7 @@ class Driver:
             if choice is not None:
                 if not self._runner.decide(choice, self._books.history):
                     self._finish(choice)
+                    self._books.flush()  # else the next worker gives its number to another
                     return None
                 self._books.start(choice)
                 if self._is_elsewhere(choice):
@@ -228,7 +232,10 @@ class Driver:
             return self._ask(Trial(self._study, trial._trial_id))
         space = self._task.space
         params = {**trial.system_attrs.get(_FIXED, {}), **trial.params}
-        if not params.keys() >= make_distributions(space).keys():
+        known = make_distributions(space)
+        # What is enqueued and is no rung is left to the sampler, as Optuna does it.
+        params = {n: v for n, v in params.items() if n in known and known[n]._contains(v)}
+        if params.keys() != known.keys():
             proposed = self._planner.propose(trial.number, self._books.history)
             params = {**params_of(proposed, space), **params}
         widths = space.canonical(widths_from_params(params, space))
@@ -237,7 +244,13 @@ class Driver:
     def _ask(self, trial: Trial) -> Draft:
         """Let the study's sampler choose."""
         self._books.note_own(trial.number)
-        widths = suggest_widths(trial, self._task.space)
+        try:
+            widths = suggest_widths(trial, self._task.space)
+        except ConfigError as error:
+            # Enqueued by somebody: Optuna warns, and takes it as it is.
+            _logger.warning("trial %d fails: %s", trial.number, error)
+            self._study.tell(trial, state=TrialState.FAIL)
+            return self._ask(self._study.ask())
         stored = self._study._storage.get_trial(trial._trial_id)
         return Draft(trial.number, widths, stored=stored, asked=trial)
 

@@ -81,7 +81,7 @@ class Lattice:
 
 
 def find_excess(bound: Bound, values: FloatArray) -> FloatArray:
-    """Return how far values are beyond a bound, in its units; <= 0 is within. Shape (n,)."""
+    """Return how far values are beyond a bound, as a share of it; <= 0 is within. Shape (n,)."""
     if bound.limit is None:
         return np.full(len(values), -np.inf)
-    return values - bound.limit if bound.sense == "<=" else bound.limit - values
+    return bound.measure_violation(values)

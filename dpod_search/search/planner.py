@@ -35,6 +35,7 @@ from dpod_search.widths import Widths
 
 @dataclass(frozen=True)
 class _Plan:
+    history: History
     n_measured: int
     elite: Known
     chosen: list[Widths]
@@ -115,14 +116,15 @@ class Planner:
         return not history.is_tried(self._lattice.to_widths(rungs))
 
     def _make_plan(self, n: int, history: History) -> _Plan:
-        if self._plan is None or self._plan.n_measured != n:
+        plan = self._plan
+        if plan is None or plan.history is not history or plan.n_measured != n:
             elite = self._find_elite(history.measured[:n])
             n_wanted = self.learner.find_next(n) - n + 8
             chosen: list[Widths] = []
             if self._is_screened:
                 chosen = self._choose(n, elite, history, n_wanted)
-            self._plan = _Plan(n, elite, chosen, n_wanted)
-        return self._plan
+            plan = self._plan = _Plan(history, n, elite, chosen, n_wanted)
+        return plan
 
     def _list_chosen(self, plan: _Plan, history: History) -> Iterator[Widths]:
         yield from plan.chosen
@@ -132,7 +134,7 @@ class Planner:
             n, n_wanted = plan.n_measured, 2 * plan.n_wanted
             chosen = self._choose(n, plan.elite, history, n_wanted)
             more = chosen[plan.n_wanted :]
-            plan = self._plan = _Plan(n, plan.elite, chosen, n_wanted)
+            plan = self._plan = _Plan(history, n, plan.elite, chosen, n_wanted)
             yield from more
 
     def _choose(self, n: int, elite: Known, history: History, n_wanted: int) -> list[Widths]:

@@ -17,6 +17,7 @@ from dpod_search.pareto import to_minimized
 from dpod_search.search import attributes
 from dpod_search.search.front import Candidate
 from dpod_search.search.front import Front
+from dpod_search.search.space import has_widths
 from dpod_search.search.space import widths_of
 from dpod_search.search.task import SearchTask
 from dpod_search.widths import Widths
@@ -98,7 +99,7 @@ def collect_result(study: optuna.Study, task: SearchTask) -> SearchResult:
         until a trial, or the end of the search, has measured them.
     """
     finished = [t for t in study.get_trials(deepcopy=False) if t.state.is_finished()]
-    records = tuple(_read_record(trial, task) for trial in finished)
+    records = tuple(_read_record(t, task) for t in finished if has_widths(t, task.space))
     full = dict(study.user_attrs.get(attributes.FULL, {}))
     full.update(find_values(records, task.space.full))
     # Last, because Optuna keeps values as floats and footprints are exact.

@@ -53,7 +53,8 @@ class TrialRunner:
         verdict = self._ask_gates(Question(draft.number, draft.widths, footprint), history)
         draft.user.update(verdict.attributes)
         draft.fate = verdict.fate
-        if verdict.reason:
+        # Whoever had the trial before and died may have been given another reason.
+        if verdict.reason or attributes.REASON in draft.user:
             draft.user[attributes.GATE] = verdict.gate
             draft.user[attributes.REASON] = verdict.reason
         if not verdict.passed:
@@ -87,7 +88,9 @@ class TrialRunner:
             draft.fate = "failed"
             draft.user[attributes.REASON] = problem
         elif draft.fate == "audited":
-            draft.user[attributes.AUDIT_WRONG] = not history.is_beaten(values)
+            # What is beyond a measured bound would not have joined the front either.
+            is_feasible = self._task.bounds.are_met(self._name_all(footprint, values))
+            draft.user[attributes.AUDIT_WRONG] = is_feasible and not history.is_beaten(values)
         self._end(draft, footprint, values)
 
     def _describe(self, draft: Draft, footprint: Mapping[str, float]) -> None:
@@ -125,13 +128,18 @@ class TrialRunner:
             values.append(value)
         return tuple(values), ""
 
+    def _name_all(
+        self, footprint: Mapping[str, float], values: Sequence[float]
+    ) -> dict[str, float]:
+        names = (objective.name for objective in self._task.objectives)
+        return {**footprint, **dict(zip(names, values, strict=True))}
+
     def _end(
         self, draft: Draft, footprint: Mapping[str, float], values: Sequence[float] | None
     ) -> None:
         draft.user[attributes.FATE] = draft.fate
         if values is not None:
-            names = (objective.name for objective in self._task.objectives)
-            self._note_violations(draft, {**footprint, **dict(zip(names, values, strict=True))})
+            self._note_violations(draft, self._name_all(footprint, values))
             draft.values = tuple(map(float, values))
             draft.state = TrialState.COMPLETE
         else:

@@ -111,12 +111,15 @@ class Axes:
 
     Args:
         task: The task; an exact objective that is minimised and positive is a cost.
+
+    Attributes:
+        is_log: Whether it is one, for each objective; shape (m,).
     """
 
     def __init__(self, task: SearchTask) -> None:
         ends = [task.measure_footprint(w) for w in (task.space.smallest, task.space.full)]
         self._signs = np.array([-1.0 if d == "maximize" else 1.0 for d in task.directions])
-        self._is_log = np.array(
+        self.is_log = np.array(
             [
                 not o.is_measured
                 and o.direction == "minimize"
@@ -128,8 +131,8 @@ class Axes:
     def place(self, values: FloatArray) -> FloatArray:
         """Return objective values, shape (..., m), on these scales."""
         minimized = self._signs * values
-        logs = np.log2(np.where(self._is_log, np.maximum(minimized, 1e-12), 1.0))
-        return np.where(self._is_log, logs, minimized)
+        logs = np.log2(np.where(self.is_log, np.maximum(minimized, 1e-12), 1.0))
+        return np.where(self.is_log, logs, minimized)
 
 
 class Screen:

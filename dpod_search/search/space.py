@@ -47,15 +47,29 @@ def suggest_widths(trial: optuna.trial.Trial, space: WidthSpace) -> Widths:
 
     Returns:
         Widths of the space; what is inside removed blocks is at its narrowest.
+
+    Raises:
+        ConfigError: If somebody has enqueued a parameter that is no rung.
     """
-    rungs = [
-        trial.suggest_int(name, 1, n_rungs) - 1 if n_rungs > 1 else 0
-        for name, n_rungs in zip(space.names, space.n_rungs, strict=True)
-    ]
-    widths = space.canonical(space.from_rungs(rungs))
+    for name, n_rungs in zip(space.names, space.n_rungs, strict=True):
+        if n_rungs > 1:
+            trial.suggest_int(name, 1, n_rungs)
+    widths = widths_of(trial, space)
     if WIDTHS not in trial.user_attrs:
         trial.set_user_attr(WIDTHS, dict(widths))
     return widths
+
+
+def has_widths(trial: HasParams, space: WidthSpace) -> bool:
+    """Say whether a trial's parameters stand for widths.
+
+    Those of a trial that somebody else ended early, or made by hand, may not.
+    """
+    try:
+        widths_from_params(trial.params, space)
+    except ConfigError:
+        return False
+    return True
 
 
 def widths_of(trial: HasParams, space: WidthSpace) -> Widths:

@@ -141,5 +141,6 @@ def _measure_full(study: optuna.Study, task: SearchTask) -> Mapping[str, float]:
     if known is None:
         measured = task.evaluate(task.space.full)
         known = {o.name: to_number(measured[o.name], o.name) for o in task.measured}
+        task.with_full(known)  # what no percentage can be of is told of before it is kept
         study.set_user_attr(attributes.FULL, known)
     return dict(known)

@@ -39,6 +39,18 @@ def test_a_status_in_the_middle_of_a_search():
     assert "fates" not in text
 
 
+def test_a_status_names_every_limit_of_the_search():
+    limits = {"n_evaluated": 60, "seconds": 2.5}
+    text = render(show_status, {**STATUS, "limits": limits})
+    assert "7 complete, 2 pruned of 20, or n_evaluated = 60, or seconds = 2.5" in text
+
+
+def test_a_status_says_why_the_front_is_empty():
+    found = {**STATUS, "counts": {"evaluated": 9}, "audit": {"rate": None}}
+    assert "(no evaluated trial met the bounds)" in render(show_status, {**found, "n_front": 0})
+    assert "met the bounds" not in render(show_status, {**found, "n_front": 3})
+
+
 def test_a_status_before_the_search():
     assert "trials: none of 20" in render(show_status, {**STATUS, "trials": {}})
 

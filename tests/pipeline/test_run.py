@@ -561,3 +561,24 @@ def test_finetuning_never_searches_again_when_the_study_is_lost(searched):
     with pytest.raises(RunFolderError, match="0 finished trials of the .* delete search.json"):
         run_tiny(searched, stages=["finetune"])
     assert not (searched / "study.journal").exists()
+
+
+def test_a_search_that_is_refused_leaves_the_folder_as_it_was(searched):
+    config = (searched / "config.toml").read_text()
+    with pytest.raises(RunFolderError, match="another sampler: it was nsga2, now random"):
+        run_tiny(searched, 'search.sampler="random"', stages=["search"])
+    assert (searched / "config.toml").read_text() == config
+    assert run_tiny(searched, stages=["search"]) == []
+
+
+def test_a_status_counts_the_subnets_of_the_last_finetuning(run):
+    leftover = run / "finetuned" / "999"
+    shutil.copytree(next(path.parent for path in run.glob("finetuned/*/result.json")), leftover)
+    assert read_status(run)["n_finetuned"] == len(read_json(run / "front.json")["members"])
+    (run / ".stages" / "finetune.json").unlink()
+    assert read_status(run)["n_finetuned"] == len(list(run.glob("finetuned/*/result.json")))
+
+
+def test_a_status_names_the_limits_that_are_set(trained):
+    run_tiny(trained, "search.n_evaluated=5", stages=["search"])
+    assert read_status(trained)["limits"] == {"n_evaluated": 5}

@@ -132,6 +132,6 @@ def test_rows_of_the_same_subnet_become_the_same_row():
 
 def test_excess_is_positive_beyond_a_bound_of_either_sense():
     values = np.array([1.0, 2.0, 3.0])
-    assert find_excess(Bound("x", 2.0, "<= 2"), values).tolist() == [-1, 0, 1]
-    assert find_excess(Bound("x", 2.0, ">= 2", ">="), values).tolist() == [1, 0, -1]
+    assert find_excess(Bound("x", 2.0, "<= 2"), values).tolist() == [-0.5, 0, 0.5]
+    assert find_excess(Bound("x", 2.0, ">= 2", ">="), values).tolist() == [0.5, 0, -0.5]
     assert find_excess(Bound("x", None, ">= 95%", ">="), values).max() == -np.inf

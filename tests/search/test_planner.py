@@ -77,6 +77,14 @@ def test_what_was_asked_before_does_not_matter():
     assert used.propose(31, history) == Planner(task, SETTINGS).propose(31, history)
 
 
+def test_another_study_as_long_as_the_last_one_is_not_taken_for_it():
+    task = make_task()
+    used = Planner(task, SETTINGS)
+    used.propose(31, make_history(task, sample_trials(task, 30)))
+    history = make_history(task, sample_trials(task, 30, seed=1))
+    assert used.propose(31, history) == Planner(task, SETTINGS).propose(31, history)
+
+
 def test_the_seed_of_the_task_matters():
     first, second = (search(make_task(seed=seed), SETTINGS, 16)[0] for seed in (0, 1))
     assert [t.widths for t in first[:12]] != [t.widths for t in second[:12]]

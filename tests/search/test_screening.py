@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 from search.fakes import ACCURACY
+from search.fakes import ChainFootprint
 from search.fakes import compute_accuracy
 from search.fakes import finish
 from search.fakes import make_history
@@ -15,6 +16,7 @@ from search.fakes import sample_trials
 from dpod_search.pareto import compute_hypervolume
 from dpod_search.search import Macs
 from dpod_search.search import Objective
+from dpod_search.search import SearchTask
 from dpod_search.search.lattice import Lattice
 from dpod_search.search.screening import Axes
 from dpod_search.search.screening import Known
@@ -124,6 +126,23 @@ def test_a_search_whose_trials_all_violate_a_bound_is_led_towards_it():
     found = [compute_accuracy(widths, task.space) for widths in choose(task, trials)]
     assert found
     assert np.mean([accuracy >= 0.9 for accuracy in found]) > 0.5
+
+
+def test_the_unit_of_what_is_bounded_does_not_matter():
+    chosen, space = [], make_space()
+    for unit in (1e-6, 1.0, 1e6):
+        error = Objective("error", "minimize", lambda subnet: 0.0)
+        task = SearchTask(
+            space,
+            (error, Macs()),
+            ChainFootprint(),
+            lambda widths, unit=unit: {"error": unit * (1 - compute_accuracy(widths, space))},
+            {"error": f"<= {0.02 * unit:.8f}"},
+        )
+        trials = sample_trials(task, 30)
+        assert min(trial.violation for trial in trials) > 0
+        chosen.append(choose(task, trials))
+    assert chosen[0] == chosen[1] == chosen[2]
 
 
 def test_a_footprint_without_a_value_is_not_for_the_screen():

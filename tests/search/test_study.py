@@ -371,6 +371,14 @@ def test_a_search_that_gains_nothing_more_ends():
     assert len(result.trials) == 22
 
 
+def test_a_full_net_measured_wrongly_is_measured_again_once_its_objective_is_mended():
+    task = make_task(constraints={"accuracy": ">= 90%"})
+    broken, study = replace(task, evaluate=lambda widths: {"accuracy": 0.0}), start(task)
+    with pytest.raises(ConfigError, match="give a number instead of a percentage"):
+        run_study(study, broken, SETTINGS)
+    assert run_study(study, task, SETTINGS).front
+
+
 @pytest.mark.parametrize("bound", [">= 0.9", ">= 90%"])
 def test_a_bound_on_what_is_measured_keeps_trials_off_the_front(bound):
     task = make_task(constraints={"accuracy": bound})
@@ -384,3 +392,23 @@ def test_a_bound_on_what_is_measured_keeps_trials_off_the_front(bound):
     # What is screened is expected to be within the bound.
     late = [t.values["accuracy"] for t in result.trials[40:] if t.values and not t.is_audit]
     assert np.mean(np.array(late) >= limit) > np.mean(np.array(accuracies[:20]) >= limit)
+
+
+@pytest.mark.filterwarnings("ignore:Fixed parameter group0 with value 99")  # Optuna's own
+@pytest.mark.parametrize("sampler", ["nsga2", "random"])
+def test_what_others_put_into_a_study_does_not_stop_it(sampler):
+    task = make_task()
+    settings = replace(SETTINGS, n_trials=12, sampler=sampler)
+    study = start(task, settings)
+    run_study(study, task, settings)
+    study.enqueue_trial({"group0": 99, "group1": 2, "no such group": 1})
+    study.tell(study.ask(), state=TrialState.FAIL)  # the queued one: it ends without parameters
+    study.enqueue_trial({"group0": 99, "group1": 2, "no such group": 1})
+    more = replace(settings, n_trials=15)
+    result = run_study(study, task, more)
+    assert len(result.trials) == 15
+    assert all(t.state.is_finished() for t in study.get_trials(deepcopy=False))
+    queued = study.get_trials(deepcopy=False)[13]
+    # Ours leaves what is no rung to itself; of Optuna's own such a trial fails.
+    assert queued.state == (TrialState.COMPLETE if sampler == "nsga2" else TrialState.FAIL)
+    assert queued.params["group1"] == 2

@@ -39,6 +39,7 @@ class Learner:
     def __init__(self, task: SearchTask, settings: SearchSettings) -> None:
         self._task = task
         self._settings = settings
+        self._history: History | None = None
         self._fitted: tuple[int, Surrogate] | None = None
         self._tuned: tuple[int, Tuning] | None = None
 
@@ -60,6 +61,9 @@ class Learner:
         n = self.find_refit(len(history.measured)) if self._task.measured else None
         if n is None:
             return None
+        if history is not self._history:
+            # A sampler may be given to one study after another.
+            self._history, self._fitted, self._tuned = history, None, None
         if self._fitted is None or self._fitted[0] != n:
             self._fitted = (n, self._fit(history, n, self._tune(history, n)))
         return self._fitted[1]

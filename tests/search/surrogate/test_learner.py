@@ -124,6 +124,15 @@ def test_what_is_learned_depends_on_the_history_alone():
     np.testing.assert_array_equal(predict(back, task), predict(early, task))
 
 
+def test_another_study_as_long_as_the_last_one_is_learned_anew():
+    task = make_task()
+    used = Learner(task, SETTINGS)
+    used.learn(make_history(task, sample_trials(task, 30)))
+    history = make_history(task, sample_trials(task, 30, seed=1))
+    fresh = Learner(task, SETTINGS).learn(history)
+    np.testing.assert_array_equal(predict(used.learn(history), task), predict(fresh, task))
+
+
 def test_a_fit_takes_no_more_points_than_allowed(counted, monkeypatch):
     monkeypatch.setattr(
         learner_module,

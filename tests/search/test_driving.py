@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+from search.fakes import make_space
+from search.fakes import make_task
+
+from dpod_search.search import Objective
+from dpod_search.search import Proposal
+from dpod_search.search import SearchSettings
+from dpod_search.search import make_sampler
+from dpod_search.search import open_study
+from dpod_search.search import run_study
+
+
+SETTINGS = SearchSettings(n_trials=12, surrogate=False)
+
+
+def start(task, storage, settings=SETTINGS):
+    return open_study("study", storage, task.objectives, make_sampler(settings, task))
+
+
+def test_a_footprint_below_zero_is_a_gain_and_no_stall():
+    def own(widths):
+        return 0.2 if widths == space.full else -1.0 - sum(widths.values()) / 1000
+
+    space = make_space()
+    task = make_task(space, objectives=(Objective("own", "minimize", own, "footprint"),))
+    seeds = [Proposal(widths, "user") for widths in (space.full, space.smallest)]
+    settings = replace(SETTINGS, n_trials=3, stall=1)
+    # The first has a logarithm, which is below the second's value.
+    result = run_study(start(task, None, settings), task, settings, seeds)
+    assert len(result.trials) == 3
+
+
+@pytest.mark.parametrize("kind", ["journal", "sqlite"])
+def test_a_worker_among_others_loses_no_trial_that_a_gate_stops(kind, tmp_path):
+    storage = str(tmp_path / "journal") if kind == "journal" else f"sqlite:///{tmp_path}/s.db"
+    task = make_task(constraints={"macs": "<= 40%"})
+    full = Proposal(task.space.full, "user")
+    study = start(task, storage)
+    result = run_study(study, task, SETTINGS, [full], is_shared=True)
+    assert result.counts["pruned-constraint"] == 1
+    assert [trial.number for trial in result.trials] == list(range(12))
+
+
+def test_what_a_gate_stops_is_written_before_another_worker_may_look(tmp_path):
+    task = make_task(constraints={"macs": "<= 40%"})
+    storage = str(tmp_path / "journal")
+    seen = []
+
+    def evaluate(widths):
+        # As another worker sees it, while this one is at the next trial.
+        trials = start(task, storage).get_trials(deepcopy=False)
+        seen.append(Counter(trial.user_attrs.get("fate") for trial in trials))
+        return task.evaluate(widths)
+
+    told = replace(task, evaluate=evaluate)
+    full = Proposal(task.space.full, "user")
+    run_study(start(told, storage), told, SETTINGS, [full], is_shared=True)
+    assert [counts["pruned-constraint"] for counts in seen[:-1]] == [1] * 11
+    assert [counts["evaluated"] for counts in seen[:-1]] == list(range(11))

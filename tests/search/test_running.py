@@ -1,0 +1,31 @@
+from __future__ import annotations
+
+import pytest
+from search.fakes import finish
+from search.fakes import make_history
+from search.fakes import make_task
+
+from dpod_search.search import SearchSettings
+from dpod_search.search import attributes
+from dpod_search.search.draft import Draft
+from dpod_search.search.running import TrialRunner
+
+
+def test_an_adopted_trial_does_not_keep_the_reason_that_a_dead_worker_was_given():
+    task = make_task()
+    user = {attributes.GATE: "surrogate", attributes.REASON: "audit: accuracy is dominated"}
+    draft = Draft(1, task.space.smallest, user)
+    assert TrialRunner(task, SearchSettings()).decide(draft, make_history(task, []))
+    assert draft.fate == "evaluated"
+    assert draft.user[attributes.REASON] == ""
+
+
+@pytest.mark.parametrize(("bound", "is_wrong"), [(">= 0.1", True), (">= 0.9", False)])
+def test_pruning_what_is_beyond_a_measured_bound_would_not_have_been_wrong(bound, is_wrong):
+    task = make_task(constraints={"accuracy": bound})
+    history = make_history(task, [finish(task, 0, task.space.full)])
+    # The cheapest of all: nothing dominates it.
+    draft = Draft(1, task.space.smallest, fate="audited")
+    runner = TrialRunner(task, SearchSettings())
+    runner.conclude(draft, task.evaluate(draft.widths), history)
+    assert draft.user[attributes.AUDIT_WRONG] is is_wrong
