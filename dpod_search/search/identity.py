@@ -86,7 +86,7 @@ def bind_study(
         else:
             raise RunFolderError(
                 f"study {study.study_name} holds trials that dpod-search did not make; "
-                "choose another study name or storage"
+                "choose another --out, study name or storage"
             )
     if not task.provenance.keys() <= kept.keys():
         study.set_user_attr(attributes.PROVENANCE, {**kept, **task.provenance})
@@ -127,7 +127,7 @@ def check_objectives_of(study: optuna.Study, objectives: Sequence[Objective]) ->
     if there != asked:
         raise RunFolderError(
             f"study {study.study_name} has directions {there}, not {asked}; "
-            "choose another study name or storage"
+            "choose another --out, study name or storage"
         )
 
 
@@ -139,7 +139,7 @@ def _check_equal(study: str, key: str, known: Any, value: Any) -> None:
     raise RunFolderError(
         f"study {study} was made with {name}: {_find_difference(known, value)}; "
         f"restore {'them' if name.startswith('other ') else 'it'}, "
-        "or choose another study name or storage"
+        "or choose another --out, study name or storage"
     )
 
 

@@ -106,7 +106,7 @@ def test_another_task_is_refused_in_one_line_that_names_the_difference(change, m
     text = str(error.value)
     assert text.startswith(f"study x was made with {message}")
     restore = "restore them" if message.startswith("other ") else "restore it"
-    assert text.endswith(f"; {restore}, or choose another study name or storage")
+    assert text.endswith(f"; {restore}, or choose another --out, study name or storage")
     assert "\n" not in text
 
 
@@ -123,7 +123,7 @@ def test_another_sampler_is_refused():
     tpe = replace(SETTINGS, sampler="tpe")
     message = (
         "study x was made with another sampler: it was nsga2, now tpe; "
-        "restore it, or choose another study name or storage"
+        "restore it, or choose another --out, study name or storage"
     )
     study.sampler = make_sampler(tpe, TASK)
     with pytest.raises(RunFolderError) as error:
