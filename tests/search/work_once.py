@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from dataclasses import replace
+from multiprocessing.connection import Connection
 
+import optuna
 from search import fakes
 
 from dpod_search.search import ProposalRequest
@@ -13,9 +16,11 @@ from dpod_search.search import SearchResult
 from dpod_search.search import SearchSettings
 from dpod_search.search import SearchTask
 from dpod_search.search import make_sampler
+from dpod_search.search import open_storage
 from dpod_search.search import open_study
 from dpod_search.search import propose_seeds
 from dpod_search.search import run_study
+from dpod_search.search.crew import join_crew
 
 
 STUDY = "shared"
@@ -65,3 +70,15 @@ def work(
     seeds = propose_seeds(ProposalRequest(task, settings))
     study = open_study(STUDY, storage, task.objectives, make_sampler(settings, task))
     return run_study(study, task, settings, seeds, is_shared=log is not None)
+
+
+def hold_the_lock(storage: str, study_name: str, tell: Connection) -> None:
+    """Join the workers of a study, tell under which id, and keep the study's lock for good."""
+    study = optuna.load_study(
+        study_name=study_name,
+        storage=open_storage(storage),
+        sampler=optuna.samplers.RandomSampler(),
+    )
+    with join_crew(study) as crew, crew.lock():
+        tell.send(crew.me)
+        threading.Event().wait()

@@ -10,6 +10,7 @@ import postgres
 import pytest
 import sqlalchemy
 from optuna.storages import InMemoryStorage
+from search.work_once import hold_the_lock
 
 from dpod_search.errors import ConfigError
 from dpod_search.errors import RunFolderError
@@ -107,7 +108,7 @@ def test_a_killed_member_is_gone_and_so_is_its_lock(kind, find_target, make_stud
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["dpod_search.search"])
     told, tell = context.Pipe(duplex=False)
-    process = context.Process(target=hold_the_lock, args=(target, tell))
+    process = context.Process(target=hold_the_lock, args=(target, "study", tell))
     process.start()
     assert told.poll(120)
     name = told.recv()
@@ -117,17 +118,6 @@ def test_a_killed_member_is_gone_and_so_is_its_lock(kind, find_target, make_stud
         process.join()
         with crew.lock():  # at once: nobody waits for a time to pass
             assert crew.find_live() == {crew.me}
-
-
-def hold_the_lock(target, tell):
-    study = optuna.load_study(
-        study_name="study",
-        storage=open_storage(target),
-        sampler=optuna.samplers.RandomSampler(),
-    )
-    with join_crew(study) as crew, crew.lock():
-        tell.send(crew.me)
-        threading.Event().wait()
 
 
 def test_a_lost_connection_is_an_error_in_one_line(find_target, make_study):
