@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Callable
 from collections.abc import Mapping
 from typing import Any
@@ -17,6 +16,7 @@ from optuna.trial import TrialState
 
 from dpod_search.errors import ConfigError
 from dpod_search.search.attributes import FATE
+from dpod_search.search.generations import Generations
 from dpod_search.search.history import FinishedTrial
 from dpod_search.search.history import History
 from dpod_search.search.objectives import Objective
@@ -132,7 +132,7 @@ class StudyView:
         self._table: TrialTable = open_table(study)
         self._finished: list[FrozenTrial] = []
         self._unfinished: list[FrozenTrial] = []
-        self._completed: Counter[int] = Counter()
+        self.generations = Generations()
         self._space: Mapping[str, BaseDistribution] = {}
         self._n_known = 0
         self.is_of = (study._storage, study._study_id)
@@ -148,12 +148,7 @@ class StudyView:
                 self._finished.append(trial)
                 generation = trial.system_attrs.get(self._generation_key)
                 if trial.state == TrialState.COMPLETE and generation is not None:
-                    self._completed[generation] += 1
-
-    def find_generation(self, population_size: int) -> int:
-        """Return the generation a new trial belongs to, as Optuna counts them."""
-        last = max(self._completed, default=0)
-        return last if self._completed[last] < population_size else last + 1
+                    self.generations.note_completed(generation)
 
     def search(
         self,

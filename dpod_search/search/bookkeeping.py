@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Collection
 from collections.abc import Mapping
 
@@ -13,6 +12,7 @@ from optuna.trial import TrialState
 
 from dpod_search.search import attributes
 from dpod_search.search.draft import Draft
+from dpod_search.search.generations import Generations
 from dpod_search.search.history import FinishedTrial
 from dpod_search.search.history import History
 from dpod_search.search.space import has_widths
@@ -48,8 +48,7 @@ class Books:
     def _open(self) -> None:
         self._table = open_table(self._study)
         self._finished: set[int] = set()
-        self._completed: Counter[int] = Counter()
-        self._tried: set[Widths] = set()
+        self.generations = Generations()
         self._waiting: dict[int, FrozenTrial] = {}
         self._running: dict[int, FrozenTrial] = {}
         self.history = History(self._task.directions)
@@ -78,15 +77,6 @@ class Books:
     def running(self) -> Mapping[int, FrozenTrial]:
         """Trials that others have begun, by number."""
         return self._running
-
-    def is_tried(self, widths: Widths) -> bool:
-        """Say whether a trial with these widths has been begun."""
-        return widths in self._tried
-
-    def find_generation(self, population_size: int) -> int:
-        """Return the generation that a new trial belongs to, as Optuna counts them."""
-        last = max(self._completed, default=0)
-        return last if self._completed[last] < population_size else last + 1
 
     def find_orphan(self, live: Collection[str]) -> FrozenTrial | None:
         """Return a trial whose worker has died, if there is one.
@@ -202,14 +192,12 @@ class Books:
 
     def _begin(self, number: int, widths: Widths) -> None:
         self.history.start(number, widths)
-        self._tried.add(widths)
 
     def _add(self, trial: FinishedTrial, generation: int | None) -> None:
         self._finished.add(trial.number)
         self._own.discard(trial.number)
-        self._tried.add(trial.widths)
         if trial.values is not None and generation is not None:
-            self._completed[generation] += 1
+            self.generations.note_completed(generation)
         self.history.add(trial)
 
 

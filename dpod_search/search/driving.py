@@ -222,7 +222,7 @@ class Driver:
         while self._seeds:
             seed = self._seeds.pop()
             # Another worker may have been quicker.
-            if not self._books.is_tried(seed.widths):
+            if not self._books.history.is_tried(seed.widths):
                 return seed
         return None
 
@@ -259,7 +259,7 @@ class Driver:
             size = self._settings.population_size
             if len(self._live) > 1:
                 size = max(size, TRIALS_PER_WORKER * len(self._live))
-            draft.system[GENERATION] = self._books.find_generation(size)
+            draft.system[GENERATION] = self._books.generations.find_current(size)
         return draft
 
     def _is_elsewhere(self, draft: Draft) -> bool:

@@ -100,7 +100,7 @@ class Planner:
             if elite is None:
                 drawn = scatter(sizes, rng)[None]
             else:
-                drawn = breed(elite.rungs, np.arange(len(elite.rungs)), sizes, 1, rng)
+                drawn = breed(elite.rungs, sizes, 1, rng)
             return np.asarray(self._lattice.canonicalize(drawn)[0])
 
         found = find_new(

@@ -91,7 +91,7 @@ class WidthNSGAIISampler(ReseededNSGAIISampler):
         generation = trial.system_attrs.get(key)
         if generation is None:
             assert self.population_size is not None
-            generation = self._look_at(study).find_generation(self.population_size)
+            generation = self._look_at(study).generations.find_current(self.population_size)
             study._storage.set_trial_system_attr(trial._trial_id, key, generation)
             trial.system_attrs[key] = generation
         return int(generation)

@@ -206,8 +206,7 @@ class Screen:
         for _ in range(N_GENERATIONS):
             best = select_best(population.points, population.penalties, len(elite.rungs))
             parents = population.select(best)
-            places = np.arange(len(best))
-            children = breed(parents.rungs, places, self._lattice.sizes, N_CHILDREN, rng)
+            children = breed(parents.rungs, self._lattice.sizes, N_CHILDREN, rng)
             children = np.unique(self._lattice.canonicalize(children), axis=0)
             fresh = np.array([row.tobytes() not in seen for row in children], dtype=bool)
             children = children[fresh]

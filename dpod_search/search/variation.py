@@ -71,23 +71,8 @@ def measure_crowding(points: FloatArray) -> FloatArray:
     return crowding
 
 
-def order_parents(points: FloatArray, penalties: FloatArray) -> IntArray:
-    """Place parents from best to worst: fewest violations, then rank, then least crowded.
-
-    Args:
-        points: Objective values, minimised; shape (n, m).
-        penalties: Sum of constraint violations of each; shape (n,).
-
-    Returns:
-        The place of every parent, 0 being the best; shape (n,).
-    """
-    places = np.empty(len(points), dtype=np.int64)
-    places[select_best(points, penalties, len(points))] = np.arange(len(points))
-    return places
-
-
 def select_best(points: FloatArray, penalties: FloatArray, n: int) -> IntArray:
-    """Select the best points in the order of :func:`order_parents`, without placing the rest.
+    """Select the best points: fewest violations, then rank, then least crowded.
 
     Args:
         points: Objective values, minimised; shape (n_points, m).
@@ -108,14 +93,11 @@ def select_best(points: FloatArray, penalties: FloatArray, n: int) -> IntArray:
     return np.asarray(rest[np.lexsort((-crowding, ranks, penalties[rest]))[:n]])
 
 
-def breed(
-    parents: IntArray, places: IntArray, sizes: IntArray, n: int, rng: np.random.Generator
-) -> IntArray:
+def breed(parents: IntArray, sizes: IntArray, n: int, rng: np.random.Generator) -> IntArray:
     """Make children: two binary tournaments each, uniform crossover, mutation.
 
     Args:
-        parents: Rung vectors, shape (n_parents, d).
-        places: From :func:`order_parents`, shape (n_parents,).
+        parents: Rung vectors, best first; shape (n_parents, d).
         sizes: Number of rungs of each group, shape (d,).
         n: How many children.
         rng: Source of every choice.
@@ -123,8 +105,7 @@ def breed(
     Returns:
         Rung vectors of shape (n, d).
     """
-    order = np.argsort(places)
-    winners = order[rng.integers(len(parents), size=(2, n, 2)).min(axis=2)]
+    winners = rng.integers(len(parents), size=(2, n, 2)).min(axis=2)
     children = parents[winners[0]]
     swap = rng.random(children.shape) < SWAP_PROBABILITY
     swap &= rng.random((n, 1)) < CROSSOVER_PROBABILITY

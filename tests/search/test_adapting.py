@@ -88,7 +88,7 @@ def test_generations_are_counted_by_the_trials_that_completed():
     found = []
     for number in range(9):
         view.refresh()
-        found.append(view.find_generation(3))
+        found.append(view.generations.find_current(3))
         study.enqueue_trial({})
         trial = study.ask()
         study._storage.set_trial_system_attr(trial._trial_id, KEY, found[-1])

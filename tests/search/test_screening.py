@@ -64,7 +64,7 @@ def test_what_is_chosen_is_better_than_children_that_were_not_screened(seed):
     trials = sample_trials(task, 30, seed=seed)
     elite, sizes = make_elite(task, trials), Lattice(task).sizes
     rng = np.random.default_rng(seed)
-    children = breed(elite.rungs, np.arange(len(elite.rungs)), sizes, 10, rng)
+    children = breed(elite.rungs, sizes, 10, rng)
     plain = [task.space.from_rungs(row) for row in children]
     gains = [
         measure(task, [*trials, *(finish(task, 0, widths) for widths in chosen)])

@@ -3,7 +3,6 @@ from __future__ import annotations
 from datetime import datetime
 
 import optuna
-import postgres
 import pytest
 import sqlalchemy
 from optuna.distributions import IntDistribution
@@ -23,15 +22,6 @@ from dpod_search.search.trial_table import TrialTable
 
 DISTRIBUTIONS = {"a": IntDistribution(1, 8), "b": IntDistribution(1, 3)}
 KINDS = ("memory", "journal", "plain journal", "sqlite", "plain sqlite", "postgresql", "unknown")
-
-
-@pytest.fixture(scope="module")
-def server():
-    reason = postgres.why_absent()
-    if reason is not None:
-        pytest.skip(reason)
-    with postgres.run_server() as url:
-        yield url
 
 
 @pytest.fixture(params=KINDS)

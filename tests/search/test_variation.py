@@ -9,7 +9,6 @@ from dpod_search.search.variation import breed
 from dpod_search.search.variation import find_new
 from dpod_search.search.variation import measure_crowding
 from dpod_search.search.variation import mutate
-from dpod_search.search.variation import order_parents
 from dpod_search.search.variation import rank_points
 from dpod_search.search.variation import scatter
 from dpod_search.search.variation import select_best
@@ -36,7 +35,7 @@ def test_crowding_is_infinite_at_the_ends_and_smaller_where_it_is_dense():
 
 def test_parents_are_ordered_by_violation_then_rank_then_crowding():
     points = np.array([[0.0, 3], [1, 2], [1.1, 1.9], [3, 0], [4, 4], [0, 0]])
-    places = order_parents(points, np.array([0.0, 0, 0, 0, 0, 1]))
+    places = np.argsort(select_best(points, np.array([0.0, 0, 0, 0, 0, 1]), 6))
     assert places[5] == 5
     assert places[4] == 4
     assert set(places[[0, 3]]) == {0, 1}
@@ -47,7 +46,7 @@ def test_parents_are_ordered_by_violation_then_rank_then_crowding():
 def test_children_stay_inside_the_space(seed):
     generator = rng(seed)
     parents = generator.integers(SIZES, size=(6, 4))
-    children = breed(parents, np.arange(6), SIZES, 5, generator)
+    children = breed(parents, SIZES, 5, generator)
     assert children.shape == (5, 4)
     assert np.all((children >= 0) & (children < SIZES))
 
@@ -95,7 +94,7 @@ def test_the_best_are_the_first_in_the_order_of_all(seed, n):
     generator = rng(seed)
     points = generator.integers(0, 6, size=(20, 2)).astype(float)
     penalties = np.maximum(0, generator.integers(-3, 3, size=20)).astype(float)
-    order = np.argsort(order_parents(points, penalties))
+    order = select_best(points, penalties, 20)
     best = select_best(points, penalties, n)
     assert len(best) == min(n, 20)
     # Of equal ones others may be chosen, but none that is worse.
@@ -133,7 +132,7 @@ def test_parents_with_a_better_place_have_more_children():
     # Parents differ in one gene that marks them; half of the children's genes are theirs.
     sizes = np.array([8] * 6)
     parents = np.repeat(np.arange(8)[:, None], 6, axis=1)
-    children = breed(parents, np.arange(8), sizes, 3000, rng())
+    children = breed(parents, sizes, 3000, rng())
     counts = np.bincount(children.ravel(), minlength=8)
     assert counts[0] > 2 * counts[4] > 4 * counts[7]
 

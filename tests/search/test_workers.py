@@ -11,7 +11,6 @@ from collections import defaultdict
 
 import numpy as np
 import optuna
-import postgres
 import pytest
 from optuna.trial import TrialState
 from search.work_once import STUDY
@@ -24,15 +23,6 @@ from dpod_search.search import open_storage
 
 
 KINDS = ("journal", "sqlite", "postgresql")
-
-
-@pytest.fixture(scope="module")
-def server():
-    reason = postgres.why_absent()
-    if reason is not None:
-        pytest.skip(reason)
-    with postgres.run_server() as url:
-        yield url
 
 
 @pytest.fixture

@@ -12,9 +12,7 @@ from filelock import Timeout
 from dpod_search.errors import ConfigError
 from dpod_search.files import hash_value
 from dpod_search.search.crew.crew import Membership
-
-
-POLL_SECONDS = 0.002  # a worker holds the lock for a few milliseconds; filelock waits 50
+from dpod_search.search.storage import POLL_SECONDS
 
 
 class FileCrew(Membership):

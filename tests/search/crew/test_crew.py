@@ -6,7 +6,6 @@ import multiprocessing
 import threading
 
 import optuna
-import postgres
 import pytest
 import sqlalchemy
 from optuna.storages import InMemoryStorage
@@ -23,15 +22,6 @@ from dpod_search.search.crew.postgres import PostgresCrew
 
 
 SHARED = {"journal": FileCrew, "sqlite": FileCrew, "postgresql": PostgresCrew}
-
-
-@pytest.fixture(scope="module")
-def server():
-    reason = postgres.why_absent()
-    if reason is not None:
-        pytest.skip(reason)
-    with postgres.run_server() as url:
-        yield url
 
 
 @pytest.fixture
