@@ -15,6 +15,7 @@ from dpod_search.footprint import build_footprint
 from dpod_search.progress import Progress
 from dpod_search.supernet import Supernet
 from dpod_search.training import CheckpointFile
+from dpod_search.training import MakePolicy
 from dpod_search.training import TrainingResult
 from dpod_search.training import TrainingSettings
 from dpod_search.training import rewind
@@ -29,7 +30,7 @@ def train_supernet(
     supernet: Supernet,
     train_loader: Batches,
     *,
-    policy: str | None = None,
+    policy: str | MakePolicy | None = None,
     epochs: int | None = None,
     settings: TrainingSettings | None = None,
     scoring_loader: Batches | None = None,
@@ -46,7 +47,9 @@ def train_supernet(
     Args:
         supernet: From ``build_supernet``, on its device.
         train_loader: Batches of pictures (N, C, H, W) and labels (N,).
-        policy: Which subnets each step trains; overrides ``settings.policy``.
+        policy: Which subnets each step trains, by name or as a class of your own (made with a
+            ``PolicyContext``, and ``settings.policy_options`` as keywords); overrides
+            ``settings.policy``.
         epochs: Passes over the loader; overrides ``settings.epochs``.
         settings: How, otherwise.
         scoring_loader: Labelled pictures that judge the shrinks of the path. Pictures kept
@@ -67,7 +70,7 @@ def train_supernet(
         DataError: If the loader is empty.
     """
     chosen = settings or TrainingSettings()
-    if policy is not None:
+    if isinstance(policy, str):
         chosen = replace(chosen, policy=policy)
     if epochs is not None:
         chosen = replace(chosen, epochs=epochs)
@@ -92,6 +95,7 @@ def train_supernet(
         seed=seed,
         checkpoint=checkpoint,
         progress=progress,
+        policy=None if isinstance(policy, str) else policy,
     )
     calibrate(supernet, calibration_images)
     return result

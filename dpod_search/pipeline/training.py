@@ -65,6 +65,7 @@ def run(session: Session) -> list[str]:
         {
             "seconds": result.seconds,
             "n_steps": result.n_steps,
+            "macs": result.macs,
             "policy": settings.policy,
             "history": list(result.history),
             "full": {

@@ -9,6 +9,8 @@ from dpod_search.training.loop import OptimizerSettings
 from dpod_search.training.loop import rewind
 from dpod_search.training.losses import distill
 from dpod_search.training.policies import POLICIES
+from dpod_search.training.policies import MakePolicy
+from dpod_search.training.policies import Plan
 from dpod_search.training.policies import Policy
 from dpod_search.training.policies import PolicyContext
 from dpod_search.training.train import TrainingResult
@@ -21,7 +23,9 @@ __all__ = [
     "CheckpointFile",
     "Learner",
     "Loop",
+    "MakePolicy",
     "OptimizerSettings",
+    "Plan",
     "Policy",
     "PolicyContext",
     "TrainingResult",

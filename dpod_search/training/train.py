@@ -26,6 +26,7 @@ from dpod_search.training.loop import Loop
 from dpod_search.training.loop import OptimizerSettings
 from dpod_search.training.loop import count_batches
 from dpod_search.training.losses import distill
+from dpod_search.training.policies import MakePolicy
 from dpod_search.training.policies import Policy
 from dpod_search.training.policies import PolicyContext
 from dpod_search.training.policies import Scorer
@@ -39,9 +40,12 @@ class TrainingSettings:
     """How the supernet is trained.
 
     Args:
-        policy: Which subnets each step trains; ``dpod`` is progressive shrinking.
-        policy_options: Options of that policy; of ``dpod``: ``warmup_share``, ``growth_end``,
-            ``n_profiles``.
+        policy: Which subnets each step trains: a name (``dpod`` is progressive shrinking), or
+            your own class as ``package.module:name``.
+        policy_options: Options of that policy.
+        distillation: Weight of the full net's answers in a partial net's loss, in [0, 1]; the
+            labels have the rest. At 0 policies do not run the full net for its answers' sake.
+        temperature: Of distillation, > 0.
         epochs: Passes over the training pictures, >= 1.
         batch_size: Pictures in a batch, >= 2.
         lr: Highest learning rate.
@@ -56,6 +60,8 @@ class TrainingSettings:
 
     policy: str = "dpod"
     policy_options: Mapping[str, Any] = field(default_factory=dict)
+    distillation: float = 1.0
+    temperature: float = 1.0
     epochs: int = 30
     batch_size: int = 64
     lr: float = 0.1
@@ -69,6 +75,8 @@ class TrainingSettings:
 
     def __post_init__(self) -> None:
         """Check the ranges and the policy."""
+        check_range("training.distillation", self.distillation, low=0, high=1)
+        check_range("training.temperature", self.temperature, low=1e-3)
         check_range("training.epochs", self.epochs, low=1)
         check_range("training.batch_size", self.batch_size, low=2)
         check_range("training.lr", self.lr, low=1e-12)
@@ -97,12 +105,15 @@ class TrainingResult:
         history: Step, lr and losses at about 200 steps.
         n_steps: Steps of the whole training.
         seconds: Time this call took (less than the whole where it was resumed).
+        macs: Multiply-adds of all forward passes. A backward pass has twice as many, so that
+            policies are compared at equal training cost by this number.
     """
 
     path: tuple[Widths, ...]
     history: tuple[Mapping[str, float], ...]
     n_steps: int
     seconds: float
+    macs: float
 
 
 class SupernetLearner:
@@ -111,14 +122,30 @@ class SupernetLearner:
     Args:
         supernet: The net in training.
         policy: Chooses the subnets.
+        cost: Macs of a subnet.
         label_smoothing: Of the labels' cross-entropy.
+        distillation: Weight of the full net's answers in a partial net's loss, in [0, 1].
+        temperature: Of distillation.
     """
 
-    def __init__(self, supernet: Supernet, policy: Policy, label_smoothing: float = 0.0) -> None:
+    def __init__(
+        self,
+        supernet: Supernet,
+        policy: Policy,
+        *,
+        cost: Callable[[Widths], float],
+        label_smoothing: float = 0.0,
+        distillation: float = 1.0,
+        temperature: float = 1.0,
+    ) -> None:
         """Join the net and the policy."""
         self._supernet = supernet
         self._policy = policy
+        self._cost = cost
         self._smoothing = label_smoothing
+        self._distillation = distillation
+        self._temperature = temperature
+        self.macs = 0.0
 
     def begin_step(self, step: int) -> None:
         """Let the policy prepare."""
@@ -134,14 +161,14 @@ class SupernetLearner:
             loss = self._on_labels(full_scores, labels)
             torch.autograd.backward(loss)
             losses["loss"] = loss.item()
-        for widths in plan.partial:
+            full_scores = full_scores.detach()
+            self.macs += len(images) * self._cost(self._supernet.space.full)
+        rates = plan.rates or (1.0,) * len(plan.partial)
+        for widths, rate in zip(plan.partial, rates, strict=True):
             with self._supernet.active(widths):
-                scores = self._supernet(images)
-                if full_scores is None:
-                    loss = self._on_labels(scores, labels)
-                else:
-                    loss = distill(scores, full_scores)
-                torch.autograd.backward(loss)
+                loss = self._on_both(self._supernet(images), labels, full_scores)
+                torch.autograd.backward(loss if rate == 1 else rate * loss)
+            self.macs += len(images) * self._cost(widths)
             share = loss.item() / len(plan.partial)
             losses["partial_loss"] = losses.get("partial_loss", 0.0) + share
         losses.setdefault("loss", losses.get("partial_loss", 0.0))
@@ -149,19 +176,32 @@ class SupernetLearner:
 
     def describe_step(self, step: int) -> str:
         """Name the widths of a step."""
-        partial = ", ".join(str(widths) for widths in self._policy.plan(step).partial)
-        return f"full net and widths {partial}" if partial else "full net"
+        plan = self._policy.plan(step)
+        parts = ["full net"] if plan.full else []
+        if plan.partial:
+            parts.append(f"widths {', '.join(str(widths) for widths in plan.partial)}")
+        return " and ".join(parts)
 
     def state(self) -> Any:
-        """Return the policy's state."""
-        return self._policy.state()
+        """Return the policy's state, and what was spent."""
+        return {"policy": self._policy.state(), "macs": self.macs}
 
     def restore(self, state: Any) -> None:
-        """Restore the policy's state."""
-        self._policy.restore(state)
+        """Restore the policy's state, and what was spent."""
+        self._policy.restore(state["policy"])
+        self.macs = float(state["macs"])
 
     def _on_labels(self, scores: Tensor, labels: Tensor) -> Tensor:
         return functional.cross_entropy(scores, labels, label_smoothing=self._smoothing)
+
+    def _on_both(self, scores: Tensor, labels: Tensor, full_scores: Tensor | None) -> Tensor:
+        weight = 0.0 if full_scores is None else self._distillation
+        loss = torch.zeros((), device=scores.device)
+        if weight < 1:
+            loss = (1 - weight) * self._on_labels(scores, labels)
+        if full_scores is not None and weight > 0:
+            loss = loss + weight * distill(scores, full_scores, self._temperature)
+        return loss
 
 
 def train_supernet(
@@ -174,6 +214,7 @@ def train_supernet(
     seed: int,
     checkpoint: CheckpointFile | None = None,
     progress: Progress | None = None,
+    policy: MakePolicy | None = None,
 ) -> TrainingResult:
     """Train a supernet in place.
 
@@ -186,6 +227,8 @@ def train_supernet(
         seed: Seed of the study.
         checkpoint: Where the state is kept; training goes on from it if it exists.
         progress: Who is told.
+        policy: A policy's class, used instead of the one that the settings name; called with a
+            ``PolicyContext``, and the settings' ``policy_options`` as keywords.
 
     Returns:
         The path and the history.
@@ -203,13 +246,23 @@ def train_supernet(
         supernet, device_of(supernet), is_channels_last=supernet.grouping.runs_channels_last
     )
     n_steps = settings.epochs * count_batches(loader)
-    context = PolicyContext(supernet.space, cost, score, n_steps, seed)
-    policy = make_policy(settings.policy, settings.policy_options, context)
+    context = PolicyContext(
+        supernet.space, cost, score, n_steps, seed, distills=settings.distillation > 0
+    )
+    chosen = make_policy(policy or settings.policy, settings.policy_options, context)
+    learner = SupernetLearner(
+        supernet,
+        chosen,
+        cost=cost,
+        label_smoothing=settings.label_smoothing,
+        distillation=settings.distillation,
+        temperature=settings.temperature,
+    )
     loop = Loop(
         module=supernet,
         loader=loader,
         n_epochs=settings.epochs,
-        learner=SupernetLearner(supernet, policy, settings.label_smoothing),
+        learner=learner,
         optimizer=settings.optimizer,
         task="train",
         checkpoint=checkpoint,
@@ -218,4 +271,10 @@ def train_supernet(
     )
     history = loop.run()
     supernet.eval()
-    return TrainingResult(policy.path(), tuple(history), n_steps, time.perf_counter() - start)
+    return TrainingResult(
+        path=chosen.path(),
+        history=tuple(history),
+        n_steps=n_steps,
+        seconds=time.perf_counter() - start,
+        macs=learner.macs,
+    )

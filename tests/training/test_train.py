@@ -102,6 +102,10 @@ def compute_by_hand(supernet, plan, images, labels, smoothing):
     return sums, [loss.item() for loss in losses]
 
 
+def make_learner(supernet, plan, **options):
+    return SupernetLearner(supernet, FixedPolicy(plan), cost=lambda widths: 1.0, **options)
+
+
 @pytest.mark.parametrize(
     ("full", "n_partial"), [(True, 0), (True, 1), (True, 3), (False, 1), (False, 3)]
 )
@@ -114,7 +118,7 @@ def test_a_step_sums_the_gradients_of_its_nets(full, n_partial, smoothing):
     plan = Plan(full, subnets[:n_partial])
     images, labels = make_pictures(8)
     wanted, losses = compute_by_hand(copy.deepcopy(supernet), plan, images, labels, smoothing)
-    learner = SupernetLearner(supernet, FixedPolicy(plan), smoothing)
+    learner = make_learner(supernet, plan, label_smoothing=smoothing)
     supernet.zero_grad()
     found = learner.compute_gradients(0, images, labels)
     for parameter, gradient in zip(supernet.parameters(), wanted, strict=True):
@@ -132,7 +136,7 @@ def test_a_partial_net_teaches_nothing_to_the_channels_it_lacks():
     supernet = make_supernet()
     supernet.train()
     plan = Plan(False, (supernet.space.smallest,))
-    SupernetLearner(supernet, FixedPolicy(plan)).compute_gradients(0, *make_pictures(8))
+    make_learner(supernet, plan).compute_gradients(0, *make_pictures(8))
     gradient = supernet.net.conv1.weight.grad
     assert gradient[:1].abs().sum() > 0
     assert gradient[1:].abs().sum() == 0
@@ -142,10 +146,8 @@ def test_a_step_says_what_it_trained():
     supernet = make_supernet()
     space = supernet.space
     both = Plan(True, (space.smallest, space.full))
-    assert SupernetLearner(supernet, FixedPolicy(both)).describe_step(0) == (
-        "full net and widths 1:2, 4:6"
-    )
-    assert SupernetLearner(supernet, FixedPolicy(Plan(True, ()))).describe_step(0) == "full net"
+    assert make_learner(supernet, both).describe_step(0) == ("full net and widths 1:2, 4:6")
+    assert make_learner(supernet, Plan(True, ())).describe_step(0) == "full net"
 
 
 def test_training_learns_and_leaves_the_full_net_in_evaluation_mode():

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from dpod_search.errors import ConfigError
+from dpod_search.imports import call_with
+from dpod_search.imports import import_object
+from dpod_search.imports import is_import_path
 from dpod_search.training.policies.base import Plan
 from dpod_search.training.policies.base import Policy
 from dpod_search.training.policies.base import PolicyContext
@@ -14,6 +18,9 @@ from dpod_search.training.policies.base import Scorer
 from dpod_search.training.policies.dpod import DpodOptions
 from dpod_search.training.policies.dpod import DpodPolicy
 
+
+# Makes a policy of the user's own from what it may know, and its options as keywords.
+MakePolicy = Callable[..., Policy]
 
 # Name -> (the policy, its options).
 POLICIES: dict[str, tuple[Callable[[PolicyContext, Any], Policy], type[Any]]] = {
@@ -25,39 +32,56 @@ def make_options(name: str, options: Mapping[str, Any]) -> Any:
     """Make the checked options of a policy.
 
     Args:
-        name: A key of ``POLICIES``.
-        options: Fields of the policy's options.
+        name: A key of ``POLICIES``, or the import path of a policy of the user's own.
+        options: Fields of the policy's options; keyword arguments of an imported policy.
+
+    Returns:
+        The options; those of an imported policy are checked when it is made.
 
     Raises:
         ConfigError: If the name or an option is unknown or out of range.
     """
+    if is_import_path(name):
+        return dict(options)
     if name not in POLICIES:
-        raise ConfigError(f"training.policy must be one of {sorted(POLICIES)}, got {name!r}")
+        raise ConfigError(
+            f"training.policy must be one of {sorted(POLICIES)} or package.module:name, "
+            f"got {name!r}"
+        )
     try:
         return POLICIES[name][1](**options)
     except TypeError as error:
         raise ConfigError(f"training.policy_options of {name}: {error}") from error
 
 
-def make_policy(name: str, options: Mapping[str, Any], context: PolicyContext) -> Policy:
-    """Make a policy by name.
+def make_policy(
+    policy: str | MakePolicy, options: Mapping[str, Any], context: PolicyContext
+) -> Policy:
+    """Make a policy.
 
     Args:
-        name: A key of ``POLICIES``.
-        options: Fields of the policy's options.
+        policy: A key of ``POLICIES``; the import path of a policy's class, as
+            ``package.module:name``; or the class itself.
+        options: Fields of the policy's options; a class gets them as keyword arguments.
         context: What it may know.
 
     Raises:
         ConfigError: If the name or an option is unknown or out of range.
     """
-    checked = make_options(name, options)
-    return POLICIES[name][0](context, checked)
+    if isinstance(policy, str) and not is_import_path(policy):
+        checked = make_options(policy, options)
+        return POLICIES[policy][0](context, checked)
+    make = import_object(policy) if isinstance(policy, str) else policy
+    name = policy if isinstance(policy, str) else getattr(policy, "__name__", repr(policy))
+    made: Policy = call_with(partial(make, context), options, name=f"policy {name}")
+    return made
 
 
 __all__ = [
     "POLICIES",
     "DpodOptions",
     "DpodPolicy",
+    "MakePolicy",
     "Plan",
     "Policy",
     "PolicyContext",

@@ -21,10 +21,18 @@ class Plan:
     Args:
         full: Run the full net on the labels.
         partial: Subnets to run after it, distilled from it if it ran, else on the labels.
+        rates: Learning rate of each partial net as a share of the step's, > 0; empty where all
+            have the whole. A share multiplies the gradients.
     """
 
     full: bool
     partial: tuple[Widths, ...]
+    rates: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Check that each partial net has its rate."""
+        if self.rates and len(self.rates) != len(self.partial):
+            raise ValueError(f"{len(self.partial)} partial nets, but {len(self.rates)} rates")
 
 
 @dataclass(frozen=True)
@@ -37,6 +45,8 @@ class PolicyContext:
         score: Calibrated quality of a subnet in [0, 1] on pictures kept apart, larger is better.
         n_steps: Steps of the whole training.
         seed: Seed of the study.
+        distills: Partial nets learn from the full net of the same step. Without it a policy need
+            not run the full net for their sake.
     """
 
     space: WidthSpace
@@ -44,6 +54,7 @@ class PolicyContext:
     score: Scorer
     n_steps: int
     seed: int
+    distills: bool = True
 
 
 class Policy(Protocol):
