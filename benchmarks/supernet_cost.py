@@ -43,7 +43,7 @@ from dpod_search.rng import torch_generator
 from dpod_search.supernet import build_supernet
 from dpod_search.supernet import extract_subnet
 from dpod_search.torchvision_ops import import_torchvision
-from dpod_search.training.loop import OptimizerSettings
+from dpod_search.training import OptimizerSettings
 
 
 DISCOVERY_LIMIT_S = 3.0

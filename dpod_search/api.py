@@ -16,6 +16,7 @@ from dpod_search.progress import Progress
 from dpod_search.supernet import Supernet
 from dpod_search.training import CheckpointFile
 from dpod_search.training import MakePolicy
+from dpod_search.training import Ranks
 from dpod_search.training import TrainingResult
 from dpod_search.training import TrainingSettings
 from dpod_search.training import rewind
@@ -35,6 +36,7 @@ def train_supernet(
     settings: TrainingSettings | None = None,
     scoring_loader: Batches | None = None,
     calibration_images: Tensor | None = None,
+    calibration_batch_size: int = 1024,
     seed: int = 0,
     checkpoint: CheckpointFile | None = None,
     progress: Progress | None = None,
@@ -44,11 +46,14 @@ def train_supernet(
     Afterwards the supernet is in evaluation mode at full width, holds the full net's BatchNorm
     statistics, and remembers the calibration pictures for the search and for finetuning.
 
+    In a script under ``torchrun`` with a process group, all ranks call it, each with its share of
+    every batch, and train the supernet together; go on with the first rank alone.
+
     Args:
         supernet: From ``build_supernet``, on its device.
         train_loader: Batches of pictures (N, C, H, W) and labels (N,).
-        policy: Which subnets each step trains, by name or as a class of your own (made with a
-            ``PolicyContext``, and ``settings.policy_options`` as keywords); overrides
+        policy: Which subnets each step trains, by name or as a class of your own, called with a
+            ``PolicyContext`` (bind options of its own with ``functools.partial``); overrides
             ``settings.policy``.
         epochs: Passes over the loader; overrides ``settings.epochs``.
         settings: How, otherwise.
@@ -56,6 +61,7 @@ def train_supernet(
             apart from training are better; by default the loader's own first batches are used.
         calibration_images: Pictures that BatchNorm statistics are estimated on; by default the
             loader's first 512.
+        calibration_batch_size: Those of them that are run at once.
         seed: Seed of the policy's choices.
         checkpoint: Where the state is kept; training goes on from it if it exists.
         progress: Who is told.
@@ -65,7 +71,7 @@ def train_supernet(
 
     Raises:
         ConfigError: If the policy or a setting is not known or out of range.
-        TrainingError: If a loss or the gradients are not finite.
+        TrainingError: If a loss or the gradients are not finite, or another rank was lost.
         CheckpointError: If the checkpoint is damaged, of another run, or cannot be written.
         DataError: If the loader is empty.
     """
@@ -78,7 +84,7 @@ def train_supernet(
     if calibration_images is None:
         calibration_images = gather_images(iter(train_loader), 512)
     supernet.calibration_images = calibration_images
-    evaluator = Evaluator(supernet, calibration_images)
+    evaluator = Evaluator(supernet, calibration_images, batch_size=calibration_batch_size)
     judged = scoring_loader if scoring_loader is not None else _first_batches(train_loader, 512)
     footprint = build_footprint(supernet)
 
@@ -97,7 +103,8 @@ def train_supernet(
         progress=progress,
         policy=None if isinstance(policy, str) else policy,
     )
-    calibrate(supernet, calibration_images)
+    calibrate(supernet, calibration_images, batch_size=calibration_batch_size)
+    Ranks.joined().share_tensors(supernet)  # whose pictures for calibration may differ
     return result
 
 

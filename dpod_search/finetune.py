@@ -6,7 +6,6 @@ module after the last step, and both accuracies are measured with statistics of 
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -39,6 +38,8 @@ from dpod_search.training import Loop
 from dpod_search.training import OptimizerSettings
 from dpod_search.training import distill
 from dpod_search.training import rewind
+from dpod_search.training.precision import check_precision
+from dpod_search.training.precision import compute_scores
 from dpod_search.widths import Widths
 
 
@@ -54,9 +55,17 @@ class FinetuneSettings:
             net is finetuned besides, as what they are compared with.
         epochs: Passes over the training pictures, >= 1.
         batch_size: Pictures in a batch, >= 2.
+        optimizer: ``sgd`` (with Nesterov momentum) or ``adamw``, which needs a lower ``lr``.
+        schedule: How the learning rate moves after its rise: ``cosine`` or ``one-cycle``.
         lr: Highest learning rate.
-        momentum: Of stochastic gradient descent, in [0, 1).
-        weight_decay: On all parameters.
+        momentum: Of ``sgd``, and the first beta of ``adamw``, in [0, 1).
+        weight_decay: >= 0.
+        decays_norms: Weight decay also on vectors: scales and shifts of norms, biases.
+        warmup_share: Share of the steps over which the learning rate rises, in [0, 1).
+        max_grad_norm: Gradients are scaled down to this norm; 0 leaves them.
+        ema_decay: Of the average of the weights that is delivered in place of the last ones, in
+            [0, 1); 0 for none.
+        precision: ``float32``, or ``bfloat16`` for convolutions and matrix products.
         distillation: Weight of the full net's answers in the loss, in [0, 1]; the labels have
             the rest.
         temperature: Of distillation, > 0.
@@ -66,9 +75,16 @@ class FinetuneSettings:
     n_subnets: int = 12
     epochs: int = 10
     batch_size: int = 64
+    optimizer: str = "sgd"
+    schedule: str = "cosine"
     lr: float = 0.05
     momentum: float = 0.9
     weight_decay: float = 5e-4
+    decays_norms: bool = True
+    warmup_share: float = 0.05
+    max_grad_norm: float = 5.0
+    ema_decay: float = 0.0
+    precision: str = "float32"
     distillation: float = 0.5
     temperature: float = 2.0
     checkpoint_seconds: float = 10.0
@@ -78,19 +94,11 @@ class FinetuneSettings:
         check_range("finetune.n_subnets", self.n_subnets, low=1)
         check_range("finetune.epochs", self.epochs, low=1)
         check_range("finetune.batch_size", self.batch_size, low=2)
-        check_range("finetune.lr", self.lr, low=1e-12)
-        check_range("finetune.momentum", self.momentum, low=0, high=0.9999)
-        check_range("finetune.weight_decay", self.weight_decay, low=0)
+        OptimizerSettings.part_of(self, "finetune")
+        check_precision("finetune.precision", self.precision)
         check_range("finetune.distillation", self.distillation, low=0, high=1)
         check_range("finetune.temperature", self.temperature, low=1e-3)
         check_range("finetune.checkpoint_seconds", self.checkpoint_seconds, low=0)
-
-    @property
-    def optimizer(self) -> OptimizerSettings:
-        """The optimizer's part of the settings."""
-        return OptimizerSettings(
-            lr=self.lr, momentum=self.momentum, weight_decay=self.weight_decay
-        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,7 +113,8 @@ class FinetunedSubnet:
         accuracy_before: On the validation batches, inside the supernet; None without them.
         accuracy: On the validation batches, as delivered; None without them.
         history: Step, lr and losses.
-        seconds: Time this call took.
+        seconds: Time training took, in all processes that worked on it up to their last
+            checkpoints.
     """
 
     module: nn.Module
@@ -146,23 +155,25 @@ class DistillationLearner:
         full_net: In evaluation mode.
         weight: Weight of the full net's answers in the loss, in [0, 1].
         temperature: Of distillation.
+        precision: What the nets run in; losses are in float32.
     """
 
     module: nn.Module
     full_net: nn.Module
     weight: float
     temperature: float
+    precision: str = "float32"
 
     def begin_step(self, step: int) -> None:
         """Nothing to prepare."""
 
     def compute_gradients(self, step: int, images: Tensor, labels: Tensor) -> dict[str, float]:
         """Run the module and, if it has a say, the full net."""
-        scores = self.module(images)
+        scores = compute_scores(self.module, images, self.precision)
         loss = (1 - self.weight) * functional.cross_entropy(scores, labels)
         if self.weight > 0:
             with torch.no_grad():
-                wanted = self.full_net(images)
+                wanted = compute_scores(self.full_net, images, self.precision)
             loss = loss + self.weight * distill(scores, wanted, self.temperature)
         torch.autograd.backward(loss)
         return {"loss": loss.item()}
@@ -185,6 +196,7 @@ def finetune(
     *,
     validation_loader: Batches | None = None,
     calibration_images: Tensor | None = None,
+    calibration_batch_size: int = 1024,
     settings: FinetuneSettings | None = None,
     seed: int = 0,
     checkpoint: CheckpointFile | None = None,
@@ -199,6 +211,7 @@ def finetune(
         validation_loader: Batches that accuracy is measured on, before and after.
         calibration_images: What BatchNorm statistics are estimated on; by default those the
             supernet was trained with, else the loader's first 512.
+        calibration_batch_size: Those of them that are run at once.
         settings: How.
         seed: Seed of what the module itself draws, such as dropout.
         checkpoint: Where the state is kept; finetuning goes on from it if it exists.
@@ -213,7 +226,6 @@ def finetune(
         CheckpointError: If the checkpoint is damaged, of another run, or cannot be written.
         DataError: If a loader is empty.
     """
-    start = time.perf_counter()
     chosen = settings or FinetuneSettings()
     held = subnet if isinstance(subnet, Subnet) else subnet.subnet
     if held is None:
@@ -226,7 +238,7 @@ def finetune(
     if images is None:
         rewind(train_loader)
         images = gather_images(iter(train_loader), 512)
-    evaluator = Evaluator(supernet, images)
+    evaluator = Evaluator(supernet, images, batch_size=calibration_batch_size)
     with evaluator.calibrated(widths) as calibrated_subnet:
         module = calibrated_subnet.extract()
         before = _measure(calibrated_subnet, validation_loader)
@@ -235,9 +247,13 @@ def finetune(
         loader=train_loader,
         n_epochs=chosen.epochs,
         learner=DistillationLearner(
-            module, _full_net(supernet), chosen.distillation, chosen.temperature
+            module,
+            _full_net(supernet),
+            chosen.distillation,
+            chosen.temperature,
+            chosen.precision,
         ),
-        optimizer=chosen.optimizer,
+        optimizer=OptimizerSettings.part_of(chosen, "finetune"),
         task="finetune",
         checkpoint=checkpoint,
         progress=progress or SilentProgress(),
@@ -245,7 +261,7 @@ def finetune(
     )
     history = loop.run()
     module.eval()
-    calibrate(module, images)
+    calibrate(module, images, batch_size=calibration_batch_size)
     return FinetunedSubnet(
         module=module,
         widths=widths,
@@ -254,7 +270,7 @@ def finetune(
         accuracy_before=before,
         accuracy=_measure(module, validation_loader),
         history=tuple(history),
-        seconds=time.perf_counter() - start,
+        seconds=loop.seconds,
     )
 
 

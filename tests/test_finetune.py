@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import math
 from collections.abc import Iterator
 
@@ -179,6 +180,28 @@ def test_stopped_after_any_step_the_module_is_the_same(subnet, make, n_done, tmp
     assert resumed.accuracy_before == whole.accuracy_before
 
 
+@pytest.mark.parametrize("n_done", [2, 5, 8])
+def test_so_it_is_with_adamw_an_average_and_bfloat16(subnet, n_done, tmp_path):
+    settings = FinetuneSettings(
+        epochs=3, lr=0.01, optimizer="adamw", ema_decay=0.8, precision="bfloat16"
+    )
+    whole = run(subnet, make_loader(), settings=settings)
+    checkpoint = CheckpointFile(tmp_path / "c.safetensors", key="run", every_seconds=0)
+    options = {"settings": settings, "checkpoint": checkpoint}
+    with pytest.raises(StoppedError):
+        run(subnet, make_loader(), progress=StopAfter(n_done), **options)
+    resumed = run(subnet, make_loader(), **options)
+    assert equal_states(resumed.module.state_dict(), whole.module.state_dict())
+    assert resumed.history == whole.history
+
+
+@pytest.mark.parametrize("setting", [{"ema_decay": 0.8}, {"precision": "bfloat16"}])
+def test_average_and_precision_reach_the_weights(subnet, setting):
+    settings = (SETTINGS, dataclasses.replace(SETTINGS, **setting))
+    states = [run(subnet, settings=chosen).module.state_dict() for chosen in settings]
+    assert not equal_states(*states)
+
+
 def test_the_checkpoint_of_another_subnet_is_refused(trained, tmp_path):
     path = tmp_path / "c.safetensors"
     run(Subnet(trained, trained.space.smallest), checkpoint=CheckpointFile(path, key="a"))
@@ -261,6 +284,7 @@ def test_broken_loaders_and_pictures_are_named(subnet):
         ("lr", 0.0),
         ("momentum", 1.0),
         ("weight_decay", -1.0),
+        ("precision", "half"),
         ("distillation", 1.1),
         ("distillation", math.nan),
         ("temperature", 0.0),

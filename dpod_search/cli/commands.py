@@ -41,6 +41,8 @@ from dpod_search.report.graph import build_graph_page
 from dpod_search.rng import torch_generator
 from dpod_search.supernet import build_supernet
 from dpod_search.supernet import import_handlers
+from dpod_search.training import is_first_to_fail
+from dpod_search.training import launched_ranks
 
 
 app = typer.Typer(
@@ -315,6 +317,8 @@ def _run(  # the one body of all the commands that run stages
 ) -> None:
     config = _load(study, sets, seed)
     folder = out or Path("runs") / config.name
+    quiet = quiet or not launched_ranks().is_first  # one of the ranks speaks for all
+    as_json = as_json and launched_ranks().is_first
     with Bars(Console(stderr=True, markup=False), is_quiet=quiet or as_json) as bars:
         outcomes = run_stages(
             config, folder, stages=stages, storage=storage, progress=bars, n_jobs=jobs
@@ -366,4 +370,6 @@ def _fail(error: object) -> None:
 
 
 def _say_error(message: str) -> None:
-    print(f"dpod-search: {message}", file=sys.stderr)
+    # Of the ranks that torchrun started, those that fail because of another have nothing to add.
+    if is_first_to_fail():
+        print(f"dpod-search: {message}", file=sys.stderr)

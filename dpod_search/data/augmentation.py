@@ -1,10 +1,38 @@
-"""Random crops and flips of a whole batch, in one gather."""
+"""Random crops and flips of a whole batch, in one gather; and torchvision's transforms.
+
+A transform of ``torchvision.transforms.v2`` sees one picture at a time, so that each has its own
+draws. It draws from PyTorch's global generator, which is seeded around a batch and then put back.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from dpod_search.errors import ConfigError
+from dpod_search.imports import call_with
+from dpod_search.imports import import_object
+from dpod_search.imports import is_import_path
+from dpod_search.torchvision_ops import import_torchvision
+
+
+# Changes one picture (C, H, W) with values in [0, 1].
+Transform = Callable[[Tensor], Tensor]
+
+CROP_FLIP = "crop-flip"
+# Name -> torchvision's class and its arguments.
+_RECIPES: dict[str, tuple[str, dict[str, Any]]] = {
+    "trivialaugment": ("TrivialAugmentWide", {}),
+    "randaugment": ("RandAugment", {}),
+    "randomerasing": ("RandomErasing", {"p": 0.25}),
+}
+
+# A recipe draws one of about fourteen operations for a picture, and some need 1 or 3 channels.
+_N_TRIES = 50
 
 
 def augment_batch(
@@ -35,3 +63,104 @@ def augment_batch(
     # Indices on both sides of a slice put the slice last: batch x height x width x channels.
     cropped = padded[which, :, rows[:, :, None], columns[:, None, :]]
     return cropped.permute(0, 3, 1, 2)
+
+
+def check_augmentation(name: str, augmentation: str) -> None:
+    """Raise unless an augmentation is known by its name.
+
+    Args:
+        name: The setting as the user spells it.
+        augmentation: ``crop-flip``, recipes joined by ``+``, or an import path.
+
+    Raises:
+        ConfigError: If a recipe is unknown. Nothing is imported.
+    """
+    if augmentation == CROP_FLIP or is_import_path(augmentation):
+        return
+    if not set(augmentation.split("+")) <= set(_RECIPES):
+        raise ConfigError(
+            f"{name} must be {CROP_FLIP!r}, one of {sorted(_RECIPES)} or several joined by '+', "
+            f"or package.module:function, got {augmentation!r}"
+        )
+
+
+def make_transform(augmentation: str | Transform) -> Transform | None:
+    """Make the transform of single pictures that an augmentation names.
+
+    Args:
+        augmentation: As for :func:`check_augmentation`; a function named by an import path is
+            called without arguments and returns the transform. Or the transform itself.
+
+    Returns:
+        The transform, None for ``crop-flip``.
+
+    Raises:
+        ConfigError: If it is unknown, or torchvision cannot be imported.
+    """
+    if not isinstance(augmentation, str):
+        return augmentation
+    check_augmentation("augmentation", augmentation)
+    if augmentation == CROP_FLIP:
+        return None
+    if is_import_path(augmentation):
+        made = call_with(import_object(augmentation), {}, name=f"augmentation {augmentation}")
+        if not callable(made):
+            raise ConfigError(
+                f"{augmentation} must return a transform of pictures, got a {type(made).__name__}"
+            )
+        transform: Transform = made
+        return transform
+    v2 = import_torchvision("transforms.v2")
+    chosen = [_RECIPES[recipe] for recipe in augmentation.split("+")]
+    parts = [getattr(v2, kind)(**arguments) for kind, arguments in chosen]
+    composed: Transform = v2.Compose(parts)
+    return composed
+
+
+def check_transform(transform: Transform, picture: Tensor, name: str) -> None:
+    """Try a transform on a picture, so that what it cannot do is said before training.
+
+    Args:
+        transform: From :func:`make_transform`.
+        picture: One of those to come, shape (C, H, W).
+        name: What the user calls the transform.
+
+    Raises:
+        ConfigError: If it fails, or gives anything but a picture of the same shape.
+    """
+    try:
+        transform_batch(picture.expand(_N_TRIES, *picture.shape), transform, seed=0)
+    except Exception as error:  # whatever a user's transform raises
+        reason = " ".join(str(error).split())
+        raise ConfigError(
+            f"augmentation {name} cannot be used on pictures of {tuple(picture.shape)} "
+            f"({type(error).__name__}: {reason}); choose another, or {CROP_FLIP!r}"
+        ) from error
+
+
+def transform_batch(images: Tensor, transform: Transform, seed: int) -> Tensor:
+    """Transform each picture of a batch.
+
+    Args:
+        images: ``batch x channels x height x width``, normalised.
+        transform: Gets one picture at a time. Each channel runs from 0 to 1 over the values it
+            has in the batch, which undoes a normalisation without knowing it: colour operations
+            of torchvision expect that.
+        seed: Of PyTorch's global generator inside the call; it is put back after it.
+
+    Returns:
+        Pictures of the same shape, normalised as they were.
+
+    Raises:
+        ValueError: If the transform changes the shape.
+    """
+    low, high = images.amin((0, 2, 3), keepdim=True), images.amax((0, 2, 3), keepdim=True)
+    span = torch.where(high > low, high - low, torch.ones_like(high))
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        changed = torch.stack([transform(picture) for picture in (images - low) / span])
+    if changed.shape != images.shape:
+        raise ValueError(
+            f"it made pictures of {tuple(changed.shape[1:])} from {tuple(images.shape[1:])}"
+        )
+    return changed * span + low

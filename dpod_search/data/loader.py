@@ -13,12 +13,18 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset
 
+from dpod_search.data.augmentation import CROP_FLIP
+from dpod_search.data.augmentation import Transform
 from dpod_search.data.augmentation import augment_batch
+from dpod_search.data.augmentation import check_transform
+from dpod_search.data.augmentation import make_transform
+from dpod_search.data.augmentation import transform_batch
 from dpod_search.data.datasets import ImageDataset
 from dpod_search.data.datasets import fetch_batch
 from dpod_search.errors import ConfigError
 from dpod_search.errors import DataError
 from dpod_search.errors import check_range
+from dpod_search.rng import derive_seed
 from dpod_search.rng import numpy_generator
 from dpod_search.rng import torch_generator
 
@@ -40,10 +46,18 @@ class SeededLoader:
         drop_last: Leave out the last batch if it is smaller than the others.
         crop_padding: Shift pictures at random by up to so many pixels; 0 for none.
         flip: Mirror pictures left to right with probability 1/2.
-        n_workers: Processes that fetch pictures; 0 fetches in this one, best for sets in memory.
+        augmentation: What is done after that: ``crop-flip`` for nothing; ``trivialaugment``,
+            ``randaugment``, ``randomerasing``, or several joined by ``+``; a function that
+            returns a transform, as ``package.module:function``; or a transform of
+            ``torchvision.transforms.v2`` itself.
+        n_workers: Processes that fetch and augment pictures; 0 does so in this one, best for
+            sets in memory.
+        rank: Of ``n_ranks`` processes that share every batch, the one whose part this is, from 0.
+        n_ranks: How many they are; ``batch_size``, and every batch, is divisible by it.
 
     Raises:
-        ConfigError: If a number is out of range, or ``drop_last`` leaves no batch.
+        ConfigError: If a number is out of range, ``drop_last`` leaves no batch, or the
+            augmentation is unknown or does not fit the pictures.
         DataError: If the dataset is empty.
     """
 
@@ -57,17 +71,27 @@ class SeededLoader:
         drop_last: bool = False,
         crop_padding: int = 0,
         flip: bool = False,
+        augmentation: str | Transform = CROP_FLIP,
         n_workers: int = 0,
+        rank: int = 0,
+        n_ranks: int = 1,
     ) -> None:
         """Stand at the first batch of epoch 0."""
         check_range("batch_size", batch_size, low=1)
         check_range("crop_padding", crop_padding, low=0)
         check_range("n_workers", n_workers, low=0)
+        check_range("n_ranks", n_ranks, low=1)
+        check_range("rank", rank, low=0, high=n_ranks - 1)
         if len(dataset) == 0:
             raise DataError("a loader needs at least one picture, got an empty dataset")
         if drop_last and batch_size > len(dataset):
             raise ConfigError(
                 f"batch_size must be <= {len(dataset)}, the number of pictures, got {batch_size}"
+            )
+        if batch_size % n_ranks or (not drop_last and len(dataset) % n_ranks):
+            raise ConfigError(
+                f"batches of {batch_size} from {len(dataset)} pictures cannot be shared evenly by "
+                f"{n_ranks} ranks; set drop_last and a multiple of {n_ranks}"
             )
         self.dataset = dataset
         self.batch_size = batch_size
@@ -76,7 +100,15 @@ class SeededLoader:
         self.drop_last = drop_last
         self.crop_padding = crop_padding
         self.flip = flip
+        self._transform = make_transform(augmentation)
+        if self._transform is not None:
+            name = augmentation if isinstance(augmentation, str) else repr(augmentation)
+            check_transform(self._transform, fetch_batch(dataset, [0])[0][0], name)
         self.n_workers = n_workers
+        self.rank = rank
+        self.n_ranks = n_ranks
+        # Pictures of one rank must not be augmented just as those of another are.
+        self._draws = (rank,) if rank else ()
         self.epoch = 0
         self.batch = 0
 
@@ -102,9 +134,19 @@ class SeededLoader:
     def __iter__(self) -> Iterator[Batch]:
         """Iterate over the batches from the position to the end of its epoch."""
         epoch, first = self.epoch, self.batch
-        batches = self._batches_of(epoch)[first:]
-        for number, (images, labels) in enumerate(self._fetch(batches, epoch), start=first):
-            yield self._augment(images, epoch, number), labels
+        numbered = list(enumerate(self._batches_of(epoch)))[first:]
+        batches = _AugmentedBatches(self, epoch)
+        if self.n_workers == 0:
+            yield from map(batches.__getitem__, numbered)
+        else:
+            yield from DataLoader(
+                batches,
+                sampler=numbered,
+                batch_size=None,
+                num_workers=self.n_workers,
+                # Without one, PyTorch would draw the workers' seeds from the global generator.
+                generator=torch_generator(self.seed, "workers", epoch),
+            )
 
     def _batches_of(self, epoch: int) -> list[list[int]]:
         n = len(self.dataset)
@@ -112,35 +154,33 @@ class SeededLoader:
         if self.shuffle:
             order = numpy_generator(self.seed, "order", epoch).permutation(n)
         size = self.batch_size
-        return [order[i * size : (i + 1) * size].tolist() for i in range(len(self))]
+        whole = [order[i * size : (i + 1) * size] for i in range(len(self))]
+        return [batch[self.rank :: self.n_ranks].tolist() for batch in whole]
 
-    def _fetch(self, batches: list[list[int]], epoch: int) -> Iterable[Batch]:
-        if self.n_workers == 0:
-            return (fetch_batch(self.dataset, batch) for batch in batches)
-        return DataLoader(
-            _WholeBatches(self.dataset),
-            sampler=batches,
-            batch_size=None,
-            num_workers=self.n_workers,
-            # Without one, PyTorch would draw the workers' seeds from the global generator.
-            generator=torch_generator(self.seed, "workers", epoch),
-        )
-
-    def _augment(self, images: Tensor, epoch: int, batch: int) -> Tensor:
-        if not self.crop_padding and not self.flip:
-            return images
-        generator = torch_generator(self.seed, "augment", epoch, batch)
-        return augment_batch(images, generator, crop_padding=self.crop_padding, flip=self.flip)
+    def augment(self, images: Tensor, epoch: int, batch: int) -> Tensor:
+        """Augment the pictures of a batch, as its position says."""
+        if self.crop_padding or self.flip:
+            generator = torch_generator(self.seed, "augment", epoch, batch, *self._draws)
+            images = augment_batch(
+                images, generator, crop_padding=self.crop_padding, flip=self.flip
+            )
+        if self._transform is not None:
+            seed = derive_seed(self.seed, "transform", epoch, batch, *self._draws)
+            images = transform_batch(images, self._transform, seed)
+        return images
 
 
-class _WholeBatches(Dataset[Batch]):
-    """A dataset whose index is a whole batch of them, for PyTorch's loader."""
+class _AugmentedBatches(Dataset[Batch]):
+    """A dataset whose index is a whole batch and its number, for PyTorch's loader."""
 
-    def __init__(self, dataset: ImageDataset) -> None:
-        self._dataset = dataset
+    def __init__(self, loader: SeededLoader, epoch: int) -> None:
+        self._loader = loader
+        self._epoch = epoch
 
-    def __getitem__(self, indices: Sequence[int]) -> Batch:
-        return fetch_batch(self._dataset, indices)
+    def __getitem__(self, index: tuple[int, Sequence[int]]) -> Batch:
+        number, indices = index
+        images, labels = fetch_batch(self._loader.dataset, indices)
+        return self._loader.augment(images, self._epoch, number), labels
 
 
 def gather_images(source: ImageDataset | Iterable[Batch], limit: int) -> Tensor:

@@ -45,7 +45,8 @@ class EvaluationSettings:
 
     Args:
         n_calibration: Training pictures that BatchNorm statistics are estimated on, >= 2.
-        batch_size: Pictures run at once when accuracy is measured, >= 2.
+        batch_size: Pictures run at once, in calibration and when accuracy is measured, >= 2.
+            Below ``n_calibration`` the layers in the middle are normalised batch by batch.
     """
 
     n_calibration: int = 512

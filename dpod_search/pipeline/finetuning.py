@@ -160,6 +160,7 @@ def _finetune_one(session: Session, item: Chosen) -> list[str]:
         session.training_loader(settings.batch_size),
         validation_loader=session.validation_batches,
         calibration_images=session.calibration_images,
+        calibration_batch_size=session.config.evaluation.batch_size,
         settings=settings,
         seed=session.seed,
         checkpoint=checkpoint,

@@ -32,6 +32,7 @@ from dpod_search.placement import limit_threads
 from dpod_search.progress import Progress
 from dpod_search.progress import SilentProgress
 from dpod_search.report import write_report
+from dpod_search.training import launched_ranks
 
 
 _logger = logging.getLogger(__name__)
@@ -46,12 +47,14 @@ class Stage:
         describe_inputs: All it depends on, as JSON values.
         run: Does the work, or goes on with it, and returns the files it wrote.
         clean_up: Deletes what was only needed until the stage was marked as ended, if anything.
+        skip: Called in place of ``run`` where the stage was done before.
     """
 
     name: str
     describe_inputs: Callable[[Session], dict[str, Any]]
     run: Callable[[Session], list[str]]
     clean_up: Callable[[Session], None] | None = None
+    skip: Callable[[Session], None] | None = None
 
 
 @dataclass(frozen=True)
@@ -94,7 +97,7 @@ def _run_search(session: Session) -> list[str]:
 
 
 STAGES: tuple[Stage, ...] = (
-    Stage("train", training.describe_inputs, training.run, training.clean_up),
+    Stage("train", training.describe_inputs, training.run, training.clean_up, training.dismiss),
     Stage("search", searching.describe_inputs, _run_search),
     Stage("finetune", finetuning.describe_inputs, finetuning.run),
     Stage("export", exporting.describe_inputs, exporting.run),
@@ -116,6 +119,9 @@ def run_stages(
 ) -> list[StageOutcome]:
     """Run stages of a study in a run folder.
 
+    Under ``torchrun`` all ranks call it. They train together; everything else is done by the
+    first one, while the others have returned.
+
     Args:
         config: The study.
         out: The run folder; made if it is missing.
@@ -125,7 +131,7 @@ def run_stages(
         n_jobs: Processes that search, this one included.
 
     Returns:
-        What became of each stage.
+        What became of each stage; nothing on other ranks than the first.
 
     Raises:
         RunFolderError: If the folder is in use, holds another study, or an earlier stage's
@@ -135,6 +141,12 @@ def run_stages(
     unknown = sorted(set(stages) - {stage.name for stage in STAGES})
     if unknown:
         raise ConfigError(f"there is no stage {unknown[0]!r}; there are train to report")
+    if not launched_ranks().is_first:
+        if "train" in stages:
+            with limit_threads(config.threads):
+                session = Session(config, RunFolder(out), progress or SilentProgress())
+                training.follow(session)
+        return []
     with RunFolder(out) as folder, limit_threads(config.threads):
         folder.check_study(config)
         session = Session(config, folder, progress or SilentProgress(), storage, n_jobs)
@@ -180,6 +192,8 @@ def _run_stage(stage: Stage, session: Session) -> StageOutcome:
     inputs = stage.describe_inputs(session)
     if session.folder.is_done(stage.name, inputs):
         _clean_up(stage, session)
+        if stage.skip is not None:
+            stage.skip(session)
         _logger.info("%s: done before, nothing it depends on has changed", stage.name)
         return StageOutcome(stage.name, was_done=True, seconds=0.0)
     if stage.name == "train" and session.folder.has_other_inputs("train", inputs):

@@ -113,6 +113,7 @@ def make_search_task(session: Session, supernet: Supernet) -> SearchTask:
         constraints=session.config.search.constraints,
         seed=session.seed,
         calibration_images=session.calibration_images,
+        calibration_batch_size=session.config.evaluation.batch_size,
         provenance=_find_provenance(session),
     )
 

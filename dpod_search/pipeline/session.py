@@ -28,6 +28,8 @@ from dpod_search.search import resolve_objectives
 from dpod_search.supernet import Supernet
 from dpod_search.supernet import build_supernet
 from dpod_search.supernet import import_handlers
+from dpod_search.training import Ranks
+from dpod_search.training import choose_device
 from dpod_search.weights import load_weights
 
 
@@ -73,7 +75,7 @@ class Session:
             ConfigError: If the device is not there.
         """
         try:
-            device = torch.device(self.config.device)
+            device = choose_device(self.config.device)
             torch.zeros(1, device=device)
         except (RuntimeError, AssertionError, NotImplementedError) as error:
             raise ConfigError(
@@ -159,10 +161,20 @@ class Session:
         )
         return list(loader) if len(dataset) <= _KEEP_IMAGES else loader
 
-    def training_loader(self, batch_size: int) -> SeededLoader:
-        """Return the training split, shuffled and augmented as the study says."""
+    def training_loader(self, batch_size: int, ranks: Ranks | None = None) -> SeededLoader:
+        """Return the training split, shuffled and augmented as the study says.
+
+        Args:
+            batch_size: Pictures in a batch, of all ranks together.
+            ranks: The processes that share every batch; the loader gives this one's part.
+
+        Raises:
+            ConfigError: If the ranks cannot share a batch evenly.
+        """
         training = self.config.training
-        n_images = len(self.data.train)
+        ranks = ranks or Ranks()
+        ranks.check_batch(batch_size)
+        n_images = len(self.data.train) // ranks.n_ranks * ranks.n_ranks
         return SeededLoader(
             self.data.train,
             batch_size=min(batch_size, n_images),
@@ -172,5 +184,8 @@ class Session:
             drop_last=True,
             crop_padding=training.crop_padding,
             flip=training.flip,
+            augmentation=training.augmentation,
             n_workers=training.n_workers,
+            rank=ranks.rank,
+            n_ranks=ranks.n_ranks,
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,17 @@ from dpod_search.files import hash_value
 from dpod_search.files import write_json
 from dpod_search.pipeline.session import Session
 from dpod_search.training import CheckpointFile
+from dpod_search.training import Ranks
 from dpod_search.training import TrainingResult
 from dpod_search.training import TrainingSettings
+from dpod_search.training import joined_ranks
 from dpod_search.weights import save_weights
+
+
+_logger = logging.getLogger(__name__)
+
+# What the first rank tells the others to do.
+_TRAIN, _SKIP = "train", "skip"
 
 
 def describe_inputs(session: Session) -> dict[str, Any]:
@@ -44,22 +53,24 @@ def describe_inputs(session: Session) -> dict[str, Any]:
 
 
 def run(session: Session) -> list[str]:
-    """Train, from the checkpoint if there is one; return the files written."""
+    """Train, from the checkpoint if there is one; return the files written.
+
+    Under ``torchrun`` this is the first rank's part: the others wait for its word, and
+    :func:`follow`.
+    """
     settings = session.config.training
-    checkpoint = _checkpoint(session)
     supernet = session.blank_supernet
-    result = train_supernet(
-        supernet,
-        session.training_loader(settings.batch_size),
-        settings=settings,
-        scoring_loader=session.scoring_batches,
-        calibration_images=session.calibration_images,
-        seed=session.seed,
-        checkpoint=checkpoint,
-        progress=session.progress,
-    )
+    with joined_ranks(session.config.device) as ranks:
+        ranks.share(_TRAIN)
+        result = _train(session, ranks, _checkpoint(session))
     save_weights(session.path / "supernet.safetensors", supernet.net)
     _write_path(session, result)
+    accuracy = (
+        _evaluator(session).evaluate(supernet.space.full, session.validation_batches).accuracy
+    )
+    warning = describe_chance(accuracy, session.data.n_classes)
+    if warning:
+        _logger.warning("train: %s", warning)
     write_json(
         session.path / "training.json",
         {
@@ -67,21 +78,75 @@ def run(session: Session) -> list[str]:
             "n_steps": result.n_steps,
             "macs": result.macs,
             "policy": settings.policy,
+            "n_ranks": ranks.n_ranks,
             "history": list(result.history),
-            "full": {
-                "accuracy": Evaluator(supernet, session.calibration_images)
-                .evaluate(supernet.space.full, session.validation_batches)
-                .accuracy
-            },
+            "full": {"accuracy": accuracy},
             "data": session.data.summary(),
+            **({"warning": warning} if warning else {}),
         },
     )
     return ["supernet.safetensors", "training.json", "path.json"]
 
 
+def dismiss(session: Session) -> None:
+    """Tell the other ranks, if there are any, that nothing is left to train."""
+    with joined_ranks(session.config.device) as ranks:
+        ranks.share(_SKIP)
+
+
+def follow(session: Session) -> None:
+    """Train as one of the other ranks, if the first one trains; the run folder is not touched."""
+    with joined_ranks(session.config.device) as ranks:
+        # Until then the first one may be downloading the pictures.
+        if ranks.share(None) == _TRAIN:
+            _train(session, ranks, None)
+
+
 def clean_up(session: Session) -> None:
     """Delete the checkpoint; before the stage is marked as ended it is all that a kill leaves."""
     _checkpoint(session).remove()
+
+
+def describe_chance(accuracy: float, n_classes: int) -> str | None:
+    """Say that a trained full net hardly beats guessing, or return None if it does.
+
+    Args:
+        accuracy: Of the full net, in [0, 1].
+        n_classes: Classes; guessing is right once in so many.
+    """
+    guessing = 1 / n_classes
+    # Half as much again as by guessing; with two classes that would be far from guessing.
+    limit = min(1.5 * guessing, guessing + 0.05 * (1 - guessing))
+    if accuracy >= limit:
+        return None
+    return (
+        f"the full net is right on {accuracy:.1%} of the validation pictures, hardly more than "
+        f"guessing among {n_classes} classes ({guessing:.1%}); change training.lr or "
+        "training.epochs, or check the labels"
+    )
+
+
+def _train(session: Session, ranks: Ranks, checkpoint: CheckpointFile | None) -> TrainingResult:
+    settings = session.config.training
+    return train_supernet(
+        session.blank_supernet,
+        session.training_loader(settings.batch_size, ranks),
+        settings=settings,
+        scoring_loader=session.scoring_batches,
+        calibration_images=session.calibration_images,
+        calibration_batch_size=session.config.evaluation.batch_size,
+        seed=session.seed,
+        checkpoint=checkpoint,
+        progress=session.progress,
+    )
+
+
+def _evaluator(session: Session) -> Evaluator:
+    return Evaluator(
+        session.blank_supernet,
+        session.calibration_images,
+        batch_size=session.config.evaluation.batch_size,
+    )
 
 
 def _checkpoint(session: Session) -> CheckpointFile:
@@ -93,7 +158,7 @@ def _checkpoint(session: Session) -> CheckpointFile:
 
 
 def _write_path(session: Session, result: TrainingResult) -> None:
-    evaluator = Evaluator(session.blank_supernet, session.calibration_images)
+    evaluator = _evaluator(session)
     profiles = [
         {
             "widths": dict(widths),

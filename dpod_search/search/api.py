@@ -110,6 +110,7 @@ def make_task(
     constraints: Mapping[str, str] | None = None,
     seed: int = 0,
     calibration_images: Any = None,
+    calibration_batch_size: int = 1024,
     provenance: Mapping[str, str] | None = None,
 ) -> SearchTask:
     """Make the task of searching a supernet.
@@ -120,6 +121,7 @@ def make_task(
         constraints: Bounds on footprints and objectives.
         seed: Seed of every random choice.
         calibration_images: As for :func:`search`.
+        calibration_batch_size: Those of them that are run at once.
         provenance: What else the measurements depend on, as ``SearchTask`` has it.
 
     Returns:
@@ -136,7 +138,7 @@ def make_task(
         supernet.space,
         tuple(objectives),
         build_footprint(supernet),
-        _make_evaluate(supernet, measured, calibration_images),
+        _make_evaluate(supernet, measured, calibration_images, calibration_batch_size),
         constraints or {},
         seed,
         provenance or {},
@@ -144,7 +146,7 @@ def make_task(
 
 
 def _make_evaluate(
-    supernet: Supernet, measured: Sequence[Objective], images: Any
+    supernet: Supernet, measured: Sequence[Objective], images: Any, batch_size: int
 ) -> Callable[[Widths], dict[str, Any]]:
     import torch
 
@@ -155,7 +157,7 @@ def _make_evaluate(
     if images is None:
         images = supernet.calibration_images
     images = _gather_images(measured) if images is None else images
-    evaluator = Evaluator(supernet, images)
+    evaluator = Evaluator(supernet, images, batch_size=batch_size)
 
     def evaluate(widths: Widths) -> dict[str, Any]:
         with torch.no_grad(), evaluator.calibrated(widths) as subnet:

@@ -17,6 +17,7 @@ from dpod_search.supernet.plans import FrozenDimension
 from dpod_search.supernet.plans import Grouping
 from dpod_search.supernet.plans import LayerPlan
 from dpod_search.supernet.supernet import Supernet
+from dpod_search.supernet.weight_axes import plan_weights
 
 
 __all__ = [
@@ -34,5 +35,6 @@ __all__ = [
     "extract_subnet",
     "freeze",
     "import_handlers",
+    "plan_weights",
     "slide",
 ]

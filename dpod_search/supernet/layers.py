@@ -48,7 +48,13 @@ def _take_active(
     weight: Tensor, bias: Tensor | None, plan: LayerPlan, state: WidthState
 ) -> tuple[Tensor, Tensor | None]:
     """Keep the active part of a weight (outputs first, then inputs) and of its bias."""
-    kept = take_matrix(weight, plan.output, plan.weight_input, state.widths)
+    kept = take_matrix(
+        weight,
+        plan.output,
+        plan.weight_input,
+        state.widths,
+        adds_in_place=state.adds_in_place,
+    )
     return kept, None if bias is None else take(bias, 0, plan.output, state.widths)
 
 

@@ -84,7 +84,14 @@ def take(tensor: Tensor, dim: int, layout: Layout, widths: Sequence[int]) -> Ten
     return torch.cat([tensor.narrow(dim, *run) for run in _runs(layout, widths)], dim)
 
 
-def take_matrix(weight: Tensor, rows: Layout, columns: Layout, widths: Sequence[int]) -> Tensor:
+def take_matrix(
+    weight: Tensor,
+    rows: Layout,
+    columns: Layout,
+    widths: Sequence[int],
+    *,
+    adds_in_place: bool = False,
+) -> Tensor:
     """Keep the active elements of the first two dimensions, as :func:`take` twice would.
 
     Args:
@@ -92,6 +99,8 @@ def take_matrix(weight: Tensor, rows: Layout, columns: Layout, widths: Sequence[
         rows: Layout of dimension 0.
         columns: Layout of dimension 1.
         widths: Active width of every group.
+        adds_in_place: Add the gradient to the part of ``weight.grad`` it is of, past autograd:
+            neither hooks nor ``torch.autograd.grad`` see it.
 
     Returns:
         A view where prefixes are kept. Its gradient is written into the full one once: two
@@ -99,8 +108,9 @@ def take_matrix(weight: Tensor, rows: Layout, columns: Layout, widths: Sequence[
     """
     if len(rows) == len(columns) == 1:
         n_rows, n_columns = rows[0].active_size(widths), columns[0].active_size(widths)
-        if n_rows != weight.shape[0] and n_columns != weight.shape[1]:
-            corner: Tensor = _Corner.apply(weight, n_rows, n_columns)  # type: ignore[no-untyped-call]
+        is_narrower = (n_rows != weight.shape[0], n_columns != weight.shape[1])
+        if all(is_narrower) or (adds_in_place and any(is_narrower)):
+            corner: Tensor = _Corner.apply(weight, n_rows, n_columns, adds_in_place)  # type: ignore[no-untyped-call]
             return corner
     return take(take(weight, 0, rows, widths), 1, columns, widths)
 
@@ -110,20 +120,30 @@ class _Corner(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: torch.autograd.function.FunctionCtx, weight: Tensor, n_rows: int, n_columns: int
+        ctx: torch.autograd.function.FunctionCtx,
+        weight: Tensor,
+        n_rows: int,
+        n_columns: int,
+        adds_in_place: bool,
     ) -> Tensor:
         ctx.save_for_backward(weight)
+        ctx.adds_in_place = adds_in_place  # type: ignore[attr-defined]  # its own place for such
         return weight[:n_rows, :n_columns]
 
     @staticmethod
     def backward(
         ctx: torch.autograd.function.FunctionCtx, *gradients: Tensor
-    ) -> tuple[Tensor, None, None]:
+    ) -> tuple[Tensor | None, None, None, None]:
         (gradient,) = gradients
         (weight,) = ctx.saved_tensors  # type: ignore[attr-defined]  # not in its annotations
+        n_rows, n_columns = gradient.shape[:2]
+        if ctx.adds_in_place and weight.is_leaf and weight.grad is not None:  # type: ignore[attr-defined]
+            # A full gradient of zeros, filled and added, would move many times as much memory.
+            weight.grad[:n_rows, :n_columns] += gradient
+            return None, None, None, None
         full = torch.zeros_like(weight)  # in the memory format of the weight
-        full[: gradient.shape[0], : gradient.shape[1]] = gradient
-        return full, None, None
+        full[:n_rows, :n_columns] = gradient
+        return full, None, None, None
 
 
 def put(tensor: Tensor, part: Tensor, layout: Layout, widths: Sequence[int]) -> None:

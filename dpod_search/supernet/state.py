@@ -19,6 +19,8 @@ class WidthState:
     def __init__(self, widths: Sequence[int]) -> None:
         """Start at the given widths."""
         self.widths: tuple[int, ...] = tuple(widths)
+        # Set by Supernet.adding_gradients.
+        self.adds_in_place = False
 
 
 def fill_plain(plain: nn.Module, elastic: nn.Module, **tensors: Tensor | None) -> nn.Module:

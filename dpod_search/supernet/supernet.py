@@ -87,6 +87,22 @@ class Supernet(nn.Module):
         finally:
             self._state.widths = before
 
+    @contextmanager
+    def adding_gradients(self) -> Iterator[None]:
+        """Let narrowed weights add their gradients to ``.grad`` themselves inside the block.
+
+        A training step that runs several subnets is cheaper so: a subnet's gradient of a weight
+        is added to the part of ``.grad`` that it is of, and not filled up with zeros first. It
+        passes autograd by: hooks on parameters (those of ``DistributedDataParallel`` too) and
+        ``torch.autograd.grad`` do not see it.
+        """
+        before = self._state.adds_in_place
+        self._state.adds_in_place = True
+        try:
+            yield
+        finally:
+            self._state.adds_in_place = before
+
     def forward(self, *inputs: Tensor) -> Any:
         """Run the subnet of the active widths.
 

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from dpod_search.training.checkpoint import CheckpointFile
+from dpod_search.training.launch import choose_device
+from dpod_search.training.launch import is_first_to_fail
+from dpod_search.training.launch import joined_ranks
+from dpod_search.training.launch import launched_ranks
 from dpod_search.training.loop import Learner
 from dpod_search.training.loop import Loop
-from dpod_search.training.loop import OptimizerSettings
 from dpod_search.training.loop import rewind
 from dpod_search.training.losses import distill
+from dpod_search.training.optimizers import OptimizerSettings
 from dpod_search.training.policies import POLICIES
 from dpod_search.training.policies import MakePolicy
 from dpod_search.training.policies import Plan
 from dpod_search.training.policies import Policy
 from dpod_search.training.policies import PolicyContext
+from dpod_search.training.ranks import Ranks
 from dpod_search.training.train import TrainingResult
 from dpod_search.training.train import TrainingSettings
 from dpod_search.training.train import train_supernet
@@ -28,9 +33,14 @@ __all__ = [
     "Plan",
     "Policy",
     "PolicyContext",
+    "Ranks",
     "TrainingResult",
     "TrainingSettings",
+    "choose_device",
     "distill",
+    "is_first_to_fail",
+    "joined_ranks",
+    "launched_ranks",
     "rewind",
     "train_supernet",
 ]

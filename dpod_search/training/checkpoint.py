@@ -1,10 +1,11 @@
-"""Checkpoints of a training run: weights, momentum and the step, in one file that appears whole.
+"""Checkpoints of a training run: weights, momenta, averages and the step, in one file that appears whole.
 
 Random generators need no saving: every draw is a function of the seed and the step (``rng``).
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from torch import Tensor
 from torch import nn
 
 from dpod_search.errors import CheckpointError
+from dpod_search.training.averaging import WeightAverage
 from dpod_search.weights import fill_module
 from dpod_search.weights import read_tensors
 from dpod_search.weights import write_tensors
@@ -34,7 +36,11 @@ class CheckpointFile:
     every_seconds: float = 10.0
 
     def save(
-        self, module: nn.Module, optimizer: torch.optim.Optimizer, state: dict[str, Any]
+        self,
+        module: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        state: dict[str, Any],
+        average: WeightAverage | None = None,
     ) -> None:
         """Write the state of a run.
 
@@ -42,6 +48,7 @@ class CheckpointFile:
             module: The net in training.
             optimizer: Its optimizer.
             state: JSON values: the step, the history, what the policy knows.
+            average: The average of its weights, if one is kept.
 
         Raises:
             CheckpointError: If the file cannot be written; the earlier checkpoint stays.
@@ -52,9 +59,16 @@ class CheckpointFile:
             for name, value in slot.items():
                 if isinstance(value, Tensor):
                     tensors[f"optimizer.{index}.{name}"] = value
+        averages = average.state() if average is not None else {}
+        tensors |= {f"average.{name}": tensor for name, tensor in averages.items()}
         write_tensors(self.path, tensors, {"key": self.key, **state})
 
-    def load(self, module: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any] | None:
+    def load(
+        self,
+        module: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        average: WeightAverage | None = None,
+    ) -> dict[str, Any] | None:
         """Bring a net and its optimizer back to where the checkpoint was written.
 
         Returns:
@@ -71,8 +85,12 @@ class CheckpointFile:
                 f"{self.path} is the checkpoint of another training run; "
                 "delete it to train anew, or choose another --out"
             )
-        weights = {n[6:]: tensor for n, tensor in tensors.items() if n.startswith("model.")}
-        fill_module(module, weights, self.path)
+        fill_module(module, _read_part(tensors, "model."), self.path)
+        if average is not None:
+            try:
+                average.restore(_read_part(tensors, "average."))
+            except ValueError as error:
+                raise self._damaged(str(error)) from error
         optimizer.load_state_dict(
             {**optimizer.state_dict(), "state": self._read_slots(tensors, optimizer)}
         )
@@ -93,10 +111,19 @@ class CheckpointFile:
                 continue
             _, index, slot = name.split(".", 2)
             number = int(index) if index.isdecimal() else len(parameters)
-            if number >= len(parameters) or tensor.shape != parameters[number].shape:
-                raise CheckpointError(
-                    f"{self.path} is damaged ({name} is of no parameter of the model); "
-                    "delete it and run the same command again"
-                )
+            # AdamW counts the steps of each parameter in a tensor without a dimension.
+            if number >= len(parameters) or tensor.shape not in {(), parameters[number].shape}:
+                raise self._damaged(f"{name} is of no parameter of the model")
+            if tensor.ndim:  # in the memory format of the parameter, as it was
+                tensor = torch.empty_like(parameters[number]).copy_(tensor)
             slots.setdefault(number, {})[slot] = tensor
         return slots
+
+    def _damaged(self, reason: str) -> CheckpointError:
+        return CheckpointError(
+            f"{self.path} is damaged ({reason}); delete it and run the same command again"
+        )
+
+
+def _read_part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Callable
@@ -21,57 +22,19 @@ from torch import nn
 from dpod_search.errors import CheckpointError
 from dpod_search.errors import DataError
 from dpod_search.errors import TrainingError
-from dpod_search.errors import check_range
 from dpod_search.placement import placement_of
 from dpod_search.progress import Progress
 from dpod_search.progress import SilentProgress
 from dpod_search.rng import derive_seed
+from dpod_search.training.averaging import WeightAverage
 from dpod_search.training.checkpoint import CheckpointFile
+from dpod_search.training.optimizers import OptimizerSettings
+from dpod_search.training.ranks import Ranks
 
+
+_logger = logging.getLogger(__name__)
 
 Batches = Iterable[tuple[Tensor, Tensor]]
-
-
-@dataclass(frozen=True)
-class OptimizerSettings:
-    """Stochastic gradient descent with Nesterov momentum, linear warm-up and cosine decay.
-
-    Args:
-        lr: Highest learning rate, > 0.
-        momentum: In [0, 1).
-        weight_decay: On all parameters, >= 0.
-        warmup_share: Share of the steps over which the rate rises linearly, in [0, 1).
-    """
-
-    lr: float = 0.1
-    momentum: float = 0.9
-    weight_decay: float = 5e-4
-    warmup_share: float = 0.05
-
-    def __post_init__(self) -> None:
-        """Check the ranges."""
-        check_range("optimizer.lr", self.lr, low=1e-12)
-        check_range("optimizer.momentum", self.momentum, low=0, high=0.9999)
-        check_range("optimizer.weight_decay", self.weight_decay, low=0)
-        check_range("optimizer.warmup_share", self.warmup_share, low=0, high=0.99)
-
-    def make(self, module: nn.Module) -> torch.optim.SGD:
-        """Make the optimizer of a module's parameters."""
-        return torch.optim.SGD(
-            module.parameters(),
-            lr=self.lr,
-            momentum=self.momentum,
-            weight_decay=self.weight_decay,
-            nesterov=self.momentum > 0,
-        )
-
-    def rate_at(self, step: int, n_steps: int) -> float:
-        """Return the learning rate of a step, in (0, ``lr``]."""
-        n_warmup = math.ceil(self.warmup_share * n_steps)
-        if step < n_warmup:
-            return self.lr * (step + 1) / n_warmup
-        done = (step - n_warmup) / max(1, n_steps - n_warmup)
-        return self.lr * 0.5 * (1 + math.cos(math.pi * done))
 
 
 class Learner(Protocol):
@@ -106,8 +69,10 @@ class Loop:
         task: Name for progress.
         checkpoint: Where the state is kept, or None.
         progress: Who is told.
-        max_grad_norm: Gradients are scaled down to this norm.
         seed: Of what the net itself draws (dropout, stochastic depth), together with the step.
+        ranks: The processes that train together. The first one's checkpoint counts.
+        seconds: Time the training has taken, in all processes that worked on it up to their last
+            checkpoints; filled in by :meth:`run`.
     """
 
     module: nn.Module
@@ -118,54 +83,79 @@ class Loop:
     task: str = "training"
     checkpoint: CheckpointFile | None = None
     progress: Progress = field(default_factory=SilentProgress)
-    max_grad_norm: float = 5.0
     seed: int = 0
+    ranks: Ranks = field(default_factory=Ranks)
+    seconds: float = field(init=False, default=0.0)
 
     def run(self) -> list[dict[str, float]]:
         """Train to the end, from the checkpoint if there is one.
+
+        The module is left with the average of its weights, if the optimizer's settings ask for one.
 
         Returns:
             The history: for about 200 steps evenly spread, step, lr and losses.
 
         Raises:
             TrainingError: If a loss or the gradients are not finite; names the step and the
-                widths.
+                widths. If ranks train different subnets.
             CheckpointError: If the checkpoint is damaged or cannot be written.
             DataError: If the loader is empty.
         """
         n_batches = count_batches(self.loader)
         n_steps = self.n_epochs * n_batches
         optimizer = self.optimizer.make(self.module)
-        first, history = self._resume(optimizer)
+        decay = self.optimizer.ema_decay
+        average = WeightAverage(self.module, decay) if decay else None
+        start = time.monotonic()
+        with self.ranks.handing_out(self.checkpoint) as checkpoint:
+            first, history = self._resume(checkpoint, optimizer, average)
+        before = self.seconds
         every = max(1, n_steps // 200)
-        saved_at = time.monotonic()
+        saved_at = start
         self.module.train()
         self.progress.start(self.task, n_steps, first)
         for step, (images, labels) in enumerate(self._batches(first, n_batches), start=first):
             lr = self.optimizer.rate_at(step, n_steps)
             losses = self._step(step, lr, optimizer, images, labels)
+            if average is not None:
+                average.update(step)
+            self.seconds = before + time.monotonic() - start
             if step % every == 0 or step == n_steps - 1:
                 history.append({"step": step, "lr": lr, **losses})
             self.progress.advance(1, f"loss {losses['loss']:.3f}")
             if self.checkpoint and self._is_due(saved_at):
-                self._save(optimizer, step + 1, history)
+                self._save(optimizer, average, step + 1, history)
                 saved_at = time.monotonic()
         if self.checkpoint and first < n_steps:
-            self._save(optimizer, n_steps, history)
+            self._save(optimizer, average, n_steps, history)
+        if average is not None:
+            average.deliver()
         self.progress.finish()
         return history
 
-    def _resume(self, optimizer: torch.optim.Optimizer) -> tuple[int, list[dict[str, float]]]:
+    def _resume(
+        self,
+        checkpoint: CheckpointFile | None,
+        optimizer: torch.optim.Optimizer,
+        average: WeightAverage | None,
+    ) -> tuple[int, list[dict[str, float]]]:
         """Return the step to go on with, and the history before it."""
-        kept = self.checkpoint.load(self.module, optimizer) if self.checkpoint else None
-        if self.checkpoint is None or kept is None:
+        kept = checkpoint.load(self.module, optimizer, average) if checkpoint else None
+        if checkpoint is None or kept is None:
             return 0, []
         try:
+            n_before = int(kept.get("n_ranks", 1))
+            if n_before != self.ranks.n_ranks:
+                _logger.warning(
+                    "%s: goes on with %d ranks after %d; it will not end with the same weights",
+                    *(self.task, self.ranks.n_ranks, n_before),
+                )
             self.learner.restore(kept["learner"])
+            self.seconds = float(kept["seconds"])
             return int(kept["step"]), list(kept["history"])
         except (LookupError, TypeError, ValueError) as error:
             raise CheckpointError(
-                f"{self.checkpoint.path} is damaged ({type(error).__name__}: {error}); "
+                f"{checkpoint.path} is damaged ({type(error).__name__}: {error}); "
                 "delete it and run the same command again"
             ) from error
 
@@ -178,17 +168,22 @@ class Loop:
         labels: Tensor,
     ) -> dict[str, float]:
         self.learner.begin_step(step)
+        if not self.ranks.is_alone:
+            self.ranks.check_plan(self.learner.describe_step(step))
         self.module.train()
         for group in optimizer.param_groups:
             group["lr"] = lr
         optimizer.zero_grad()
         placement = placement_of(self.module)
         device = placement.device
-        with _own_draws(derive_seed(self.seed, self.task, step), device):
+        # Each rank drops out channels of its own, for it has pictures of its own.
+        rank = (self.ranks.rank,) if self.ranks.rank else ()
+        with _own_draws(derive_seed(self.seed, self.task, step, *rank), device):
             losses = self.learner.compute_gradients(step, placement.put(images), labels.to(device))
-        norm = nn.utils.clip_grad_norm_(self.module.parameters(), self.max_grad_norm)
+        losses = self.ranks.average(losses)
+        norm = _clip_gradients(self.module, self.optimizer.max_grad_norm)
         # A finite loss can have gradients that are not; they would ruin the weights for good.
-        for name, value in {**losses, "the norm of the gradients": norm.item()}.items():
+        for name, value in {**losses, "the norm of the gradients": norm}.items():
             if not math.isfinite(value):
                 raise TrainingError(
                     f"{name} became {value} at step {step} ({self.learner.describe_step(step)}); "
@@ -202,11 +197,16 @@ class Loop:
         return time.monotonic() - saved_at >= self.checkpoint.every_seconds
 
     def _save(
-        self, optimizer: torch.optim.Optimizer, step: int, history: list[dict[str, float]]
+        self,
+        optimizer: torch.optim.Optimizer,
+        average: WeightAverage | None,
+        step: int,
+        history: list[dict[str, float]],
     ) -> None:
         assert self.checkpoint is not None
         state = {"step": step, "history": history, "learner": self.learner.state()}
-        self.checkpoint.save(self.module, optimizer, state)
+        state |= {"seconds": self.seconds, "n_ranks": self.ranks.n_ranks}
+        self.checkpoint.save(self.module, optimizer, state, average)
 
     def _batches(self, first: int, n_batches: int) -> Iterator[tuple[Tensor, Tensor]]:
         move: Callable[[int, int], None] | None = getattr(self.loader, "set_position", None)
@@ -217,6 +217,17 @@ class Loop:
                 yield from self.loader
             else:
                 yield from islice(self.loader, skip, None)
+
+
+def _clip_gradients(module: nn.Module, max_norm: float) -> float:
+    """Scale the gradients down to a norm (0 for any), and return what the norm was."""
+    gradients = [p.grad for p in module.parameters() if p.grad is not None]
+    norm = nn.utils.get_total_norm(gradients)
+    before = norm.item()
+    # PyTorch's own `clip_grad_norm_` writes all gradients again even where none is too long.
+    if 0 < max_norm < before < math.inf:
+        nn.utils.clip_grads_with_norm_(module.parameters(), max_norm, norm)
+    return before
 
 
 @contextmanager

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from dataclasses import field
 from typing import Any
@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from dpod_search.data.augmentation import CROP_FLIP
+from dpod_search.data.augmentation import check_augmentation
 from dpod_search.errors import ConfigError
 from dpod_search.errors import check_range
 from dpod_search.placement import device_of
@@ -21,17 +23,21 @@ from dpod_search.progress import Progress
 from dpod_search.progress import SilentProgress
 from dpod_search.supernet import Supernet
 from dpod_search.training.checkpoint import CheckpointFile
+from dpod_search.training.lasso import SuffixLasso
 from dpod_search.training.loop import Batches
 from dpod_search.training.loop import Loop
-from dpod_search.training.loop import OptimizerSettings
 from dpod_search.training.loop import count_batches
 from dpod_search.training.losses import distill
+from dpod_search.training.optimizers import OptimizerSettings
 from dpod_search.training.policies import MakePolicy
 from dpod_search.training.policies import Policy
 from dpod_search.training.policies import PolicyContext
 from dpod_search.training.policies import Scorer
 from dpod_search.training.policies import make_options
 from dpod_search.training.policies import make_policy
+from dpod_search.training.precision import check_precision
+from dpod_search.training.precision import compute_scores
+from dpod_search.training.ranks import Ranks
 from dpod_search.widths import Widths
 
 
@@ -46,14 +52,28 @@ class TrainingSettings:
         distillation: Weight of the full net's answers in a partial net's loss, in [0, 1]; the
             labels have the rest. At 0 policies do not run the full net for its answers' sake.
         temperature: Of distillation, > 0.
+        group_lasso: Strength of the hierarchical group lasso, which lets whole suffixes of
+            channels go to zero, >= 0; 0 for none.
         epochs: Passes over the training pictures, >= 1.
         batch_size: Pictures in a batch, >= 2.
+        optimizer: ``sgd`` (with Nesterov momentum) or ``adamw``, which needs a lower ``lr``.
+        schedule: How the learning rate moves after its rise: ``cosine`` or ``one-cycle``.
         lr: Highest learning rate.
-        momentum: Of stochastic gradient descent, in [0, 1).
-        weight_decay: On all parameters.
+        momentum: Of ``sgd``, and the first beta of ``adamw``, in [0, 1).
+        weight_decay: >= 0.
+        decays_norms: Weight decay also on vectors: scales and shifts of norms, biases.
+        warmup_share: Share of the steps over which the learning rate rises, in [0, 1).
+        max_grad_norm: Gradients are scaled down to this norm; 0 leaves them.
+        ema_decay: Of the average of the weights that is delivered in place of the last ones, in
+            [0, 1); 0 for none.
+        precision: ``float32``, or ``bfloat16`` for convolutions and matrix products.
         label_smoothing: Of the full net's labels, in [0, 1).
         crop_padding: Random shifts by up to so many pixels; 0 for none.
         flip: Random left-right mirroring.
+        augmentation: What is done to pictures after that: ``crop-flip`` for nothing;
+            ``trivialaugment``, ``randaugment``, ``randomerasing``, or several joined by ``+``; or
+            a function of your own as ``package.module:function``, which returns a transform of
+            ``torchvision.transforms.v2``.
         n_workers: Processes that load pictures; 0 loads in the training process.
         checkpoint_seconds: Time between two checkpoints.
     """
@@ -62,14 +82,23 @@ class TrainingSettings:
     policy_options: Mapping[str, Any] = field(default_factory=dict)
     distillation: float = 1.0
     temperature: float = 1.0
+    group_lasso: float = 0.0
     epochs: int = 30
     batch_size: int = 64
+    optimizer: str = "sgd"
+    schedule: str = "cosine"
     lr: float = 0.1
     momentum: float = 0.9
     weight_decay: float = 5e-4
+    decays_norms: bool = True
+    warmup_share: float = 0.05
+    max_grad_norm: float = 5.0
+    ema_decay: float = 0.0
+    precision: str = "float32"
     label_smoothing: float = 0.0
     crop_padding: int = 0
     flip: bool = False
+    augmentation: str = CROP_FLIP
     n_workers: int = 0
     checkpoint_seconds: float = 10.0
 
@@ -77,23 +106,17 @@ class TrainingSettings:
         """Check the ranges and the policy."""
         check_range("training.distillation", self.distillation, low=0, high=1)
         check_range("training.temperature", self.temperature, low=1e-3)
+        check_range("training.group_lasso", self.group_lasso, low=0)
         check_range("training.epochs", self.epochs, low=1)
         check_range("training.batch_size", self.batch_size, low=2)
-        check_range("training.lr", self.lr, low=1e-12)
-        check_range("training.momentum", self.momentum, low=0, high=0.9999)
-        check_range("training.weight_decay", self.weight_decay, low=0)
+        OptimizerSettings.part_of(self, "training")
+        check_precision("training.precision", self.precision)
         check_range("training.label_smoothing", self.label_smoothing, low=0, high=0.999)
         check_range("training.crop_padding", self.crop_padding, low=0)
+        check_augmentation("training.augmentation", self.augmentation)
         check_range("training.n_workers", self.n_workers, low=0)
         check_range("training.checkpoint_seconds", self.checkpoint_seconds, low=0)
         make_options(self.policy, self.policy_options)
-
-    @property
-    def optimizer(self) -> OptimizerSettings:
-        """The optimizer's part of the settings."""
-        return OptimizerSettings(
-            lr=self.lr, momentum=self.momentum, weight_decay=self.weight_decay
-        )
 
 
 @dataclass(frozen=True)
@@ -104,7 +127,7 @@ class TrainingResult:
         path: Profiles from the full net to the floor (empty if the policy has none).
         history: Step, lr and losses at about 200 steps.
         n_steps: Steps of the whole training.
-        seconds: Time this call took (less than the whole where it was resumed).
+        seconds: Time it took, in all processes that worked on it up to their last checkpoints.
         macs: Multiply-adds of all forward passes. A backward pass has twice as many, so that
             policies are compared at equal training cost by this number.
     """
@@ -126,6 +149,9 @@ class SupernetLearner:
         label_smoothing: Of the labels' cross-entropy.
         distillation: Weight of the full net's answers in a partial net's loss, in [0, 1].
         temperature: Of distillation.
+        precision: What the nets run in; losses are in float32.
+        group_lasso: Strength of the hierarchical group lasso.
+        ranks: The processes that train together; macs are those of all.
     """
 
     def __init__(
@@ -137,14 +163,24 @@ class SupernetLearner:
         label_smoothing: float = 0.0,
         distillation: float = 1.0,
         temperature: float = 1.0,
+        precision: str = "float32",
+        group_lasso: float = 0.0,
+        ranks: Ranks | None = None,
     ) -> None:
         """Join the net and the policy."""
         self._supernet = supernet
+        ranks = ranks or Ranks()
+        self._forward = ranks.join(supernet)
+        self._n_ranks = ranks.n_ranks
+        # What joins ranks sees gradients through hooks, which would not be called.
+        self._adding_gradients = supernet.adding_gradients if ranks.is_alone else nullcontext
         self._policy = policy
         self._cost = cost
         self._smoothing = label_smoothing
         self._distillation = distillation
         self._temperature = temperature
+        self._precision = precision
+        self._lasso = SuffixLasso(supernet, strength=group_lasso) if group_lasso > 0 else None
         self.macs = 0.0
 
     def begin_step(self, step: int) -> None:
@@ -157,20 +193,22 @@ class SupernetLearner:
         losses: dict[str, float] = {}
         full_scores: Tensor | None = None
         if plan.full:
-            full_scores = self._supernet(images)
+            full_scores = self._run(images)
             loss = self._on_labels(full_scores, labels)
             torch.autograd.backward(loss)
             losses["loss"] = loss.item()
             full_scores = full_scores.detach()
-            self.macs += len(images) * self._cost(self._supernet.space.full)
+            self._count(images, self._supernet.space.full)
         rates = plan.rates or (1.0,) * len(plan.partial)
         for widths, rate in zip(plan.partial, rates, strict=True):
-            with self._supernet.active(widths):
-                loss = self._on_both(self._supernet(images), labels, full_scores)
+            with self._supernet.active(widths), self._adding_gradients():
+                loss = self._on_both(self._run(images), labels, full_scores)
                 torch.autograd.backward(loss if rate == 1 else rate * loss)
-            self.macs += len(images) * self._cost(widths)
+            self._count(images, widths)
             share = loss.item() / len(plan.partial)
             losses["partial_loss"] = losses.get("partial_loss", 0.0) + share
+        if self._lasso is not None:
+            losses["group_lasso"] = self._lasso.add_gradients().item()
         losses.setdefault("loss", losses.get("partial_loss", 0.0))
         return losses
 
@@ -190,6 +228,12 @@ class SupernetLearner:
         """Restore the policy's state, and what was spent."""
         self._policy.restore(state["policy"])
         self.macs = float(state["macs"])
+
+    def _run(self, images: Tensor) -> Tensor:
+        return compute_scores(self._forward, images, self._precision)
+
+    def _count(self, images: Tensor, widths: Widths) -> None:
+        self.macs += self._n_ranks * len(images) * self._cost(widths)
 
     def _on_labels(self, scores: Tensor, labels: Tensor) -> Tensor:
         return functional.cross_entropy(scores, labels, label_smoothing=self._smoothing)
@@ -218,6 +262,10 @@ def train_supernet(
 ) -> TrainingResult:
     """Train a supernet in place.
 
+    In a process group of PyTorch all ranks must call it, each with its own share of every batch;
+    then they train one supernet together, and all have it in the end. The first one scores, and
+    only its checkpoint is read and written.
+
     Args:
         supernet: On its device; left in evaluation mode at full width.
         loader: Batches of pictures (N, *example_shape) and labels (N,).
@@ -228,53 +276,62 @@ def train_supernet(
         checkpoint: Where the state is kept; training goes on from it if it exists.
         progress: Who is told.
         policy: A policy's class, used instead of the one that the settings name; called with a
-            ``PolicyContext``, and the settings' ``policy_options`` as keywords.
+            ``PolicyContext`` alone.
 
     Returns:
         The path and the history.
 
     Raises:
         ConfigError: If the policy or its options are unknown.
-        TrainingError: If a loss or the gradients are not finite.
+        TrainingError: If a loss or the gradients are not finite, or another rank was lost.
         CheckpointError: If the checkpoint is damaged, of another run, or cannot be written.
         DataError: If the loader is empty.
     """
-    start = time.perf_counter()
     if len(supernet.groups) == 0:
         raise ConfigError("the supernet has no channel group to train")
     place_module(
         supernet, device_of(supernet), is_channels_last=supernet.grouping.runs_channels_last
     )
     n_steps = settings.epochs * count_batches(loader)
+    ranks = Ranks.joined()
     context = PolicyContext(
-        supernet.space, cost, score, n_steps, seed, distills=settings.distillation > 0
+        supernet.space, cost, ranks.agree(score), n_steps, seed, distills=settings.distillation > 0
     )
-    chosen = make_policy(policy or settings.policy, settings.policy_options, context)
-    learner = SupernetLearner(
-        supernet,
-        chosen,
-        cost=cost,
-        label_smoothing=settings.label_smoothing,
-        distillation=settings.distillation,
-        temperature=settings.temperature,
+    chosen = make_policy(
+        policy or settings.policy, {} if policy else settings.policy_options, context
     )
-    loop = Loop(
-        module=supernet,
-        loader=loader,
-        n_epochs=settings.epochs,
-        learner=learner,
-        optimizer=settings.optimizer,
-        task="train",
-        checkpoint=checkpoint,
-        progress=progress or SilentProgress(),
-        seed=seed,
-    )
-    history = loop.run()
+    with ranks.noticing_losses():
+        ranks.check_same(n_steps, "steps to train; give their loaders equally many batches")
+        learner = SupernetLearner(
+            supernet,
+            chosen,
+            cost=cost,
+            label_smoothing=settings.label_smoothing,
+            distillation=settings.distillation,
+            temperature=settings.temperature,
+            precision=settings.precision,
+            group_lasso=settings.group_lasso,
+            ranks=ranks,
+        )
+        loop = Loop(
+            module=supernet,
+            loader=loader,
+            n_epochs=settings.epochs,
+            learner=learner,
+            optimizer=OptimizerSettings.part_of(settings, "training"),
+            task="train",
+            checkpoint=checkpoint if ranks.is_first else None,
+            progress=progress or SilentProgress(),
+            seed=seed,
+            ranks=ranks,
+        )
+        history = loop.run()
+        ranks.share_tensors(supernet)  # BatchNorm's statistics are of each rank's own pictures
     supernet.eval()
     return TrainingResult(
         path=chosen.path(),
         history=tuple(history),
         n_steps=n_steps,
-        seconds=time.perf_counter() - start,
+        seconds=loop.seconds,
         macs=learner.macs,
     )

@@ -129,6 +129,9 @@ def test_refuses_a_position_out_of_range(position: tuple[int, int]) -> None:
         {"crop_padding": -1},
         {"n_workers": -1},
         {"batch_size": 24, "drop_last": True},
+        {"rank": 2, "n_ranks": 2, "drop_last": True},
+        {"rank": 0, "n_ranks": 3, "drop_last": True},  # batches of four
+        {"rank": 0, "n_ranks": 2},  # a last batch of three
     ],
 )
 def test_refuses_options_out_of_range(options: dict[str, Any]) -> None:
@@ -139,6 +142,33 @@ def test_refuses_options_out_of_range(options: dict[str, Any]) -> None:
 def test_refuses_an_empty_dataset() -> None:
     with pytest.raises(DataError, match="at least one picture"):
         SeededLoader(make_dataset(0), batch_size=4, seed=0)
+
+
+@pytest.mark.parametrize("n_workers", [0, 1])
+def test_ranks_share_every_batch_of_one_loader(n_workers: int) -> None:
+    options: dict[str, Any] = {"batch_size": 6, "seed": 0, "shuffle": True, "drop_last": True}
+    whole = run_epoch(SeededLoader(make_dataset(), **options), 1)
+    parts = [
+        run_epoch(
+            SeededLoader(make_dataset(), **options, rank=rank, n_ranks=2, n_workers=n_workers), 1
+        )
+        for rank in range(2)
+    ]
+    assert len(whole) == len(parts[0]) == len(parts[1]) == 3
+    for number, (_, labels) in enumerate(whole):
+        dealt = torch.stack([part[number][1] for part in parts], dim=1).flatten()
+        assert dealt.tolist() == labels.tolist()
+
+
+def test_ranks_augment_their_pictures_each_in_its_own_way() -> None:
+    images = torch.rand(1, 1, 8, 8).expand(8, 1, 8, 8)
+    dataset = TensorDataset(images, torch.zeros(8, dtype=torch.long))
+    options: dict[str, Any] = {"batch_size": 8, "seed": 0, "drop_last": True, "crop_padding": 4}
+    first, again, second = (
+        next(iter(SeededLoader(dataset, **options, rank=rank, n_ranks=2)))[0] for rank in (0, 0, 1)
+    )
+    assert torch.equal(first, again)
+    assert not torch.equal(first, second)
 
 
 def test_gathers_evenly_from_a_dataset() -> None:

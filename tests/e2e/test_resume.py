@@ -97,6 +97,42 @@ def test_fifteen_kills_change_nothing(tmp_path: Path, seed: int) -> None:
     assert leftovers == []
 
 
+# A training with all that has a state: moments, an average, dropout-like draws, a path.
+RICH = (
+    "training.epochs=12",
+    "training.checkpoint_seconds=0.05",
+    "training.optimizer=adamw",
+    "training.lr=0.005",
+    "training.ema_decay=0.95",
+    "training.precision=bfloat16",
+    "training.augmentation=randomerasing",
+)
+
+
+def test_ten_kills_of_the_training_change_no_bit_of_the_weights(tmp_path: Path) -> None:
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    whole.mkdir()
+    killed.mkdir()
+    words = command("train", "--study", "digits", "--quiet", sets=RICH)
+    finished = run_command("train", "--study", "digits", "--quiet", sets=RICH, cwd=whole)
+    assert finished.returncode == 0, finished.stderr
+    seconds = measure_stages(whole / "runs" / "digits")["train"]
+    moments = random.SystemRandom()
+    n_killed = sum(
+        kill_during("train", moments.uniform(0, seconds / 25), words, killed) for _ in range(10)
+    )
+    last = run_command("train", "--study", "digits", "--quiet", sets=RICH, cwd=killed)
+    assert last.returncode == 0, last.stderr
+    assert n_killed == 10
+
+    folders = (whole / "runs" / "digits", killed / "runs" / "digits")
+    for name in ("supernet.safetensors", "path.json"):
+        assert (folders[0] / name).read_bytes() == (folders[1] / name).read_bytes()
+    kept = [json.loads((folder / "training.json").read_text()) for folder in folders]
+    assert kept[0]["history"] == kept[1]["history"]
+    assert [p.name for p in folders[1].iterdir() if "checkpoint" in p.name] == []
+
+
 def count_states(folder: Path) -> dict[str, int]:
     """Count the trials in the journal itself by state, in the search and in its child."""
     storage = optuna.storages.JournalStorage(

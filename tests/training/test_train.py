@@ -25,6 +25,7 @@ from dpod_search.footprint import build_footprint
 from dpod_search.supernet import build_supernet
 from dpod_search.training import POLICIES
 from dpod_search.training import CheckpointFile
+from dpod_search.training import OptimizerSettings
 from dpod_search.training import TrainingSettings
 from dpod_search.training import train_supernet
 from dpod_search.training.policies import Plan
@@ -276,6 +277,12 @@ def test_a_policy_may_have_no_path_and_no_full_net(monkeypatch):
         ("lr", math.nan),
         ("momentum", 1.0),
         ("weight_decay", -1),
+        ("optimizer", "adam"),
+        ("schedule", "linear"),
+        ("warmup_share", 1),
+        ("max_grad_norm", -1),
+        ("ema_decay", 1),
+        ("precision", "float16"),
         ("label_smoothing", 1.0),
         ("crop_padding", -1),
         ("n_workers", -1),
@@ -288,5 +295,6 @@ def test_settings_out_of_range_are_named(setting, value):
 
 
 def test_settings_pass_the_optimizer_its_part():
-    optimizer = TrainingSettings(lr=0.3, momentum=0.5, weight_decay=0.1).optimizer
+    settings = TrainingSettings(lr=0.3, momentum=0.5, weight_decay=0.1)
+    optimizer = OptimizerSettings.part_of(settings, "training")
     assert (optimizer.lr, optimizer.momentum, optimizer.weight_decay) == (0.3, 0.5, 0.1)

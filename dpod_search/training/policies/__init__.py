@@ -15,16 +15,33 @@ from dpod_search.training.policies.base import Plan
 from dpod_search.training.policies.base import Policy
 from dpod_search.training.policies.base import PolicyContext
 from dpod_search.training.policies.base import Scorer
+from dpod_search.training.policies.delayed import DelayedOptions
+from dpod_search.training.policies.delayed import DelayedPolicy
 from dpod_search.training.policies.dpod import DpodOptions
 from dpod_search.training.policies.dpod import DpodPolicy
+from dpod_search.training.policies.independent import IndependentOptions
+from dpod_search.training.policies.independent import IndependentPolicy
+from dpod_search.training.policies.progressive import ProgressiveOptions
+from dpod_search.training.policies.progressive import ProgressivePolicy
+from dpod_search.training.policies.sandwich import SandwichOptions
+from dpod_search.training.policies.sandwich import SandwichPolicy
+from dpod_search.training.policies.uniform import UniformOptions
+from dpod_search.training.policies.uniform import UniformPolicy
 
 
 # Makes a policy of the user's own from what it may know, and its options as keywords.
 MakePolicy = Callable[..., Policy]
 
+_METHODS = ("begin_step", "path", "plan", "restore", "state")
+
 # Name -> (the policy, its options).
 POLICIES: dict[str, tuple[Callable[[PolicyContext, Any], Policy], type[Any]]] = {
     "dpod": (DpodPolicy, DpodOptions),
+    "uniform": (UniformPolicy, UniformOptions),
+    "independent": (IndependentPolicy, IndependentOptions),
+    "sandwich": (SandwichPolicy, SandwichOptions),
+    "progressive": (ProgressivePolicy, ProgressiveOptions),
+    "delayed": (DelayedPolicy, DelayedOptions),
 }
 
 
@@ -66,26 +83,45 @@ def make_policy(
         context: What it may know.
 
     Raises:
-        ConfigError: If the name or an option is unknown or out of range.
+        ConfigError: If the name or an option is unknown or out of range, or what is made is no
+            policy.
     """
     if isinstance(policy, str) and not is_import_path(policy):
         checked = make_options(policy, options)
         return POLICIES[policy][0](context, checked)
     make = import_object(policy) if isinstance(policy, str) else policy
     name = policy if isinstance(policy, str) else getattr(policy, "__name__", repr(policy))
+    if not callable(make):
+        raise ConfigError(f"policy {name} must be callable, got a {type(make).__name__}")
     made: Policy = call_with(partial(make, context), options, name=f"policy {name}")
+    missing = [method for method in _METHODS if not callable(getattr(made, method, None))]
+    if missing:
+        raise ConfigError(
+            f"policy {name} makes a {type(made).__name__} that lacks {', '.join(missing)}; "
+            "see docs/training-policies.md"
+        )
     return made
 
 
 __all__ = [
     "POLICIES",
+    "DelayedOptions",
+    "DelayedPolicy",
     "DpodOptions",
     "DpodPolicy",
+    "IndependentOptions",
+    "IndependentPolicy",
     "MakePolicy",
     "Plan",
     "Policy",
     "PolicyContext",
+    "ProgressiveOptions",
+    "ProgressivePolicy",
+    "SandwichOptions",
+    "SandwichPolicy",
     "Scorer",
+    "UniformOptions",
+    "UniformPolicy",
     "make_options",
     "make_policy",
 ]

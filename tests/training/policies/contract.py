@@ -23,7 +23,7 @@ MakePolicy = Callable[[PolicyContext], Policy]
 
 
 def make_context(
-    space: WidthSpace | None = None, *, n_steps: int = 60, seed: int = 0
+    space: WidthSpace | None = None, *, n_steps: int = 60, seed: int = 0, distills: bool = True
 ) -> PolicyContext:
     """Make a context whose costs and qualities are known in closed form."""
     space = space or make_space()
@@ -34,6 +34,7 @@ def make_context(
         score=lambda widths: compute_accuracy(widths, space),
         n_steps=n_steps,
         seed=seed,
+        distills=distills,
     )
 
 

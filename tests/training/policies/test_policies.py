@@ -1,14 +1,19 @@
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 from training.policies.contract import PolicyContract
 from training.policies.contract import make_context
+from training.policies.contract import run_policy
 
 from dpod_search.errors import ConfigError
 from dpod_search.training import POLICIES
 from dpod_search.training.policies import DpodOptions
 from dpod_search.training.policies import make_options
 from dpod_search.training.policies import make_policy
+from dpod_search.widths import BLOCK_RUNGS
+from dpod_search.widths import WidthSpace
 
 
 @pytest.fixture(params=sorted(POLICIES))
@@ -20,6 +25,51 @@ class TestEveryPolicyKeepsTheContract(PolicyContract):
     @pytest.fixture
     def make(self, name):
         return lambda context: make_policy(name, {}, context)
+
+
+class TestEveryPolicyKeepsTheContractWithoutDistillation(PolicyContract):
+    @pytest.fixture
+    def make(self, name):
+        return lambda context: make_policy(name, {}, dataclasses.replace(context, distills=False))
+
+
+class TestEveryPolicyKeepsTheContractWithBlocks(PolicyContract):
+    @pytest.fixture
+    def context(self):
+        rungs = ((2, 4, 6, 8), (4, 8), BLOCK_RUNGS, BLOCK_RUNGS)
+        names = ("conv", "inner", "block1", "block2")
+        space = WidthSpace(names, rungs, inside=(("block1", ("inner",)),))
+        return dataclasses.replace(
+            make_context(space, n_steps=self.N_STEPS), cost=lambda w: 1.0 + sum(w.active)
+        )
+
+    @pytest.fixture
+    def make(self, name):
+        return lambda context: make_policy(name, {}, context)
+
+    def test_blocks_are_trained_removed_and_there(self, make, context):
+        plans = run_policy(make(context), range(self.N_STEPS))
+        seen = {w["block1"] for plan in plans for w in plan.partial}
+        assert seen == {0, 1}
+
+
+def test_who_teaches_runs(name):
+    for plan in run_policy(make_policy(name, {}, make_context()), range(60)):
+        assert plan.full
+
+
+def test_no_step_runs_the_same_subnet_twice(name):
+    context = make_context(WidthSpace(("a",), ((4, 8),)), n_steps=40)
+    for plan in run_policy(make_policy(name, {}, context), range(40)):
+        nets = [*plan.partial, *([context.space.full] if plan.full else [])]
+        assert len(set(nets)) == len(nets)
+
+
+def test_other_seeds_train_other_subnets(name):
+    plans = [
+        run_policy(make_policy(name, {}, make_context(seed=seed)), range(60)) for seed in (0, 1)
+    ]
+    assert plans[0] != plans[1]
 
 
 def test_options_are_made_by_name():

@@ -1,0 +1,48 @@
+"""In which precision a training runs its nets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from dpod_search.errors import ConfigError
+
+
+PRECISIONS = ("float32", "bfloat16")
+
+
+def check_precision(name: str, precision: str) -> None:
+    """Raise unless a precision is known.
+
+    Args:
+        name: The setting as the user spells it.
+        precision: The value got.
+
+    Raises:
+        ConfigError: If it is not one of ``PRECISIONS``.
+    """
+    if precision not in PRECISIONS:
+        raise ConfigError(f"{name} must be one of {sorted(PRECISIONS)}, got {precision!r}")
+
+
+def compute_scores(
+    run: Callable[[Tensor], Tensor], images: Tensor, precision: str = "float32"
+) -> Tensor:
+    """Run a net forward in a precision.
+
+    Args:
+        run: The net.
+        images: Pictures on its device.
+        precision: ``bfloat16`` runs convolutions and matrix products in it; weights, statistics
+            and gradients of weights stay float32.
+
+    Returns:
+        Scores (N, n_classes), in float32 so that losses are.
+    """
+    if precision == "float32":
+        return run(images)
+    # The backward pass runs outside, as PyTorch advises: it takes the forward's precisions.
+    with torch.autocast(images.device.type, dtype=torch.bfloat16):
+        return run(images).float()
