@@ -238,7 +238,7 @@ def run_alone(workload: Workload, seed: int) -> dict[str, list[float]]:
     torch.set_num_threads(1)
     prepared = workload.prepare(seed)
     n_images = prepared.dense_steps * workload.batch_size
-    share = 0.5  # of the full net's epochs: their order is what is asked for
+    share = 0.25  # of the full net's epochs: their order is what is asked for
     accuracies = [
         prepared.train_alone(widths, share * n_images * prepared.cost(widths))
         for widths in prepared.draw_subnets(N_SUBNETS)

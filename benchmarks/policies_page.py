@@ -32,7 +32,7 @@ def write_page() -> None:
         "  accuracy would have.",
         "- **Random**: mean test accuracy of random subnets (each group's width drawn alone) inside the supernet, not finetuned.",
         "- **τ**: Kendall's tau between those accuracies and the same subnets' after a short finetuning, or (seed 0) trained alone from new",
-        "  weights for half the epochs; with few subnets, a difference of 0.1 is noise. **Top 5**: share of the five truly best among the",
+        "  weights for a quarter of the epochs; with few subnets, a difference of 0.1 is noise. **Top 5**: share of the five truly best among the",
         "  five predicted, against finetuning.",
         "- **Step**: processor time of a step (one thread), time for each multiply-add against steps of the full net alone, turn and turn",
         "  about in one process, and the peak memory against its.",
