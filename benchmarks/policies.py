@@ -210,6 +210,7 @@ def run_case(workload: Workload, policy: str, seed: int) -> dict[str, Any]:
     after = [
         finetune_subnet(prepared, Subnet(prepared.supernet, widths), workload.ranking_epochs)
         for widths in subnets
+        if seed < workload.n_ranked
     ]
     full = evaluator.evaluate(prepared.supernet.space.full, prepared.test).accuracy
     rows = finetune_front(prepared, search_front(prepared, result))
@@ -251,7 +252,7 @@ def describe_ranking(case: dict[str, Any], alone: list[float] | None) -> dict[st
     ranking = {}
     truths = {"finetuned": case["random_finetuned"], "alone": alone}
     for name, truth in truths.items():
-        if truth is None:
+        if not truth:
             continue
         draws = numpy_generator(case["seed"], "ranking", name)
         ranking[name] = {

@@ -80,12 +80,13 @@ def _write_results(results: dict[str, Any]) -> Iterator[str]:
 
 def _write_ranking(name: str, cases: Sequence[dict[str, Any]], step: dict[str, Any]) -> str:
     random = _spread([100 * fmean(c["random_before"]) for c in cases])
-    taus = _spread([c["ranking"]["finetuned"]["tau"]["value"] for c in cases], 2)
+    ranked = [c["ranking"]["finetuned"] for c in cases if "finetuned" in c["ranking"]]
+    taus = _spread([ranking["tau"]["value"] for ranking in ranked], 2)
     alone = [c["ranking"]["alone"]["tau"] for c in cases if "alone" in c["ranking"]]
     against_alone = ", ".join(
         f"{t['value']:.2f} ({t['low']:.2f} to {t['high']:.2f})" for t in alone
     )
-    recall = _spread([c["ranking"]["finetuned"]["top_5_recall"]["value"] for c in cases], 2)
+    recall = _spread([ranking["top_5_recall"]["value"] for ranking in ranked], 2)
     return (
         f"| `{name}` | {random} | {taus} | {against_alone or '-'} | {recall} | "
         f"{1000 * step['seconds']:.1f} | {step['time_per_mac_ratio']:.2f} | {step['peak_ratio']:.2f} |"

@@ -26,6 +26,9 @@ import torch
 from discovery import NETS
 from discovery import build_net
 from discovery import time_discovery
+from policy_steps import build_policy_nets
+from policy_steps import describe_policy
+from policy_steps import measure_policy
 from provenance import ROOT
 from provenance import describe_commit
 from provenance import describe_machine
@@ -211,6 +214,7 @@ def write_page(results: dict[str, Any]) -> str:
             for name, s in results["steps"].items()
         ),
         "",
+        *describe_policy(results["policy"]),
         "## Discovery",
         "",
         f"`build_supernet` at the net's own picture size, median of {N_BUILDS}, limit {DISCOVERY_LIMIT_S:.0f} s.",
@@ -245,6 +249,10 @@ def main() -> None:
     for name, (model, images) in build_step_nets().items():
         steps[name] = measure_step(model, images)
         console.print(name, steps[name])
+    policy = {}
+    for name, (model, images) in build_policy_nets().items():
+        policy[name] = measure_policy(model, images)
+        console.print(name, policy[name])
     known = json.loads(RESULTS.read_text())["discovery_s"] if RESULTS.exists() else {}
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, context, max_tasks_per_child=1) as alone:
@@ -257,6 +265,7 @@ def main() -> None:
         "load": load,
         "resnet50": resnet50,
         "steps": steps,
+        "policy": policy,
         "discovery_s": {name: known[name] for name in NETS if name in known},
     }
     RESULTS.parent.mkdir(exist_ok=True)

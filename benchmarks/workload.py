@@ -55,6 +55,7 @@ class Workload:
         dense_epochs: Training of a supernet costs as much as so many epochs of the full net.
         finetune_epochs: Of every finetuned subnet of a front.
         ranking_epochs: Of the random subnets, whose order is what is asked for.
+        n_ranked: Seeds with which they are finetuned; with the others they are only evaluated.
         n_evaluated: Subnets a search may evaluate.
         n_train: Training pictures; None for all.
         batch_size: In training and finetuning.
@@ -72,6 +73,7 @@ class Workload:
     finetune_epochs: int
     ranking_epochs: int
     n_evaluated: int
+    n_ranked: int = 3
     n_train: int | None = None
     batch_size: int = 64
     crop_padding: int = 1
@@ -107,6 +109,7 @@ def make_workloads(preset: str, data_root: str) -> dict[str, Workload]:
         finetune_epochs=2,
         ranking_epochs=1,
         n_evaluated=80,
+        n_ranked=1,
         n_train=6_000,
         flip=True,
     )
@@ -122,6 +125,7 @@ def make_workloads(preset: str, data_root: str) -> dict[str, Workload]:
             dense_epochs=40,
             finetune_epochs=10,
             ranking_epochs=5,
+            n_ranked=3,
             n_train=None,
             batch_size=256,
             crop_padding=2,

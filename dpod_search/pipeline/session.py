@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -15,6 +16,7 @@ from dpod_search.data import ImageDataset
 from dpod_search.data import SeededLoader
 from dpod_search.data import gather_images
 from dpod_search.data import load_data
+from dpod_search.data.datasets import DatasetView
 from dpod_search.errors import ConfigError
 from dpod_search.footprint import FootprintModel
 from dpod_search.footprint import build_footprint
@@ -97,7 +99,9 @@ class Session:
     @cached_property
     def scoring_batches(self) -> Batches:
         """The calibration split: it judges the shrinks of the path."""
-        return self.batches(self.data.calibration)
+        split = self.data.calibration
+        n_images = min(len(split), self.config.training.n_scoring)
+        return self.batches(DatasetView(split, np.arange(n_images)))
 
     @cached_property
     def validation_batches(self) -> Batches:

@@ -21,6 +21,7 @@ from dpod_search.placement import limit_threads
 from dpod_search.progress import Progress
 from dpod_search.progress import SilentProgress
 from dpod_search.search import SearchResult
+from dpod_search.training import RANK_VARIABLES
 
 
 _logger = logging.getLogger(__name__)
@@ -111,4 +112,6 @@ def _start_helper(session: Session, n_threads: int) -> subprocess.Popen[bytes]:
     command += ["--storage", session.storage] if session.storage else []
     # What goes wrong there is in log.jsonl; this process takes over, or meets the same error.
     nowhere = subprocess.DEVNULL
-    return subprocess.Popen(command, stdin=nowhere, stdout=nowhere, stderr=nowhere)
+    # It is no rank of a training that torchrun started.
+    own = {name: value for name, value in os.environ.items() if name not in RANK_VARIABLES}
+    return subprocess.Popen(command, stdin=nowhere, stdout=nowhere, stderr=nowhere, env=own)

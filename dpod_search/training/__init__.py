@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dpod_search.training.checkpoint import CheckpointFile
+from dpod_search.training.launch import RANK_VARIABLES
 from dpod_search.training.launch import choose_device
 from dpod_search.training.launch import is_first_to_fail
 from dpod_search.training.launch import joined_ranks
@@ -25,6 +26,7 @@ from dpod_search.training.train import train_supernet
 
 __all__ = [
     "POLICIES",
+    "RANK_VARIABLES",
     "CheckpointFile",
     "Learner",
     "Loop",

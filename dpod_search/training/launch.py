@@ -25,6 +25,10 @@ from dpod_search.training.ranks import Ranks
 PATIENCE = timedelta(minutes=30)
 
 
+# By which a launcher tells a process who it is.
+RANK_VARIABLES = ("RANK", "WORLD_SIZE")
+
+
 def launched_ranks() -> Ranks:
     """Return the ranks that this process belongs to, whether or not they have joined yet.
 
@@ -34,7 +38,8 @@ def launched_ranks() -> Ranks:
     if dist.is_available() and dist.is_initialized():
         return Ranks(dist.get_rank(), dist.get_world_size())
     try:
-        return Ranks(int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]))
+        rank, n_ranks = (int(os.environ[name]) for name in RANK_VARIABLES)
+        return Ranks(rank, n_ranks)
     except (KeyError, ValueError):
         return Ranks()
 

@@ -54,6 +54,7 @@ class TrainingSettings:
         temperature: Of distillation, > 0.
         group_lasso: Strength of the hierarchical group lasso, which lets whole suffixes of
             channels go to zero, >= 0; 0 for none.
+        n_scoring: Pictures of the calibration split that judge the shrinks of the path, at most.
         epochs: Passes over the training pictures, >= 1.
         batch_size: Pictures in a batch, >= 2.
         optimizer: ``sgd`` (with Nesterov momentum) or ``adamw``, which needs a lower ``lr``.
@@ -83,6 +84,7 @@ class TrainingSettings:
     distillation: float = 1.0
     temperature: float = 1.0
     group_lasso: float = 0.0
+    n_scoring: int = 2000
     epochs: int = 30
     batch_size: int = 64
     optimizer: str = "sgd"
@@ -107,6 +109,7 @@ class TrainingSettings:
         check_range("training.distillation", self.distillation, low=0, high=1)
         check_range("training.temperature", self.temperature, low=1e-3)
         check_range("training.group_lasso", self.group_lasso, low=0)
+        check_range("training.n_scoring", self.n_scoring, low=1)
         check_range("training.epochs", self.epochs, low=1)
         check_range("training.batch_size", self.batch_size, low=2)
         OptimizerSettings.part_of(self, "training")

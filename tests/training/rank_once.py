@@ -74,7 +74,7 @@ def run_ranks(n_ranks: int, work: Callable[[Part, Ranks], None], part: Part) -> 
     for process in processes:
         process.start()
     for process in processes:
-        process.join(120)
+        process.join(300)
     codes = [process.exitcode for process in processes]
     for process in processes:
         process.kill()
@@ -89,7 +89,7 @@ def _be(rank: int, n_ranks: int, work: Callable[[Part, Ranks], None], part: Part
         init_method=f"file://{part.folder / 'meeting'}",
         rank=rank,
         world_size=n_ranks,
-        timeout=timedelta(seconds=60),
+        timeout=timedelta(minutes=4),
     )
     try:
         work(part, Ranks.joined())

@@ -8,6 +8,7 @@ from functools import partial
 import pytest
 import torch
 from torch.nn import functional
+from training.fakes import equal_states
 from training.fakes import make_batches
 from training.fakes import make_pictures
 from training.fakes import make_supernet
@@ -175,13 +176,10 @@ PATH = "training.test_distillation:FixedPolicy"
 
 def test_a_policy_of_ones_own_is_a_class_or_an_import_path():
     options = {"full": False, "rates": (0.5, 1.0)}
-    nets = [make_supernet() for _ in range(3)]
-    train(nets[0], policy=PATH, policy_options=options)
-    train(nets[1], FixedPolicy, policy=PATH, policy_options=options)
-    train(nets[2], partial(FixedPolicy, **options))  # the way without a study file
-    first, *others = (supernet.state_dict() for supernet in nets)
-    for other in others:
-        assert all(torch.equal(first[name], other[name]) for name in first)
+    named, given = make_supernet(), make_supernet()
+    train(named, policy=PATH, policy_options=options)
+    train(given, partial(FixedPolicy, **options))  # the way without a study file
+    assert equal_states(named.state_dict(), given.state_dict())
 
 
 def make_nothing(context):

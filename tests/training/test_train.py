@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import copy
 import dataclasses
 import math
@@ -298,3 +299,20 @@ def test_settings_pass_the_optimizer_its_part():
     settings = TrainingSettings(lr=0.3, momentum=0.5, weight_decay=0.1)
     optimizer = OptimizerSettings.part_of(settings, "training")
     assert (optimizer.lr, optimizer.momentum, optimizer.weight_decay) == (0.3, 0.5, 0.1)
+
+
+def test_gradients_added_in_place_are_those_of_autograd():
+    images, labels = make_pictures(8)
+    gradients = []
+    for adds in (False, True):
+        supernet = make_supernet()
+        supernet.train()
+        functional.cross_entropy(supernet(images), labels).backward()
+        for widths in (supernet.space.smallest, supernet.space.full.replace("conv1", 2)):
+            with supernet.active(widths), contextlib.ExitStack() as stack:
+                if adds:
+                    stack.enter_context(supernet.adding_gradients())
+                functional.cross_entropy(supernet(images), labels).backward()
+        gradients.append({name: p.grad for name, p in supernet.named_parameters()})
+        assert not supernet._state.adds_in_place
+    assert equal_states(*gradients)
