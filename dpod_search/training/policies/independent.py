@@ -9,7 +9,7 @@ References:
     Guo et al.: Single Path One-Shot, 2019 (arXiv 1904.00420): choices drawn uniformly and
     independently, also of channels.
     Horvath et al.: FjORD, 2021 (arXiv 2102.13451): ordered dropout.
-    Ours: with distillation the full net of the same step teaches.
+    Ours: with distillation the full net of the same step teaches; the warm-up.
 """
 
 from __future__ import annotations
@@ -26,17 +26,20 @@ from dpod_search.training.policies.drawing import plan_subnets
 
 @dataclass(frozen=True)
 class IndependentOptions:
-    """How many subnets a step trains.
+    """How many subnets a step trains, and from when on.
 
     Args:
         n_subnets: Subnets drawn each step, >= 1.
+        warmup_share: Share of the steps that train the full net alone, in [0, 1).
     """
 
     n_subnets: int = 1
+    warmup_share: float = 0.0
 
     def __post_init__(self) -> None:
-        """Check the range."""
+        """Check the ranges."""
         check_range("n_subnets", self.n_subnets, low=1)
+        check_range("warmup_share", self.warmup_share, low=0, high=0.99)
 
 
 class IndependentPolicy(Memoryless):
@@ -51,9 +54,12 @@ class IndependentPolicy(Memoryless):
         """Keep what the draws need."""
         self._context = context
         self._options = options or IndependentOptions()
+        self._n_warmup = round(self._options.warmup_share * context.n_steps)
 
     def plan(self, step: int) -> Plan:
         """Return subnets drawn at random, and the full net if it teaches."""
+        if step < self._n_warmup:
+            return Plan(full=True, partial=())
         rng = numpy_generator(self._context.seed, "independent/rungs", step)
         drawn = [self._context.space.sample(rng) for _ in range(self._options.n_subnets)]
         return plan_subnets(self._context, drawn, needs_full=False)

@@ -38,6 +38,16 @@ def test_without_a_teacher_the_full_net_does_not_run():
     assert not any(plan.full for plan in run_policy(IndependentPolicy(context), range(60)))
 
 
+def test_the_warm_up_trains_the_full_net_alone():
+    context = make_context(make_space(6, 8), n_steps=60, distills=False)
+    options = IndependentOptions(warmup_share=0.5)
+    plans = run_policy(IndependentPolicy(context, options), range(60))
+    assert [plan.full for plan in plans] == [True] * 30 + [False] * 30
+    assert [len(plan.partial) for plan in plans] == [0] * 30 + [1] * 30
+
+
 def test_options_out_of_range_are_named():
+    with pytest.raises(ConfigError, match="warmup_share"):
+        IndependentOptions(warmup_share=1.0)
     with pytest.raises(ConfigError, match="n_subnets"):
         IndependentOptions(n_subnets=0)
