@@ -22,8 +22,8 @@ from dpod_search.rng import torch_generator
 from dpod_search.supernet import build_supernet
 from dpod_search.supernet import extract_subnet
 from dpod_search.training import PolicyContext
+from dpod_search.training.learner import SupernetLearner
 from dpod_search.training.policies import make_policy
-from dpod_search.training.train import SupernetLearner
 from dpod_search.widths import Widths
 
 

@@ -25,9 +25,9 @@ from dpod_search.supernet import extract_subnet
 from dpod_search.training import Learner
 from dpod_search.training import OptimizerSettings
 from dpod_search.training import PolicyContext
+from dpod_search.training.learner import SupernetLearner
 from dpod_search.training.policies import Policy
 from dpod_search.training.policies import make_policy
-from dpod_search.training.train import SupernetLearner
 
 
 # A policy is looked at in so many steps, evenly spread over its training.

@@ -72,3 +72,18 @@ def check_range(
         bounds = [f">= {low:g}"] if low is not None else []
         bounds += [f"<= {high:g}"] if high is not None else []
         raise ConfigError(f"{name} must be {' and '.join(bounds)}, got {value!r}")
+
+
+def check_count(name: str, value: object, *, low: int) -> None:
+    """Raise unless a setting is a whole number in its range.
+
+    Args:
+        name: The setting as the user spells it, for the message.
+        value: The value got.
+        low: Smallest value allowed.
+
+    Raises:
+        ConfigError: If ``value`` is below ``low`` or is no whole number.
+    """
+    if not isinstance(value, int) or value < low:
+        raise ConfigError(f"{name} must be a whole number >= {low}, got {value!r}")

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dpod_search.errors import ConfigError
+from dpod_search.errors import check_count
 from dpod_search.errors import check_range
 
 
@@ -37,3 +38,10 @@ def test_the_message_says_what_is_allowed(
     with pytest.raises(ConfigError) as caught:
         check_range("training.epochs", value, low=low, high=high)
     assert str(caught.value) == message
+
+
+@pytest.mark.parametrize("value", [0, 2.0, "2", None])
+def test_a_count_is_a_whole_number(value: object) -> None:
+    check_count("n_subnets", 1, low=1)
+    with pytest.raises(ConfigError, match=f"n_subnets must be a whole number >= 1, got {value!r}"):
+        check_count("n_subnets", value, low=1)

@@ -100,7 +100,7 @@ def take_matrix(
         columns: Layout of dimension 1.
         widths: Active width of every group.
         adds_in_place: Add the gradient to the part of ``weight.grad`` it is of, past autograd:
-            neither hooks nor ``torch.autograd.grad`` see it.
+            ``torch.autograd.grad`` does not see it. A weight with hooks of its own is left out.
 
     Returns:
         A view where prefixes are kept. Its gradient is written into the full one once: two
@@ -137,13 +137,19 @@ class _Corner(torch.autograd.Function):
         (gradient,) = gradients
         (weight,) = ctx.saved_tensors  # type: ignore[attr-defined]  # not in its annotations
         n_rows, n_columns = gradient.shape[:2]
-        if ctx.adds_in_place and weight.is_leaf and weight.grad is not None:  # type: ignore[attr-defined]
+        adds_in_place = ctx.adds_in_place and not _has_hooks(weight)  # type: ignore[attr-defined]
+        if adds_in_place and weight.is_leaf and weight.grad is not None:
             # A full gradient of zeros, filled and added, would move many times as much memory.
             weight.grad[:n_rows, :n_columns] += gradient
             return None, None, None, None
         full = torch.zeros_like(weight)  # in the memory format of the weight
         full[:n_rows, :n_columns] = gradient
         return full, None, None, None
+
+
+def _has_hooks(weight: Tensor) -> bool:
+    # A hook on the weight would get None in place of a gradient that went past autograd.
+    return bool(weight._backward_hooks or weight._post_accumulate_grad_hooks)
 
 
 def put(tensor: Tensor, part: Tensor, layout: Layout, widths: Sequence[int]) -> None:

@@ -93,8 +93,8 @@ class Supernet(nn.Module):
 
         A training step that runs several subnets is cheaper so: a subnet's gradient of a weight
         is added to the part of ``.grad`` that it is of, and not filled up with zeros first. It
-        passes autograd by: hooks on parameters (those of ``DistributedDataParallel`` too) and
-        ``torch.autograd.grad`` do not see it.
+        passes autograd by: ``DistributedDataParallel`` and ``torch.autograd.grad`` do not see it.
+        Parameters with hooks of their own are left to autograd.
         """
         before = self._state.adds_in_place
         self._state.adds_in_place = True

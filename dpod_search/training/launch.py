@@ -78,7 +78,8 @@ def joined_ranks(device_name: str) -> Iterator[Ranks]:
         The ranks, joined.
 
     Raises:
-        ConfigError: If the device is one that several ranks cannot have.
+        ConfigError: If the device is one that several ranks cannot have, or there are fewer GPUs
+            than ranks; or if the launcher does not say how the ranks find each other.
         TrainingError: If this rank is told to end (SIGTERM), as ``torchrun`` does with all ranks
             when one of them has died; or if another rank was lost.
     """
@@ -87,12 +88,12 @@ def joined_ranks(device_name: str) -> Iterator[Ranks]:
         return
     device = choose_device(device_name)
     if device.type == "cuda":
-        torch.cuda.set_device(device)
+        _use_gpu(device)
     # Numbers that are not on the GPU go through gloo, which notices at once who is gone.
     backend = "gloo" if device.type == "cpu" else "cpu:gloo,cuda:nccl"
     try:
         with launched_ranks().noticing_losses():
-            dist.init_process_group(backend, timeout=PATIENCE)
+            _make_group(backend)
             with _ending_in_an_error(device):
                 yield Ranks.joined()
                 dist.barrier()  # nobody hangs up while another still listens
@@ -124,6 +125,27 @@ def is_first_to_fail() -> bool:
         return int(store.add(f"dpod_search/failed/{start}", 1)) == 1
     except (KeyError, ValueError, RuntimeError):  # torchrun itself is gone
         return True
+
+
+def _use_gpu(device: torch.device) -> None:
+    n_gpus = torch.cuda.device_count()
+    if device.index >= n_gpus:
+        raise ConfigError(
+            f"rank {launched_ranks().rank} needs {device}, but there are {n_gpus} GPUs here; start "
+            'no more ranks than GPUs (--nproc-per-node), or set device = "cpu"'
+        )
+    torch.cuda.set_device(device)
+
+
+def _make_group(backend: str) -> None:
+    try:
+        dist.init_process_group(backend, timeout=PATIENCE)
+    except ValueError as error:  # MASTER_ADDR or MASTER_PORT is not set
+        raise ConfigError(
+            f"the environment says that this is one of {launched_ranks().n_ranks} ranks (RANK, "
+            f"WORLD_SIZE), but not how to find the others ({error}); start it with torchrun, or "
+            "unset RANK to train alone"
+        ) from error
 
 
 @contextmanager

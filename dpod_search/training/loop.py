@@ -62,7 +62,8 @@ class Loop:
 
     Args:
         module: The net to train, on its device, in place.
-        loader: Batches of one epoch. One with ``set_position(epoch, batch)`` is resumed exactly.
+        loader: Batches of one epoch. One with ``set_position(epoch, batch)`` is resumed exactly;
+            of others the sampler's ``set_epoch`` is called, if it has one.
         n_epochs: Passes over the loader, >= 1.
         learner: What is done with a batch.
         optimizer: How gradients move the weights.
@@ -210,12 +211,16 @@ class Loop:
 
     def _batches(self, first: int, n_batches: int) -> Iterator[tuple[Tensor, Tensor]]:
         move: Callable[[int, int], None] | None = getattr(self.loader, "set_position", None)
+        sampler = getattr(self.loader, "sampler", None)
+        shuffle: Callable[[int], None] | None = getattr(sampler, "set_epoch", None)
         for epoch in range(first // n_batches, self.n_epochs):
             skip = first - epoch * n_batches if epoch == first // n_batches else 0
             if move is not None:
                 move(epoch, skip)
                 yield from self.loader
             else:
+                if shuffle is not None:  # a DistributedSampler would repeat its order for ever
+                    shuffle(epoch)
                 yield from islice(self.loader, skip, None)
 
 

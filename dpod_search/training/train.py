@@ -4,14 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from collections.abc import Mapping
-from contextlib import nullcontext
 from dataclasses import dataclass
 from dataclasses import field
 from typing import Any
-
-import torch
-from torch import Tensor
-from torch.nn import functional
 
 from dpod_search.data.augmentation import CROP_FLIP
 from dpod_search.data.augmentation import check_augmentation
@@ -23,20 +18,17 @@ from dpod_search.progress import Progress
 from dpod_search.progress import SilentProgress
 from dpod_search.supernet import Supernet
 from dpod_search.training.checkpoint import CheckpointFile
-from dpod_search.training.lasso import SuffixLasso
+from dpod_search.training.learner import SupernetLearner
 from dpod_search.training.loop import Batches
 from dpod_search.training.loop import Loop
 from dpod_search.training.loop import count_batches
-from dpod_search.training.losses import distill
 from dpod_search.training.optimizers import OptimizerSettings
 from dpod_search.training.policies import MakePolicy
-from dpod_search.training.policies import Policy
 from dpod_search.training.policies import PolicyContext
 from dpod_search.training.policies import Scorer
 from dpod_search.training.policies import make_options
 from dpod_search.training.policies import make_policy
 from dpod_search.training.precision import check_precision
-from dpod_search.training.precision import compute_scores
 from dpod_search.training.ranks import Ranks
 from dpod_search.widths import Widths
 
@@ -68,7 +60,7 @@ class TrainingSettings:
         ema_decay: Of the average of the weights that is delivered in place of the last ones, in
             [0, 1); 0 for none.
         precision: ``float32``, or ``bfloat16`` for convolutions and matrix products.
-        label_smoothing: Of the full net's labels, in [0, 1).
+        label_smoothing: Of the cross-entropy on labels, in [0, 1).
         crop_padding: Random shifts by up to so many pixels; 0 for none.
         flip: Random left-right mirroring.
         augmentation: What is done to pictures after that: ``crop-flip`` for nothing;
@@ -131,8 +123,9 @@ class TrainingResult:
         history: Step, lr and losses at about 200 steps.
         n_steps: Steps of the whole training.
         seconds: Time it took, in all processes that worked on it up to their last checkpoints.
-        macs: Multiply-adds of all forward passes. A backward pass has twice as many, so that
-            policies are compared at equal training cost by this number.
+        macs: Multiply-adds of the forward passes of all steps, on all ranks; what is scored for
+            the path is not counted. A backward pass has twice as many, so that policies are
+            compared at equal training cost by this number.
     """
 
     path: tuple[Widths, ...]
@@ -140,115 +133,6 @@ class TrainingResult:
     n_steps: int
     seconds: float
     macs: float
-
-
-class SupernetLearner:
-    """Runs the plan of a policy on every batch.
-
-    Args:
-        supernet: The net in training.
-        policy: Chooses the subnets.
-        cost: Macs of a subnet.
-        label_smoothing: Of the labels' cross-entropy.
-        distillation: Weight of the full net's answers in a partial net's loss, in [0, 1].
-        temperature: Of distillation.
-        precision: What the nets run in; losses are in float32.
-        group_lasso: Strength of the hierarchical group lasso.
-        ranks: The processes that train together; macs are those of all.
-    """
-
-    def __init__(
-        self,
-        supernet: Supernet,
-        policy: Policy,
-        *,
-        cost: Callable[[Widths], float],
-        label_smoothing: float = 0.0,
-        distillation: float = 1.0,
-        temperature: float = 1.0,
-        precision: str = "float32",
-        group_lasso: float = 0.0,
-        ranks: Ranks | None = None,
-    ) -> None:
-        """Join the net and the policy."""
-        self._supernet = supernet
-        ranks = ranks or Ranks()
-        self._forward = ranks.join(supernet)
-        self._n_ranks = ranks.n_ranks
-        # What joins ranks sees gradients through hooks, which would not be called.
-        self._adding_gradients = supernet.adding_gradients if ranks.is_alone else nullcontext
-        self._policy = policy
-        self._cost = cost
-        self._smoothing = label_smoothing
-        self._distillation = distillation
-        self._temperature = temperature
-        self._precision = precision
-        self._lasso = SuffixLasso(supernet, strength=group_lasso) if group_lasso > 0 else None
-        self.macs = 0.0
-
-    def begin_step(self, step: int) -> None:
-        """Let the policy prepare."""
-        self._policy.begin_step(step)
-
-    def compute_gradients(self, step: int, images: Tensor, labels: Tensor) -> dict[str, float]:
-        """Run the full net on the labels, then each partial net against its answers."""
-        plan = self._policy.plan(step)
-        losses: dict[str, float] = {}
-        full_scores: Tensor | None = None
-        if plan.full:
-            full_scores = self._run(images)
-            loss = self._on_labels(full_scores, labels)
-            torch.autograd.backward(loss)
-            losses["loss"] = loss.item()
-            full_scores = full_scores.detach()
-            self._count(images, self._supernet.space.full)
-        rates = plan.rates or (1.0,) * len(plan.partial)
-        for widths, rate in zip(plan.partial, rates, strict=True):
-            with self._supernet.active(widths), self._adding_gradients():
-                loss = self._on_both(self._run(images), labels, full_scores)
-                torch.autograd.backward(loss if rate == 1 else rate * loss)
-            self._count(images, widths)
-            share = loss.item() / len(plan.partial)
-            losses["partial_loss"] = losses.get("partial_loss", 0.0) + share
-        if self._lasso is not None:
-            losses["group_lasso"] = self._lasso.add_gradients().item()
-        losses.setdefault("loss", losses.get("partial_loss", 0.0))
-        return losses
-
-    def describe_step(self, step: int) -> str:
-        """Name the widths of a step."""
-        plan = self._policy.plan(step)
-        parts = ["full net"] if plan.full else []
-        if plan.partial:
-            parts.append(f"widths {', '.join(str(widths) for widths in plan.partial)}")
-        return " and ".join(parts)
-
-    def state(self) -> Any:
-        """Return the policy's state, and what was spent."""
-        return {"policy": self._policy.state(), "macs": self.macs}
-
-    def restore(self, state: Any) -> None:
-        """Restore the policy's state, and what was spent."""
-        self._policy.restore(state["policy"])
-        self.macs = float(state["macs"])
-
-    def _run(self, images: Tensor) -> Tensor:
-        return compute_scores(self._forward, images, self._precision)
-
-    def _count(self, images: Tensor, widths: Widths) -> None:
-        self.macs += self._n_ranks * len(images) * self._cost(widths)
-
-    def _on_labels(self, scores: Tensor, labels: Tensor) -> Tensor:
-        return functional.cross_entropy(scores, labels, label_smoothing=self._smoothing)
-
-    def _on_both(self, scores: Tensor, labels: Tensor, full_scores: Tensor | None) -> Tensor:
-        weight = 0.0 if full_scores is None else self._distillation
-        loss = torch.zeros((), device=scores.device)
-        if weight < 1:
-            loss = (1 - weight) * self._on_labels(scores, labels)
-        if full_scores is not None and weight > 0:
-            loss = loss + weight * distill(scores, full_scores, self._temperature)
-        return loss
 
 
 def train_supernet(

@@ -86,6 +86,28 @@ class StopAfter(SilentProgress):
             raise StoppedError(note)
 
 
+class FixedPolicy:
+    """Trains one plan every step."""
+
+    def __init__(self, plan: Any) -> None:
+        self._plan = plan
+
+    def begin_step(self, step: int) -> None:
+        pass
+
+    def plan(self, step: int) -> Any:
+        return self._plan
+
+    def path(self) -> tuple[()]:
+        return ()
+
+    def state(self) -> None:
+        return None
+
+    def restore(self, state: Any) -> None:
+        pass
+
+
 def equal_states(first: Mapping[str, Any], second: Mapping[str, Any]) -> bool:
     """Say whether two state dicts are the same, bit for bit."""
     return first.keys() == second.keys() and all(torch.equal(first[k], second[k]) for k in first)

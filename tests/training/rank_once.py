@@ -32,9 +32,9 @@ from dpod_search.training import Ranks
 from dpod_search.training import TrainingResult
 from dpod_search.training import TrainingSettings
 from dpod_search.training import train_supernet
+from dpod_search.training.learner import SupernetLearner
 from dpod_search.training.policies import DpodOptions
 from dpod_search.training.policies import DpodPolicy
-from dpod_search.training.train import SupernetLearner
 from dpod_search.weights import write_tensors
 
 
@@ -229,28 +229,6 @@ def make_removable() -> Supernet:
     return build_supernet(net, example, ratios=(0.5,), removes_blocks=True)
 
 
-class FixedPolicy:
-    """Trains one plan every step."""
-
-    def __init__(self, plan: Plan) -> None:
-        self._plan = plan
-
-    def begin_step(self, step: int) -> None:
-        pass
-
-    def plan(self, step: int) -> Plan:
-        return self._plan
-
-    def path(self) -> tuple[()]:
-        return ()
-
-    def state(self) -> None:
-        return None
-
-    def restore(self, state: Any) -> None:
-        pass
-
-
 def compute_gradients(ranks: Ranks, half: int | None, *, full: bool) -> dict[str, Tensor]:
     """Compute the gradients of a step on one half of eight pictures (None: on one's own)."""
     supernet = make_removable()
@@ -258,7 +236,9 @@ def compute_gradients(ranks: Ranks, half: int | None, *, full: bool) -> dict[str
     # The net without blocks comes last, after all parameters have gradients, and then first.
     smallest, whole = supernet.space.smallest, supernet.space.full
     plan = Plan(True, (smallest,)) if full else Plan(False, (smallest, whole.replace("stem", 2)))
-    learner = SupernetLearner(supernet, FixedPolicy(plan), cost=lambda widths: 1.0, ranks=ranks)
+    learner = SupernetLearner(
+        supernet, fakes.FixedPolicy(plan), cost=lambda widths: 1.0, ranks=ranks
+    )
     images, labels = fakes.make_pictures(8)
     own = slice(ranks.rank if half is None else half, None, 2)
     learner.compute_gradients(0, images[own], labels[own])

@@ -17,7 +17,7 @@ from dpod_search.errors import ConfigError
 from dpod_search.training import Plan
 from dpod_search.training import TrainingSettings
 from dpod_search.training import train_supernet
-from dpod_search.training.train import SupernetLearner
+from dpod_search.training.learner import SupernetLearner
 
 
 class FixedPolicy:

@@ -4,6 +4,7 @@ import os
 import signal
 
 import pytest
+import torch
 import torch.distributed as dist
 
 from dpod_search.errors import ConfigError
@@ -47,6 +48,20 @@ def test_each_rank_has_a_gpu_of_its_own(second_of_two):
     for name in ("cuda:0", "mps"):
         with pytest.raises(ConfigError, match=f"'{name}' cannot be shared by several ranks"):
             choose_device(name)
+
+
+def test_fewer_gpus_than_ranks_are_named(second_of_two, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    wanted = pytest.raises(ConfigError, match="rank 1 needs cuda:1, but there are 1 GPUs")
+    with wanted, joined_ranks("cuda"):
+        raise AssertionError("it joined")
+
+
+def test_a_rank_that_cannot_find_the_others_says_how_to_start_it(second_of_two, monkeypatch):
+    monkeypatch.delenv("MASTER_ADDR", raising=False)
+    wanted = pytest.raises(ConfigError, match=r"one of 2 ranks .*MASTER_ADDR.*torchrun")
+    with wanted, joined_ranks("cpu"):
+        raise AssertionError("it joined")
 
 
 def test_alone_any_device_will_do(no_launcher):

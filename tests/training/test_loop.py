@@ -10,13 +10,16 @@ import torch
 from torch import nn
 from torch.nn import functional
 from torch.utils.data import DataLoader
+from torch.utils.data import DistributedSampler
 from torch.utils.data import IterableDataset
+from torch.utils.data import TensorDataset
 from training.fakes import StopAfter
 from training.fakes import StoppedError
 from training.fakes import equal_states
 from training.fakes import make_batches
 from training.fakes import make_loader
 from training.fakes import make_net
+from training.fakes import make_pictures
 
 from dpod_search.errors import CheckpointError
 from dpod_search.errors import DataError
@@ -318,6 +321,26 @@ def test_loaders_without_batches_or_length_are_refused(loader, match):
 def test_batches_are_counted():
     assert count_batches(make_batches()) == 3
     assert count_batches(make_loader()) == 3
+
+
+def test_a_sampler_is_told_the_epoch():
+    images, labels = make_pictures()
+    pictures = TensorDataset(images, labels)
+    sampler = DistributedSampler(pictures, num_replicas=2, rank=0, seed=3)
+    epochs = []
+
+    class Watched(DataLoader):
+        def __iter__(self):
+            epochs.append(list(self.sampler))
+            return super().__iter__()
+
+    make_loop(Watched(pictures, batch_size=4, sampler=sampler)).run()
+    wanted = []
+    for epoch in range(N_EPOCHS):
+        sampler.set_epoch(epoch)
+        wanted.append(list(sampler))
+    assert epochs == wanted
+    assert wanted[0] != wanted[1]
 
 
 def test_rewinding_brings_a_loader_to_its_start_and_leaves_others_alone():

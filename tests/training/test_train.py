@@ -1,13 +1,11 @@
 from __future__ import annotations
 
-import contextlib
-import copy
 import dataclasses
 import math
 
 import pytest
 import torch
-from torch.nn import functional
+from training.fakes import FixedPolicy
 from training.fakes import StopAfter
 from training.fakes import StoppedError
 from training.fakes import equal_states
@@ -30,34 +28,11 @@ from dpod_search.training import OptimizerSettings
 from dpod_search.training import TrainingSettings
 from dpod_search.training import train_supernet
 from dpod_search.training.policies import Plan
-from dpod_search.training.train import SupernetLearner
 
 
 SETTINGS = TrainingSettings(epochs=4, lr=0.05, policy_options={"n_profiles": 4})
 N_STEPS = 12
 LOADERS = {"list": make_batches, "seeded": make_loader}
-
-
-class FixedPolicy:
-    """Trains the same plan every step."""
-
-    def __init__(self, plan):
-        self._plan = plan
-
-    def begin_step(self, step):
-        pass
-
-    def plan(self, step):
-        return self._plan
-
-    def path(self):
-        return ()
-
-    def state(self):
-        return None
-
-    def restore(self, state):
-        pass
 
 
 def train(supernet, loader, settings=SETTINGS, *, seed=0, **options):
@@ -73,83 +48,6 @@ def train(supernet, loader, settings=SETTINGS, *, seed=0, **options):
         seed=seed,
         **options,
     )
-
-
-def compute_by_hand(supernet, plan, images, labels, smoothing):
-    """Sum the gradients of the full net's loss and of each partial net's, one by one."""
-    parameters = list(supernet.parameters())
-    teacher = supernet(images)
-    losses = []
-    if plan.full:
-        losses.append(functional.cross_entropy(teacher, labels, label_smoothing=smoothing))
-    sums = [torch.zeros_like(p) for p in parameters]
-    for loss in losses:
-        for total, gradient in zip(
-            sums, torch.autograd.grad(loss, parameters, retain_graph=True), strict=True
-        ):
-            total += gradient
-    for widths in plan.partial:
-        with supernet.active(widths):
-            scores = supernet(images)
-            if plan.full:
-                p, log_q = teacher.detach().softmax(1), scores.log_softmax(1)
-                loss = (p * (p.log() - log_q)).sum(1).mean()
-            else:
-                loss = functional.cross_entropy(scores, labels, label_smoothing=smoothing)
-            gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
-        losses.append(loss)
-        for total, gradient in zip(sums, gradients, strict=True):
-            if gradient is not None:
-                total += gradient
-    return sums, [loss.item() for loss in losses]
-
-
-def make_learner(supernet, plan, **options):
-    return SupernetLearner(supernet, FixedPolicy(plan), cost=lambda widths: 1.0, **options)
-
-
-@pytest.mark.parametrize(
-    ("full", "n_partial"), [(True, 0), (True, 1), (True, 3), (False, 1), (False, 3)]
-)
-@pytest.mark.parametrize("smoothing", [0.0, 0.1])
-def test_a_step_sums_the_gradients_of_its_nets(full, n_partial, smoothing):
-    supernet = make_supernet()
-    supernet.train()
-    space = supernet.space
-    subnets = (space.smallest, space.full.replace("conv1", 2), space.uniform(0.5))
-    plan = Plan(full, subnets[:n_partial])
-    images, labels = make_pictures(8)
-    wanted, losses = compute_by_hand(copy.deepcopy(supernet), plan, images, labels, smoothing)
-    learner = make_learner(supernet, plan, label_smoothing=smoothing)
-    supernet.zero_grad()
-    found = learner.compute_gradients(0, images, labels)
-    for parameter, gradient in zip(supernet.parameters(), wanted, strict=True):
-        torch.testing.assert_close(parameter.grad, gradient, rtol=1e-4, atol=1e-6)
-    if full:
-        assert found["loss"] == pytest.approx(losses[0], rel=1e-5)
-        losses = losses[1:]
-    if n_partial:
-        assert found["partial_loss"] == pytest.approx(sum(losses) / n_partial, rel=1e-4)
-    assert set(found) == {"loss"} | ({"partial_loss"} if n_partial else set())
-    assert supernet.widths == space.full
-
-
-def test_a_partial_net_teaches_nothing_to_the_channels_it_lacks():
-    supernet = make_supernet()
-    supernet.train()
-    plan = Plan(False, (supernet.space.smallest,))
-    make_learner(supernet, plan).compute_gradients(0, *make_pictures(8))
-    gradient = supernet.net.conv1.weight.grad
-    assert gradient[:1].abs().sum() > 0
-    assert gradient[1:].abs().sum() == 0
-
-
-def test_a_step_says_what_it_trained():
-    supernet = make_supernet()
-    space = supernet.space
-    both = Plan(True, (space.smallest, space.full))
-    assert make_learner(supernet, both).describe_step(0) == ("full net and widths 1:2, 4:6")
-    assert make_learner(supernet, Plan(True, ())).describe_step(0) == "full net"
 
 
 def test_training_learns_and_leaves_the_full_net_in_evaluation_mode():
@@ -299,20 +197,3 @@ def test_settings_pass_the_optimizer_its_part():
     settings = TrainingSettings(lr=0.3, momentum=0.5, weight_decay=0.1)
     optimizer = OptimizerSettings.part_of(settings, "training")
     assert (optimizer.lr, optimizer.momentum, optimizer.weight_decay) == (0.3, 0.5, 0.1)
-
-
-def test_gradients_added_in_place_are_those_of_autograd():
-    images, labels = make_pictures(8)
-    gradients = []
-    for adds in (False, True):
-        supernet = make_supernet()
-        supernet.train()
-        functional.cross_entropy(supernet(images), labels).backward()
-        for widths in (supernet.space.smallest, supernet.space.full.replace("conv1", 2)):
-            with supernet.active(widths), contextlib.ExitStack() as stack:
-                if adds:
-                    stack.enter_context(supernet.adding_gradients())
-                functional.cross_entropy(supernet(images), labels).backward()
-        gradients.append({name: p.grad for name, p in supernet.named_parameters()})
-        assert not supernet._state.adds_in_place
-    assert equal_states(*gradients)

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from dpod_search.errors import check_count
 from dpod_search.errors import check_range
 from dpod_search.rng import numpy_generator
 from dpod_search.training.policies.base import Plan
@@ -48,7 +49,7 @@ class DelayedOptions:
         check_range("start_share", self.start_share, low=0, high=0.99)
         check_range("epsilon", self.epsilon, low=1e-12, high=1)
         check_range("ramp_share", self.ramp_share, low=0, high=1)
-        check_range("n_random", self.n_random, low=0)
+        check_count("n_random", self.n_random, low=0)
 
 
 class DelayedPolicy(Memoryless):

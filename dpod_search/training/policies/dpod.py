@@ -21,6 +21,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from dpod_search.errors import check_count
 from dpod_search.errors import check_range
 from dpod_search.rng import numpy_generator
 from dpod_search.training.policies.base import Plan
@@ -46,7 +47,7 @@ class DpodOptions:
         """Check the ranges."""
         check_range("warmup_share", self.warmup_share, low=0, high=0.99)
         check_range("growth_end", self.growth_end, low=self.warmup_share, high=1)
-        check_range("n_profiles", self.n_profiles, low=2)
+        check_count("n_profiles", self.n_profiles, low=2)
 
 
 class DpodPolicy:

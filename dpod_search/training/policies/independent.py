@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from dpod_search.errors import check_count
 from dpod_search.errors import check_range
 from dpod_search.rng import numpy_generator
 from dpod_search.training.policies.base import Plan
@@ -38,7 +39,7 @@ class IndependentOptions:
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        check_range("n_subnets", self.n_subnets, low=1)
+        check_count("n_subnets", self.n_subnets, low=1)
         check_range("warmup_share", self.warmup_share, low=0, high=0.99)
 
 

@@ -19,6 +19,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from dpod_search.errors import check_count
 from dpod_search.errors import check_range
 from dpod_search.rng import numpy_generator
 from dpod_search.training.policies.base import Plan
@@ -48,8 +49,8 @@ class ProgressiveOptions:
         check_range("warmup_share", self.warmup_share, low=0, high=0.99)
         check_range("growth_end", self.growth_end, low=self.warmup_share, high=1)
         if self.n_phases is not None:
-            check_range("n_phases", self.n_phases, low=1)
-        check_range("n_subnets", self.n_subnets, low=1)
+            check_count("n_phases", self.n_phases, low=1)
+        check_count("n_subnets", self.n_subnets, low=1)
 
 
 class ProgressivePolicy(Memoryless):

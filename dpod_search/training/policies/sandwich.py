@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dpod_search.errors import check_range
+from dpod_search.errors import check_count
 from dpod_search.rng import numpy_generator
 from dpod_search.training.policies.base import Plan
 from dpod_search.training.policies.base import PolicyContext
@@ -37,7 +37,7 @@ class SandwichOptions:
 
     def __post_init__(self) -> None:
         """Check the range."""
-        check_range("n_random", self.n_random, low=0)
+        check_count("n_random", self.n_random, low=0)
 
 
 class SandwichPolicy(Memoryless):

@@ -89,3 +89,20 @@ def test_an_unknown_option_is_named(name):
 def test_an_option_of_another_type_is_a_config_error():
     with pytest.raises(ConfigError, match=r"training\.policy_options of dpod"):
         make_options("dpod", {"n_profiles": "many"})
+
+
+@pytest.mark.parametrize(
+    ("name", "option"),
+    [
+        ("dpod", "n_profiles"),
+        ("independent", "n_subnets"),
+        ("sandwich", "n_random"),
+        ("progressive", "n_phases"),
+        ("progressive", "n_subnets"),
+        ("delayed", "n_random"),
+    ],
+)
+@pytest.mark.parametrize("value", [2.5, "two", -1])
+def test_counts_are_whole_numbers(name, option, value):
+    with pytest.raises(ConfigError, match=f"{option} must be a whole number >= .*, got"):
+        make_options(name, {option: value})

@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+import contextlib
+import copy
+
+import pytest
+import torch
+from torch.nn import functional
+from training.fakes import FixedPolicy
+from training.fakes import equal_states
+from training.fakes import make_pictures
+from training.fakes import make_supernet
+
+from dpod_search.errors import ConfigError
+from dpod_search.training.learner import SupernetLearner
+from dpod_search.training.policies import Plan
+
+
+def compute_by_hand(supernet, plan, images, labels, smoothing):
+    """Sum the gradients of the full net's loss and of each partial net's, one by one."""
+    parameters = list(supernet.parameters())
+    teacher = supernet(images)
+    losses = []
+    if plan.full:
+        losses.append(functional.cross_entropy(teacher, labels, label_smoothing=smoothing))
+    sums = [torch.zeros_like(p) for p in parameters]
+    for loss in losses:
+        for total, gradient in zip(
+            sums, torch.autograd.grad(loss, parameters, retain_graph=True), strict=True
+        ):
+            total += gradient
+    for widths in plan.partial:
+        with supernet.active(widths):
+            scores = supernet(images)
+            if plan.full:
+                p, log_q = teacher.detach().softmax(1), scores.log_softmax(1)
+                loss = (p * (p.log() - log_q)).sum(1).mean()
+            else:
+                loss = functional.cross_entropy(scores, labels, label_smoothing=smoothing)
+            gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
+        losses.append(loss)
+        for total, gradient in zip(sums, gradients, strict=True):
+            if gradient is not None:
+                total += gradient
+    return sums, [loss.item() for loss in losses]
+
+
+def make_learner(supernet, plan, **options):
+    return SupernetLearner(supernet, FixedPolicy(plan), cost=lambda widths: 1.0, **options)
+
+
+@pytest.mark.parametrize(
+    ("full", "n_partial"), [(True, 0), (True, 1), (True, 3), (False, 1), (False, 3)]
+)
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_a_step_sums_the_gradients_of_its_nets(full, n_partial, smoothing):
+    supernet = make_supernet()
+    supernet.train()
+    space = supernet.space
+    subnets = (space.smallest, space.full.replace("conv1", 2), space.uniform(0.5))
+    plan = Plan(full, subnets[:n_partial])
+    images, labels = make_pictures(8)
+    wanted, losses = compute_by_hand(copy.deepcopy(supernet), plan, images, labels, smoothing)
+    learner = make_learner(supernet, plan, label_smoothing=smoothing)
+    supernet.zero_grad()
+    found = learner.compute_gradients(0, images, labels)
+    for parameter, gradient in zip(supernet.parameters(), wanted, strict=True):
+        torch.testing.assert_close(parameter.grad, gradient, rtol=1e-4, atol=1e-6)
+    if full:
+        assert found["loss"] == pytest.approx(losses[0], rel=1e-5)
+        losses = losses[1:]
+    if n_partial:
+        assert found["partial_loss"] == pytest.approx(sum(losses) / n_partial, rel=1e-4)
+    assert set(found) == {"loss"} | ({"partial_loss"} if n_partial else set())
+    assert supernet.widths == space.full
+
+
+def test_a_partial_net_teaches_nothing_to_the_channels_it_lacks():
+    supernet = make_supernet()
+    supernet.train()
+    plan = Plan(False, (supernet.space.smallest,))
+    make_learner(supernet, plan).compute_gradients(0, *make_pictures(8))
+    gradient = supernet.net.conv1.weight.grad
+    assert gradient[:1].abs().sum() > 0
+    assert gradient[1:].abs().sum() == 0
+
+
+def test_a_step_says_what_it_trained():
+    supernet = make_supernet()
+    space = supernet.space
+    both = Plan(True, (space.smallest, space.full))
+    assert make_learner(supernet, both).describe_step(0) == ("full net and widths 1:2, 4:6")
+    assert make_learner(supernet, Plan(True, ())).describe_step(0) == "full net"
+
+
+def test_gradients_added_in_place_are_those_of_autograd():
+    images, labels = make_pictures(8)
+    gradients = []
+    for adds in (False, True):
+        supernet = make_supernet()
+        supernet.train()
+        functional.cross_entropy(supernet(images), labels).backward()
+        for widths in (supernet.space.smallest, supernet.space.full.replace("conv1", 2)):
+            with supernet.active(widths), contextlib.ExitStack() as stack:
+                if adds:
+                    stack.enter_context(supernet.adding_gradients())
+                functional.cross_entropy(supernet(images), labels).backward()
+        gradients.append({name: p.grad for name, p in supernet.named_parameters()})
+        assert not supernet._state.adds_in_place
+    assert equal_states(*gradients)
+
+
+@pytest.mark.parametrize("kind", ["register_hook", "register_post_accumulate_grad_hook"])
+def test_hooks_on_weights_see_the_gradients_of_partial_nets(kind):
+    supernet = make_supernet()
+    supernet.train()
+    weight = supernet.net.conv2.weight
+    seen = []
+    getattr(weight, kind)(lambda given: seen.append(given.shape))
+    plan = Plan(True, (supernet.space.smallest, supernet.space.full.replace("conv1", 2)))
+    make_learner(supernet, plan).compute_gradients(0, *make_pictures(8))
+    assert seen == [weight.shape] * 3
+
+
+def test_what_is_no_plan_is_named():
+    learner = make_learner(make_supernet(), None)
+    with pytest.raises(ConfigError, match="FixedPolicy must return a Plan, got a NoneType"):
+        learner.compute_gradients(0, *make_pictures(8))
+
+
+@pytest.mark.parametrize("state", [torch.zeros(1), {"loss": float("nan")}])
+def test_a_state_that_a_checkpoint_cannot_keep_is_refused(state):
+    supernet = make_supernet()
+    policy = FixedPolicy(Plan(True, ()))
+    policy.state = lambda: state
+    learner = SupernetLearner(supernet, policy, cost=lambda widths: 1.0)
+    with pytest.raises(ConfigError, match="FixedPolicy cannot be kept in a checkpoint"):
+        learner.state()
