@@ -45,7 +45,30 @@ def write_page() -> None:
     PAGE.write_text("\n".join(lines).rstrip() + "\n")
 
 
+def _write_ties(results: dict[str, Any]) -> Iterator[str]:
+    """Average the hypervolumes over data sets and seeds, by which the default is chosen."""
+    data = list(dict.fromkeys(case["data"] for case in results["cases"]))
+    volumes: dict[str, list[list[float]]] = {}
+    for case in results["cases"]:
+        by_data = volumes.setdefault(case["policy"], [[] for _ in data])
+        by_data[data.index(case["data"])].append(case["volume"])
+    whole = {name: found for name, found in volumes.items() if all(found)}
+    yield f"## Both, preset {results['preset']}"
+    yield ""
+    yield "Hypervolume, mean over the data sets of their means over seeds; in brackets the standard error that the seeds' spread gives it."
+    yield ""
+    yield "| policy | hypervolume | seeds |"
+    yield "|---|---|---|"
+    for name, found in sorted(whole.items(), key=lambda pair: -fmean(map(fmean, pair[1]))):
+        variance = sum(stdev(v) ** 2 / len(v) if len(v) > 1 else 0.0 for v in found)
+        error = variance**0.5 / len(found)
+        seeds = " and ".join(str(len(v)) for v in found)
+        yield f"| `{name}` | {fmean(map(fmean, found)):.2f} ({error:.2f}) | {seeds} |"
+    yield ""
+
+
 def _write_results(results: dict[str, Any]) -> Iterator[str]:
+    yield from _write_ties(results)
     for data in dict.fromkeys(case["data"] for case in results["cases"]):
         cases = [case for case in results["cases"] if case["data"] == data]
         policies = list(dict.fromkeys(case["policy"] for case in cases))
@@ -71,7 +94,7 @@ def _write_results(results: dict[str, Any]) -> Iterator[str]:
             volume = _spread([c["volume"] for c in mine])
             yield f"| `{name}` | {' | '.join(at)} | {mean} | {volume} |"
         yield ""
-        timed = [name for name in order if name in results["steps"][data]]
+        timed = [name for name in order if name in results["steps"].get(data, {})]
         yield "| policy | random | τ finetuned | τ alone | top 5 | ms a step | time per mac | peak memory |"
         yield "|---|---|---|---|---|---|---|---|"
         for name in timed:
