@@ -19,6 +19,7 @@ import argparse
 import json
 import time
 from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -144,6 +145,7 @@ def run_seed(workload: Workload, seed: int) -> dict[str, Any]:
     return {
         "data": workload.name,
         "seed": seed,
+        "finetune_epochs": workload.finetune_epochs,
         "n_members": len(members),
         "dense_epochs_in_all": macs / 3 / prepared.full_macs / len(prepared.train),
         "rows": rows,
@@ -160,6 +162,7 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--data", default="digits,fashion_mnist")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--finetune-epochs", type=int, help="in place of the preset's")
     parser.add_argument("--results", type=Path)
     return parser.parse_args()
 
@@ -171,6 +174,11 @@ def main() -> None:
     file = options.results or RESULTS / f"from_scratch{suffix}.json"
     console = Console(soft_wrap=True)
     workloads = make_workloads(options.preset, options.data_root)
+    if options.finetune_epochs is not None:
+        workloads = {
+            name: replace(workload, finetune_epochs=options.finetune_epochs)
+            for name, workload in workloads.items()
+        }
     start = time.perf_counter()
     runs = []
     found = Parallel(n_jobs=options.jobs, return_as="generator")(

@@ -157,8 +157,11 @@ def _ending_in_an_error(device: torch.device) -> Iterator[None]:
     before = signal.signal(signal.SIGTERM, _end)
     try:
         yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    except BaseException:
+        # This rank ends as it is; torchrun's signal must not come between it and its last line.
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        raise
+    signal.signal(signal.SIGTERM, before)
 
 
 def _end(number: int, frame: FrameType | None) -> NoReturn:
