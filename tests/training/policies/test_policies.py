@@ -88,6 +88,8 @@ def test_an_unknown_option_is_named(name):
 
 def test_an_option_of_another_type_is_a_config_error():
     with pytest.raises(ConfigError, match=r"training\.policy_options of dpod"):
+        make_options("dpod", {"warmup_share": "long"})
+    with pytest.raises(ConfigError, match="n_profiles must be a whole number >= 2, got 'many'"):
         make_options("dpod", {"n_profiles": "many"})
 
 
