@@ -80,4 +80,5 @@ def _explain() -> Iterator[str]:
 
 
 def _spread(values: Sequence[float]) -> str:
-    return f"{fmean(values):.2f} ({stdev(values) if len(values) > 1 else 0.0:.2f})"
+    mean = f"{fmean(values):.2f}"
+    return f"{mean} ({stdev(values):.2f})" if len(values) > 1 else mean

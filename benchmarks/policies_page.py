@@ -31,8 +31,8 @@ def write_page() -> None:
         "- **Hypervolume**: of those five, accuracy above chance over the logarithm of macs from 3 % to all, in percent of what a perfect",
         "  accuracy would have.",
         "- **Random**: mean test accuracy of random subnets (each group's width drawn alone) inside the supernet, not finetuned.",
-        "- **τ**: Kendall's tau between those accuracies and the same subnets' after a short finetuning, or (seed 0) trained alone from new",
-        "  weights for a quarter of the epochs; with few subnets, a difference of 0.1 is noise. **Top 5**: share of the five truly best among the",
+        "- **τ**: Kendall's tau between those accuracies and the same subnets' after a short finetuning (no spread: of seed 0 alone), or (seed 0) trained",
+        "  alone from new weights for a quarter of the epochs; with few subnets, a difference of 0.1 is noise. **Top 5**: share of the five truly best among the",
         "  five predicted, against finetuning.",
         "- **Step**: processor time of a step (one thread), time for each multiply-add against steps of the full net alone, turn and turn",
         "  about in one process, and the peak memory against its.",
@@ -118,8 +118,8 @@ def _write_ranking(name: str, cases: Sequence[dict[str, Any]], step: dict[str, A
 
 
 def _spread(values: Sequence[float], digits: int = 2) -> str:
-    spread = stdev(values) if len(values) > 1 else 0.0
-    return f"{fmean(values):.{digits}f} ({spread:.{digits}f})"
+    mean = f"{fmean(values):.{digits}f}"
+    return f"{mean} ({stdev(values):.{digits}f})" if len(values) > 1 else mean
 
 
 def _describe_machine(results: dict[str, Any], cases: Sequence[dict[str, Any]]) -> str:
