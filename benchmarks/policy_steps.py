@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-from statistics import fmean
-from statistics import median
 from typing import Any
 
 import torch
 from discovery import build_net
-from step_cost import Stepper
+from step_cost import N_ROUNDS
+from step_cost import compare_steps
+from step_cost import grow_policy
 from torch import Tensor
 from torch import nn
 
-from dpod_search.finetune import DistillationLearner
 from dpod_search.footprint import build_footprint
 from dpod_search.models import ModelSettings
 from dpod_search.models import build_model
-from dpod_search.placement import Placement
 from dpod_search.placement import place_module
 from dpod_search.rng import torch_generator
 from dpod_search.supernet import build_supernet
-from dpod_search.supernet import extract_subnet
-from dpod_search.training import PolicyContext
-from dpod_search.training.learner import SupernetLearner
-from dpod_search.training.policies import make_policy
 from dpod_search.widths import Widths
 
 
@@ -31,7 +25,6 @@ PER_MAC_LIMIT = 1.10
 PEAK_LIMIT = 1.15
 N_STEPS = 400  # of the training that the policy is walked through
 N_PLACES = 16  # steps of it that are timed, after the warm-up
-N_ROUNDS = 5
 
 
 def build_policy_nets() -> dict[str, tuple[nn.Module, Tensor]]:
@@ -53,53 +46,27 @@ def build_policy_nets() -> dict[str, tuple[nn.Module, Tensor]]:
 
 
 def measure_policy(model: nn.Module, images: Tensor) -> dict[str, Any]:
-    """Measure the steps of dpod after its warm-up, full net and partial net, beside dense steps.
-
-    The path is grown by a judge who prefers many channels; what is timed does not depend on it.
-    """
+    """Measure the steps of dpod after its warm-up, full net and partial net, beside dense steps."""
     supernet = build_supernet(model, images[:2])
-    space, footprint = supernet.space, build_footprint(supernet)
+    footprint = build_footprint(supernet)
 
     def cost(widths: Widths) -> float:
         return footprint.measure(widths)["macs"]
 
-    def judge(widths: Widths) -> float:
-        return fmean(widths.active) / fmean(space.full.active)
-
-    policy = make_policy("dpod", {}, PolicyContext(space, cost, judge, N_STEPS, 0))
-    for step in range(N_STEPS):
-        policy.begin_step(step)
+    is_channels_last = supernet.grouping.runs_channels_last
+    place_module(supernet, torch.device("cpu"), is_channels_last=is_channels_last)
+    policy = grow_policy("dpod", supernet.space, cost, N_STEPS, 0)
     both = [step for step in range(N_STEPS) if policy.plan(step).partial]
     places = both[:: len(both) // N_PLACES][:N_PLACES]
-    dense_net = extract_subnet(supernet, space.full)
-    is_channels_last = supernet.grouping.runs_channels_last
-    for module in (supernet, dense_net):
-        place_module(module, torch.device("cpu"), is_channels_last=is_channels_last)
-    images = Placement(torch.device("cpu"), is_channels_last=is_channels_last).put(images)
     labels = torch.arange(len(images)) % 10
-    ours = Stepper(supernet, SupernetLearner(supernet, policy, cost=cost))
-    dense = Stepper(dense_net, DistillationLearner(dense_net, dense_net, 0.0, 1.0))
-    for place in places[:3]:  # the first steps draw memory and fill the momenta
-        ours.step(place, images, labels)
-        dense.step(place, images, labels)
-    seconds: dict[int, list[float]] = {place: [] for place in places}
-    dense_seconds = []
-    for _ in range(N_ROUNDS):
-        for place in places:
-            seconds[place].append(ours.time(place, images, labels))
-            dense_seconds.append(dense.time(place, images, labels))
-    full = cost(space.full)
-    partial_macs = fmean(sum(map(cost, policy.plan(place).partial)) for place in places)
-    a_step, a_dense = fmean(map(median, seconds.values())), median(dense_seconds)
-    peak = max(ours.watch(place, images, labels) for place in places)
-    dense_peak = dense.watch(0, images, labels)
+    found = compare_steps(supernet, policy, cost, places, (images, labels))
     return {
-        "step_ms": 1e3 * a_step,
-        "dense_ms": 1e3 * a_dense,
-        "macs_ratio": 1 + partial_macs / full,
-        "per_mac_ratio": a_step / a_dense / (1 + partial_macs / full),
-        "peak_mib": peak / 2**20,
-        "peak_ratio": peak / dense_peak,
+        "step_ms": 1e3 * found["seconds"],
+        "dense_ms": 1e3 * found["dense_seconds"],
+        "macs_ratio": found["macs_ratio"],
+        "per_mac_ratio": found["time_per_mac_ratio"],
+        "peak_mib": found["peak_bytes"] / 2**20,
+        "peak_ratio": found["peak_ratio"],
     }
 
 

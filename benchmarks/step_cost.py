@@ -6,10 +6,9 @@ import copy
 import time
 from collections.abc import Callable
 from collections.abc import Iterable
-from contextlib import contextmanager
+from collections.abc import Sequence
 from statistics import fmean
 from statistics import median
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,7 +19,11 @@ from torch.utils._pytree import tree_leaves
 from workload import Prepared
 
 from dpod_search.finetune import DistillationLearner
+from dpod_search.placement import device_of
+from dpod_search.placement import limit_threads
 from dpod_search.placement import place_module
+from dpod_search.placement import placement_of
+from dpod_search.supernet import Supernet
 from dpod_search.supernet import extract_subnet
 from dpod_search.training import Learner
 from dpod_search.training import OptimizerSettings
@@ -28,6 +31,8 @@ from dpod_search.training import PolicyContext
 from dpod_search.training.learner import SupernetLearner
 from dpod_search.training.policies import Policy
 from dpod_search.training.policies import make_policy
+from dpod_search.widths import Widths
+from dpod_search.widths import WidthSpace
 
 
 # A policy is looked at in so many steps, evenly spread over its training.
@@ -115,74 +120,84 @@ class Stepper:
         return watch.peak
 
 
-def measure_policy_step(prepared: Prepared, policy_name: str) -> dict[str, Any]:
-    """Measure steps of a policy, turn and turn about with dense steps, on a copy of the supernet.
+def measure_policy_step(prepared: Prepared, policy_name: str) -> dict[str, float]:
+    """Measure steps of a policy over its whole training, on a copy of the supernet.
+
+    Returns:
+        As :func:`compare_steps`.
+    """
+    supernet = copy.deepcopy(prepared.supernet)
+    n_steps = prepared.dense_steps
+    policy = grow_policy(policy_name, supernet.space, prepared.cost, n_steps, prepared.seed)
+    places = [(2 * i + 1) * n_steps // (2 * N_PLACES) for i in range(N_PLACES)]
+    return compare_steps(supernet, policy, prepared.cost, places, next(iter(prepared.loader)))
+
+
+def compare_steps(
+    supernet: Supernet,
+    policy: Policy,
+    cost: Callable[[Widths], float],
+    places: Sequence[int],
+    pictures: tuple[Tensor, Tensor],
+) -> dict[str, float]:
+    """Measure steps of a policy, turn and turn about with dense steps.
+
+    Args:
+        supernet: Where it is trained; its weights are moved.
+        policy: Grown as far as it grows.
+        cost: Macs of a subnet.
+        places: Steps that are looked at.
+        pictures: A batch, and its labels.
 
     Returns:
         Mean seconds and largest peak bytes of a step, and both as ratios to the dense net's:
         time for each multiply-add, and bytes.
     """
-    supernet = copy.deepcopy(prepared.supernet)
-    policy = _make_grown(prepared, policy_name)
-    partial = Stepper(supernet, SupernetLearner(supernet, policy, cost=prepared.cost))
-    net = extract_subnet(supernet, supernet.space.full)
-    place_module(net, torch.device(prepared.workload.device))
+    full = supernet.space.full
+    net = extract_subnet(supernet, full)
+    is_channels_last = supernet.grouping.runs_channels_last
+    place_module(net, device_of(supernet), is_channels_last=is_channels_last)
+    images, labels = pictures
+    batch = (placement_of(supernet).put(images), labels.to(device_of(supernet)))
+    ours = Stepper(supernet, SupernetLearner(supernet, policy, cost=cost))
     dense = Stepper(net, DistillationLearner(net, net, 0.0, 1.0))
-    images, labels = next(iter(prepared.loader))
-    placed = images.to(prepared.workload.device, memory_format=torch.channels_last)
-    labels = labels.to(placed.device)
-    n_steps = prepared.dense_steps
-    places = [(2 * i + 1) * n_steps // (2 * N_PLACES) for i in range(N_PLACES)]
-    with _one_thread():
-        for place in places[:: N_PLACES // 4]:
-            partial.step(place, placed, labels)
-            dense.step(place, placed, labels)
+    with limit_threads(1):
+        for place in places[:: len(places) // 4]:  # the first steps fill memory and momenta
+            ours.step(place, *batch)
+            dense.step(place, *batch)
         seconds: list[list[float]] = [[] for _ in places]
         dense_seconds: list[float] = []
         for _ in range(N_ROUNDS):
             for place, found in zip(places, seconds, strict=True):
-                found.append(partial.time(place, placed, labels))
-                dense_seconds.append(dense.time(place, placed, labels))
-        peak = max(partial.watch(place, placed, labels) for place in places)
-        dense_peak = dense.watch(0, placed, labels)
-    a_step = fmean(median(found) for found in seconds)
-    macs = fmean(_cost_of(policy, place, prepared) for place in places)
+                found.append(ours.time(place, *batch))
+                dense_seconds.append(dense.time(place, *batch))
+        peak = max(ours.watch(place, *batch) for place in places)
+        dense_peak = dense.watch(0, *batch)
+    a_step, a_dense = fmean(map(median, seconds)), median(dense_seconds)
+    plans = [policy.plan(place) for place in places]
+    macs = fmean(cost(full) * plan.full + sum(map(cost, plan.partial)) for plan in plans)
     return {
         "seconds": a_step,
-        "dense_seconds": median(dense_seconds),
-        "macs_ratio": macs / prepared.full_macs,
-        "time_per_mac_ratio": a_step / macs / (median(dense_seconds) / prepared.full_macs),
+        "dense_seconds": a_dense,
+        "macs_ratio": macs / cost(full),
+        "time_per_mac_ratio": a_step / macs / (a_dense / cost(full)),
         "peak_bytes": peak,
         "peak_ratio": peak / dense_peak,
     }
 
 
-def _cost_of(policy: Policy, step: int, prepared: Prepared) -> float:
-    plan = policy.plan(step)
-    return prepared.full_macs * plan.full + sum(map(prepared.cost, plan.partial))
+def grow_policy(
+    name: str, space: WidthSpace, cost: Callable[[Widths], float], n_steps: int, seed: int
+) -> Policy:
+    """Make a policy and walk it through a training without a net.
 
+    A judge who prefers many channels lets its path grow; what is timed does not depend on it.
+    """
 
-def _make_grown(prepared: Prepared, name: str) -> Policy:
-    """Make a policy and walk it through a training; what it trains does not depend on a net."""
-    space = prepared.supernet.space
-    context = PolicyContext(
-        space,
-        prepared.cost,
-        lambda widths: fmean(widths.active) / fmean(space.full.active),
-        prepared.dense_steps,
-        prepared.seed,
-    )
-    policy = make_policy(name, {}, context)
-    for step in range(prepared.dense_steps):
+    def judge(widths: Widths) -> float:
+        return fmean(widths.active) / fmean(space.full.active)
+
+    policy = make_policy(name, {}, PolicyContext(space, cost, judge, n_steps, seed))
+    for step in range(n_steps):
         policy.begin_step(step)
     return policy
-
-
-@contextmanager
-def _one_thread():  # type: ignore[no-untyped-def]
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
