@@ -41,6 +41,7 @@ from workload import make_workloads
 from dpod_search.evaluation import measure_accuracy
 from dpod_search.finetune import FinetuneSettings
 from dpod_search.finetune import finetune
+from dpod_search.finetune import make_teacher
 from dpod_search.search import Objective
 from dpod_search.supernet import Subnet
 from dpod_search.training import TrainingSettings
@@ -80,30 +81,50 @@ def run_pipeline(prepared: Prepared) -> tuple[list[dict[str, Any]], float]:
     result = train(prepared, TrainingSettings().policy)
     counted = CountedAccuracy(prepared)
     front = search_front(prepared, result, counted.make_objective()).select(N_MEMBERS)
-    n_images = workload.finetune_epochs * len(prepared.loader) * workload.batch_size
+    settings = FinetuneSettings(
+        epochs=workload.member_epochs,
+        equal_cost=1,
+        max_epochs=1000,
+        batch_size=workload.batch_size,
+    )
+    loader = prepared.loader
+    teacher = make_teacher(prepared.supernet, loader, n_views=settings.n_views)
     members = []
     macs = 3 * prepared.dense_macs + counted.macs
     for member in front:
         finetuned = finetune(
             member,
-            prepared.loader,
+            loader,
             validation_loader=prepared.validation,
             calibration_images=prepared.calibration_images,
-            settings=FinetuneSettings(
-                epochs=workload.finetune_epochs, batch_size=workload.batch_size
-            ),
+            settings=settings,
+            teacher=teacher,
             seed=prepared.seed,
         )
-        macs += n_images * (3 * member.macs + prepared.full_macs)
+        epochs = settings.epochs_of(member.macs / prepared.full_macs)
+        macs += 3 * epochs * len(loader) * workload.batch_size * member.macs
         members.append(
             {
                 "widths": member.widths,
                 "macs": member.macs,
+                "epochs": epochs,
                 "validation": finetuned.accuracy,
                 "test": measure_accuracy(finetuned.module, prepared.test),
             }
         )
-    return members, macs
+    return members, macs + teacher.n_images * prepared.full_macs
+
+
+def pick_member(members: list[dict[str, Any]], prepared: Prepared) -> dict[str, Any]:
+    """Return the largest member that validation does not find worse than the best one.
+
+    Within a standard error of the best accuracy, validation cannot tell members apart, and who has
+    the budget takes the larger one.
+    """
+    best = max(m["validation"] for m in members)
+    n_images = sum(len(labels) for _, labels in prepared.validation)
+    error = (best * (1 - best) / n_images) ** 0.5
+    return max((m for m in members if m["validation"] >= best - error), key=lambda m: m["macs"])
 
 
 def find_uniform(prepared: Prepared, macs: float) -> Widths:
@@ -126,8 +147,7 @@ def run_seed(workload: Workload, seed: int) -> dict[str, Any]:
     for budget in BUDGETS:
         limit = budget * prepared.full_macs
         within = [m for m in members if m["macs"] <= limit]
-        # The delivered member that is best on validation; where equal, the cheaper one.
-        best = max(within, key=lambda m: (m["validation"], -m["macs"]))
+        best = pick_member(within, prepared)
         uniform = find_uniform(prepared, limit)
         for widths in (best["widths"], uniform):
             if widths not in trained:
@@ -139,13 +159,15 @@ def run_seed(workload: Workload, seed: int) -> dict[str, Any]:
                 "pipeline": best["test"],
                 "same_widths_alone": trained[best["widths"]],
                 "uniform_alone": trained[uniform],
+                "epochs_finetuned": best["epochs"],
                 "epochs_alone": share / best["macs"] / len(prepared.loader) / workload.batch_size,
             }
         )
     return {
         "data": workload.name,
         "seed": seed,
-        "finetune_epochs": workload.finetune_epochs,
+        "dense_epochs": workload.dense_epochs,
+        "member_epochs": workload.member_epochs,
         "n_members": len(members),
         "dense_epochs_in_all": macs / 3 / prepared.full_macs / len(prepared.train),
         "rows": rows,
@@ -162,7 +184,7 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--data", default="digits,fashion_mnist")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--jobs", type=int, default=1)
-    parser.add_argument("--finetune-epochs", type=int, help="in place of the preset's")
+    parser.add_argument("--member-epochs", type=int, help="in place of the preset's")
     parser.add_argument("--results", type=Path)
     return parser.parse_args()
 
@@ -174,11 +196,15 @@ def main() -> None:
     file = options.results or RESULTS / f"from_scratch{suffix}.json"
     console = Console(soft_wrap=True)
     workloads = make_workloads(options.preset, options.data_root)
-    if options.finetune_epochs is not None:
-        workloads = {
-            name: replace(workload, finetune_epochs=options.finetune_epochs)
-            for name, workload in workloads.items()
-        }
+    # Half of the compute that the policies are compared at: the other half is the members'.
+    workloads = {
+        name: replace(
+            workload,
+            dense_epochs=workload.dense_epochs // 2,
+            member_epochs=options.member_epochs or workload.member_epochs,
+        )
+        for name, workload in workloads.items()
+    }
     start = time.perf_counter()
     runs = []
     found = Parallel(n_jobs=options.jobs, return_as="generator")(

@@ -165,7 +165,11 @@ def finetune_subnet(prepared: Prepared, subnet: Any, epochs: int) -> float:
         subnet,
         prepared.loader,
         calibration_images=prepared.calibration_images,
-        settings=FinetuneSettings(epochs=epochs, batch_size=prepared.workload.batch_size),
+        # As many epochs for all, and a teacher that sees what they see: what the front is worth
+        # is to come from the supernet.
+        settings=FinetuneSettings(
+            epochs=epochs, equal_cost=0, n_views=0, batch_size=prepared.workload.batch_size
+        ),
         seed=prepared.seed,
     )
     return measure_accuracy(finetuned.module, prepared.test)

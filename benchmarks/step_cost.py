@@ -160,7 +160,7 @@ def compare_steps(
     images, labels = pictures
     batch = (placement_of(supernet).put(images), labels.to(device_of(supernet)))
     ours = Stepper(supernet, SupernetLearner(supernet, policy, cost=cost))
-    dense = Stepper(net, DistillationLearner(net, net, 0.0, 1.0))
+    dense = Stepper(net, DistillationLearner(net))
     with limit_threads(1):
         for place in places[:: len(places) // 4]:  # the first steps fill memory and momenta
             ours.step(place, *batch)

@@ -53,7 +53,9 @@ class Workload:
         data: Which pictures, and how they are split.
         model: Name of the net.
         dense_epochs: Training of a supernet costs as much as so many epochs of the full net.
-        finetune_epochs: Of every finetuned subnet of a front.
+        finetune_epochs: Of every finetuned subnet of a front, where policies are compared.
+        member_epochs: Where a front is held against training alone, each member's finetuning
+            costs as much as so many epochs of the full net.
         ranking_epochs: Of the random subnets, whose order is what is asked for.
         n_ranked: Seeds with which they are finetuned; with the others they are only evaluated.
         n_evaluated: Subnets a search may evaluate.
@@ -71,6 +73,7 @@ class Workload:
     model: str
     dense_epochs: int
     finetune_epochs: int
+    member_epochs: int
     ranking_epochs: int
     n_evaluated: int
     n_ranked: int = 3
@@ -94,7 +97,7 @@ def make_workloads(preset: str, data_root: str) -> dict[str, Workload]:
         preset: ``cpu`` for two cores, ``gpu`` for one large GPU.
         data_root: Folder that holds Fashion-MNIST.
     """
-    digits = Workload("digits", DataSettings("digits"), "resnet8", 40, 10, 4, 80)
+    digits = Workload("digits", DataSettings("digits"), "resnet8", 40, 10, 4, 4, 80)
     fashion = Workload(
         name="fashion_mnist",
         data=DataSettings(
@@ -107,6 +110,7 @@ def make_workloads(preset: str, data_root: str) -> dict[str, Workload]:
         model="resnet8",
         dense_epochs=30,
         finetune_epochs=2,
+        member_epochs=2,
         ranking_epochs=1,
         n_evaluated=80,
         n_ranked=1,
@@ -124,6 +128,7 @@ def make_workloads(preset: str, data_root: str) -> dict[str, Workload]:
             data=replace(fashion.data, image_size=None),
             dense_epochs=40,
             finetune_epochs=10,
+            member_epochs=10,
             ranking_epochs=5,
             n_ranked=3,
             n_train=None,
@@ -289,7 +294,7 @@ class Prepared:
             module=module,
             loader=Stream(self.loader, n_steps),
             n_epochs=1,
-            learner=DistillationLearner(module, module, 0.0, 1.0),
+            learner=DistillationLearner(module),
             optimizer=OptimizerSettings(lr=self.workload.lr),
             seed=self.seed,
         ).run()

@@ -31,6 +31,7 @@ from dpod_search.evaluation import calibrate
 from dpod_search.evaluation import measure_accuracy
 from dpod_search.finetune import DistillationLearner
 from dpod_search.finetune import FinetuneSettings
+from dpod_search.finetune import Teacher
 from dpod_search.finetune import finetune
 from dpod_search.footprint import build_footprint
 from dpod_search.search import Accuracy
@@ -40,7 +41,7 @@ from dpod_search.supernet import Subnet
 from dpod_search.training import CheckpointFile
 
 
-SETTINGS = FinetuneSettings(epochs=3, lr=0.05)
+SETTINGS = FinetuneSettings(epochs=3, equal_cost=0, lr=0.05)
 N_STEPS = 9
 VALIDATION = make_batches(60, 20, seed=8)
 
@@ -183,7 +184,7 @@ def test_stopped_after_any_step_the_module_is_the_same(subnet, make, n_done, tmp
 @pytest.mark.parametrize("n_done", [2, 5, 8])
 def test_so_it_is_with_adamw_an_average_and_bfloat16(subnet, n_done, tmp_path):
     settings = FinetuneSettings(
-        epochs=3, lr=0.01, optimizer="adamw", ema_decay=0.8, precision="bfloat16"
+        epochs=3, equal_cost=0, lr=0.01, optimizer="adamw", ema_decay=0.8, precision="bfloat16"
     )
     whole = run(subnet, make_loader(), settings=settings)
     checkpoint = CheckpointFile(tmp_path / "c.safetensors", key="run", every_seconds=0)
@@ -221,7 +222,8 @@ def test_the_seed_decides_the_dropout(subnet):
 def test_the_loss_mixes_labels_and_teacher(weight):
     images, labels = make_pictures(8)
     net, teacher = make_net(seed=1).eval(), make_net(seed=2).eval()
-    found = DistillationLearner(net, teacher, weight, 2.0).compute_gradients(0, images, labels)
+    learner = DistillationLearner(net, Teacher(teacher), weight, 2.0)
+    found = learner.compute_gradients(0, images, labels)
     with torch.no_grad():
         scores, wanted = net(images), teacher(images)
         p, q = (wanted / 2).softmax(1), (scores / 2).softmax(1)
@@ -237,11 +239,11 @@ def test_a_teacher_without_a_say_is_not_run():
         raise AssertionError
 
     net = make_net()
-    DistillationLearner(net, refuse, 0.0, 1.0).compute_gradients(0, *make_pictures(8))
+    DistillationLearner(net, Teacher(refuse), 0.0, 1.0).compute_gradients(0, *make_pictures(8))
 
 
 def test_nothing_but_the_weights_is_kept_of_finetuning():
-    learner = DistillationLearner(make_net(), make_net(), 0.5, 1.0)
+    learner = DistillationLearner(make_net(), Teacher(make_net()), 0.5, 1.0)
     learner.begin_step(0)
     learner.restore(learner.state())
     assert learner.describe_step(3) == "finetuning"
@@ -275,22 +277,17 @@ def test_broken_loaders_and_pictures_are_named(subnet):
         run(subnet, bad)
 
 
-@pytest.mark.parametrize(
-    ("setting", "value"),
-    [
-        ("n_subnets", 0),
-        ("epochs", 0),
-        ("batch_size", 1),
-        ("lr", 0.0),
-        ("momentum", 1.0),
-        ("weight_decay", -1.0),
-        ("precision", "half"),
-        ("distillation", 1.1),
-        ("distillation", math.nan),
-        ("temperature", 0.0),
-        ("checkpoint_seconds", -1.0),
-    ],
-)
-def test_settings_out_of_range_are_named(setting, value):
-    with pytest.raises(ConfigError, match=f"finetune.{setting}"):
-        FinetuneSettings(**{setting: value})
+def test_its_epochs_cost_as_much_as_the_full_nets(trained):
+    settings = FinetuneSettings(epochs=2, equal_cost=1)
+    footprint = build_footprint(trained)
+    steps = [
+        run(Subnet(trained, widths), settings=settings).history[-1]["step"] + 1
+        for widths in (trained.space.full, trained.space.smallest)
+    ]
+    costs = [
+        footprint.measure(widths)["macs"]
+        for widths in (trained.space.full, trained.space.smallest)
+    ]
+    assert steps[0] == 2 * len(make_batches())
+    # To half an epoch of the small net.
+    assert steps[1] * costs[1] == pytest.approx(steps[0] * costs[0], abs=2 * costs[1])

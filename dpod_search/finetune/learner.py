@@ -1,0 +1,58 @@
+"""What a step of finetuning is about: labels, and what the full net says of the same pictures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch import nn
+from torch.nn import functional
+
+from dpod_search.finetune.teacher import Teacher
+from dpod_search.training import distill
+from dpod_search.training.precision import compute_scores
+
+
+@dataclass
+class DistillationLearner:
+    """Trains a plain module on labels and on a teacher's answers.
+
+    Args:
+        module: The net in training.
+        teacher: What answers; None for labels alone.
+        weight: Weight of the teacher's answers in the loss, in [0, 1].
+        temperature: Of distillation.
+        precision: What the module runs in; losses are in float32.
+    """
+
+    module: nn.Module
+    teacher: Teacher | None = None
+    weight: float = 0.0
+    temperature: float = 1.0
+    precision: str = "float32"
+
+    def begin_step(self, step: int) -> None:
+        """Nothing to prepare."""
+
+    def compute_gradients(self, step: int, images: Tensor, labels: Tensor) -> dict[str, float]:
+        """Run the module and, if it has a say, ask the teacher."""
+        scores = compute_scores(self.module, images, self.precision)
+        loss = (1 - self.weight) * functional.cross_entropy(scores, labels)
+        if self.teacher is not None and self.weight > 0:
+            wanted = self.teacher.answer(step, images)
+            loss = loss + self.weight * distill(scores, wanted, self.temperature)
+        torch.autograd.backward(loss)
+        return {"loss": loss.item()}
+
+    def describe_step(self, step: int) -> str:
+        """Say that this was finetuning."""
+        return "finetuning"
+
+    def state(self) -> Any:
+        """Nothing is kept besides the weights."""
+        return None
+
+    def restore(self, state: Any) -> None:
+        """Nothing is kept besides the weights."""

@@ -1,0 +1,90 @@
+"""How the chosen subnets are finetuned, and for how long each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dpod_search.errors import check_range
+from dpod_search.training import OptimizerSettings
+from dpod_search.training.precision import check_precision
+
+
+@dataclass(frozen=True)
+class FinetuneSettings:
+    """How the chosen subnets are finetuned.
+
+    Args:
+        n_subnets: Subnets of the front to finetune, those that keep most hypervolume; the full
+            net is finetuned besides, as what they are compared with.
+        epochs: Passes of the full net over the training pictures, >= 1.
+        equal_cost: How evenly the compute is shared, in [0, 1]. 1 gives every subnet the
+            multiply-adds that ``epochs`` of the full net take: one of a tenth of the full net's
+            macs sees the pictures ten times as often. 0 gives all the same epochs. Between them,
+            epochs grow with (full macs / macs) to this power. Small nets need the epochs, but
+            take more time for a multiply-add.
+        max_epochs: No subnet gets more, >= ``epochs``.
+        batch_size: Pictures in a batch, >= 2.
+        optimizer: ``sgd`` (with Nesterov momentum) or ``adamw``, which needs a lower ``lr``.
+        schedule: How the learning rate moves after its rise: ``cosine`` or ``one-cycle``.
+        lr: Highest learning rate.
+        momentum: Of ``sgd``, and the first beta of ``adamw``, in [0, 1).
+        weight_decay: >= 0.
+        decays_norms: Weight decay also on vectors: scales and shifts of norms, biases.
+        warmup_share: Share of the steps over which the learning rate rises, in [0, 1).
+        max_grad_norm: Gradients are scaled down to this norm; 0 leaves them.
+        ema_decay: Of the average of the weights that is delivered in place of the last ones, in
+            [0, 1); 0 for none.
+        precision: ``float32``, or ``bfloat16`` for convolutions and matrix products.
+        distillation: Weight of the full net's answers in the loss, in [0, 1]; the labels have
+            the rest.
+        temperature: Of distillation, > 0.
+        n_views: Augmented copies of every picture, seen again and again in turn, whose answers by
+            the full net are computed once for all subnets, >= 1; 0 augments anew in every epoch
+            and runs the full net at each step, which costs more than a small subnet itself.
+        checkpoint_seconds: Time between two checkpoints.
+    """
+
+    n_subnets: int = 12
+    epochs: int = 10
+    equal_cost: float = 0.5
+    max_epochs: int = 200
+    batch_size: int = 64
+    optimizer: str = "sgd"
+    schedule: str = "cosine"
+    lr: float = 0.05
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    decays_norms: bool = True
+    warmup_share: float = 0.05
+    max_grad_norm: float = 5.0
+    ema_decay: float = 0.0
+    precision: str = "float32"
+    distillation: float = 0.5
+    temperature: float = 2.0
+    n_views: int = 10
+    checkpoint_seconds: float = 10.0
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        check_range("finetune.n_subnets", self.n_subnets, low=1)
+        check_range("finetune.epochs", self.epochs, low=1)
+        check_range("finetune.equal_cost", self.equal_cost, low=0, high=1)
+        check_range("finetune.max_epochs", self.max_epochs, low=self.epochs)
+        check_range("finetune.batch_size", self.batch_size, low=2)
+        OptimizerSettings.part_of(self, "finetune")
+        check_precision("finetune.precision", self.precision)
+        check_range("finetune.distillation", self.distillation, low=0, high=1)
+        check_range("finetune.temperature", self.temperature, low=1e-3)
+        check_range("finetune.n_views", self.n_views, low=0)
+        check_range("finetune.checkpoint_seconds", self.checkpoint_seconds, low=0)
+
+    def epochs_of(self, macs_share: float) -> int:
+        """Return the epochs of a subnet.
+
+        Args:
+            macs_share: Its macs over those of the full net, in (0, 1].
+        """
+        if not macs_share > 0:
+            return self.max_epochs
+        wished = self.epochs * float(macs_share**-self.equal_cost)
+        return min(self.max_epochs, max(1, round(wished)))

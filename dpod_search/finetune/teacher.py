@@ -1,0 +1,177 @@
+"""The full net as a teacher whose answers are computed once and used for every subnet.
+
+A small subnet's step costs less than the full net's forward pass on the same pictures. Answers to
+pictures that were augmented otherwise are worse than none (Beyer et al., 2022, section 3.1), so
+that a bounded number of views of each picture is made, and a view is always shown together with
+the answer to that very view.
+
+References:
+    Beyer et al.: Knowledge distillation: A good teacher is patient and consistent, CVPR 2022
+    (arXiv 2106.05237). Views in turn instead of new ones at every step are our own.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from collections.abc import Iterator
+from typing import Protocol
+from typing import runtime_checkable
+
+import torch
+from torch import Tensor
+from torch import nn
+
+from dpod_search.placement import device_of
+from dpod_search.placement import place_module
+from dpod_search.placement import placement_of
+from dpod_search.supernet import Supernet
+from dpod_search.supernet import extract_subnet
+from dpod_search.training.loop import count_batches
+from dpod_search.training.precision import compute_scores
+
+
+_logger = logging.getLogger(__name__)
+
+# Answers that take more memory than this are not kept.
+_MAX_BYTES = 1 << 30
+
+Batch = tuple[Tensor, Tensor]
+Batches = Iterable[Batch]
+
+
+@runtime_checkable
+class PositionedLoader(Protocol):
+    """A loader whose batches are a function of epoch and number, as ``SeededLoader``'s are."""
+
+    def set_position(self, epoch: int, batch: int = 0) -> None:
+        """Choose the batch to go on with."""
+
+    def __len__(self) -> int:
+        """Return the batches of an epoch."""
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Iterate from the position to the end of its epoch."""
+
+
+class ViewsInTurn:
+    """A loader whose epochs repeat: the first ``n_views`` of another, again and again.
+
+    Args:
+        loader: What gives the batches.
+        n_views: Epochs until they repeat, >= 1.
+    """
+
+    def __init__(self, loader: PositionedLoader, n_views: int) -> None:
+        """Stand at the first batch."""
+        self._loader = loader
+        self._n_views = n_views
+
+    def __len__(self) -> int:
+        """Return the batches of an epoch."""
+        return len(self._loader)
+
+    def set_position(self, epoch: int, batch: int = 0) -> None:
+        """Choose the batch to go on with."""
+        self._loader.set_position(epoch % self._n_views, batch)
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Iterate from the position to the end of its epoch."""
+        return iter(self._loader)
+
+
+class Teacher:
+    """The full net, and the answers it has given.
+
+    Args:
+        full_net: In evaluation mode, on its device; it is never trained.
+        precision: What it runs in.
+        n_views: Epochs after which the same batches come again, so that their answers are kept;
+            0 for never.
+        n_batches: Batches of an epoch.
+    """
+
+    def __init__(
+        self,
+        full_net: nn.Module,
+        *,
+        precision: str = "float32",
+        n_views: int = 0,
+        n_batches: int = 0,
+    ) -> None:
+        """Know no answers yet."""
+        self._full_net = full_net
+        self._precision = precision
+        self._n_views = n_views
+        self._period = n_views * n_batches
+        self._answers: dict[int, Tensor] = {}
+        self.n_images = 0
+        """Pictures the full net was run on."""
+
+    def show_views(self, loader: Batches) -> Batches:
+        """Return a loader of the batches that :meth:`answer` expects, in their order.
+
+        Args:
+            loader: The one that the teacher was made for.
+        """
+        if self._n_views == 0:
+            return loader
+        assert isinstance(loader, PositionedLoader)
+        return ViewsInTurn(loader, self._n_views)
+
+    def answer(self, step: int, images: Tensor) -> Tensor:
+        """Return the full net's logits for the pictures of a step.
+
+        Args:
+            step: Of a training on :meth:`show_views`, from 0.
+            images: Its pictures, shape (N, C, ...), on the full net's device.
+
+        Returns:
+            Shape (N, n_classes).
+        """
+        if self._period == 0:
+            return self._run(images)
+        place = step % self._period
+        if place not in self._answers:
+            self._answers[place] = self._run(images)
+        return self._answers[place]
+
+    def _run(self, images: Tensor) -> Tensor:
+        self.n_images += len(images)
+        with torch.no_grad():
+            return compute_scores(self._full_net, images, self._precision)
+
+
+def make_teacher(
+    supernet: Supernet, loader: Batches, *, n_views: int, precision: str = "float32"
+) -> Teacher:
+    """Make the teacher of a supernet's subnets.
+
+    Args:
+        supernet: Holds the full net's weights and BatchNorm statistics.
+        loader: What the subnets will be trained on, rewound.
+        n_views: Views of each picture, 0 for new ones in every epoch. Where the loader cannot
+            repeat its batches, or the answers would take more than 1 GiB, there are new ones too.
+        precision: What the full net runs in.
+
+    Raises:
+        DataError: If the loader is empty.
+    """
+    full_net = extract_subnet(supernet, supernet.space.full).eval()
+    is_channels_last = supernet.grouping.runs_channels_last
+    place_module(full_net, device_of(supernet), is_channels_last=is_channels_last)
+    full_net.requires_grad_(False)
+    n_batches = count_batches(loader)
+    if n_views > 0 and isinstance(loader, PositionedLoader):
+        images, _ = next(iter(loader))
+        answers = Teacher(full_net, precision=precision).answer(
+            0, placement_of(full_net).put(images)
+        )
+        n_bytes = n_views * n_batches * answers.numel() * answers.element_size()
+        if n_bytes <= _MAX_BYTES:
+            return Teacher(full_net, precision=precision, n_views=n_views, n_batches=n_batches)
+        _logger.info(
+            "finetune: the teacher's answers to %d views would take %.1f GiB; it runs at each step",
+            *(n_views, n_bytes / (1 << 30)),
+        )
+    return Teacher(full_net, precision=precision)
