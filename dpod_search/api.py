@@ -102,6 +102,7 @@ def train_supernet(
         checkpoint=checkpoint,
         progress=progress,
         policy=None if isinstance(policy, str) else policy,
+        n_scored=len(calibration_images) + sum(len(labels) for _, labels in judged),
     )
     calibrate(supernet, calibration_images, batch_size=calibration_batch_size)
     Ranks.joined().share_tensors(supernet)  # whose pictures for calibration may differ

@@ -8,6 +8,7 @@ as one line and exits with code 2.
 from __future__ import annotations
 
 import math
+from numbers import Real
 
 
 class DpodSearchError(Exception):
@@ -51,7 +52,7 @@ class RunFolderError(DpodSearchError, RuntimeError):
 
 
 def check_range(
-    name: str, value: float, *, low: float | None = None, high: float | None = None
+    name: str, value: object, *, low: float | None = None, high: float | None = None
 ) -> None:
     """Raise unless a setting lies in its range.
 
@@ -64,10 +65,13 @@ def check_range(
     Raises:
         ConfigError: If ``value`` is outside ``[low, high]`` or is not a number.
     """
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise ConfigError(f"{name} must be a number, got {value!r}")
+    number = float(value)
     if (
-        math.isnan(value)
-        or (low is not None and value < low)
-        or (high is not None and value > high)
+        math.isnan(number)
+        or (low is not None and number < low)
+        or (high is not None and number > high)
     ):
         bounds = [f">= {low:g}"] if low is not None else []
         bounds += [f"<= {high:g}"] if high is not None else []
@@ -85,5 +89,5 @@ def check_count(name: str, value: object, *, low: int) -> None:
     Raises:
         ConfigError: If ``value`` is below ``low`` or is no whole number.
     """
-    if not isinstance(value, int) or value < low:
+    if isinstance(value, bool) or not isinstance(value, int) or value < low:
         raise ConfigError(f"{name} must be a whole number >= {low}, got {value!r}")

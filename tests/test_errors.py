@@ -45,3 +45,11 @@ def test_a_count_is_a_whole_number(value: object) -> None:
     check_count("n_subnets", 1, low=1)
     with pytest.raises(ConfigError, match=f"n_subnets must be a whole number >= 1, got {value!r}"):
         check_count("n_subnets", value, low=1)
+
+
+@pytest.mark.parametrize("value", ["2", None, True, [1]])
+def test_what_is_no_number_is_refused(value):
+    with pytest.raises(ConfigError, match="x must be a number, got"):
+        check_range("x", value, low=0)
+    with pytest.raises(ConfigError, match="x must be a whole number >= 0, got"):
+        check_count("x", value, low=0)

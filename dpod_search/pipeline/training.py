@@ -77,6 +77,7 @@ def run(session: Session) -> list[str]:
             "seconds": result.seconds,
             "n_steps": result.n_steps,
             "macs": result.macs,
+            "scoring_macs": result.scoring_macs,
             "policy": settings.policy,
             "n_ranks": ranks.n_ranks,
             "history": list(result.history),

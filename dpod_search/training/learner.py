@@ -19,6 +19,7 @@ from dpod_search.training.policies import Plan
 from dpod_search.training.policies import Policy
 from dpod_search.training.precision import compute_scores
 from dpod_search.training.ranks import Ranks
+from dpod_search.training.scoring import CountedScorer
 from dpod_search.widths import Widths
 
 
@@ -35,6 +36,7 @@ class SupernetLearner:
         precision: What the nets run in; losses are in float32.
         group_lasso: Strength of the hierarchical group lasso.
         ranks: The processes that train together; macs are those of all.
+        scorer: What the policy judges subnets with; what it has spent is kept in checkpoints.
     """
 
     def __init__(
@@ -49,12 +51,14 @@ class SupernetLearner:
         precision: str = "float32",
         group_lasso: float = 0.0,
         ranks: Ranks | None = None,
+        scorer: CountedScorer | None = None,
     ) -> None:
         """Join the net and the policy."""
         self._supernet = supernet
         ranks = ranks or Ranks()
         self._forward = ranks.join(supernet)
-        self._n_ranks = ranks.n_ranks
+        self._ranks = ranks
+        self._scorer = scorer
         # What joins ranks sees gradients through hooks, which would not be called.
         self._adding_gradients = supernet.adding_gradients if ranks.is_alone else nullcontext
         self._policy = policy
@@ -72,6 +76,7 @@ class SupernetLearner:
 
     def compute_gradients(self, step: int, images: Tensor, labels: Tensor) -> dict[str, float]:
         """Run the full net on the labels, then each partial net against its answers."""
+        self._ranks.check_share(len(images))
         plan = self._plan(step)
         losses: dict[str, float] = {}
         full_scores: Tensor | None = None
@@ -96,11 +101,14 @@ class SupernetLearner:
         return losses
 
     def describe_step(self, step: int) -> str:
-        """Name the widths of a step."""
+        """Name the widths of a step, with their learning rates where these are not the step's."""
         plan = self._plan(step)
         parts = ["full net"] if plan.full else []
         if plan.partial:
-            parts.append(f"widths {', '.join(str(widths) for widths in plan.partial)}")
+            rates = plan.rates or (1.0,) * len(plan.partial)
+            pairs = zip(plan.partial, rates, strict=True)
+            named = [f"{w}" if rate == 1 else f"{w} at {rate} of the rate" for w, rate in pairs]
+            parts.append(f"widths {', '.join(named)}")
         return " and ".join(parts)
 
     def state(self) -> Any:
@@ -117,12 +125,16 @@ class SupernetLearner:
                 f"state() of {type(self._policy).__name__} cannot be kept in a checkpoint "
                 f"({error}); return lists, dicts, strings and finite numbers"
             ) from error
-        return {"policy": state, "macs": self.macs}
+        spent = self._scorer.macs if self._scorer is not None else 0.0
+        return {"policy": state, "macs": self.macs, "scoring_macs": spent}
 
     def restore(self, state: Any) -> None:
         """Restore the policy's state, and what was spent."""
         self._policy.restore(state["policy"])
         self.macs = float(state["macs"])
+        if self._scorer is not None:
+            # A checkpoint from before they were counted is still worth going on from.
+            self._scorer.macs = float(state.get("scoring_macs", 0.0))
 
     def _plan(self, step: int) -> Plan:
         plan: object = self._policy.plan(step)
@@ -131,13 +143,18 @@ class SupernetLearner:
                 f"plan() of {type(self._policy).__name__} must return a Plan, got a "
                 f"{type(plan).__name__}; see docs/training-policies.md"
             )
+        if not plan.full and not plan.partial:
+            raise ConfigError(
+                f"plan() of {type(self._policy).__name__} trains nothing at step {step}; "
+                "return a Plan with full=True or with a partial net"
+            )
         return plan
 
     def _run(self, images: Tensor) -> Tensor:
         return compute_scores(self._forward, images, self._precision)
 
     def _count(self, images: Tensor, widths: Widths) -> None:
-        self.macs += self._n_ranks * len(images) * self._cost(widths)
+        self.macs += self._ranks.n_ranks * len(images) * self._cost(widths)
 
     def _on_labels(self, scores: Tensor, labels: Tensor) -> Tensor:
         return functional.cross_entropy(scores, labels, label_smoothing=self._smoothing)

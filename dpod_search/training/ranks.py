@@ -97,6 +97,25 @@ class Ranks:
             f"{' or '.join(map(str, fits))}"
         )
 
+    def check_share(self, n_images: int) -> None:
+        """Check that BatchNorm can use this rank's part of a batch.
+
+        However large ``batch_size`` is, a small data set may have no more to share.
+
+        Args:
+            n_images: Pictures of the part.
+
+        Raises:
+            ConfigError: If it is a single picture.
+        """
+        if self.is_alone or n_images > 1:
+            return
+        raise ConfigError(
+            f"a batch of {n_images * self.n_ranks} pictures leaves each of {self.n_ranks} ranks "
+            f"{n_images}, and BatchNorm needs 2; give more training pictures, a larger batch_size, "
+            "or fewer ranks"
+        )
+
     def join(self, module: nn.Module) -> Callable[..., Any]:
         """Return what runs a module forward so that its gradients are those of all ranks.
 
@@ -145,10 +164,10 @@ class Ranks:
         return lambda *asked: float(self.share(score(*asked) if self.is_first else None))
 
     def check_plan(self, trained: str) -> None:
-        """Check that the ranks are about to train the same subnets, or they would wait for ever.
+        """Check that the ranks are about to train the same, or they would wait for ever.
 
         Args:
-            trained: What this rank is about to train.
+            trained: What this rank is about to train: its subnets and their learning rates.
 
         Raises:
             TrainingError: If another rank is about to train something else.
@@ -160,8 +179,9 @@ class Ranks:
         dist.all_gather(everyone, mine)
         if any(not torch.equal(mine, other) for other in everyone):
             raise TrainingError(
-                f"the ranks do not train the same subnets (rank {self.rank}: {trained}); a policy "
-                "must depend on nothing but its context, the step and its own state"
+                f"the ranks do not train the same subnets at the same rates (rank {self.rank}: "
+                f"{trained}); a policy must depend on nothing but its context, the step and its "
+                "own state"
             )
 
     def average(self, losses: Mapping[str, float]) -> dict[str, float]:

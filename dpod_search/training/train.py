@@ -30,6 +30,7 @@ from dpod_search.training.policies import make_options
 from dpod_search.training.policies import make_policy
 from dpod_search.training.precision import check_precision
 from dpod_search.training.ranks import Ranks
+from dpod_search.training.scoring import CountedScorer
 from dpod_search.widths import Widths
 
 
@@ -123,9 +124,10 @@ class TrainingResult:
         history: Step, lr and losses at about 200 steps.
         n_steps: Steps of the whole training.
         seconds: Time it took, in all processes that worked on it up to their last checkpoints.
-        macs: Multiply-adds of the forward passes of all steps, on all ranks; what is scored for
-            the path is not counted. A backward pass has twice as many, so that policies are
-            compared at equal training cost by this number.
+        macs: Multiply-adds of the forward passes of all steps, on all ranks. A backward pass has
+            twice as many, which adds ``2 * macs``.
+        scoring_macs: Multiply-adds of what the policy had scored, to let its path grow; there is
+            no backward pass. Policies are compared at equal ``3 * macs + scoring_macs``.
     """
 
     path: tuple[Widths, ...]
@@ -133,6 +135,7 @@ class TrainingResult:
     n_steps: int
     seconds: float
     macs: float
+    scoring_macs: float
 
 
 def train_supernet(
@@ -146,6 +149,7 @@ def train_supernet(
     checkpoint: CheckpointFile | None = None,
     progress: Progress | None = None,
     policy: MakePolicy | None = None,
+    n_scored: int = 0,
 ) -> TrainingResult:
     """Train a supernet in place.
 
@@ -163,13 +167,15 @@ def train_supernet(
         checkpoint: Where the state is kept; training goes on from it if it exists.
         progress: Who is told.
         policy: A policy's class, used instead of the one that the settings name; called with a
-            ``PolicyContext`` alone.
+            ``PolicyContext`` alone. Bind options of its own with ``functools.partial``.
+        n_scored: Pictures that ``score`` runs a subnet on, for the result's ``scoring_macs``.
 
     Returns:
         The path and the history.
 
     Raises:
-        ConfigError: If the policy or its options are unknown.
+        ConfigError: If the policy or its options are unknown, or the settings have options and
+            the policy is given as a class.
         TrainingError: If a loss or the gradients are not finite, or another rank was lost.
         CheckpointError: If the checkpoint is damaged, of another run, or cannot be written.
         DataError: If the loader is empty.
@@ -179,14 +185,19 @@ def train_supernet(
     place_module(
         supernet, device_of(supernet), is_channels_last=supernet.grouping.runs_channels_last
     )
+    if policy is not None and settings.policy_options:
+        raise ConfigError(
+            f"training.policy_options are those of training.policy = {settings.policy!r}, and the "
+            f"policy was given as a class; got {dict(settings.policy_options)}, leave them out and "
+            "bind the class's own with functools.partial"
+        )
     n_steps = settings.epochs * count_batches(loader)
     ranks = Ranks.joined()
+    scorer = CountedScorer(ranks.agree(score), cost, n_scored)
     context = PolicyContext(
-        supernet.space, cost, ranks.agree(score), n_steps, seed, distills=settings.distillation > 0
+        supernet.space, cost, scorer, n_steps, seed, distills=settings.distillation > 0
     )
-    chosen = make_policy(
-        policy or settings.policy, {} if policy else settings.policy_options, context
-    )
+    chosen = make_policy(policy or settings.policy, settings.policy_options, context)
     with ranks.noticing_losses():
         ranks.check_same(n_steps, "steps to train; give their loaders equally many batches")
         learner = SupernetLearner(
@@ -199,6 +210,7 @@ def train_supernet(
             precision=settings.precision,
             group_lasso=settings.group_lasso,
             ranks=ranks,
+            scorer=scorer,
         )
         loop = Loop(
             module=supernet,
@@ -221,4 +233,5 @@ def train_supernet(
         n_steps=n_steps,
         seconds=loop.seconds,
         macs=learner.macs,
+        scoring_macs=scorer.macs,
     )

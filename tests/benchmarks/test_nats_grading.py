@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import csv
-import importlib
 import itertools
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -16,10 +16,8 @@ from dpod_search.pareto import find_front
 
 
 @pytest.fixture(scope="module")
-def grading(project_root: Path) -> ModuleType:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(project_root / "benchmarks"))
-        return importlib.import_module("nats_grading")
+def grading(import_benchmark: Callable[[str], ModuleType]) -> ModuleType:
+    return import_benchmark("nats_grading")
 
 
 @pytest.fixture(scope="module")

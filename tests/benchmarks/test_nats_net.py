@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -21,10 +21,8 @@ MIXED = [(8, 16, 24, 32, 40), (64, 8, 8, 24, 16), (24, 40, 16, 56, 56), (8, 8, 8
 
 
 @pytest.fixture(scope="module")
-def nats_net(project_root: Path) -> ModuleType:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(project_root / "benchmarks"))
-        return importlib.import_module("nats_net")
+def nats_net(import_benchmark: Callable[[str], ModuleType]) -> ModuleType:
+    return import_benchmark("nats_net")
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import multiprocessing
@@ -52,7 +53,7 @@ class Part:
         folder: Where it leaves what it found, and the checkpoint.
         killed_ranks: Ranks that kill themselves.
         killed_at: After so many steps.
-        fault: What goes wrong on the last rank.
+        fault: What goes wrong, on the last rank or on all.
     """
 
     folder: Path
@@ -129,6 +130,18 @@ class WatchedSteps(SilentProgress):
             os.kill(os.getpid(), signal.SIGKILL)
 
 
+class OtherRates(DpodPolicy):
+    """A policy whose subnets learn at other rates on another rank."""
+
+    def __init__(self, context: PolicyContext) -> None:
+        super().__init__(context, DpodOptions(warmup_share=0))
+
+    def plan(self, step: int) -> Plan:
+        """Plan rates that depend on the rank."""
+        plan = super().plan(step)
+        return Plan(plan.full, plan.partial, (0.5 + 0.1 * dist.get_rank(),) * len(plan.partial))
+
+
 class Wayward(DpodPolicy):
     """A policy that trains other subnets on another rank."""
 
@@ -175,10 +188,13 @@ def train(part: Part, ranks: Ranks) -> TrainingResult:
         loader[1][0][0, 0, 0, 0] = float("nan")
     if part.fault == "loader" and is_last:
         loader = list(loader)[:-1]
+    if part.fault == "tiny":
+        loader = [(images[:1], labels[:1]) for images, labels in loader]
+    own = {"policy": Wayward, "rates": OtherRates}.get(part.fault)
     result = train_supernet(
         supernet,
         loader,
-        SETTINGS,
+        dataclasses.replace(SETTINGS, policy_options={}) if own else SETTINGS,
         cost=lambda widths: float(sum(widths.values())),
         score=score,
         seed=0,
@@ -188,13 +204,15 @@ def train(part: Part, ranks: Ranks) -> TrainingResult:
         if ranks.is_first
         else CheckpointFile(Path("/nowhere/checkpoint.safetensors"), key="another"),
         progress=WatchedSteps(supernet, part, ranks),
-        policy=Wayward if part.fault == "policy" else None,
+        policy=own,
+        n_scored=6,
     )
     found = {
         "weights": hash_weights(supernet),
         "history": [dict(item) for item in result.history],
         "path": [dict(widths) for widths in result.path],
         "macs": result.macs,
+        "scoring_macs": result.scoring_macs,
     }
     (part.folder / f"result{ranks.rank}.json").write_text(json.dumps(found))
     return result

@@ -115,6 +115,52 @@ def test_residual_groups_concats_and_flattens_follow_the_formula():
             torch.testing.assert_close(got.grad, wanted.grad)
 
 
+class Scale(nn.Module):
+    """The model's own code reads the weight, so it stays elastic when another module has it too."""
+
+    def __init__(self, weight):
+        super().__init__()
+        self.weight = weight
+
+    def forward(self, x):
+        return x * self.weight
+
+
+def test_a_weight_that_several_modules_have_is_penalised_once():
+    torch.manual_seed(0)
+    scale = nn.Parameter(torch.rand(1, 4, 1, 1))
+    twice = nn.Conv2d(4, 4, 1)
+    net = nn.Sequential(
+        *(nn.Conv2d(1, 4, 1), Scale(scale), twice, nn.ReLU(), twice, Scale(scale)),
+        *(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, N_CLASSES)),
+    )
+    supernet = build_supernet(net, torch.zeros(2, 1, 6, 6), ratios=(0.5,), removes_blocks=False)
+    assert [group.full_width for group in supernet.groups] == [4]
+    first, _, conv, *_, head = supernet.net
+    expected = (
+        first.weight[2:].norm()
+        + scale[:, 2:].norm()
+        + conv.weight[2:].norm()
+        + conv.weight[:, 2:].norm()
+        + head.weight[:, 2:].norm()
+    )
+    penalty = SuffixLasso(supernet, strength=1.0).add_gradients()
+    assert penalty.item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+def test_weights_that_two_layers_share_are_not_penalised():
+    one, other = nn.Conv2d(4, 4, 1), nn.Conv2d(4, 4, 1)
+    other.weight = one.weight
+    net = nn.Sequential(
+        *(nn.Conv2d(1, 4, 1), one, nn.ReLU(), other, nn.Conv2d(4, 4, 1)),
+        *(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, N_CLASSES)),
+    )
+    supernet = build_supernet(net, torch.zeros(2, 1, 6, 6), removes_blocks=False)
+    SuffixLasso(supernet, strength=1.0).add_gradients()
+    assert one.weight.grad is None  # they keep their full width
+    assert supernet.net[4].weight.grad is not None
+
+
 def test_weights_that_do_not_learn_are_left_alone():
     supernet = make_supernet()
     supernet.net.conv2.weight.requires_grad_(False)

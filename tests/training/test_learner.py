@@ -12,6 +12,7 @@ from training.fakes import make_pictures
 from training.fakes import make_supernet
 
 from dpod_search.errors import ConfigError
+from dpod_search.training import Ranks
 from dpod_search.training.learner import SupernetLearner
 from dpod_search.training.policies import Plan
 
@@ -93,6 +94,22 @@ def test_a_step_says_what_it_trained():
     assert make_learner(supernet, Plan(True, ())).describe_step(0) == "full net"
 
 
+def test_a_step_tells_the_learning_rates_that_are_not_the_steps_own():
+    supernet = make_supernet()
+    nets = (supernet.space.smallest, supernet.space.full)
+    told = [
+        make_learner(supernet, Plan(True, nets, rates)).describe_step(0)
+        for rates in ((), (1.0, 1.0), (0.5, 1.0), (0.1 + 0.2, 0.3))
+    ]
+    assert told == [
+        "full net and widths 1:2, 4:6",
+        "full net and widths 1:2, 4:6",
+        "full net and widths 1:2 at 0.5 of the rate, 4:6",
+        # Rates of ranks that differ in the last bit are told apart.
+        "full net and widths 1:2 at 0.30000000000000004 of the rate, 4:6 at 0.3 of the rate",
+    ]
+
+
 def test_gradients_added_in_place_are_those_of_autograd():
     images, labels = make_pictures(8)
     gradients = []
@@ -126,6 +143,26 @@ def test_what_is_no_plan_is_named():
     learner = make_learner(make_supernet(), None)
     with pytest.raises(ConfigError, match="FixedPolicy must return a Plan, got a NoneType"):
         learner.compute_gradients(0, *make_pictures(8))
+
+
+def test_a_plan_that_trains_nothing_names_the_policy_and_the_step():
+    learner = make_learner(make_supernet(), Plan(False, ()))
+    with pytest.raises(
+        ConfigError, match="FixedPolicy trains nothing at step 7; return"
+    ) as caught:
+        learner.compute_gradients(7, *make_pictures(8))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_rank_with_a_single_picture_is_told_why(monkeypatch):
+    plan = Plan(True, ())
+    # One process is not held to it: not every net minds.
+    make_learner(make_supernet(), plan).compute_gradients(0, *make_pictures(1))
+    monkeypatch.setattr(Ranks, "join", lambda self, module: module)
+    learner = make_learner(make_supernet(), plan, ranks=Ranks(1, 3))
+    learner.compute_gradients(0, *make_pictures(2))
+    with pytest.raises(ConfigError, match="3 pictures leaves each of 3 ranks 1.*batch_size"):
+        learner.compute_gradients(0, *make_pictures(1))
 
 
 @pytest.mark.parametrize("state", [torch.zeros(1), {"loss": float("nan")}])

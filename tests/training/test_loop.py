@@ -2,131 +2,30 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import itertools
-import math
 
 import pytest
 import torch
 from torch import nn
-from torch.nn import functional
 from torch.utils.data import DataLoader
 from torch.utils.data import DistributedSampler
 from torch.utils.data import IterableDataset
 from torch.utils.data import TensorDataset
-from training.fakes import StopAfter
-from training.fakes import StoppedError
 from training.fakes import equal_states
 from training.fakes import make_batches
 from training.fakes import make_loader
 from training.fakes import make_net
 from training.fakes import make_pictures
+from training.loops import N_EPOCHS
+from training.loops import OPTIMIZER
+from training.loops import Labels
+from training.loops import make_loop
 
-from dpod_search.errors import CheckpointError
 from dpod_search.errors import DataError
 from dpod_search.errors import TrainingError
-from dpod_search.progress import SilentProgress
-from dpod_search.training import CheckpointFile
 from dpod_search.training import Loop
 from dpod_search.training import OptimizerSettings
 from dpod_search.training.loop import count_batches
 from dpod_search.training.loop import rewind
-from dpod_search.weights import read_tensors
-from dpod_search.weights import write_tensors
-
-
-N_EPOCHS = 3
-N_STEPS = 9
-OPTIMIZER = OptimizerSettings(lr=0.05)
-
-
-class Labels:
-    """Learns labels, counts its steps in its state, and can be told to break."""
-
-    def __init__(self, module, *, bad_loss_at=None, bad_gradient_at=None):
-        self.module = module
-        self.bad_loss_at = bad_loss_at
-        self.bad_gradient_at = bad_gradient_at
-        self.seen = 0
-
-    def begin_step(self, step):
-        self.seen += step
-
-    def compute_gradients(self, step, images, labels):
-        loss = functional.cross_entropy(self.module(images), labels)
-        loss.backward()
-        if step == self.bad_gradient_at:
-            next(self.module.parameters()).grad[0] = math.inf
-        return {"loss": math.nan if step == self.bad_loss_at else loss.item()}
-
-    def describe_step(self, step):
-        return f"widths 4:{step}"
-
-    def state(self):
-        return {"seen": self.seen}
-
-    def restore(self, state):
-        self.seen = state["seen"]
-
-
-def make_loop(loader, checkpoint=None, progress=None, dropout=0.3, **broken):
-    net = make_net(dropout)
-    return Loop(
-        module=net,
-        loader=loader,
-        n_epochs=N_EPOCHS,
-        learner=Labels(net, **broken),
-        optimizer=OPTIMIZER,
-        checkpoint=checkpoint,
-        progress=progress or SilentProgress(),
-    )
-
-
-def keep_in(folder, every_seconds=0.0, key="run"):
-    return CheckpointFile(folder / "loop.safetensors", key=key, every_seconds=every_seconds)
-
-
-LOADERS = {"list": make_batches, "seeded": make_loader}
-
-
-@pytest.fixture(scope="module", params=LOADERS)
-def uninterrupted(request):
-    loop = make_loop(LOADERS[request.param]())
-    history = loop.run()
-    return request.param, loop, history
-
-
-@pytest.mark.parametrize("n_done", range(1, N_STEPS + 1))
-def test_stopped_after_any_step_it_ends_as_if_it_had_not_been(uninterrupted, n_done, tmp_path):
-    name, whole, history = uninterrupted
-    checkpoint = keep_in(tmp_path)
-    with pytest.raises(StoppedError):
-        make_loop(LOADERS[name](), checkpoint, StopAfter(n_done)).run()
-    resumed = make_loop(LOADERS[name](), checkpoint)
-    assert resumed.run() == history
-    assert equal_states(resumed.module.state_dict(), whole.module.state_dict())
-    assert resumed.learner.seen == whole.learner.seen
-
-
-def test_a_training_that_stops_again_and_again_gets_there(uninterrupted, tmp_path):
-    name, whole, history = uninterrupted
-    checkpoint = keep_in(tmp_path)
-    for _ in range(N_STEPS - 1):  # the step that is interrupted is not kept, the one before is
-        with pytest.raises(StoppedError):
-            make_loop(LOADERS[name](), checkpoint, StopAfter(2)).run()
-    resumed = make_loop(LOADERS[name](), checkpoint)
-    assert resumed.run() == history
-    assert equal_states(resumed.module.state_dict(), whole.module.state_dict())
-
-
-def test_a_finished_training_is_not_trained_again(uninterrupted, tmp_path):
-    name, whole, history = uninterrupted
-    checkpoint = keep_in(tmp_path, every_seconds=1e9)
-    make_loop(LOADERS[name](), checkpoint).run()
-    written = checkpoint.path.read_bytes()
-    again = make_loop(LOADERS[name](), checkpoint, StopAfter(1))
-    assert again.run() == history
-    assert equal_states(again.module.state_dict(), whole.module.state_dict())
-    assert checkpoint.path.read_bytes() == written
 
 
 def test_dropout_depends_on_the_seed_and_the_step_alone():
@@ -168,50 +67,6 @@ def test_the_history_has_about_200_evenly_spread_steps():
     assert history[0]["lr"] == OPTIMIZER.rate_at(0, 600)
 
 
-class Recorder(SilentProgress):
-    def __init__(self):
-        self.calls = []
-
-    def start(self, task, total, done=0):
-        self.calls.append(("start", task, total, done))
-
-    def advance(self, n=1, note=""):
-        self.calls.append(("advance", n, note.split()[0]))
-
-    def finish(self):
-        self.calls.append(("finish",))
-
-
-def test_progress_is_told_of_every_step_and_of_those_done_before(tmp_path):
-    checkpoint = keep_in(tmp_path)
-    with pytest.raises(StoppedError):
-        make_loop(make_batches(), checkpoint, StopAfter(5)).run()
-    recorder = Recorder()
-    make_loop(make_batches(), checkpoint, recorder).run()
-    assert recorder.calls[0] == ("start", "training", N_STEPS, 4)
-    assert recorder.calls[1:-1] == [("advance", 1, "loss")] * (N_STEPS - 4)
-    assert recorder.calls[-1] == ("finish",)
-
-
-@pytest.mark.parametrize("what", ["bad_loss_at", "bad_gradient_at"])
-def test_what_is_not_finite_stops_and_leaves_the_earlier_checkpoint(what, tmp_path):
-    checkpoint = keep_in(tmp_path)
-    with pytest.raises(StoppedError):
-        make_loop(make_batches(), checkpoint, StopAfter(5)).run()
-    with pytest.raises(TrainingError) as caught:
-        make_loop(make_batches(), checkpoint, **{what: 6}).run()
-    message = str(caught.value)
-    assert "step 6 (widths 4:6)" in message
-    assert "learning rate" in message
-    assert "\n" not in message
-    _, state = read_tensors(checkpoint.path)
-    assert state["step"] == 6
-    # Without what broke it, it goes on from there.
-    whole = make_loop(make_batches())
-    resumed = make_loop(make_batches(), checkpoint)
-    assert resumed.run() == whole.run()
-
-
 def test_gradients_that_are_not_finite_never_reach_the_weights():
     loop = make_loop(make_batches(), bad_gradient_at=0)
     before = copy.deepcopy(dict(loop.module.named_parameters()))
@@ -251,53 +106,6 @@ def test_small_gradients_are_left_as_they_are():
         loop.run()
         nets.append(loop.module.state_dict())
     assert equal_states(*nets)
-
-
-def test_seconds_are_those_of_all_processes(tmp_path, monkeypatch):
-    clock = itertools.count()
-    monkeypatch.setattr("dpod_search.training.loop.time.monotonic", lambda: float(next(clock)))
-    checkpoint = keep_in(tmp_path)
-    stopped = make_loop(make_batches(), checkpoint, StopAfter(5))
-    with pytest.raises(StoppedError):
-        stopped.run()
-    _, state = read_tensors(checkpoint.path)
-    assert state["seconds"] > 0
-    resumed = make_loop(make_batches(), checkpoint)
-    begun = next(clock)
-    resumed.run()
-    ticks = next(clock) - begun
-    assert state["seconds"] < resumed.seconds <= state["seconds"] + ticks
-    again = make_loop(make_batches(), checkpoint)
-    again.run()
-    assert again.seconds == resumed.seconds
-
-
-@pytest.mark.parametrize("key", ["step", "history", "learner", "seconds"])
-def test_a_checkpoint_without_a_part_is_damaged(key, tmp_path):
-    checkpoint = keep_in(tmp_path)
-    with pytest.raises(StoppedError):
-        make_loop(make_batches(), checkpoint, StopAfter(3)).run()
-    tensors, state = read_tensors(checkpoint.path)
-    del state[key]
-    write_tensors(checkpoint.path, tensors, state)
-    check_damaged(checkpoint)
-
-
-@pytest.mark.parametrize("learner", [None, {}, 3])
-def test_a_checkpoint_with_an_odd_learner_is_damaged(learner, tmp_path):
-    checkpoint = keep_in(tmp_path)
-    with pytest.raises(StoppedError):
-        make_loop(make_batches(), checkpoint, StopAfter(3)).run()
-    tensors, state = read_tensors(checkpoint.path)
-    write_tensors(checkpoint.path, tensors, {**state, "learner": learner})
-    check_damaged(checkpoint)
-
-
-def check_damaged(checkpoint):
-    with pytest.raises(CheckpointError, match=r"damaged.*delete it") as caught:
-        make_loop(make_batches(), checkpoint).run()
-    assert str(checkpoint.path) in str(caught.value)
-    assert "\n" not in str(caught.value)
 
 
 class Endless(IterableDataset):

@@ -116,6 +116,8 @@ def test_another_number_of_ranks_goes_on_and_warns(tmp_path, caplog):
     [
         ("nan", "TrainingError", "loss became nan at step 1 (full net)"),
         ("policy", "TrainingError", "do not train the same subnets"),
+        ("rates", "TrainingError", " of the rate); a policy must depend on"),
+        ("tiny", "ConfigError", "a batch of 2 pictures leaves each of 2 ranks 1, and BatchNorm"),
         ("loader", "ConfigError", "rank 1 has 8 and not 12 steps to train"),
     ],
 )

@@ -149,6 +149,14 @@ def test_a_ladder_of_one_rung_trains_the_full_net():
     assert set(result.history[-1]) == {"step", "lr", "loss"}
 
 
+def test_options_of_a_named_policy_are_no_options_of_a_class():
+    policy = FixedPolicy(Plan(True, ()))
+    with pytest.raises(ConfigError, match=r"'dpod'.*\{'n_profiles': 4\}.*functools\.partial"):
+        train(make_supernet(), make_batches(), policy=lambda context: policy)
+    settings = dataclasses.replace(SETTINGS, policy_options={}, epochs=1)
+    train(make_supernet(), make_batches(), settings, policy=lambda context: policy)
+
+
 def test_a_policy_may_have_no_path_and_no_full_net(monkeypatch):
     smallest = make_supernet().space.smallest
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from collections.abc import Mapping
 from functools import partial
+from numbers import Real
 from typing import Any
+from typing import get_type_hints
 
 from dpod_search.errors import ConfigError
 from dpod_search.imports import call_with
@@ -34,6 +36,8 @@ MakePolicy = Callable[..., Policy]
 
 _METHODS = ("begin_step", "path", "plan", "restore", "state")
 
+_NUMBERS = (float, int, int | None)
+
 # Name -> (the policy, its options).
 POLICIES: dict[str, tuple[Callable[[PolicyContext, Any], Policy], type[Any]]] = {
     "dpod": (DpodPolicy, DpodOptions),
@@ -56,7 +60,7 @@ def make_options(name: str, options: Mapping[str, Any]) -> Any:
         The options; those of an imported policy are checked when it is made.
 
     Raises:
-        ConfigError: If the name or an option is unknown or out of range.
+        ConfigError: If the name or an option is unknown, of another type or out of range.
     """
     if is_import_path(name):
         return dict(options)
@@ -65,10 +69,25 @@ def make_options(name: str, options: Mapping[str, Any]) -> Any:
             f"training.policy must be one of {sorted(POLICIES)} or package.module:name, "
             f"got {name!r}"
         )
+    kind = POLICIES[name][1]
+    _check_numbers(name, get_type_hints(kind), options)
     try:
-        return POLICIES[name][1](**options)
+        return kind(**options)
     except TypeError as error:
         raise ConfigError(f"training.policy_options of {name}: {error}") from error
+
+
+def _check_numbers(name: str, hints: Mapping[str, Any], options: Mapping[str, Any]) -> None:
+    """Check what a comparison with the limits would let pass, or not name."""
+    for option, value in options.items():
+        wanted = hints.get(option)
+        is_bool = isinstance(value, bool)  # to Python, true and false are the numbers 1 and 0
+        is_share = wanted is float
+        if (is_share and not isinstance(value, Real)) or (is_bool and wanted in _NUMBERS):
+            what = "a number" if is_share else "a whole number"
+            raise ConfigError(
+                f"training.policy_options of {name}: {option} must be {what}, got {value!r}"
+            )
 
 
 def make_policy(
@@ -79,7 +98,9 @@ def make_policy(
     Args:
         policy: A key of ``POLICIES``; the import path of a policy's class, as
             ``package.module:name``; or the class itself.
-        options: Fields of the policy's options; a class gets them as keyword arguments.
+        options: Fields of the policy's options; a class gets them as keyword arguments. (Those of
+            ``TrainingSettings`` belong to its ``policy``, and are never given to a class that
+            takes its place.)
         context: What it may know.
 
     Raises:

@@ -87,13 +87,11 @@ def test_an_unknown_option_is_named(name):
 
 
 def test_an_option_of_another_type_is_a_config_error():
-    with pytest.raises(ConfigError, match=r"training\.policy_options of dpod"):
-        make_options("dpod", {"warmup_share": "long"})
     with pytest.raises(ConfigError, match="n_profiles must be a whole number >= 2, got 'many'"):
         make_options("dpod", {"n_profiles": "many"})
 
 
-@pytest.mark.parametrize(
+each_count = pytest.mark.parametrize(
     ("name", "option"),
     [
         ("dpod", "n_profiles"),
@@ -104,6 +102,38 @@ def test_an_option_of_another_type_is_a_config_error():
         ("delayed", "n_random"),
     ],
 )
+
+
+@each_count
+@pytest.mark.parametrize("value", [True, False])
+def test_truth_is_no_count(name, option, value):
+    message = rf"training\.policy_options of {name}: {option} must be a whole number, got {value}"
+    with pytest.raises(ConfigError, match=message):
+        make_options(name, {option: value})
+
+
+@pytest.mark.parametrize(
+    ("name", "option"),
+    [
+        ("dpod", "warmup_share"),
+        ("dpod", "growth_end"),
+        ("independent", "warmup_share"),
+        ("progressive", "growth_end"),
+        ("delayed", "start_share"),
+        ("delayed", "epsilon"),
+        ("delayed", "ramp_share"),
+    ],
+)
+@pytest.mark.parametrize("value", ["x", "0.5", True, None, [0.5]])
+def test_shares_are_numbers(name, option, value):
+    with pytest.raises(ConfigError) as caught:
+        make_options(name, {option: value})
+    assert str(caught.value) == (
+        f"training.policy_options of {name}: {option} must be a number, got {value!r}"
+    )
+
+
+@each_count
 @pytest.mark.parametrize("value", [2.5, "two", -1])
 def test_counts_are_whole_numbers(name, option, value):
     with pytest.raises(ConfigError, match=f"{option} must be a whole number >= .*, got"):
