@@ -88,7 +88,7 @@ def run_pipeline(prepared: Prepared) -> tuple[list[dict[str, Any]], float]:
         batch_size=workload.batch_size,
     )
     loader = prepared.loader
-    teacher = make_teacher(prepared.supernet, loader, n_views=settings.n_views)
+    teacher = make_teacher(prepared.supernet, loader, settings)
     members = []
     macs = 3 * prepared.dense_macs + counted.macs
     for member in front:
@@ -112,7 +112,7 @@ def run_pipeline(prepared: Prepared) -> tuple[list[dict[str, Any]], float]:
                 "test": measure_accuracy(finetuned.module, prepared.test),
             }
         )
-    return members, macs + teacher.n_images * prepared.full_macs
+    return members, macs + (teacher.n_images if teacher else 0) * prepared.full_macs
 
 
 def pick_member(members: list[dict[str, Any]], prepared: Prepared) -> dict[str, Any]:

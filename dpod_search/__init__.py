@@ -21,6 +21,7 @@ from dpod_search.export import export
 from dpod_search.finetune import FinetunedSubnet
 from dpod_search.finetune import FinetuneSettings
 from dpod_search.finetune import finetune
+from dpod_search.finetune import finetune_all
 from dpod_search.footprint import FootprintModel
 from dpod_search.footprint import build_footprint
 from dpod_search.models import ModelSettings
@@ -90,6 +91,7 @@ __all__ = [
     "export",
     "extract_subnet",
     "finetune",
+    "finetune_all",
     "load_data",
     "search",
     "train_supernet",

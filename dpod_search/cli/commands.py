@@ -88,7 +88,9 @@ Storage = Annotated[
 ]
 Jobs = Annotated[
     int,
-    typer.Option("--jobs", metavar="N", min=1, help="Processes that search, on this machine."),
+    typer.Option(
+        "--jobs", metavar="N", min=1, help="Processes that search or finetune side by side."
+    ),
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
@@ -162,6 +164,21 @@ def search(
     _run(("search",), study, out, sets, seed, storage, jobs, quiet, as_json)
 
 
+@app.command(help=_STAGE_HELP["finetune"])
+def finetune(
+    study: Study,
+    out: Out = None,
+    sets: Sets = None,
+    seed: Seed = None,
+    storage: Storage = None,
+    jobs: Jobs = 1,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Finetune the best subnets and test them."""
+    _run(("finetune",), study, out, sets, seed, storage, jobs, quiet, as_json)
+
+
 @app.command()
 def worker(
     study: Study,
@@ -200,7 +217,7 @@ def _add_stage_command(name: str) -> None:
 
 
 for _stage in STAGES:
-    if _stage.name != "search":  # it has an option more
+    if _stage.name not in ("search", "finetune"):  # they have an option more
         _add_stage_command(_stage.name)
 
 

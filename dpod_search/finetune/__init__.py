@@ -5,16 +5,24 @@ from __future__ import annotations
 from dpod_search.finetune.finetuned import FinetunedSubnet
 from dpod_search.finetune.learner import DistillationLearner
 from dpod_search.finetune.settings import FinetuneSettings
+from dpod_search.finetune.side_by_side import finetune_all
+from dpod_search.finetune.side_by_side import run_jobs
 from dpod_search.finetune.teacher import Teacher
 from dpod_search.finetune.teacher import make_teacher
+from dpod_search.finetune.tuning import FinetuneJob
 from dpod_search.finetune.tuning import finetune
+from dpod_search.finetune.tuning import prepare_finetuning
 
 
 __all__ = [
     "DistillationLearner",
+    "FinetuneJob",
     "FinetuneSettings",
     "FinetunedSubnet",
     "Teacher",
     "finetune",
+    "finetune_all",
     "make_teacher",
+    "prepare_finetuning",
+    "run_jobs",
 ]

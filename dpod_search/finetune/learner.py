@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,8 @@ from torch import Tensor
 from torch import nn
 from torch.nn import functional
 
+from dpod_search.finetune.attention import compare_attention
+from dpod_search.finetune.attention import watching
 from dpod_search.finetune.teacher import Teacher
 from dpod_search.training import distill
 from dpod_search.training.precision import compute_scores
@@ -25,6 +28,8 @@ class DistillationLearner:
         weight: Weight of the teacher's answers in the loss, in [0, 1].
         temperature: Of distillation.
         precision: What the module runs in; losses are in float32.
+        features: Weight of the difference in where module and teacher look.
+        stages: Layers where they are compared, of the same names in both.
     """
 
     module: nn.Module
@@ -32,15 +37,23 @@ class DistillationLearner:
     weight: float = 0.0
     temperature: float = 1.0
     precision: str = "float32"
+    features: float = 0.0
+    stages: Sequence[str] = ()
 
     def begin_step(self, step: int) -> None:
         """Nothing to prepare."""
 
     def compute_gradients(self, step: int, images: Tensor, labels: Tensor) -> dict[str, float]:
         """Run the module and, if it has a say, ask the teacher."""
-        scores = compute_scores(self.module, images, self.precision)
+        with watching(self.module, self.stages) as seen:
+            scores = compute_scores(self.module, images, self.precision)
         loss = (1 - self.weight) * functional.cross_entropy(scores, labels)
-        if self.teacher is not None and self.weight > 0:
+        if self.teacher is not None and self.stages:
+            wanted, full = self.teacher.watch(images, self.stages)
+            loss = loss + self.weight * distill(scores, wanted, self.temperature)
+            differences = [compare_attention(seen[name], full[name]) for name in self.stages]
+            loss = loss + self.features * torch.stack(differences).mean()
+        elif self.teacher is not None and self.weight > 0:
             wanted = self.teacher.answer(step, images)
             loss = loss + self.weight * distill(scores, wanted, self.temperature)
         torch.autograd.backward(loss)

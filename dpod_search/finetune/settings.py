@@ -38,6 +38,13 @@ class FinetuneSettings:
         distillation: Weight of the full net's answers in the loss, in [0, 1]; the labels have
             the rest.
         temperature: Of distillation, > 0.
+        features: Weight of the difference between where the subnet looks and where the full net
+            does, at the last layer of each resolution, >= 0. Above 0 the full net runs at each
+            step, whatever ``n_views`` says.
+        patience: Looks at validation, of twenty that are spread over the epochs, without a new
+            best accuracy after which finetuning ends; the best weights are delivered. 0 looks at
+            nothing and delivers the last ones. A falling learning rate often has the best at the
+            end, and accuracy on validation is then too good: judge by test.
         n_views: Augmented copies of every picture, seen again and again in turn, whose answers by
             the full net are computed once for all subnets, >= 1; 0 augments anew in every epoch
             and runs the full net at each step, which costs more than a small subnet itself.
@@ -61,6 +68,8 @@ class FinetuneSettings:
     precision: str = "float32"
     distillation: float = 0.5
     temperature: float = 2.0
+    features: float = 0.0
+    patience: int = 0
     n_views: int = 10
     checkpoint_seconds: float = 10.0
 
@@ -75,6 +84,8 @@ class FinetuneSettings:
         check_precision("finetune.precision", self.precision)
         check_range("finetune.distillation", self.distillation, low=0, high=1)
         check_range("finetune.temperature", self.temperature, low=1e-3)
+        check_range("finetune.features", self.features, low=0)
+        check_range("finetune.patience", self.patience, low=0)
         check_range("finetune.n_views", self.n_views, low=0)
         check_range("finetune.checkpoint_seconds", self.checkpoint_seconds, low=0)
 

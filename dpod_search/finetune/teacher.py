@@ -15,18 +15,24 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 from collections.abc import Iterator
+from collections.abc import Sequence
 from typing import Protocol
 from typing import runtime_checkable
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch import nn
 
+from dpod_search.finetune.attention import watching
+from dpod_search.finetune.settings import FinetuneSettings
 from dpod_search.placement import device_of
 from dpod_search.placement import place_module
 from dpod_search.placement import placement_of
 from dpod_search.supernet import Supernet
 from dpod_search.supernet import extract_subnet
+from dpod_search.training import rewind
 from dpod_search.training.loop import count_batches
 from dpod_search.training.precision import compute_scores
 
@@ -37,6 +43,7 @@ _logger = logging.getLogger(__name__)
 _MAX_BYTES = 1 << 30
 
 Batch = tuple[Tensor, Tensor]
+FloatArray = npt.NDArray[np.float32]
 Batches = Iterable[Batch]
 
 
@@ -104,7 +111,7 @@ class Teacher:
         self._precision = precision
         self._n_views = n_views
         self._period = n_views * n_batches
-        self._answers: dict[int, Tensor] = {}
+        self._answers: dict[int, FloatArray] = {}
         self.n_images = 0
         """Pictures the full net was run on."""
 
@@ -133,8 +140,37 @@ class Teacher:
             return self._run(images)
         place = step % self._period
         if place not in self._answers:
-            self._answers[place] = self._run(images)
-        return self._answers[place]
+            self._answers[place] = self._run(images).cpu().numpy()
+        # A copy: another process may have been lent the array to read.
+        return torch.from_numpy(self._answers[place].copy()).to(images.device)
+
+    def answer_all(self, loader: Batches) -> None:
+        """Answer all that will be asked, where answers are kept.
+
+        Args:
+            loader: The one that the teacher was made for.
+        """
+        views = self.show_views(loader)
+        placement = placement_of(self._full_net)
+        for view in range(self._n_views):
+            assert isinstance(views, PositionedLoader)
+            views.set_position(view)
+            for batch, (images, _) in enumerate(views):
+                self.answer(view * len(views) + batch, placement.put(images))
+
+    def watch(self, images: Tensor, names: Sequence[str]) -> tuple[Tensor, dict[str, Tensor]]:
+        """Run the full net.
+
+        Args:
+            images: Pictures, shape (N, C, ...), on its device.
+            names: Layers of it.
+
+        Returns:
+            Its logits (N, n_classes), and what the layers gave out, by name.
+        """
+        with watching(self._full_net, names) as seen:
+            answers = self._run(images)
+        return answers, seen
 
     def _run(self, images: Tensor) -> Tensor:
         self.n_images += len(images)
@@ -143,35 +179,43 @@ class Teacher:
 
 
 def make_teacher(
-    supernet: Supernet, loader: Batches, *, n_views: int, precision: str = "float32"
-) -> Teacher:
+    supernet: Supernet, loader: Batches, settings: FinetuneSettings | None = None
+) -> Teacher | None:
     """Make the teacher of a supernet's subnets.
 
     Args:
         supernet: Holds the full net's weights and BatchNorm statistics.
-        loader: What the subnets will be trained on, rewound.
-        n_views: Views of each picture, 0 for new ones in every epoch. Where the loader cannot
-            repeat its batches, or the answers would take more than 1 GiB, there are new ones too.
-        precision: What the full net runs in.
+        loader: What the subnets will be trained on; it is rewound.
+        settings: How they are finetuned. Where the loader cannot repeat its batches, features are
+            compared, or the answers would take more than 1 GiB, the full net runs at each step.
+
+    Returns:
+        The teacher, or None if the settings give it no say.
 
     Raises:
         DataError: If the loader is empty.
     """
+    chosen = settings or FinetuneSettings()
+    if chosen.distillation == 0 and chosen.features == 0:
+        return None
     full_net = extract_subnet(supernet, supernet.space.full).eval()
     is_channels_last = supernet.grouping.runs_channels_last
     place_module(full_net, device_of(supernet), is_channels_last=is_channels_last)
     full_net.requires_grad_(False)
     n_batches = count_batches(loader)
+    n_views = 0 if chosen.features > 0 else chosen.n_views
     if n_views > 0 and isinstance(loader, PositionedLoader):
+        rewind(loader)
         images, _ = next(iter(loader))
-        answers = Teacher(full_net, precision=precision).answer(
-            0, placement_of(full_net).put(images)
-        )
+        once = Teacher(full_net, precision=chosen.precision)
+        answers = once.answer(0, placement_of(full_net).put(images))
         n_bytes = n_views * n_batches * answers.numel() * answers.element_size()
         if n_bytes <= _MAX_BYTES:
-            return Teacher(full_net, precision=precision, n_views=n_views, n_batches=n_batches)
+            return Teacher(
+                full_net, precision=chosen.precision, n_views=n_views, n_batches=n_batches
+            )
         _logger.info(
-            "finetune: the teacher's answers to %d views would take %.1f GiB; it runs at each step",
+            "finetune: answers to %d views would take %.1f GiB; the full net runs at each step",
             *(n_views, n_bytes / (1 << 30)),
         )
-    return Teacher(full_net, precision=precision)
+    return Teacher(full_net, precision=chosen.precision)

@@ -7,6 +7,8 @@ module after the last step, and both accuracies are measured with statistics of 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 from torch import Tensor
 from torch import nn
@@ -16,28 +18,135 @@ from dpod_search.errors import ConfigError
 from dpod_search.evaluation import Evaluator
 from dpod_search.evaluation import calibrate
 from dpod_search.evaluation import measure_accuracy
+from dpod_search.finetune.attention import find_stages
 from dpod_search.finetune.finetuned import FinetunedSubnet
 from dpod_search.finetune.learner import DistillationLearner
 from dpod_search.finetune.settings import FinetuneSettings
 from dpod_search.finetune.teacher import Teacher
 from dpod_search.finetune.teacher import make_teacher
-from dpod_search.footprint import FootprintModel
 from dpod_search.footprint import build_footprint
 from dpod_search.placement import device_of
 from dpod_search.placement import place_module
+from dpod_search.placement import placement_of
 from dpod_search.progress import Progress
 from dpod_search.progress import SilentProgress
 from dpod_search.search import Candidate
 from dpod_search.supernet import Subnet
-from dpod_search.supernet import Supernet
 from dpod_search.training import CheckpointFile
 from dpod_search.training import Loop
 from dpod_search.training import OptimizerSettings
 from dpod_search.training import rewind
+from dpod_search.training.stopping import EarlyStop
 from dpod_search.widths import Widths
 
 
 Batches = Iterable[tuple[Tensor, Tensor]]
+
+
+@dataclass(eq=False)
+class FinetuneJob:
+    """All that finetuning one subnet takes; another process can do it.
+
+    Args:
+        module: The extracted subnet, in place.
+        widths: The widths it was extracted at.
+        footprint: Its footprints by name.
+        input_shape: Shape (C, ...) of one sample.
+        macs_share: Its macs over those of the full net, in (0, 1].
+        accuracy_before: On the validation batches, inside the supernet.
+        train_loader: Batches of pictures and labels.
+        validation_loader: Batches that accuracy is measured on.
+        calibration_images: What BatchNorm statistics are estimated on.
+        calibration_batch_size: Those of them that are run at once.
+        settings: How.
+        seed: Seed of what the module itself draws.
+        teacher: The full net; None for labels alone.
+        checkpoint: Where the state is kept.
+    """
+
+    module: nn.Module
+    widths: Widths
+    footprint: Mapping[str, float]
+    input_shape: tuple[int, ...]
+    macs_share: float
+    accuracy_before: float | None
+    train_loader: Batches
+    validation_loader: Batches | None
+    calibration_images: Tensor
+    calibration_batch_size: int
+    settings: FinetuneSettings
+    seed: int
+    teacher: Teacher | None = None
+    checkpoint: CheckpointFile | None = None
+
+    def run(self, progress: Progress | None = None) -> FinetunedSubnet:
+        """Train the module, calibrate it and measure it.
+
+        Args:
+            progress: Who is told.
+
+        Raises:
+            TrainingError: If a loss or the gradients are not finite.
+            CheckpointError: If the checkpoint is damaged, of another run, or cannot be written.
+        """
+        teacher, loader, settings = self.teacher, self.train_loader, self.settings
+        stages: tuple[str, ...] = ()
+        if settings.features > 0:
+            example = placement_of(self.module).put(self.calibration_images[:2])
+            stages = find_stages(self.module, example)
+        loop = Loop(
+            module=self.module,
+            loader=loader if teacher is None else teacher.show_views(loader),
+            n_epochs=settings.epochs_of(self.macs_share),
+            learner=DistillationLearner(
+                self.module,
+                teacher,
+                weight=settings.distillation,
+                temperature=settings.temperature,
+                precision=settings.precision,
+                features=settings.features,
+                stages=stages,
+            ),
+            optimizer=OptimizerSettings.part_of(settings, "finetune"),
+            task="finetune",
+            checkpoint=self.checkpoint,
+            progress=progress or SilentProgress(),
+            seed=self.seed,
+            early_stop=self._make_early_stop(),
+        )
+        history = loop.run()
+        accuracy = self._deliver(self.module)
+        return FinetunedSubnet(
+            module=self.module,
+            widths=self.widths,
+            footprint=self.footprint,
+            input_shape=self.input_shape,
+            accuracy_before=self.accuracy_before,
+            accuracy=accuracy,
+            history=tuple(history),
+            seconds=loop.seconds,
+        )
+
+    def _make_early_stop(self) -> EarlyStop | None:
+        if self.settings.patience == 0:
+            return None
+        if self.validation_loader is None:
+            raise ConfigError(
+                "finetune.patience needs pictures to look at; give a validation_loader, or set it to 0"
+            )
+
+        def measure(module: nn.Module) -> float:
+            accuracy = self._deliver(module)
+            assert accuracy is not None
+            return accuracy
+
+        return EarlyStop(measure, self.settings.patience)
+
+    def _deliver(self, module: nn.Module) -> float | None:
+        """Bring a trained module into the state that is delivered, and measure that."""
+        module.eval()
+        calibrate(module, self.calibration_images, batch_size=self.calibration_batch_size)
+        return _measure(module, self.validation_loader)
 
 
 def finetune(
@@ -79,6 +188,35 @@ def finetune(
         CheckpointError: If the checkpoint is damaged, of another run, or cannot be written.
         DataError: If a loader is empty.
     """
+    return prepare_finetuning(
+        subnet,
+        train_loader,
+        validation_loader=validation_loader,
+        calibration_images=calibration_images,
+        calibration_batch_size=calibration_batch_size,
+        settings=settings,
+        seed=seed,
+        teacher=teacher,
+        checkpoint=checkpoint,
+    ).run(progress)
+
+
+def prepare_finetuning(
+    subnet: Candidate | Subnet,
+    train_loader: Batches,
+    *,
+    validation_loader: Batches | None = None,
+    calibration_images: Tensor | None = None,
+    calibration_batch_size: int = 1024,
+    settings: FinetuneSettings | None = None,
+    seed: int = 0,
+    teacher: Teacher | None = None,
+    checkpoint: CheckpointFile | None = None,
+) -> FinetuneJob:
+    """Extract a subnet, and gather what finetuning it takes.
+
+    The arguments and errors are those of :func:`finetune`.
+    """
     chosen = settings or FinetuneSettings()
     held = subnet if isinstance(subnet, Subnet) else subnet.subnet
     if held is None:
@@ -98,43 +236,27 @@ def finetune(
     is_channels_last = supernet.grouping.runs_channels_last
     place_module(module, device_of(supernet), is_channels_last=is_channels_last)
     footprint = build_footprint(supernet)
-    if teacher is None and chosen.distillation > 0:
-        rewind(train_loader)
-        teacher = make_teacher(
-            supernet, train_loader, n_views=chosen.n_views, precision=chosen.precision
-        )
-    loop = Loop(
-        module=module,
-        loader=train_loader if teacher is None else teacher.show_views(train_loader),
-        n_epochs=chosen.epochs_of(_share_of_macs(footprint, supernet, widths)),
-        learner=DistillationLearner(
-            module, teacher, chosen.distillation, chosen.temperature, chosen.precision
-        ),
-        optimizer=OptimizerSettings.part_of(chosen, "finetune"),
-        task="finetune",
-        checkpoint=checkpoint,
-        progress=progress or SilentProgress(),
-        seed=seed,
-    )
-    history = loop.run()
-    module.eval()
-    calibrate(module, images, batch_size=calibration_batch_size)
-    return FinetunedSubnet(
+    macs = footprint.measure(widths)["macs"]
+    full_macs = footprint.measure(supernet.space.full)["macs"]
+    if teacher is None:
+        teacher = make_teacher(supernet, train_loader, chosen)
+    return FinetuneJob(
         module=module,
         widths=widths,
         footprint=footprint.measure(widths),
         input_shape=supernet.example_shape,
+        macs_share=macs / full_macs if full_macs else 1.0,
         accuracy_before=before,
-        accuracy=_measure(module, validation_loader),
-        history=tuple(history),
-        seconds=loop.seconds,
+        train_loader=train_loader,
+        validation_loader=validation_loader,
+        calibration_images=images,
+        calibration_batch_size=calibration_batch_size,
+        settings=chosen,
+        seed=seed,
+        teacher=teacher,
+        checkpoint=checkpoint,
     )
 
 
 def _measure(model: nn.Module | Subnet, batches: Batches | None) -> float | None:
     return None if batches is None else measure_accuracy(model, batches)
-
-
-def _share_of_macs(footprint: FootprintModel, supernet: Supernet, widths: Widths) -> float:
-    full = footprint.measure(supernet.space.full)["macs"]
-    return footprint.measure(widths)["macs"] / full if full else 1.0

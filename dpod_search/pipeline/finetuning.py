@@ -1,9 +1,10 @@
-"""The third stage: finetune the chosen subnets one by one, then test them all, once."""
+"""The third stage: finetune the chosen subnets, several at a time, then test them all, once."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Iterator
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,8 +21,11 @@ from dpod_search.files import read_json
 from dpod_search.files import whole_folder
 from dpod_search.files import write_json
 from dpod_search.finetune import FinetunedSubnet
+from dpod_search.finetune import FinetuneJob
 from dpod_search.finetune import FinetuneSettings
-from dpod_search.finetune import finetune
+from dpod_search.finetune import make_teacher
+from dpod_search.finetune import prepare_finetuning
+from dpod_search.finetune import run_jobs
 from dpod_search.pareto import find_front
 from dpod_search.pareto import to_minimized
 from dpod_search.pipeline import searching
@@ -77,12 +81,23 @@ def run(session: Session) -> list[str]:
     searching.require_trials(session)
     result = searching.search_study(session)  # has all its trials, so this only reads it
     chosen = choose_subnets(session, result)
+    keys = {item.name: _find_key(session, item) for item in chosen}
+    rest = [i for i in chosen if not _is_finetuned(_folder_of(session, i), keys[i.name])]
     session.progress.start("finetune", len(chosen))
-    outputs = []
-    for item in chosen:
-        outputs += _finetune_one(session, item)
-        session.progress.advance(1, f"trial {item.name}")
+    if len(rest) < len(chosen):
+        session.progress.advance(len(chosen) - len(rest), "done before")
+    jobs = _prepare_all(session, rest, keys)
+    for number, tuned in run_jobs(
+        jobs, n_jobs=min(session.n_jobs, max(1, len(rest))), n_threads=session.n_threads
+    ):
+        _keep(session, rest[number], tuned, keys[rest[number].name])
+        session.progress.advance(1, f"trial {rest[number].name}")
     session.progress.finish()
+    outputs = [
+        f"finetuned/{item.name}/{file}"
+        for item in chosen
+        for file in ("model.safetensors", "result.json")
+    ]
     front = _test_all(session, chosen)
     record_finetuned(
         session.config.name,
@@ -134,10 +149,10 @@ def read_finetuned(session: Session, name: str, widths: Widths) -> FinetunedSubn
     )
 
 
-def _finetune_one(session: Session, item: Chosen) -> list[str]:
-    settings = session.config.finetune
+def _find_key(session: Session, item: Chosen) -> str:
+    """Return the hash of all that a finetuned subnet depends on."""
     inputs = describe_inputs(session)
-    key = hash_value(
+    return hash_value(
         {
             **inputs,
             "search": None,  # which others were found does not matter to this one
@@ -146,26 +161,47 @@ def _finetune_one(session: Session, item: Chosen) -> list[str]:
             "seed": session.seed,
         }
     )
-    folder = session.path / "finetuned" / item.name
-    outputs = [f"finetuned/{item.name}/{file}" for file in ("model.safetensors", "result.json")]
-    if _is_finetuned(folder, key):
-        return outputs
-    checkpoint = CheckpointFile(
+
+
+def _folder_of(session: Session, item: Chosen) -> Path:
+    return session.path / "finetuned" / item.name
+
+
+def _checkpoint_of(session: Session, item: Chosen, key: str) -> CheckpointFile:
+    return CheckpointFile(
         session.path / "finetuned" / f".{item.name}.checkpoint.safetensors",
         key=key,
-        every_seconds=settings.checkpoint_seconds,
+        every_seconds=session.config.finetune.checkpoint_seconds,
     )
-    tuned = finetune(
-        Subnet(session.supernet, item.widths),
-        session.training_loader(settings.batch_size),
-        validation_loader=session.validation_batches,
-        calibration_images=session.calibration_images,
-        calibration_batch_size=session.config.evaluation.batch_size,
-        settings=settings,
-        seed=session.seed,
-        checkpoint=checkpoint,
-    )
-    with whole_folder(folder) as aside:
+
+
+def _prepare_all(
+    session: Session, chosen: list[Chosen], keys: Mapping[str, str]
+) -> Iterator[FinetuneJob]:
+    """Prepare what is left to do, with one teacher for all."""
+    settings = session.config.finetune
+    if not chosen:
+        return
+    loader = session.training_loader(settings.batch_size)
+    teacher = make_teacher(session.supernet, loader, settings)
+    if teacher is not None and session.n_jobs > 1:  # else each process computes the same answers
+        teacher.answer_all(loader)
+    for item in chosen:
+        yield prepare_finetuning(
+            Subnet(session.supernet, item.widths),
+            loader,
+            validation_loader=session.validation_batches,
+            calibration_images=session.calibration_images,
+            calibration_batch_size=session.config.evaluation.batch_size,
+            settings=settings,
+            seed=session.seed,
+            teacher=teacher,
+            checkpoint=_checkpoint_of(session, item, keys[item.name]),
+        )
+
+
+def _keep(session: Session, item: Chosen, tuned: FinetunedSubnet, key: str) -> None:
+    with whole_folder(_folder_of(session, item)) as aside:
         save_weights(aside / "model.safetensors", tuned.module)
         write_json(
             aside / "result.json",
@@ -179,8 +215,7 @@ def _finetune_one(session: Session, item: Chosen) -> list[str]:
                 "history": list(tuned.history),
             },
         )
-    checkpoint.remove()
-    return outputs
+    _checkpoint_of(session, item, key).remove()
 
 
 def _is_finetuned(folder: Path, key: str) -> bool:

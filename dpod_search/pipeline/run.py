@@ -128,7 +128,7 @@ def run_stages(
         stages: Names of stages, in any order; they run in theirs.
         storage: URL or path of Optuna's storage; None is the journal in the run folder.
         progress: Who is told.
-        n_jobs: Processes that search, this one included.
+        n_jobs: Processes that search, this one included; and those that finetune.
 
     Returns:
         What became of each stage; nothing on other ranks than the first.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -50,7 +51,7 @@ class Session:
         folder: Where its files are; locked by this process.
         progress: Who is told.
         storage: URL or path of Optuna's storage; None is the journal in the run folder.
-        n_jobs: Processes that search, this one included.
+        n_jobs: Processes that search, this one included; and those that finetune.
     """
 
     config: StudyConfig
@@ -68,6 +69,11 @@ class Session:
     def seed(self) -> int:
         """Seed of everything random."""
         return self.config.seed
+
+    @property
+    def n_threads(self) -> int:
+        """PyTorch's threads in each of the processes that work side by side."""
+        return self.config.threads or max(1, (os.cpu_count() or 1) // self.n_jobs)
 
     @cached_property
     def device(self) -> torch.device:

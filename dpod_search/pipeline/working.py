@@ -89,7 +89,7 @@ def helping_workers(session: Session) -> Iterator[None]:
         return
     searching.prepare_sharing(session)
     # All cores for each would be slower than one core for each.
-    n_threads = session.config.threads or max(1, (os.cpu_count() or 1) // session.n_jobs)
+    n_threads = session.n_threads
     helpers = [_start_helper(session, n_threads) for _ in range(n_more)]
     try:
         with limit_threads(n_threads):

@@ -7,6 +7,8 @@ estimated anew from the delivered weights.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 from torch import nn
@@ -42,20 +44,24 @@ class WeightAverage:
         """Return the averages by the parameters' names."""
         return self._averages
 
-    def restore(self, averages: dict[str, Tensor]) -> None:
+    def restore(self, weights: dict[str, Tensor]) -> None:
         """Go on from what :meth:`state` returned.
 
         Raises:
             ValueError: If names or shapes are not those of the module.
         """
         shapes = {name: average.shape for name, average in self._averages.items()}
-        if {name: average.shape for name, average in averages.items()} != shapes:
+        if {name: weight.shape for name, weight in weights.items()} != shapes:
             raise ValueError("the averages are of other weights")
-        for name, average in averages.items():
-            self._averages[name].copy_(average)
+        for name, weight in weights.items():
+            self._averages[name].copy_(weight)
 
     def deliver(self) -> None:
         """Put the average in the place of the weights."""
+        self.fill(self._parameters)
+
+    def fill(self, parameters: Mapping[str, nn.Parameter]) -> None:
+        """Copy the average into parameters of the same names, of a copy of the module for instance."""
         with torch.no_grad():
-            for name, parameter in self._parameters.items():
-                parameter.copy_(self._averages[name])
+            for name, average in self._averages.items():
+                parameters[name].copy_(average)

@@ -9,16 +9,30 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from typing import Protocol
 
 import torch
 from torch import Tensor
 from torch import nn
 
 from dpod_search.errors import CheckpointError
-from dpod_search.training.averaging import WeightAverage
 from dpod_search.weights import fill_module
 from dpod_search.weights import read_tensors
 from dpod_search.weights import write_tensors
+
+
+class Part(Protocol):
+    """Weights that a training keeps besides those it trains."""
+
+    def state(self) -> Mapping[str, Tensor]:
+        """Return them by name."""
+
+    def restore(self, weights: dict[str, Tensor]) -> None:
+        """Go on from what :meth:`state` returned.
+
+        Raises:
+            ValueError: If names or shapes are others.
+        """
 
 
 @dataclass(frozen=True)
@@ -40,7 +54,7 @@ class CheckpointFile:
         module: nn.Module,
         optimizer: torch.optim.Optimizer,
         state: dict[str, Any],
-        average: WeightAverage | None = None,
+        parts: Mapping[str, Part] | None = None,
     ) -> None:
         """Write the state of a run.
 
@@ -48,7 +62,7 @@ class CheckpointFile:
             module: The net in training.
             optimizer: Its optimizer.
             state: JSON values: the step, the history, what the policy knows.
-            average: The average of its weights, if one is kept.
+            parts: Other weights that are kept beside those in training, by name.
 
         Raises:
             CheckpointError: If the file cannot be written; the earlier checkpoint stays.
@@ -59,17 +73,17 @@ class CheckpointFile:
             for name, value in slot.items():
                 if isinstance(value, Tensor):
                     tensors[f"optimizer.{index}.{name}"] = value
-        averages = average.state() if average is not None else {}
-        tensors |= {f"average.{name}": tensor for name, tensor in averages.items()}
+        for part, weights in (parts or {}).items():
+            tensors |= {f"{part}.{name}": tensor for name, tensor in weights.state().items()}
         write_tensors(self.path, tensors, {"key": self.key, **state})
 
     def load(
         self,
         module: nn.Module,
         optimizer: torch.optim.Optimizer,
-        average: WeightAverage | None = None,
+        parts: Mapping[str, Part] | None = None,
     ) -> dict[str, Any] | None:
-        """Bring a net and its optimizer back to where the checkpoint was written.
+        """Bring a net, its optimizer and the parts back to where the checkpoint was written.
 
         Returns:
             The JSON values that were saved, or None if there is no checkpoint.
@@ -86,9 +100,9 @@ class CheckpointFile:
                 "delete it to train anew, or choose another --out"
             )
         fill_module(module, _read_part(tensors, "model."), self.path)
-        if average is not None:
+        for part, weights in (parts or {}).items():
             try:
-                average.restore(_read_part(tensors, "average."))
+                weights.restore(_read_part(tensors, f"{part}."))
             except ValueError as error:
                 raise self._damaged(str(error)) from error
         optimizer.load_state_dict(

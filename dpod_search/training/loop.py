@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Iterator
+from collections.abc import Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from dataclasses import field
@@ -28,8 +29,10 @@ from dpod_search.progress import SilentProgress
 from dpod_search.rng import derive_seed
 from dpod_search.training.averaging import WeightAverage
 from dpod_search.training.checkpoint import CheckpointFile
+from dpod_search.training.checkpoint import Part
 from dpod_search.training.optimizers import OptimizerSettings
 from dpod_search.training.ranks import Ranks
+from dpod_search.training.stopping import EarlyStop
 
 
 _logger = logging.getLogger(__name__)
@@ -72,6 +75,8 @@ class Loop:
         progress: Who is told.
         seed: Of what the net itself draws (dropout, stochastic depth), together with the step.
         ranks: The processes that train together. The first one's checkpoint counts.
+        early_stop: What may end the training sooner, and whose best weights are delivered. Not
+            for several ranks.
         seconds: Time the training has taken, in all processes that worked on it up to their last
             checkpoints; filled in by :meth:`run`.
     """
@@ -86,12 +91,14 @@ class Loop:
     progress: Progress = field(default_factory=SilentProgress)
     seed: int = 0
     ranks: Ranks = field(default_factory=Ranks)
+    early_stop: EarlyStop | None = None
     seconds: float = field(init=False, default=0.0)
 
     def run(self) -> list[dict[str, float]]:
         """Train to the end, from the checkpoint if there is one.
 
-        The module is left with the average of its weights, if the optimizer's settings ask for one.
+        The module is left with the average of its weights, if the optimizer's settings ask for one,
+        or with the best that ``early_stop`` has seen.
 
         Returns:
             The history: for about 200 steps evenly spread, step, lr and losses.
@@ -108,8 +115,11 @@ class Loop:
         decay = self.optimizer.ema_decay
         average = WeightAverage(self.module, decay) if decay else None
         start = time.monotonic()
+        parts: dict[str, Part] = {} if average is None else {"average": average}
+        if self.early_stop is not None:
+            parts["best"] = self.early_stop
         with self.ranks.handing_out(self.checkpoint) as checkpoint:
-            first, history = self._resume(checkpoint, optimizer, average)
+            first, history = self._resume(checkpoint, optimizer, parts)
         before = self.seconds
         every = max(1, n_steps // 200)
         saved_at = start
@@ -124,12 +134,19 @@ class Loop:
             if step % every == 0 or step == n_steps - 1:
                 history.append({"step": step, "lr": lr, **losses})
             self.progress.advance(1, f"loss {losses['loss']:.3f}")
-            if self.checkpoint and self._is_due(saved_at):
-                self._save(optimizer, average, step + 1, history)
+            is_over = self._looks_enough(step, n_steps, average)
+            if self.checkpoint and (is_over or self._is_due(saved_at)):
+                # After the last step there is nothing to go on with, however it came to be the last.
+                self._save(optimizer, parts, n_steps if is_over else step + 1, history)
                 saved_at = time.monotonic()
-        if self.checkpoint and first < n_steps:
-            self._save(optimizer, average, n_steps, history)
-        if average is not None:
+            if is_over:
+                break
+        else:
+            if self.checkpoint and first < n_steps:
+                self._save(optimizer, parts, n_steps, history)
+        if self.early_stop is not None:
+            self.early_stop.deliver(self.module)
+        elif average is not None:
             average.deliver()
         self.progress.finish()
         return history
@@ -138,10 +155,10 @@ class Loop:
         self,
         checkpoint: CheckpointFile | None,
         optimizer: torch.optim.Optimizer,
-        average: WeightAverage | None,
+        parts: Mapping[str, Part],
     ) -> tuple[int, list[dict[str, float]]]:
         """Return the step to go on with, and the history before it."""
-        kept = checkpoint.load(self.module, optimizer, average) if checkpoint else None
+        kept = checkpoint.load(self.module, optimizer, parts) if checkpoint else None
         if checkpoint is None or kept is None:
             return 0, []
         try:
@@ -152,6 +169,8 @@ class Loop:
                     *(self.task, self.ranks.n_ranks, n_before),
                 )
             self.learner.restore(kept["learner"])
+            if self.early_stop is not None:
+                self.early_stop.go_on(kept["looks"])
             self.seconds = float(kept["seconds"])
             return int(kept["step"]), list(kept["history"])
         except (LookupError, TypeError, ValueError) as error:
@@ -193,6 +212,12 @@ class Loop:
         optimizer.step()
         return losses
 
+    def _looks_enough(self, step: int, n_steps: int, average: WeightAverage | None) -> bool:
+        """Say whether the training is to end before its last step."""
+        if self.early_stop is None or not self.early_stop.is_due(step, n_steps):
+            return False
+        return self.early_stop.look(self.module, average)
+
     def _is_due(self, saved_at: float) -> bool:
         assert self.checkpoint is not None
         return time.monotonic() - saved_at >= self.checkpoint.every_seconds
@@ -200,14 +225,16 @@ class Loop:
     def _save(
         self,
         optimizer: torch.optim.Optimizer,
-        average: WeightAverage | None,
+        parts: Mapping[str, Part],
         step: int,
         history: list[dict[str, float]],
     ) -> None:
         assert self.checkpoint is not None
         state = {"step": step, "history": history, "learner": self.learner.state()}
         state |= {"seconds": self.seconds, "n_ranks": self.ranks.n_ranks}
-        self.checkpoint.save(self.module, optimizer, state, average)
+        if self.early_stop is not None:
+            state["looks"] = self.early_stop.scores
+        self.checkpoint.save(self.module, optimizer, state, parts)
 
     def _batches(self, first: int, n_batches: int) -> Iterator[tuple[Tensor, Tensor]]:
         move: Callable[[int, int], None] | None = getattr(self.loader, "set_position", None)

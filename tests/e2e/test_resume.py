@@ -133,6 +133,40 @@ def test_ten_kills_of_the_training_change_no_bit_of_the_weights(tmp_path: Path) 
     assert [p.name for p in folders[1].iterdir() if "checkpoint" in p.name] == []
 
 
+def test_kills_while_subnets_are_finetuned_side_by_side_change_nothing(tmp_path: Path) -> None:
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    sets = (
+        *SMALL,
+        "finetune.epochs=12",
+        "finetune.patience=20",
+        "finetune.checkpoint_seconds=0.1",
+    )
+    common = ("--study", "digits", "--quiet")
+    for folder in (whole, killed):
+        folder.mkdir()
+        for stage in ("train", "search"):
+            done = run_command(stage, *common, sets=sets, cwd=folder)
+            assert done.returncode == 0, done.stderr
+    finished = run_command("finetune", *common, sets=sets, cwd=whole)
+    assert finished.returncode == 0, finished.stderr
+    seconds = measure_stages(whole / "runs" / "digits")["finetune"]
+    moments = random.SystemRandom()
+    words = command("finetune", *common, "--jobs", "2", sets=sets)
+    n_killed = sum(
+        kill_during("finetune", moments.uniform(0, seconds / 8), words, killed) for _ in range(3)
+    )
+    last = run_command("finetune", *common, "--jobs", "2", sets=sets, cwd=killed)
+    assert last.returncode == 0, last.stderr
+    assert n_killed == 3
+
+    folders = (whole / "runs" / "digits", killed / "runs" / "digits")
+    fronts = [(folder / "front.json").read_bytes() for folder in folders]
+    assert fronts[0] == fronts[1]
+    time.sleep(1)  # a process that outlived its parent would write now
+    names = [p.name for p in folders[1].rglob("*")]
+    assert [name for name in names if ".part" in name or "checkpoint" in name] == []
+
+
 def count_states(folder: Path) -> dict[str, int]:
     """Count the trials in the journal itself by state, in the search and in its child."""
     storage = optuna.storages.JournalStorage(

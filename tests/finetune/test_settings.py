@@ -19,6 +19,8 @@ from dpod_search.finetune import FinetuneSettings
         ("equal_cost", 1.5),
         ("max_epochs", 1),
         ("n_views", -1),
+        ("features", -0.1),
+        ("patience", -1),
         ("batch_size", 1),
         ("lr", 0.0),
         ("momentum", 1.0),

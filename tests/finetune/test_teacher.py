@@ -66,7 +66,7 @@ def test_the_teacher_answers_once_for_all_and_to_the_very_view_that_is_shown():
 
 
 def test_a_loader_that_cannot_repeat_itself_has_a_teacher_that_runs_at_each_step(trained):
-    teacher = make_teacher(trained, make_batches(), n_views=4)
+    teacher = make_teacher(trained, make_batches(), FinetuneSettings(n_views=4))
     loader = make_batches()
     assert teacher.show_views(loader) is loader
     for step, (images, _) in enumerate(loader * 2):
@@ -78,7 +78,7 @@ def test_too_many_answers_to_keep_are_not_kept(trained, monkeypatch, caplog):
     monkeypatch.setattr(sys.modules[Teacher.__module__], "_MAX_BYTES", 1000)
     loader = make_loader()
     with caplog.at_level("INFO"):
-        teacher = make_teacher(trained, loader, n_views=4)
+        teacher = make_teacher(trained, loader, FinetuneSettings(n_views=4))
     assert teacher.show_views(loader) is loader
     assert "runs at each step" in caplog.text
 
@@ -86,7 +86,7 @@ def test_too_many_answers_to_keep_are_not_kept(trained, monkeypatch, caplog):
 def test_subnets_that_share_a_teacher_end_as_with_one_each(trained):
     settings = FinetuneSettings(epochs=4, equal_cost=0, n_views=2)
     loader = make_loader()
-    teacher = make_teacher(trained, loader, n_views=2)
+    teacher = make_teacher(trained, loader, settings)
     for widths in (trained.space.smallest, trained.space.full):
         alone = finetune(Subnet(trained, widths), make_loader(), settings=settings)
         shared = finetune(Subnet(trained, widths), loader, settings=settings, teacher=teacher)

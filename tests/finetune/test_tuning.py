@@ -291,3 +291,19 @@ def test_its_epochs_cost_as_much_as_the_full_nets(trained):
     assert steps[0] == 2 * len(make_batches())
     # To half an epoch of the small net.
     assert steps[1] * costs[1] == pytest.approx(steps[0] * costs[0], abs=2 * costs[1])
+
+
+def test_patience_without_pictures_to_look_at_is_refused(subnet):
+    settings = dataclasses.replace(SETTINGS, patience=2)
+    with pytest.raises(ConfigError, match="finetune.patience needs pictures"):
+        run(subnet, settings=settings, validation_loader=None)
+
+
+def test_the_best_that_patience_saw_is_delivered(subnet):
+    settings = dataclasses.replace(SETTINGS, epochs=20, patience=2, lr=0.5)
+    tuned = run(subnet, settings=settings)
+    assert tuned.history[-1]["step"] < 59
+    assert tuned.accuracy == measure_accuracy(tuned.module, VALIDATION)
+    fresh = copy.deepcopy(tuned.module)
+    calibrate(fresh, subnet.supernet.calibration_images)
+    assert equal_states(get_statistics(tuned.module), get_statistics(fresh))

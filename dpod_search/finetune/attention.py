@@ -1,0 +1,91 @@
+"""Where a net looks, compared with where the full net looks: features of other widths as teachers.
+
+A subnet's feature maps have fewer channels than the full net's, but as many positions: summed over
+the channels, the squares of both can be compared.
+
+References:
+    Zagoruyko and Komodakis: Paying More Attention to Attention, ICLR 2017 (arXiv 1612.03928).
+    Which layers are compared is our own choice: the last one of each resolution.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from collections.abc import Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+from torch import nn
+from torch.nn import functional
+
+
+def find_stages(module: nn.Module, images: Tensor) -> tuple[str, ...]:
+    """Find the last layer of each resolution that feature maps have.
+
+    Args:
+        module: In evaluation mode.
+        images: An example, shape (N, C, H, W).
+
+    Returns:
+        Names of layers, in the order they run; none for a net without feature maps.
+    """
+    last: dict[tuple[int, ...], str] = {}
+    leaves = {name: m for name, m in module.named_modules() if not list(m.children())}
+
+    def note(name: str, output: object) -> None:
+        if isinstance(output, Tensor) and output.ndim == 4 and output[0, 0].numel() > 1:
+            shape = tuple(output.shape[2:])
+            last.pop(shape, None)
+            last[shape] = name
+
+    handles = [
+        layer.register_forward_hook(lambda _m, _i, output, name=name: note(name, output))
+        for name, layer in leaves.items()
+    ]
+    try:
+        with torch.no_grad():
+            module(images)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return tuple(last.values())
+
+
+@contextmanager
+def watching(module: nn.Module, names: Sequence[str]) -> Iterator[dict[str, Tensor]]:
+    """Keep what layers give out inside the block, by name, in the dictionary that is yielded."""
+    seen: dict[str, Tensor] = {}
+
+    def keep(name: str, output: Tensor) -> None:
+        seen[name] = output
+
+    handles = [
+        module.get_submodule(name).register_forward_hook(
+            lambda _m, _i, output, name=name: keep(name, output)
+        )
+        for name in names
+    ]
+    try:
+        yield seen
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def compare_attention(features: Tensor, full_features: Tensor) -> Tensor:
+    """Compute how differently two nets look at the same pictures.
+
+    Args:
+        features: Of the subnet, shape (N, C, H, W).
+        full_features: Of the full net, same shape but for C; no gradient flows into them.
+
+    Returns:
+        The mean over pictures of the squared distance of their normalised maps, in [0, 2].
+    """
+    got, wanted = _attend(features), _attend(full_features.detach())
+    return (got - wanted).square().sum(1).mean()
+
+
+def _attend(features: Tensor) -> Tensor:
+    return functional.normalize(features.float().square().mean(1).flatten(1), dim=1)
