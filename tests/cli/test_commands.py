@@ -299,7 +299,7 @@ def test_errors_of_a_stage_are_one_line(call, monkeypatch, tmp_path, error, word
     def fail(*_, **__):
         raise error
 
-    monkeypatch.setattr("dpod_search.cli.commands.run_stages", fail)
+    monkeypatch.setattr("dpod_search.cli.stages.run_stages", fail)
     code, out, err = call(*run_in(tmp_path))
     assert (code, out) == (2, "")
     assert err.endswith(words)
@@ -310,7 +310,7 @@ def test_our_own_mistakes_are_not_dressed_up(call, monkeypatch, tmp_path):
     def fail(*_, **__):
         raise ZeroDivisionError
 
-    monkeypatch.setattr("dpod_search.cli.commands.run_stages", fail)
+    monkeypatch.setattr("dpod_search.cli.stages.run_stages", fail)
     with pytest.raises(ZeroDivisionError):
         call(*run_in(tmp_path))
 
@@ -319,7 +319,7 @@ def test_ctrl_c_is_exit_code_130_and_says_that_nothing_is_lost(call, monkeypatch
     def interrupt(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("dpod_search.cli.commands.run_stages", interrupt)
+    monkeypatch.setattr("dpod_search.cli.stages.run_stages", interrupt)
     code, out, err = call(*run_in(tmp_path))
     assert (code, out) == (130, "")
     assert err == "dpod-search: interrupted; the same command goes on where it stopped\n"

@@ -1,0 +1,156 @@
+"""The commands that only look: at a model, at a run, at the studies that ship."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+
+from dpod_search.cli.inspection import inspect_supernet
+from dpod_search.cli.options import AsJson
+from dpod_search.cli.options import Out
+from dpod_search.cli.options import Sets
+from dpod_search.cli.options import Storage
+from dpod_search.cli.options import Study
+from dpod_search.cli.options import make_console
+from dpod_search.cli.show import describe_supernet
+from dpod_search.cli.show import show_json
+from dpod_search.cli.show import show_status
+from dpod_search.cli.show import show_supernet
+from dpod_search.config import list_studies
+from dpod_search.config import load_study
+from dpod_search.config import make_study
+from dpod_search.config import template
+from dpod_search.data import load_data
+from dpod_search.errors import CheckpointError
+from dpod_search.errors import ConfigError
+from dpod_search.files import write_text
+from dpod_search.models import build_model
+from dpod_search.pipeline import read_status
+from dpod_search.report.graph import build_graph_page
+from dpod_search.rng import torch_generator
+from dpod_search.supernet import build_supernet
+from dpod_search.supernet import import_handlers
+
+
+def inspect(
+    study: Annotated[
+        str | None,
+        typer.Option("--study", "-s", metavar="STUDY", help="A study file or a shipped study."),
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option("--model", metavar="NAME", help="A model, without a study.")
+    ] = None,
+    input_shape: Annotated[
+        str, typer.Option("--input-shape", metavar="C,H,W", help="Input of --model.")
+    ] = "3,224,224",
+    n_classes: Annotated[
+        int, typer.Option("--classes", metavar="N", min=1, help="Outputs of --model.")
+    ] = 1000,
+    sets: Sets = None,
+    page: Annotated[
+        Path | None,
+        typer.Option(
+            "--html", metavar="FILE", help="Also draw the model's graph, as one HTML file."
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show channel groups, frozen dimensions and why, and the footprint of the full net."""
+    if (study is None) == (model is None):
+        raise ConfigError("inspect needs either --study or --model; give one of them")
+    if study is not None:
+        config = load_study(study, tuple(sets or ()))
+        splits = load_data(config.data, config.seed)
+        shape, n_classes = splits.input_shape, splits.n_classes
+    else:
+        changes = [f"model.name={json.dumps(model)}", *(sets or ())]
+        config = make_study("inspect", changes)
+        shape = _parse_shape(input_shape)
+    try:
+        net = build_model(config.model, input_shape=shape, n_classes=n_classes, seed=config.seed)
+    except ConfigError as error:
+        if study is not None:
+            raise
+        tried = f"--input-shape {','.join(map(str, shape))} --classes {n_classes}"
+        raise ConfigError(f"{error} (tried with {tried})") from error
+    supernet = build_supernet(
+        net,
+        torch.randn((2, *shape), generator=torch_generator(config.seed, "example")),
+        ratios=config.supernet.ratios,
+        multiple=config.supernet.multiple,
+        removes_blocks=config.supernet.removes_blocks,
+        handlers=import_handlers(config.supernet.handlers),
+    )
+    found = inspect_supernet(supernet, study or str(model))
+    if page is not None:
+        _write_page(page, build_graph_page(found))
+    if as_json:
+        show_json(describe_supernet(found))
+    else:
+        show_supernet(make_console(), found)
+        if page is not None:
+            print(f"picture: {page}")
+
+
+def status(
+    study: Study,
+    out: Out = None,
+    storage: Storage = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show how far a run is."""
+    found = read_status(out or Path("runs") / load_study(study).name, storage)
+    if as_json:
+        show_json(found)
+    else:
+        show_status(make_console(), found)
+
+
+def studies(as_json: AsJson = False) -> None:
+    """List the studies that ship with the package."""
+    found = list_studies()
+    if as_json:
+        show_json([{"name": n, "about": about, "file": str(path)} for n, about, path in found])
+        return
+    for name, about, _ in found:
+        print(f"{name:<20} {about}")
+
+
+def init(
+    model: Annotated[
+        str | None, typer.Option("--model", metavar="NAME", help="A model by name.")
+    ] = None,
+    data: Annotated[
+        str | None, typer.Option("--data", metavar="NAME", help="A data set by name.")
+    ] = None,
+) -> None:
+    """Print a commented study file to start from."""
+    print(template(model=model, data=data), end="")
+
+
+def _write_page(path: Path, text: str) -> None:
+    try:
+        write_text(path, text)
+    except CheckpointError as error:
+        why = error.__cause__
+        reason = why.strerror if isinstance(why, OSError) and why.strerror else error
+        raise ConfigError(
+            f"--html {path} cannot be written: {reason}; give a file in a folder that can be "
+            "written to"
+        ) from error
+
+
+def _parse_shape(text: str) -> tuple[int, int, int]:
+    try:
+        channels, height, width = (int(part) for part in text.split(","))
+        if min(channels, height, width) < 1:
+            raise ValueError(text)
+    except ValueError as error:
+        raise ConfigError(
+            f"--input-shape must be channels,height,width such as 3,224,224, got {text!r}"
+        ) from error
+    return channels, height, width

@@ -1,0 +1,72 @@
+"""Options that several commands have, and what is done with them."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from dpod_search.config import StudyConfig
+from dpod_search.config import load_study
+
+
+Study = Annotated[
+    str,
+    typer.Option(
+        "--study",
+        "-s",
+        metavar="STUDY",
+        help="A study file (.toml), or the name of a shipped study.",
+    ),
+]
+Out = Annotated[
+    Path | None,
+    typer.Option("--out", "-o", metavar="FOLDER", help="The run folder; runs/<study> by default."),
+]
+Sets = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="SECTION.KEY=VALUE",
+        help="Change a setting, for instance search.n_trials=500; may be given again.",
+    ),
+]
+Seed = Annotated[
+    int | None, typer.Option("--seed", metavar="N", help="Seed of everything random.")
+]
+Storage = Annotated[
+    str | None,
+    typer.Option(
+        "--storage",
+        metavar="URL",
+        help="Optuna storage, for instance sqlite:///x.db; a journal in the run folder by default.",
+    ),
+]
+Jobs = Annotated[
+    int,
+    typer.Option(
+        "--jobs", metavar="N", min=1, help="Processes that search or finetune side by side."
+    ),
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+
+
+_FREE_WIDTH = 120
+
+
+def load_config(study: str, sets: list[str] | None, seed: int | None) -> StudyConfig:
+    """Load a study with the changes of the command line."""
+    changes = [*(sets or ()), *([f"seed={seed}"] if seed is not None else [])]
+    return load_study(study, tuple(changes))
+
+
+def make_console() -> Console:
+    """Return a console that gives a file or a pipe room for the names of layers."""
+    # Rich takes a file or a pipe to be 80 columns wide, which is narrow for names of layers.
+    is_free = not sys.stdout.isatty() and "COLUMNS" not in os.environ
+    return Console(markup=False, width=_FREE_WIDTH if is_free else None)

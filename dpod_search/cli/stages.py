@@ -1,0 +1,143 @@
+"""The commands that run stages: one for each, ``run`` for all of them, and ``worker``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from rich.console import Console
+
+from dpod_search.cli.bars import Bars
+from dpod_search.cli.options import AsJson
+from dpod_search.cli.options import Jobs
+from dpod_search.cli.options import Out
+from dpod_search.cli.options import Quiet
+from dpod_search.cli.options import Seed
+from dpod_search.cli.options import Sets
+from dpod_search.cli.options import Storage
+from dpod_search.cli.options import Study
+from dpod_search.cli.options import load_config
+from dpod_search.cli.options import make_console
+from dpod_search.cli.show import describe_run
+from dpod_search.cli.show import show_json
+from dpod_search.cli.show import show_run
+from dpod_search.pipeline import STAGES
+from dpod_search.pipeline import run_stages
+from dpod_search.pipeline import work
+from dpod_search.training import launched_ranks
+
+
+STAGE_HELP = {
+    "train": "Train the supernet.",
+    "search": "Search the widths of the trained supernet.",
+    "finetune": "Finetune the best subnets and test them.",
+    "export": "Export the finetuned subnets as plain models.",
+    "report": "Write report.html from what the run folder holds.",
+}
+
+
+def run(
+    study: Study,
+    out: Out = None,
+    sets: Sets = None,
+    seed: Seed = None,
+    storage: Storage = None,
+    jobs: Jobs = 1,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Train, search, finetune, export and report; go on where an earlier run stopped."""
+    every = tuple(stage.name for stage in STAGES)
+    _run(every, study, out, sets, seed, storage, jobs, quiet, as_json)
+
+
+def search(
+    study: Study,
+    out: Out = None,
+    sets: Sets = None,
+    seed: Seed = None,
+    storage: Storage = None,
+    jobs: Jobs = 1,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Search the widths of the trained supernet."""
+    _run(("search",), study, out, sets, seed, storage, jobs, quiet, as_json)
+
+
+def finetune(
+    study: Study,
+    out: Out = None,
+    sets: Sets = None,
+    seed: Seed = None,
+    storage: Storage = None,
+    jobs: Jobs = 1,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Finetune the best subnets and test them."""
+    _run(("finetune",), study, out, sets, seed, storage, jobs, quiet, as_json)
+
+
+def worker(
+    study: Study,
+    out: Out = None,
+    sets: Sets = None,
+    seed: Seed = None,
+    storage: Storage = None,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Join a search: one more process on the study of a run folder, or of a copy of it."""
+    config = load_config(study, sets, seed)
+    folder = out or Path("runs") / config.name
+    with Bars(Console(stderr=True, markup=False), is_quiet=quiet or as_json) as bars:
+        result = work(config, folder, storage=storage, progress=bars)
+    if as_json:
+        counts = {"counts": result.counts, "n_front": len(result.front)}
+        show_json({"study": config.name, "folder": str(folder), **counts})
+    elif not quiet:
+        n_trials = len(result.trials)
+        print(f"the study has {n_trials} finished trials and a front of {len(result.front)}")
+
+
+def make_stage_command(name: str) -> Callable[..., None]:
+    """Return the command of a stage that has no options of its own."""
+
+    def run_one(
+        study: Study,
+        out: Out = None,
+        sets: Sets = None,
+        seed: Seed = None,
+        storage: Storage = None,
+        quiet: Quiet = False,
+        as_json: AsJson = False,
+    ) -> None:
+        _run((name,), study, out, sets, seed, storage, 1, quiet, as_json)
+
+    return run_one
+
+
+def _run(  # the one body of all the commands that run stages
+    stages: tuple[str, ...],
+    study: str,
+    out: Path | None,
+    sets: list[str] | None,
+    seed: int | None,
+    storage: str | None,
+    jobs: int,
+    quiet: bool,
+    as_json: bool,
+) -> None:
+    config = load_config(study, sets, seed)
+    folder = out or Path("runs") / config.name
+    quiet = quiet or not launched_ranks().is_first  # one of the ranks speaks for all
+    as_json = as_json and launched_ranks().is_first
+    with Bars(Console(stderr=True, markup=False), is_quiet=quiet or as_json) as bars:
+        outcomes = run_stages(
+            config, folder, stages=stages, storage=storage, progress=bars, n_jobs=jobs
+        )
+    if as_json:
+        show_json(describe_run(folder, outcomes))
+    elif not quiet:
+        show_run(make_console(), folder, outcomes)
