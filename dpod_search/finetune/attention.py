@@ -23,6 +23,9 @@ from torch.nn import functional
 def find_stages(module: nn.Module, images: Tensor) -> tuple[str, ...]:
     """Find the last layer of each resolution that feature maps have.
 
+    A block is a layer too, and ends after those inside it: what it adds or rectifies outside of
+    its own layers is looked at. A layer that runs at several resolutions is passed over.
+
     Args:
         module: In evaluation mode.
         images: An example, shape (N, C, H, W).
@@ -30,18 +33,18 @@ def find_stages(module: nn.Module, images: Tensor) -> tuple[str, ...]:
     Returns:
         Names of layers, in the order they run; none for a net without feature maps.
     """
-    last: dict[tuple[int, ...], str] = {}
-    leaves = {name: m for name, m in module.named_modules() if not list(m.children())}
+    order: list[str] = []
+    shapes: dict[str, set[tuple[int, ...]]] = {}
+    layers = {name: layer for name, layer in module.named_modules() if name}
 
     def note(name: str, output: object) -> None:
         if isinstance(output, Tensor) and output.ndim == 4 and output[0, 0].numel() > 1:
-            shape = tuple(output.shape[2:])
-            last.pop(shape, None)
-            last[shape] = name
+            shapes.setdefault(name, set()).add(tuple(output.shape[2:]))
+            order.append(name)
 
     handles = [
         layer.register_forward_hook(lambda _m, _i, output, name=name: note(name, output))
-        for name, layer in leaves.items()
+        for name, layer in layers.items()
     ]
     try:
         with torch.no_grad():
@@ -49,6 +52,12 @@ def find_stages(module: nn.Module, images: Tensor) -> tuple[str, ...]:
     finally:
         for handle in handles:
             handle.remove()
+    last: dict[tuple[int, ...], str] = {}
+    for name in order:
+        if len(shapes[name]) == 1:
+            (shape,) = shapes[name]
+            last.pop(shape, None)
+            last[shape] = name
     return tuple(last.values())
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from dpod_search.errors import check_count
 from dpod_search.errors import check_range
 from dpod_search.training import OptimizerSettings
 from dpod_search.training.precision import check_precision
@@ -75,18 +76,18 @@ class FinetuneSettings:
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        check_range("finetune.n_subnets", self.n_subnets, low=1)
-        check_range("finetune.epochs", self.epochs, low=1)
+        check_count("finetune.n_subnets", self.n_subnets, low=1)
+        check_count("finetune.epochs", self.epochs, low=1)
         check_range("finetune.equal_cost", self.equal_cost, low=0, high=1)
-        check_range("finetune.max_epochs", self.max_epochs, low=self.epochs)
-        check_range("finetune.batch_size", self.batch_size, low=2)
+        check_count("finetune.max_epochs", self.max_epochs, low=self.epochs)
+        check_count("finetune.batch_size", self.batch_size, low=2)
         OptimizerSettings.part_of(self, "finetune")
         check_precision("finetune.precision", self.precision)
         check_range("finetune.distillation", self.distillation, low=0, high=1)
         check_range("finetune.temperature", self.temperature, low=1e-3)
         check_range("finetune.features", self.features, low=0)
-        check_range("finetune.patience", self.patience, low=0)
-        check_range("finetune.n_views", self.n_views, low=0)
+        check_count("finetune.patience", self.patience, low=0)
+        check_count("finetune.n_views", self.n_views, low=0)
         check_range("finetune.checkpoint_seconds", self.checkpoint_seconds, low=0)
 
     def epochs_of(self, macs_share: float) -> int:
@@ -95,7 +96,7 @@ class FinetuneSettings:
         Args:
             macs_share: Its macs over those of the full net, in (0, 1].
         """
-        if not macs_share > 0:
-            return self.max_epochs
+        if macs_share == 0:  # nothing to compute, for as long as is allowed
+            return self.max_epochs if self.equal_cost else self.epochs
         wished = self.epochs * float(macs_share**-self.equal_cost)
-        return min(self.max_epochs, max(1, round(wished)))
+        return min(self.max_epochs, round(wished))

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from collections.abc import Iterator
-from collections.abc import Sequence
-from typing import Any
+from concurrent.futures.process import BrokenProcessPool
+from pickle import PicklingError  # noqa: TID251  # the error alone
 
 import torch
 from joblib import Parallel
@@ -14,14 +14,20 @@ from joblib import delayed
 from joblib import parallel_config
 from torch import Tensor
 
+from dpod_search.errors import ConfigError
+from dpod_search.errors import DataError
+from dpod_search.errors import TrainingError
 from dpod_search.errors import check_count
 from dpod_search.finetune.finetuned import FinetunedSubnet
 from dpod_search.finetune.settings import FinetuneSettings
+from dpod_search.finetune.teacher import make_teacher
 from dpod_search.finetune.tuning import FinetuneJob
+from dpod_search.finetune.tuning import find_subnet
 from dpod_search.finetune.tuning import prepare_finetuning
 from dpod_search.placement import limit_threads
 from dpod_search.progress import Progress
 from dpod_search.progress import SilentProgress
+from dpod_search.rng import derive_seed
 from dpod_search.search import Candidate
 from dpod_search.supernet import Subnet
 
@@ -44,7 +50,8 @@ class _Parent:
 
     def advance(self, n: int = 1, note: str = "") -> None:
         """Look whether the parent is there; on Windows its loss goes unnoticed."""
-        if os.name == "posix" and os.getppid() != self._pid:
+        # Where joblib may start no processes, in a daemon for instance, this is the parent itself.
+        if os.name == "posix" and self._pid not in {os.getpid(), os.getppid()}:
             os._exit(1)
 
     def finish(self) -> None:
@@ -56,38 +63,70 @@ def run_jobs(
 ) -> Iterator[tuple[int, FinetunedSubnet]]:
     """Finetune subnets, several at a time.
 
-    One that fails ends the others; what their checkpoints hold is not lost.
+    One that fails ends the others; what their checkpoints hold is not lost. With ``n_jobs > 1``
+    teachers give all their answers first, in this process, or each would give the same ones.
 
     Args:
         jobs: What to do, taken as they are needed in one process; with ``n_jobs > 1`` their
-            loaders must be picklable.
-        n_jobs: Processes; 1 stays in this one.
+            loaders must be picklable. What these draw from PyTorch's global generator is there
+            seeded by the job's seed and number.
+        n_jobs: Processes, at most; 1 stays in this one.
         n_threads: PyTorch's threads in each; None gives each its share of what this process has.
 
     Yields:
         The number of a job and its result, in the order they end.
 
     Raises:
-        TrainingError: If a loss or the gradients of one are not finite.
+        TrainingError: If a loss or the gradients of one are not finite, or a process was lost.
         CheckpointError: If a checkpoint is damaged, of another run, or cannot be written.
+        DataError: If a loader cannot be handed to another process.
     """
     if n_jobs == 1:
         for number, job in enumerate(jobs):
             yield number, job.run()
         return
-    threads = n_threads or max(1, torch.get_num_threads() // n_jobs)
-    pid = os.getpid()
     # At once: joblib would take them in a thread of its own, while the caller uses the supernet.
-    waiting = list(enumerate(jobs))
+    waiting = list(jobs)
+    if not waiting:
+        return
+    _answer_all(waiting)
+    n_processes = min(n_jobs, len(waiting))
+    threads = n_threads or max(1, torch.get_num_threads() // n_processes)
+    pid = os.getpid()
     with parallel_config(backend="loky", inner_max_num_threads=threads):
-        pool = Parallel(n_jobs=n_jobs, return_as="generator_unordered", pre_dispatch=n_jobs)
-        yield from pool(delayed(_run_one)(*item, pid, threads) for item in waiting)
+        pool = Parallel(n_processes, return_as="generator_unordered", pre_dispatch=n_processes)
+    # Out of the block: what the caller does between two results is none of its business.
+    try:
+        yield from pool(delayed(_run_one)(*item, pid, threads) for item in enumerate(waiting))
+    except PicklingError as error:
+        told = str(error.__cause__ or error).strip('"\n ').splitlines()[-1]  # of a traceback
+        raise DataError(
+            f"a subnet cannot be handed to another process ({told}); give loaders and a model "
+            "that can be pickled, or finetune with n_jobs=1"
+        ) from error
+    except BrokenProcessPool as error:
+        raise TrainingError(
+            f"a process that finetuned was lost ({str(error).split('.')[0]}); if memory was "
+            "short, finetune fewer at once: a lower n_jobs, or --jobs"
+        ) from error
+
+
+def _answer_all(jobs: list[FinetuneJob]) -> None:
+    """Have each teacher answer what it will be asked at most."""
+    n_epochs: dict[int, int] = {}
+    for job in jobs:
+        n_epochs[id(job.teacher)] = max(n_epochs.get(id(job.teacher), 0), job.n_epochs)
+    for job in jobs:
+        if job.teacher is not None:  # a second time costs nothing
+            job.teacher.answer_all(job.train_loader, n_epochs[id(job.teacher)])
 
 
 def _run_one(
     number: int, job: FinetuneJob, parent: int, n_threads: int
 ) -> tuple[int, FinetunedSubnet]:
-    with limit_threads(n_threads):
+    with limit_threads(n_threads), torch.random.fork_rng(devices=()):
+        # Loaders that shuffle by it: which process does which job is chance.
+        torch.default_generator.manual_seed(derive_seed(job.seed, "side by side", number))
         return number, job.run(_Parent(parent))
 
 
@@ -96,9 +135,12 @@ def finetune_all(
     train_loader: Batches,
     *,
     n_jobs: int = 1,
+    validation_loader: Batches | None = None,
+    calibration_images: Tensor | None = None,
+    calibration_batch_size: int = 1024,
     settings: FinetuneSettings | None = None,
+    seed: int = 0,
     progress: Progress | None = None,
-    **options: Any,
 ) -> list[FinetunedSubnet]:
     """Finetune several subnets of one supernet, with one teacher for all.
 
@@ -108,24 +150,45 @@ def finetune_all(
             ``n_jobs > 1``.
         n_jobs: Subnets that are finetuned side by side, each in a process of its own. A script
             that asks for more than one needs ``if __name__ == "__main__":``.
+        validation_loader: Batches that accuracy is measured on, before and after.
+        calibration_images: What BatchNorm statistics are estimated on; by default those the
+            supernet was trained with, else the loader's first 512.
+        calibration_batch_size: Those of them that are run at once.
         settings: How.
+        seed: Seed of what the modules themselves draw, such as dropout.
         progress: Who is told of each subnet that is done.
-        options: Further keyword arguments of :func:`finetune`: ``validation_loader``,
-            ``calibration_images``, ``calibration_batch_size``, ``seed``.
 
     Returns:
         The finetuned modules, in the order of the subnets.
 
     Raises:
-        ConfigError: If ``n_jobs`` is below 1 or a candidate has no supernet.
-        TrainingError: If a loss or the gradients of one are not finite.
-        DataError: If a loader is empty.
+        ConfigError: If ``n_jobs`` is below 1, a candidate has no supernet, or they are of several.
+        TrainingError: If a loss or the gradients of one are not finite, or a process was lost.
+        DataError: If a loader is empty, or cannot be handed to another process.
     """
     check_count("n_jobs", n_jobs, low=1)
     chosen = settings or FinetuneSettings()
-    wanted = list(subnets)
+    wanted = [find_subnet(subnet) for subnet in subnets]
+    if any(subnet.supernet is not wanted[0].supernet for subnet in wanted):
+        raise ConfigError(
+            "the subnets are of several supernets, and the full net of one would teach all; "
+            "call finetune_all for each supernet"
+        )
     told = progress or SilentProgress()
-    jobs = _prepare_all(wanted, train_loader, chosen, n_jobs > 1, options)
+    teacher = make_teacher(wanted[0].supernet, train_loader, chosen) if wanted else None
+    jobs = (
+        prepare_finetuning(
+            subnet,
+            train_loader,
+            validation_loader=validation_loader,
+            calibration_images=calibration_images,
+            calibration_batch_size=calibration_batch_size,
+            settings=chosen,
+            seed=seed,
+            teacher=teacher,
+        )
+        for subnet in wanted
+    )
     finetuned: dict[int, FinetunedSubnet] = {}
     told.start("finetune", len(wanted))
     for number, result in run_jobs(jobs, n_jobs=n_jobs):
@@ -133,22 +196,3 @@ def finetune_all(
         told.advance()
     told.finish()
     return [finetuned[number] for number in range(len(wanted))]
-
-
-def _prepare_all(
-    subnets: Sequence[Candidate | Subnet],
-    train_loader: Batches,
-    settings: FinetuneSettings,
-    is_shared: bool,
-    options: dict[str, Any],
-) -> Iterator[FinetuneJob]:
-    teacher = None
-    for subnet in subnets:
-        job = prepare_finetuning(
-            subnet, train_loader, settings=settings, teacher=teacher, **options
-        )
-        if teacher is None and job.teacher is not None:
-            teacher = job.teacher
-            if is_shared:  # else each process would compute the same answers
-                teacher.answer_all(train_loader)
-        yield job

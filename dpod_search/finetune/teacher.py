@@ -25,6 +25,7 @@ import torch
 from torch import Tensor
 from torch import nn
 
+from dpod_search.errors import ConfigError
 from dpod_search.finetune.attention import watching
 from dpod_search.finetune.settings import FinetuneSettings
 from dpod_search.placement import device_of
@@ -120,10 +121,18 @@ class Teacher:
 
         Args:
             loader: The one that the teacher was made for.
+
+        Raises:
+            ConfigError: If it is another one, as far as that can be seen.
         """
         if self._n_views == 0:
             return loader
-        assert isinstance(loader, PositionedLoader)
+        n_batches = self._period // self._n_views
+        if not isinstance(loader, PositionedLoader) or len(loader) != n_batches:
+            raise ConfigError(
+                f"this teacher keeps answers to the {n_batches} batches of another loader; make one "
+                "with make_teacher for the loader that the subnet is trained on"
+            )
         return ViewsInTurn(loader, self._n_views)
 
     def answer(self, step: int, images: Tensor) -> Tensor:
@@ -135,28 +144,41 @@ class Teacher:
 
         Returns:
             Shape (N, n_classes).
+
+        Raises:
+            ConfigError: If they are not as many as when the answer was kept.
         """
         if self._period == 0:
             return self._run(images)
         place = step % self._period
         if place not in self._answers:
             self._answers[place] = self._run(images).cpu().numpy()
+        kept = self._answers[place]
+        if len(kept) != len(images):
+            raise ConfigError(
+                f"step {step} shows {len(images)} pictures, and this teacher keeps answers to "
+                f"{len(kept)}; make one with make_teacher for the loader that is trained on"
+            )
         # A copy: another process may have been lent the array to read.
-        return torch.from_numpy(self._answers[place].copy()).to(images.device)
+        return torch.from_numpy(kept.copy()).to(images.device)
 
-    def answer_all(self, loader: Batches) -> None:
-        """Answer all that will be asked, where answers are kept.
+    def answer_all(self, loader: Batches, n_epochs: int) -> None:
+        """Answer all that will be asked, where answers are kept; nothing is answered twice.
 
         Args:
             loader: The one that the teacher was made for.
+            n_epochs: Of the longest training.
         """
         views = self.show_views(loader)
         placement = placement_of(self._full_net)
-        for view in range(self._n_views):
+        for view in range(min(self._n_views, n_epochs)):
             assert isinstance(views, PositionedLoader)
+            steps = range(view * len(views), (view + 1) * len(views))
+            if all(step in self._answers for step in steps):
+                continue
             views.set_position(view)
-            for batch, (images, _) in enumerate(views):
-                self.answer(view * len(views) + batch, placement.put(images))
+            for step, (images, _) in zip(steps, views, strict=True):
+                self.answer(step, placement.put(images))
 
     def watch(self, images: Tensor, names: Sequence[str]) -> tuple[Tensor, dict[str, Tensor]]:
         """Run the full net.

@@ -79,6 +79,11 @@ class FinetuneJob:
     teacher: Teacher | None = None
     checkpoint: CheckpointFile | None = None
 
+    @property
+    def n_epochs(self) -> int:
+        """Passes over the loader."""
+        return self.settings.epochs_of(self.macs_share)
+
     def run(self, progress: Progress | None = None) -> FinetunedSubnet:
         """Train the module, calibrate it and measure it.
 
@@ -86,18 +91,15 @@ class FinetuneJob:
             progress: Who is told.
 
         Raises:
+            ConfigError: If the settings want pictures, feature maps or a teacher that are not there.
             TrainingError: If a loss or the gradients are not finite.
             CheckpointError: If the checkpoint is damaged, of another run, or cannot be written.
         """
         teacher, loader, settings = self.teacher, self.train_loader, self.settings
-        stages: tuple[str, ...] = ()
-        if settings.features > 0:
-            example = placement_of(self.module).put(self.calibration_images[:2])
-            stages = find_stages(self.module, example)
         loop = Loop(
             module=self.module,
             loader=loader if teacher is None else teacher.show_views(loader),
-            n_epochs=settings.epochs_of(self.macs_share),
+            n_epochs=self.n_epochs,
             learner=DistillationLearner(
                 self.module,
                 teacher,
@@ -105,7 +107,7 @@ class FinetuneJob:
                 temperature=settings.temperature,
                 precision=settings.precision,
                 features=settings.features,
-                stages=stages,
+                stages=self._find_stages(),
             ),
             optimizer=OptimizerSettings.part_of(settings, "finetune"),
             task="finetune",
@@ -126,6 +128,19 @@ class FinetuneJob:
             history=tuple(history),
             seconds=loop.seconds,
         )
+
+    def _find_stages(self) -> tuple[str, ...]:
+        """Return the layers that are compared with the teacher's."""
+        if self.settings.features == 0:
+            return ()
+        example = placement_of(self.module).put(self.calibration_images[:2])
+        stages = find_stages(self.module, example)
+        if not stages:
+            raise ConfigError(
+                f"finetune.features = {self.settings.features:g} compares feature maps "
+                "(N, C, H, W), and this net has none; set it to 0"
+            )
+        return stages
 
     def _make_early_stop(self) -> EarlyStop | None:
         if self.settings.patience == 0:
@@ -183,7 +198,8 @@ def finetune(
         The finetuned module.
 
     Raises:
-        ConfigError: If the candidate has no supernet.
+        ConfigError: If the candidate has no supernet, the teacher was made for another loader, or
+            the settings want pictures or feature maps that are not there.
         TrainingError: If a loss or the gradients are not finite.
         CheckpointError: If the checkpoint is damaged, of another run, or cannot be written.
         DataError: If a loader is empty.
@@ -218,12 +234,7 @@ def prepare_finetuning(
     The arguments and errors are those of :func:`finetune`.
     """
     chosen = settings or FinetuneSettings()
-    held = subnet if isinstance(subnet, Subnet) else subnet.subnet
-    if held is None:
-        raise ConfigError(
-            f"trial {subnet.trial} has no supernet to cut it from; give the member of a front "  # type: ignore[union-attr]  # a Candidate
-            "that `search` returned, or a Subnet"
-        )
+    held = find_subnet(subnet)
     supernet, widths = held.supernet, held.widths
     images = calibration_images if calibration_images is not None else supernet.calibration_images
     if images is None:
@@ -256,6 +267,22 @@ def prepare_finetuning(
         teacher=teacher,
         checkpoint=checkpoint,
     )
+
+
+def find_subnet(subnet: Candidate | Subnet) -> Subnet:
+    """Return the subnet of a candidate.
+
+    Raises:
+        ConfigError: If it has no supernet.
+    """
+    if isinstance(subnet, Subnet):
+        return subnet
+    if subnet.subnet is None:
+        raise ConfigError(
+            f"trial {subnet.trial} has no supernet to cut it from; give the member of a front "
+            "that `search` returned, or a Subnet"
+        )
+    return subnet.subnet
 
 
 def _measure(model: nn.Module | Subnet, batches: Batches | None) -> float | None:

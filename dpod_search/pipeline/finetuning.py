@@ -87,9 +87,7 @@ def run(session: Session) -> list[str]:
     if len(rest) < len(chosen):
         session.progress.advance(len(chosen) - len(rest), "done before")
     jobs = _prepare_all(session, rest, keys)
-    for number, tuned in run_jobs(
-        jobs, n_jobs=min(session.n_jobs, max(1, len(rest))), n_threads=session.n_threads
-    ):
+    for number, tuned in run_jobs(jobs, n_jobs=session.n_jobs, n_threads=session.n_threads):
         _keep(session, rest[number], tuned, keys[rest[number].name])
         session.progress.advance(1, f"trial {rest[number].name}")
     session.progress.finish()
@@ -184,8 +182,6 @@ def _prepare_all(
         return
     loader = session.training_loader(settings.batch_size)
     teacher = make_teacher(session.supernet, loader, settings)
-    if teacher is not None and session.n_jobs > 1:  # else each process computes the same answers
-        teacher.answer_all(loader)
     for item in chosen:
         yield prepare_finetuning(
             Subnet(session.supernet, item.widths),

@@ -19,6 +19,12 @@ from dpod_search.finetune import FinetuneSettings
         ("equal_cost", 1.5),
         ("max_epochs", 1),
         ("n_views", -1),
+        ("n_views", 2.5),
+        ("patience", 1.5),
+        ("epochs", 2.5),
+        ("n_subnets", 1.5),
+        ("batch_size", 8.0),
+        ("max_epochs", math.inf),
         ("features", -0.1),
         ("patience", -1),
         ("batch_size", 1),
@@ -50,4 +56,4 @@ def test_a_small_subnet_gets_more_epochs():
     halfway = dataclasses.replace(settings, equal_cost=0.5)
     assert [halfway.epochs_of(share) for share in (1.0, 0.25, 0.01)] == [4, 8, 40]
     alike = dataclasses.replace(settings, equal_cost=0)
-    assert [alike.epochs_of(share) for share in (1.0, 0.01)] == [4, 4]
+    assert [alike.epochs_of(share) for share in (1.0, 0.01, 0.0)] == [4, 4, 4]

@@ -15,6 +15,7 @@ from training.fakes import make_supernet
 from training.fakes import single_thread
 
 from dpod_search import train_supernet
+from dpod_search.errors import ConfigError
 from dpod_search.finetune import FinetuneSettings
 from dpod_search.finetune import Teacher
 from dpod_search.finetune import finetune
@@ -40,6 +41,7 @@ class Asked:
 
     def __init__(self):
         self.net = make_net(seed=2).eval()
+        self.parameters = self.net.parameters
         self.shown = []
 
     def __call__(self, images):
@@ -92,3 +94,34 @@ def test_subnets_that_share_a_teacher_end_as_with_one_each(trained):
         shared = finetune(Subnet(trained, widths), loader, settings=settings, teacher=teacher)
         assert equal_states(alone.module.state_dict(), shared.module.state_dict())
     assert teacher.n_images == 2 * sum(len(images) for images, _ in make_loader())
+
+
+@pytest.mark.parametrize(
+    "other", [make_batches(), make_loader(size=6), make_loader(n=48), make_loader(n=18, size=6)]
+)
+def test_a_teacher_made_for_another_loader_is_refused(trained, other):
+    settings = FinetuneSettings(epochs=2, equal_cost=0, n_views=2)
+    loader = make_loader()
+    teacher = make_teacher(trained, loader, settings)
+    subnet = Subnet(trained, trained.space.smallest)
+    finetune(subnet, loader, settings=settings, teacher=teacher)
+    with pytest.raises(ConfigError, match="this teacher keeps answers to"):
+        finetune(subnet, other, settings=settings, teacher=teacher)
+
+
+def test_all_answers_are_those_that_will_be_asked_and_none_twice():
+    loader = make_loader()
+    given = {}
+    for n_epochs in (2, 9):
+        full_net = Asked()
+        teacher = Teacher(full_net, n_views=4, n_batches=len(loader))
+        for _ in range(2):
+            teacher.answer_all(loader, n_epochs)
+            loader.set_position(3, 1)  # wherever it was left
+        given[n_epochs] = len(full_net.shown)
+        views = teacher.show_views(loader)
+        views.set_position(1)
+        for step, (images, _) in enumerate(views, start=len(loader)):
+            assert torch.equal(teacher.answer(step, images), full_net.net(images))
+        assert len(full_net.shown) == given[n_epochs]
+    assert given == {2: 2 * len(loader), 9: 4 * len(loader)}

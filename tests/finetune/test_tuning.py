@@ -196,6 +196,30 @@ def test_so_it_is_with_adamw_an_average_and_bfloat16(subnet, n_done, tmp_path):
     assert resumed.history == whole.history
 
 
+@pytest.mark.parametrize(
+    ("setting", "n_done"),
+    [
+        ({"n_views": 2}, (4, 7, 11)),
+        ({"features": 3.0}, (4, 7, 11)),
+        ({"patience": 2, "ema_decay": 0.8, "lr": 0.5, "epochs": 20}, (3, 6, 8)),
+    ],
+)
+def test_so_it_is_with_views_that_return_features_and_patience(subnet, setting, n_done, tmp_path):
+    settings = FinetuneSettings(**{"epochs": 5, "equal_cost": 0, **setting})
+    whole = run(subnet, make_loader(), settings=settings)
+    assert whole.history[-1]["step"] >= n_done[-1]
+    for n in n_done:
+        checkpoint = CheckpointFile(tmp_path / f"{n}.safetensors", key="run", every_seconds=0)
+        options = {"settings": settings, "checkpoint": checkpoint}
+        with pytest.raises(StoppedError):
+            run(subnet, make_loader(), progress=StopAfter(n), **options)
+        for _ in range(2):  # the second finds a training that has ended
+            resumed = run(subnet, make_loader(), **options)
+            assert equal_states(resumed.module.state_dict(), whole.module.state_dict())
+            assert resumed.history == whole.history
+            assert resumed.accuracy == whole.accuracy
+
+
 @pytest.mark.parametrize("setting", [{"ema_decay": 0.8}, {"precision": "bfloat16"}])
 def test_average_and_precision_reach_the_weights(subnet, setting):
     settings = (SETTINGS, dataclasses.replace(SETTINGS, **setting))
