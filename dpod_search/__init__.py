@@ -14,6 +14,7 @@ from dpod_search.errors import DpodSearchError
 from dpod_search.errors import ExportError
 from dpod_search.errors import GroupingError
 from dpod_search.errors import InfeasibleError
+from dpod_search.errors import ObjectiveError
 from dpod_search.errors import RunFolderError
 from dpod_search.errors import TrainingError
 from dpod_search.export import ExportedModel
@@ -72,6 +73,7 @@ __all__ = [
     "Macs",
     "ModelSettings",
     "Objective",
+    "ObjectiveError",
     "Params",
     "PeakBytes",
     "RunFolderError",

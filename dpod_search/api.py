@@ -13,6 +13,7 @@ from dpod_search.evaluation import Evaluator
 from dpod_search.evaluation import calibrate
 from dpod_search.footprint import build_footprint
 from dpod_search.progress import Progress
+from dpod_search.search.api import check_supernet
 from dpod_search.supernet import Supernet
 from dpod_search.training import CheckpointFile
 from dpod_search.training import MakePolicy
@@ -75,6 +76,7 @@ def train_supernet(
         CheckpointError: If the checkpoint is damaged, of another run, or cannot be written.
         DataError: If the loader is empty.
     """
+    check_supernet(supernet)
     chosen = settings or TrainingSettings()
     if isinstance(policy, str):
         chosen = replace(chosen, policy=policy)

@@ -8,7 +8,7 @@ as one line and exits with code 2.
 from __future__ import annotations
 
 import math
-from numbers import Real
+import numbers
 
 
 class DpodSearchError(Exception):
@@ -29,6 +29,10 @@ class GroupingError(DpodSearchError, ValueError):
 
 class InfeasibleError(DpodSearchError, ValueError):
     """No subnet of the space can meet the constraints."""
+
+
+class ObjectiveError(DpodSearchError, RuntimeError):
+    """An objective raised an error of its own, which is this one's ``__cause__``."""
 
 
 class TrainingError(DpodSearchError, ArithmeticError):
@@ -65,7 +69,7 @@ def check_range(
     Raises:
         ConfigError: If ``value`` is outside ``[low, high]`` or is not a number.
     """
-    if isinstance(value, bool) or not isinstance(value, Real):
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise ConfigError(f"{name} must be a number, got {value!r}")
     number = float(value)
     if (

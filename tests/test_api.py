@@ -105,3 +105,8 @@ def test_interrupted_and_called_again_with_the_same_loader_it_ends_the_same(tmp_
     assert resumed.history == result.history
     assert equal_states(supernet.state_dict(), whole.state_dict())
     assert torch.equal(supernet.calibration_images, whole.calibration_images)
+
+
+def test_a_model_is_no_supernet():
+    with pytest.raises(ConfigError, match="takes a supernet, got a Linear; make one with build_"):
+        train_supernet(torch.nn.Linear(2, 2), make_batches())

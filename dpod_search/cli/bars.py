@@ -14,6 +14,8 @@ from rich.progress import TextColumn
 from rich.progress import TimeElapsedColumn
 from rich.progress import TimeRemainingColumn
 
+from dpod_search.cli.ctrl_c import stop_if_interrupted
+
 
 class Bars:
     """Draws one bar a task.
@@ -56,11 +58,13 @@ class Bars:
 
     def start(self, task: str, total: int, done: int = 0) -> None:
         """Add a bar."""
+        stop_if_interrupted()
         self._task = self._bars.add_task(task, total=total, completed=done, note="")
         self._done_before = done
 
     def advance(self, n: int = 1, note: str = "") -> None:
         """Move the bar on."""
+        stop_if_interrupted()
         if self._task is not None:
             self._bars.update(self._task, advance=n, note=note)
 

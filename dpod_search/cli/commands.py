@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 import sys
 from typing import Annotated
+from typing import NoReturn
 
 import typer
 
 from dpod_search import __version__
 from dpod_search.cli import looking
 from dpod_search.cli import stages
+from dpod_search.cli.ctrl_c import CtrlC
 from dpod_search.errors import DpodSearchError
 from dpod_search.pipeline import STAGES
 from dpod_search.training import is_first_to_fail
@@ -47,17 +49,20 @@ _register()
 def main() -> None:
     """Run the command line: errors of the user are one line, and exit code 2."""
     logging.getLogger("dpod_search").addHandler(logging.NullHandler())
-    try:
-        app(standalone_mode=True)
-    except DpodSearchError as error:
-        _fail(error)
-    except OSError as error:
-        # One without a file may come from a user's own function, in words of its own.
-        _fail(f"{error.filename or type(error).__name__}: {error.strerror or error}")
-    except SystemExit as stop:
-        if stop.code == _INTERRUPTED:
-            _say_error("interrupted; the same command goes on where it stopped")
-        raise
+    with CtrlC() as ctrl_c:
+        try:
+            app(standalone_mode=True)
+        except BaseException as error:  # after Ctrl-C it may be anything
+            if ctrl_c.came or _is_interrupt(error):
+                ctrl_c.end()
+                _say_error("interrupted; the same command goes on where it stopped")
+                sys.exit(_INTERRUPTED)
+            if isinstance(error, DpodSearchError):
+                _fail(error)
+            if isinstance(error, OSError):
+                # One without a file may come from a user's own function, in words of its own.
+                _fail(f"{error.filename or type(error).__name__}: {error.strerror or error}")
+            raise
 
 
 @app.callback(invoke_without_command=True)
@@ -70,7 +75,12 @@ def show_version(
         raise typer.Exit
 
 
-def _fail(error: object) -> None:
+def _is_interrupt(error: BaseException) -> bool:
+    is_exit = isinstance(error, SystemExit) and error.code == _INTERRUPTED
+    return is_exit or isinstance(error, KeyboardInterrupt)
+
+
+def _fail(error: object) -> NoReturn:
     _say_error(" ".join(str(error).split()))
     sys.exit(2)
 

@@ -16,6 +16,7 @@ from rich.table import Table
 
 from dpod_search.files import read_json
 from dpod_search.pipeline import StageOutcome
+from dpod_search.pipeline.searching import describe_empty_front
 from dpod_search.report.graph import InspectedGroup
 from dpod_search.report.graph import Inspection
 
@@ -36,6 +37,9 @@ def describe_run(out: Path, outcomes: Sequence[StageOutcome]) -> dict[str, Any]:
     }
     if (out / "front.json").is_file():
         described["front"] = read_json(out / "front.json")
+    warning = _find_warning(out, outcomes)
+    if warning:
+        described["warning"] = warning
     if (out / "report.html").is_file():
         described["report"] = str(out / "report.html")
     return described
@@ -47,12 +51,21 @@ def show_run(console: Console, out: Path, outcomes: Sequence[StageOutcome]) -> N
         what = "done before" if outcome.was_done else f"{outcome.seconds:.1f} s"
         console.print(f"{outcome.name:>9}: {what}", highlight=False)
     ran = {outcome.name for outcome in outcomes}
+    warning = _find_warning(out, outcomes)
+    if warning:
+        console.print(warning, highlight=False, soft_wrap=True)
     if (out / "front.json").is_file() and ran & {"finetune", "export", "report"}:
         console.print(_front_table(read_json(out / "front.json")))
     if (out / "report.html").is_file() and "report" in ran:
         console.print(f"report: {out / 'report.html'}", highlight=False, soft_wrap=True)
     if (out / "exported").is_dir() and "export" in ran:
         console.print(f"models: {out / 'exported'}", highlight=False, soft_wrap=True)
+
+
+def _find_warning(out: Path, outcomes: Sequence[StageOutcome]) -> str | None:
+    if not {"search", "finetune", "export"} & {outcome.name for outcome in outcomes}:
+        return None
+    return describe_empty_front(read_json(out / "search.json"))
 
 
 def _front_table(front: Mapping[str, Any]) -> Table:

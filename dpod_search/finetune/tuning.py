@@ -31,6 +31,7 @@ from dpod_search.placement import placement_of
 from dpod_search.progress import Progress
 from dpod_search.progress import SilentProgress
 from dpod_search.search import Candidate
+from dpod_search.search import Front
 from dpod_search.supernet import Subnet
 from dpod_search.training import CheckpointFile
 from dpod_search.training import Loop
@@ -277,6 +278,16 @@ def find_subnet(subnet: Candidate | Subnet) -> Subnet:
     """
     if isinstance(subnet, Subnet):
         return subnet
+    if isinstance(subnet, Front):
+        raise ConfigError(
+            "finetune takes one subnet, got a whole front; use finetune_all, or choose a member "
+            "with front.under(...)"
+        )
+    if not isinstance(subnet, Candidate):
+        raise ConfigError(
+            f"finetune takes one subnet, got a {type(subnet).__name__}; give a member of a front, "
+            "or Subnet(supernet, widths)"
+        )
     if subnet.subnet is None:
         raise ConfigError(
             f"trial {subnet.trial} has no supernet to cut it from; give the member of a front "

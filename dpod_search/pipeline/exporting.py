@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Collection
+from contextlib import suppress
+from pathlib import Path
+from pathlib import PurePosixPath
 from typing import Any
 
+from dpod_search.errors import CheckpointError
 from dpod_search.export import FORMATS
 from dpod_search.export import export
 from dpod_search.files import hash_file
@@ -39,6 +44,8 @@ def run(session: Session) -> list[str]:
         models.append(_export_one(session, member))
         session.progress.advance(1, f"trial {member['folder']}")
     session.progress.finish()
+    files = [file for model in models for file in model["files"].values()]
+    _remove_stale(session.path, {file["path"] for file in files})
     manifest = {
         "study": session.config.name,
         "data": session.data.fingerprint,
@@ -46,8 +53,40 @@ def run(session: Session) -> list[str]:
         "models": models,
     }
     write_json(session.path / "exported" / "manifest.json", manifest)
-    files = [file["path"] for model in models for file in model["files"].values()]
-    return [*files, "exported/manifest.json"]
+    return [*(file["path"] for file in files), "exported/manifest.json"]
+
+
+def _remove_stale(folder: Path, kept: Collection[str]) -> None:
+    """Delete what an earlier export wrote and this one did not write again.
+
+    Args:
+        folder: The run folder; the manifest in it is still that of the earlier export.
+        kept: Files that this one wrote, relative to the folder.
+    """
+    for name, digest in _list_exported(folder / "exported" / "manifest.json"):
+        file = folder / name
+        # What was put in its place is the user's own, and so is whatever lies beside it.
+        if name not in kept and file.is_file() and hash_file(file) == digest:
+            file.unlink()
+            with suppress(OSError):  # not empty
+                file.parent.rmdir()
+
+
+def _list_exported(manifest: Path) -> list[tuple[str, str]]:
+    """Return the files that a manifest names, with their hashes; none if it cannot be read."""
+    try:
+        models = read_json(manifest)["models"]
+        files = [file for model in models for file in model["files"].values()]
+        named = [(file["path"], file["sha256"]) for file in files]
+    except (CheckpointError, OSError, KeyError, TypeError, AttributeError):
+        return []
+    return [(name, digest) for name, digest in named if _is_exported(name)]
+
+
+def _is_exported(name: str) -> bool:
+    """Say whether a path is one that this stage writes to: ``exported/<member>/<file>``."""
+    parts = PurePosixPath(name).parts
+    return len(parts) == 3 and parts[0] == "exported" and ".." not in parts
 
 
 def _export_one(session: Session, member: dict[str, Any]) -> dict[str, Any]:

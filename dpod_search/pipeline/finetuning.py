@@ -32,6 +32,7 @@ from dpod_search.pipeline import searching
 from dpod_search.pipeline.session import Session
 from dpod_search.search import Candidate
 from dpod_search.search import SearchResult
+from dpod_search.search import call_objective
 from dpod_search.search import record_finetuned
 from dpod_search.search import to_number
 from dpod_search.supernet import Subnet
@@ -264,7 +265,9 @@ def _values_after(session: Session, item: Chosen, tuned: FinetunedSubnet) -> dic
         else:
             looked_at = tuned if objective.is_measured else item.widths
             with torch.no_grad():  # as in the search
-                value = to_number(objective.function(looked_at), objective.name)
+                value = to_number(
+                    call_objective(objective, looked_at, item.widths), objective.name
+                )
             if not math.isfinite(value):
                 raise ConfigError(
                     f"objective {objective.name} is {value} for subnet {item.name} after "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -54,6 +55,7 @@ class RunFolder:
     def __post_init__(self) -> None:
         """Prepare the lock; nothing is touched yet."""
         self._lock = FileLock(self.path / ".lock")
+        self._made: list[Path] = []
 
     def __enter__(self) -> Self:
         """Take the folder, or say who has it.
@@ -62,6 +64,7 @@ class RunFolder:
             RunFolderError: If another process works in it, or it cannot be made.
         """
         try:
+            self._made = [p for p in (self.path, *self.path.parents) if not p.exists()]
             self.path.mkdir(parents=True, exist_ok=True)
             # The kernel frees this lock when its process dies, however it dies.
             self._lock.acquire(timeout=0)
@@ -85,7 +88,9 @@ class RunFolder:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Free the folder."""
+        """Free the folder, and take it away if it was made for nothing."""
+        if error is not None and self._made:
+            self._remove_empty()
         self._lock.release()
 
     def check_study(self, config: StudyConfig) -> None:
@@ -192,6 +197,17 @@ class RunFolder:
                 f"{self.path} does not hold the results of this {stage}; run `dpod-search {stage}` "
                 "with the same --study, --out, --set and --storage first"
             )
+
+    def _remove_empty(self) -> None:
+        """Delete the folders that were made here, if they hold nothing but the lock."""
+        own = [self.path / name for name in (".owner", ".lock")]
+        if not set(self.path.iterdir()) <= set(own):
+            return
+        with suppress(OSError):  # what does not go, or is somebody else's by now, stays
+            for file in own:
+                file.unlink()
+            for folder in self._made:
+                folder.rmdir()
 
     def _marker(self, stage: str) -> Path:
         return self.path / ".stages" / f"{stage}.json"

@@ -26,10 +26,13 @@ class _JsonLines(logging.Formatter):
 
 @contextmanager
 def log_to(path: Path) -> Iterator[None]:
-    """Append what the package logs at INFO and above to a file inside the block."""
+    """Append what the package logs at INFO and above to a file inside the block.
+
+    There is no file before there is something to log.
+    """
     logger = logging.getLogger("dpod_search")
     level = logger.level
-    handler = logging.FileHandler(path, encoding="utf-8")
+    handler = logging.FileHandler(path, encoding="utf-8", delay=True)
     handler.setFormatter(_JsonLines())
     logger.addHandler(handler)
     logger.setLevel(min(level, logging.INFO) if level else logging.INFO)

@@ -15,6 +15,7 @@ from typing import Any
 
 from dpod_search.config import StudyConfig
 from dpod_search.errors import ConfigError
+from dpod_search.errors import ObjectiveError
 from dpod_search.errors import RunFolderError
 from dpod_search.files import hash_file
 from dpod_search.files import write_json
@@ -73,6 +74,7 @@ class StageOutcome:
 
 
 def _describe_report_inputs(session: Session) -> dict[str, Any]:
+    session.folder.require("config.toml", "train")
     names = (
         "config.toml",
         "environment.json",
@@ -147,26 +149,44 @@ def run_stages(
                 session = Session(config, RunFolder(out), progress or SilentProgress())
                 training.follow(session)
         return []
-    with RunFolder(out) as folder, limit_threads(config.threads):
+    with (
+        RunFolder(out) as folder,
+        limit_threads(config.threads),
+        log_to(out / "log.jsonl"),
+    ):
         folder.check_study(config)
         session = Session(config, folder, progress or SilentProgress(), storage, n_jobs)
-        if "search" in stages:
-            # A mistake in what is searched should not wait until the training has ended.
-            searching.check_task(session)
+        _check_start(session, stages)
         kept = _keep_claim(folder)
         if set(stages) - {"report"}:
             # A report alone changes no result, so it must not say that they came of other
             # settings or another machine.
             folder.claim(config)
             write_json(out / "environment.json", describe_environment())
-        with log_to(out / "log.jsonl"):
-            outcomes = []
-            for stage in STAGES:
-                if stage.name in stages:
-                    # A search that is refused must not leave its settings behind.
-                    with _restoring(kept if stage.name == "search" else {}):
-                        outcomes.append(_run_stage(stage, session))
-            return outcomes
+        outcomes = []
+        for stage in STAGES:
+            if stage.name in stages:
+                # A search that is refused must not leave its settings behind.
+                with _restoring(kept if stage.name == "search" else {}):
+                    outcomes.append(_run_stage(stage, session))
+        return outcomes
+
+
+def _check_start(session: Session, stages: Sequence[str]) -> None:
+    """Raise what can be known to go wrong, before anything is written."""
+    if "train" in stages:
+        _ = session.blank_supernet  # complains of model, pictures and device
+    if "search" in stages:
+        try:
+            # A mistake in what is searched should not wait until the training has ended.
+            searching.check_task(session)
+        except ObjectiveError:
+            _logger.exception("search: failed")
+            raise
+    for stage in STAGES:
+        if stage.name in stages:
+            stage.describe_inputs(session)  # complains of what an earlier stage has not left
+            return
 
 
 def _keep_claim(folder: RunFolder) -> dict[Path, str]:

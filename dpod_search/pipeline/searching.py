@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
+from collections.abc import Mapping
 from typing import Any
 
 from dpod_search.errors import RunFolderError
@@ -24,6 +26,9 @@ from dpod_search.search.status import count_trials
 from dpod_search.supernet import Supernet
 
 
+_logger = logging.getLogger(__name__)
+
+
 def describe_inputs(session: Session) -> dict[str, Any]:
     """Return all that the trials depend on."""
     return {
@@ -39,7 +44,28 @@ def describe_inputs(session: Session) -> dict[str, Any]:
 def run(session: Session) -> list[str]:
     """Search until the study has its trials; return the files written."""
     write_records(search_study(session), session.path)
+    warning = describe_empty_front(read_json(session.path / "search.json"))
+    if warning:
+        _logger.warning("search: %s", warning)
     return ["search.json", "trials.csv"]
+
+
+def describe_empty_front(found: Mapping[str, Any]) -> str | None:
+    """Say that a search has found no subnet, and what to do, or return None if it has.
+
+    Args:
+        found: The content of ``search.json``.
+    """
+    if found["front"]:
+        return None
+    fates = ", ".join(f"{n} {fate}" for fate, n in found["counts"].items() if n)
+    bounds = ", ".join(f"{name} {bound}" for name, bound in found["constraints"].items())
+    why = f"met the bounds {bounds}" if bounds else "completed"
+    fix = "loosen search.constraints" if bounds else "trials.csv has the reasons"
+    return (
+        f"the front is empty: no trial {why} ({fates}); finetuning and export have the full net "
+        f"only; {fix}, or raise search.n_trials"
+    )
 
 
 def check_task(session: Session) -> None:

@@ -5,6 +5,8 @@ The only home of Optuna. Its core takes widths and gives numbers and knows no te
 
 from __future__ import annotations
 
+from dpod_search.search.answers import call_objective
+from dpod_search.search.answers import to_number
 from dpod_search.search.api import make_task
 from dpod_search.search.api import search
 from dpod_search.search.finetuned import name_finetune_study
@@ -20,7 +22,6 @@ from dpod_search.search.objectives import PeakBytes
 from dpod_search.search.objectives import WeightBytes
 from dpod_search.search.objectives import resolve_objective
 from dpod_search.search.objectives import resolve_objectives
-from dpod_search.search.objectives import to_number
 from dpod_search.search.proposals import PROPOSERS
 from dpod_search.search.proposals import Proposal
 from dpod_search.search.proposals import ProposalRequest
@@ -57,6 +58,7 @@ __all__ = [
     "PeakBytes",
     "resolve_objective",
     "resolve_objectives",
+    "call_objective",
     "to_number",
     "open_storage",
     "repair_journal",

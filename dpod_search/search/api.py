@@ -15,6 +15,7 @@ from optuna.storages import BaseStorage
 
 from dpod_search.errors import ConfigError
 from dpod_search.progress import Progress
+from dpod_search.search.answers import call_objective
 from dpod_search.search.front import Front
 from dpod_search.search.objectives import Objective
 from dpod_search.search.objectives import resolve_objectives
@@ -40,6 +41,8 @@ def search(
     objectives: Sequence[object],
     *,
     n_trials: int | None = None,
+    n_evaluated: int | None = None,
+    seconds: float | None = None,
     constraints: Mapping[str, str] | None = None,
     seed: int = 0,
     storage: str | Path | BaseStorage | None = None,
@@ -59,6 +62,9 @@ def search(
             and callables with ``name`` and ``direction``.
         n_trials: Trials in all; calling again on the same storage with more continues. Overrides
             ``settings.n_trials``.
+        n_evaluated: Evaluated subnets in all; overrides ``settings.n_evaluated``.
+        seconds: Wall seconds of searching in all; overrides ``settings.seconds``. The first of the
+            three limits that is reached ends the search.
         constraints: Bounds on footprints and objectives, for instance ``{"macs": "<= 40%",
             "accuracy": ">= 0.9"}``; overrides ``settings.constraints``.
         seed: Seed of every random choice.
@@ -77,15 +83,22 @@ def search(
         The front; each member holds its subnet.
 
     Raises:
-        ConfigError: If an argument is not valid.
+        ConfigError: If an argument is not valid, or an objective gives no number.
+        ObjectiveError: If an objective raises; once it is mended, the same call on the same storage
+            goes on with that trial.
         InfeasibleError: If no subnet meets the constraints.
         RunFolderError: If the storage holds another study under this name.
     """
     from dpod_search.supernet import Subnet
 
+    check_supernet(supernet)
     settings = settings or SearchSettings()
     if n_trials is not None:
         settings = replace(settings, n_trials=n_trials)
+    if n_evaluated is not None:
+        settings = replace(settings, n_evaluated=n_evaluated)
+    if seconds is not None:
+        settings = replace(settings, seconds=seconds)
     if constraints is not None:
         settings = replace(settings, constraints=dict(constraints))
     task = make_task(
@@ -101,6 +114,21 @@ def search(
     study = open_study(study_name, storage, task.objectives, sampler)
     result = run_study(study, task, settings, [*given, *proposed], progress)
     return result.front.attach(lambda widths: Subnet(supernet, widths))
+
+
+def check_supernet(value: object) -> None:
+    """Raise unless a value is a supernet; a user may well give the model itself.
+
+    Raises:
+        ConfigError: If it is not.
+    """
+    from dpod_search.supernet import Supernet
+
+    if not isinstance(value, Supernet):
+        raise ConfigError(
+            f"this takes a supernet, got a {type(value).__name__}; make one with "
+            "build_supernet(model, example_input)"
+        )
 
 
 def make_task(
@@ -161,7 +189,7 @@ def _make_evaluate(
 
     def evaluate(widths: Widths) -> dict[str, Any]:
         with torch.no_grad(), evaluator.calibrated(widths) as subnet:
-            return {o.name: o.function(subnet) for o in measured if o.function is not None}
+            return {o.name: call_objective(o, subnet, widths) for o in measured}
 
     return evaluate
 

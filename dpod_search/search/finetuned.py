@@ -1,7 +1,9 @@
 """What became of the chosen subnets: a child study beside the search.
 
 A finished trial of Optuna's cannot be changed, so results that come later are trials of their
-own, with the same parameters, in the study ``<name>-finetune``.
+own, with the same parameters, in the study ``<name>-finetune``. Nor can one be taken out: when
+something else comes of finetuning, the child study is made anew, or its best trials would be those
+of two finetunings.
 """
 
 from __future__ import annotations
@@ -32,17 +34,18 @@ def record_finetuned(
     storage: str | Path | BaseStorage,
     finetuned: Mapping[int, Mapping[str, float]],
 ) -> optuna.Study:
-    """Write the values after finetuning into the child study.
+    """Make the child study tell the values after the last finetuning, and no others.
 
     Args:
         study_name: Name of the search's study.
         storage: Where it is kept; the child study is kept there too.
         finetuned: For each trial of the search its objective values after finetuning, by
             name; objectives that are not named keep their value (a footprint, for instance).
+            These are all: what an earlier finetuning found otherwise is forgotten.
 
     Returns:
         The child study: one completed trial for each, with the user attributes ``parent`` and
-        ``before_<objective>``. A parent that is there already is not added again.
+        ``before_<objective>``. What it says already is not written again.
 
     Raises:
         RunFolderError: If the study is missing, or a trial of it did not complete.
@@ -50,18 +53,35 @@ def record_finetuned(
     opened = open_storage(storage)
     parent = _load_parent(study_name, opened)
     names = parent.metric_names or [f"value_{i}" for i in range(len(parent.directions))]
-    child = load_or_create_study(
-        name_finetune_study(study_name), opened, parent.directions, RandomSampler()
-    )
+    found = parent.get_trials(deepcopy=False)
+    trials = [
+        _make_trial(_find_trial(found, number, study_name), names, values)
+        for number, values in finetuned.items()
+    ]
+    child = _open_child(parent, opened)
+    known = child.get_trials(deepcopy=False)
+    if not all(any(_is_same(old, new) for new in trials) for old in known):
+        optuna.delete_study(study_name=child.study_name, storage=opened)
+        child, known = _open_child(parent, opened), []
     if child.metric_names != names:
         with quiet_optuna():
             child.set_metric_names(names)
-    known = {trial.user_attrs.get(attributes.PARENT) for trial in child.get_trials(deepcopy=False)}
-    trials = parent.get_trials(deepcopy=False)
-    for number, values in finetuned.items():
-        if number not in known:
-            child.add_trial(_make_trial(_find_trial(trials, number, study_name), names, values))
+    child.add_trials(new for new in trials if not any(_is_same(old, new) for old in known))
     return child
+
+
+def _open_child(parent: optuna.Study, storage: BaseStorage) -> optuna.Study:
+    name = name_finetune_study(parent.study_name)
+    return load_or_create_study(name, storage, parent.directions, RandomSampler())
+
+
+def _is_same(one: FrozenTrial, other: FrozenTrial) -> bool:
+    """Say whether two trials tell the same; their numbers and times do not matter."""
+    return (one.params, one.values, one.user_attrs) == (
+        other.params,
+        other.values,
+        other.user_attrs,
+    )
 
 
 def _load_parent(study_name: str, storage: BaseStorage) -> optuna.Study:

@@ -91,14 +91,16 @@ class Front:
             The member that is best in the first measured objective.
 
         Raises:
-            ConfigError: If a footprint is unknown.
+            ConfigError: If a footprint is unknown, or a bound is no number.
             InfeasibleError: If no member is within the bounds.
         """
         left = list(self.members)
+        known = left[0].footprint if left else bounds
+        unknown = next((name for name in bounds if name not in known), None)
+        if unknown is not None:
+            raise ConfigError(f"no footprint is called {unknown}; {name_nearest(unknown, known)}")
         for name, limit in bounds.items():
-            known = left[0].footprint if left else {}
-            if left and name not in known:
-                raise ConfigError(f"no footprint is called {name}; {name_nearest(name, known)}")
+            check_range(f"bound on {name}", limit)
             smallest = min((member.footprint[name] for member in left), default=None)
             left = [member for member in left if member.footprint[name] <= limit]
             if not left:

@@ -11,8 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from dpod_search.pareto import FloatArray
+from dpod_search.search.answers import call_objective
+from dpod_search.search.answers import to_number
 from dpod_search.search.constraints import Bound
-from dpod_search.search.objectives import to_number
 from dpod_search.search.task import SearchTask
 from dpod_search.widths import IntArray
 from dpod_search.widths import Widths
@@ -65,8 +66,7 @@ class Lattice:
             names = self._task.footprint_names
             found = {name: np.array([float(m[name]) for m in measured]) for name in names}
         for objective in own:
-            assert objective.function is not None
-            values = [to_number(objective.function(widths), objective.name) for widths in many]
+            values = [to_number(call_objective(objective, w, w), objective.name) for w in many]
             found[objective.name] = np.array(values, dtype=float)
         return found
 

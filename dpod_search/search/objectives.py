@@ -7,9 +7,9 @@ footprint, which is exact and costs nothing).
 from __future__ import annotations
 
 import difflib
-import math
 from collections.abc import Callable
 from collections.abc import Collection
+from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,6 +20,8 @@ from typing import Literal
 from typing import get_args
 
 from dpod_search.errors import ConfigError
+from dpod_search.errors import DpodSearchError
+from dpod_search.errors import ObjectiveError
 from dpod_search.errors import check_range
 from dpod_search.imports import import_object
 from dpod_search.pareto import Direction
@@ -197,8 +199,11 @@ def resolve_objectives(specs: Sequence[object], *, loader: Any = None) -> tuple[
     """Make the objectives of a study of what a user gave; see :func:`resolve_objective`.
 
     Raises:
-        ConfigError: Also if there are none, more than four, or two of one name.
+        ConfigError: Also if there are none, more than four, or two of one name, or if what is
+            given is no list.
     """
+    if isinstance(specs, str) or not isinstance(specs, Iterable):
+        raise ConfigError(f"objectives must be a list, got {specs!r}; put it in brackets")
     return check_objectives([resolve_objective(spec, loader=loader) for spec in specs])
 
 
@@ -215,22 +220,6 @@ def check_objectives(objectives: Sequence[Objective]) -> tuple[Objective, ...]:
         if names.count(name) > 1:
             raise ConfigError(f"objective {name} is given twice; drop one or rename it")
     return tuple(objectives)
-
-
-def to_number(value: object, objective: str) -> float:
-    """Turn what an objective returned into a number (which may be NaN).
-
-    Raises:
-        ConfigError: If it is not a number.
-    """
-    if not isinstance(value, str | bytes | bool):
-        try:
-            return float(value)  # type: ignore[arg-type]
-        except (TypeError, ValueError):
-            pass
-        except OverflowError:
-            return math.inf
-    raise ConfigError(f"objective {objective} must return a number, got {value!r}")
 
 
 def name_nearest(name: str, known: Collection[str]) -> str:
@@ -270,8 +259,14 @@ def _resolve_name(name: str, loader: Any) -> Objective:
 def _instantiate(cls: type) -> object:
     try:
         return cls()
+    except DpodSearchError:
+        raise
     except TypeError as error:
         raise ConfigError(
             f"objective {cls.__name__} cannot be made without arguments ({error}); "
             "pass an instance of it"
+        ) from error
+    except Exception as error:  # a class of the user's may raise anything
+        raise ObjectiveError(
+            f"objective {cls.__name__} cannot be made: {type(error).__name__}: {error}; mend it"
         ) from error

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
+from contextlib import contextmanager
 
 from optuna.trial import TrialState
 
 from dpod_search.errors import ConfigError
+from dpod_search.errors import ObjectiveError
 from dpod_search.search import attributes
+from dpod_search.search.answers import to_number
 from dpod_search.search.draft import Draft
 from dpod_search.search.gates import Question
 from dpod_search.search.gates import Verdict
 from dpod_search.search.gates import make_gates
 from dpod_search.search.history import History
-from dpod_search.search.objectives import to_number
 from dpod_search.search.settings import SearchSettings
 from dpod_search.search.surrogate import Learner
 from dpod_search.search.task import SearchTask
@@ -47,8 +50,12 @@ class TrialRunner:
         Args:
             draft: The trial; it has ended if the answer is no.
             history: What is known so far.
+
+        Raises:
+            ObjectiveError: If a user's own footprint raises; names the trial.
         """
-        footprint = self._task.measure_footprint(draft.widths)
+        with _naming(draft):
+            footprint = self._task.measure_footprint(draft.widths)
         self._describe(draft, footprint)
         verdict = self._ask_gates(Question(draft.number, draft.widths, footprint), history)
         draft.user.update(verdict.attributes)
@@ -62,12 +69,17 @@ class TrialRunner:
         return verdict.passed
 
     def evaluate(self, draft: Draft) -> Mapping[str, float]:
-        """Measure a trial's subnet; return what was found, by objective."""
+        """Measure a trial's subnet; return what was found, by objective.
+
+        Raises:
+            ObjectiveError: If an objective raises; names the trial.
+        """
         start = time.perf_counter()
         if self._task.full_values and draft.widths == self._task.space.full:
             found: Mapping[str, float] = self._task.full_values  # it was measured before all
         else:
-            found = self._task.evaluate(draft.widths) if self._task.measured else {}
+            with _naming(draft):
+                found = self._task.evaluate(draft.widths) if self._task.measured else {}
         draft.user[attributes.SECONDS] = time.perf_counter() - start
         return found
 
@@ -145,3 +157,11 @@ class TrialRunner:
         else:
             failed = draft.fate == "failed"
             draft.state = TrialState.FAIL if failed else TrialState.PRUNED
+
+
+@contextmanager
+def _naming(draft: Draft) -> Iterator[None]:
+    try:
+        yield
+    except ObjectiveError as error:
+        raise ObjectiveError(f"trial {draft.number}: {error}") from error.__cause__

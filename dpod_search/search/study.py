@@ -14,13 +14,13 @@ from optuna.storages import BaseStorage
 from dpod_search.progress import Progress
 from dpod_search.progress import SilentProgress
 from dpod_search.search import attributes
+from dpod_search.search.answers import to_number
 from dpod_search.search.crew import join_crew
 from dpod_search.search.driving import Driver
 from dpod_search.search.identity import bind_study
 from dpod_search.search.identity import check_objectives_of
 from dpod_search.search.objectives import Objective
 from dpod_search.search.objectives import check_objectives
-from dpod_search.search.objectives import to_number
 from dpod_search.search.proposals import Proposal
 from dpod_search.search.proposals import keep_first
 from dpod_search.search.quiet import quiet_optuna

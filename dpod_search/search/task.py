@@ -12,12 +12,13 @@ from typing import Protocol
 
 from dpod_search.errors import ConfigError
 from dpod_search.pareto import Direction
+from dpod_search.search.answers import call_objective
+from dpod_search.search.answers import to_number
 from dpod_search.search.constraints import Constraints
 from dpod_search.search.constraints import parse_constraints
 from dpod_search.search.objectives import Objective
 from dpod_search.search.objectives import check_objectives
 from dpod_search.search.objectives import name_nearest
-from dpod_search.search.objectives import to_number
 from dpod_search.widths import Widths
 from dpod_search.widths import WidthSpace
 
@@ -119,11 +120,16 @@ class SearchTask:
         return task
 
     def measure_footprint(self, widths: Widths) -> dict[str, float]:
-        """Return all footprints of a subnet: the model's, then a user's own objectives."""
+        """Return all footprints of a subnet: the model's, then a user's own objectives.
+
+        Raises:
+            ConfigError: If one of those gives no number.
+            ObjectiveError: If one of them raises.
+        """
         footprint = dict(self.footprint.measure(widths))
         for objective in self.objectives:
             if not objective.is_measured and objective.function is not None:
-                value = objective.function(widths)
+                value = call_objective(objective, widths, widths)
                 footprint[objective.name] = to_number(value, objective.name)
         return footprint
 

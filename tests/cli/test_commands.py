@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -325,6 +327,73 @@ def test_ctrl_c_is_exit_code_130_and_says_that_nothing_is_lost(call, monkeypatch
     assert err == "dpod-search: interrupted; the same command goes on where it stopped\n"
 
 
+def press_ctrl_c():
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(5)  # it arrives at once
+
+
+def swallow():
+    with contextlib.suppress(KeyboardInterrupt):
+        press_ctrl_c()
+
+
+def turn_into_another():
+    try:
+        press_ctrl_c()
+    except KeyboardInterrupt:
+        raise ImportError("failed to import") from None
+
+
+class Dying:
+    def __del__(self):
+        press_ctrl_c()
+
+
+@pytest.fixture
+def listening():
+    """Let Ctrl-C raise, and put back what it did."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("listening")
+@pytest.mark.parametrize("press", [press_ctrl_c, swallow, turn_into_another, Dying])
+def test_ctrl_c_is_never_lost(call, monkeypatch, tmp_path, press):
+    def run_stages(*_, progress, **__):
+        press()
+        progress.start("train", 1)
+        raise AssertionError("it went on")
+
+    monkeypatch.setattr("dpod_search.cli.stages.run_stages", run_stages)
+    code, out, err = call(*run_in(tmp_path))
+    assert (code, out) == (130, "")
+    assert err == "dpod-search: interrupted; the same command goes on where it stopped\n"
+    assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN  # the process is to end now
+
+
+@pytest.mark.usefixtures("listening")
+def test_a_command_without_a_bar_does_not_lose_ctrl_c_either(call, monkeypatch):
+    monkeypatch.setattr("dpod_search.cli.looking.list_studies", lambda: swallow() or [])
+    code, _, err = call("studies")
+    assert (code, err.count("\n")) == (130, 1)
+
+
+@pytest.mark.usefixtures("listening")
+def test_afterwards_ctrl_c_does_what_it_did(call):
+    assert call("studies")[0] == 0
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_in_the_background_a_command_stays_deaf_to_ctrl_c(call):
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        assert call("studies")[0] == 0
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.e2e
 def test_a_real_signal_interrupts_a_real_run(tmp_path):
     endless = ("--set=training.epochs=100000", "--set=training.checkpoint_seconds=0.1")
@@ -366,6 +435,31 @@ def test_a_finished_run_says_what_it_found(call, run):
     assert "subnets after finetuning" in out
     assert f"report: {run / 'report.html'}" in out
     assert f"models: {run / 'exported'}" in out
+
+
+def test_an_empty_front_is_told_in_one_line(call, run):
+    (run / "study.journal").unlink()
+    empty = "--set=search.constraints={accuracy='>= 2'}"
+    code, out, _ = call(*run_in(run, empty))
+    assert code == 0
+    (line,) = [text for text in out.splitlines() if text.startswith("the front")]
+    assert "front is empty: no trial met the bounds accuracy >= 2 (12 evaluated)" in line
+    assert "the full net only; loosen search.constraints" in line
+    front = json.loads((run / "front.json").read_text())
+    assert len(front["members"]) == 1
+    log = (run / "log.jsonl").read_text()
+    assert sum("the front is empty" in text for text in log.splitlines()) == 1
+    _, out, _ = call(*run_in(run, empty, "--json"))
+    assert json.loads(out)["warning"] == line
+    assert call(*run_in(run, empty, "--quiet")) == (0, "", "")
+
+
+def test_an_objective_that_raises_is_one_line_and_exit_code_2(call, run):
+    own = "--set=search.objectives=['accuracy', 'pipeline.tiny:raise_at_once']"
+    check_refused(
+        call(*run_in(run, own, "--quiet")),
+        "objective raise_at_once raised ZeroDivisionError: odd (widths ",
+    )
 
 
 def test_brackets_in_a_path_are_shown(call, run, tmp_path):

@@ -331,3 +331,11 @@ def test_the_best_that_patience_saw_is_delivered(subnet):
     fresh = copy.deepcopy(tuned.module)
     calibrate(fresh, subnet.supernet.calibration_images)
     assert equal_states(get_statistics(tuned.module), get_statistics(fresh))
+
+
+def test_what_is_no_subnet_is_refused_with_what_to_do(trained):
+    front = search(trained, [Accuracy(VALIDATION), Macs()], n_trials=10)
+    with pytest.raises(ConfigError, match=r"a whole front; use finetune_all"):
+        run(front)
+    with pytest.raises(ConfigError, match=r"got a Sequential; give a member of a front"):
+        run(make_net())

@@ -255,3 +255,23 @@ def test_an_earlier_stage_is_required(ended):
     ended.require_stage("train", INPUTS)
     with pytest.raises(RunFolderError, match="run `dpod-search train` with the same"):
         ended.require_stage("train", {**INPUTS, "seed": 1})
+
+
+def test_a_folder_made_for_nothing_is_taken_away_with_those_around_it(tmp_path):
+    (tmp_path / "there").mkdir()
+    for inside in ("new/run", "there", "there/run"):
+        with pytest.raises(ZeroDivisionError), RunFolder(tmp_path / inside):
+            raise ZeroDivisionError
+    assert [path.name for path in tmp_path.iterdir()] == ["there"]
+    assert {path.name for path in (tmp_path / "there").iterdir()} <= {".lock", ".owner"}
+
+
+def test_a_folder_that_holds_something_or_ended_well_stays(tmp_path):
+    with pytest.raises(ZeroDivisionError), RunFolder(tmp_path / "one"):
+        (tmp_path / "one" / "notes.txt").touch()
+        raise ZeroDivisionError
+    assert (tmp_path / "one" / "notes.txt").exists()
+    with RunFolder(tmp_path / "two"):
+        pass
+    with RunFolder(tmp_path / "two"):
+        pass

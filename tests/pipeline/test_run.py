@@ -17,6 +17,7 @@ from pipeline.tiny import load_tiny
 from dpod_search.errors import CheckpointError
 from dpod_search.errors import ConfigError
 from dpod_search.errors import DpodSearchError
+from dpod_search.errors import ObjectiveError
 from dpod_search.errors import RunFolderError
 from dpod_search.evaluation import calibrate
 from dpod_search.evaluation import measure_accuracy
@@ -258,6 +259,112 @@ def test_a_mistyped_study_may_be_corrected(tmp_path):
         with pytest.raises(ConfigError, match=r"training\.policy"):
             run_tiny(folder, wrong)
     assert not folder.exists()
+
+
+@pytest.mark.parametrize(
+    ("stages", "overrides"),
+    [
+        (["train"], ['model.name="resnet9"']),
+        (["train"], ['model.weights="nothing.safetensors"']),
+        (["train"], ['data.name="imagefolder:nowhere"']),
+        (["search"], []),
+        (["finetune"], []),
+        (["export"], []),
+        (["report"], []),
+        (NAMES, ['data.name="imagefolder:nowhere"']),
+        (NAMES, ['search.constraints={macs="<= 1"}']),
+        (NAMES, ['search.objectives=["accurate"]']),
+    ],
+)
+def test_a_run_that_never_began_leaves_no_folder(tmp_path, stages, overrides):
+    with pytest.raises(DpodSearchError):
+        run_tiny(tmp_path / "runs" / "digits", *overrides, stages=stages)
+    assert list(tmp_path.iterdir()) == []
+
+
+def read_failures(folder):
+    lines = map(json.loads, (folder / "log.jsonl").read_text().splitlines())
+    return [line for line in lines if line["level"] == "ERROR"]
+
+
+def test_an_objective_that_raises_names_its_trial_and_the_log_has_the_traceback(trained):
+    objectives = 'search.objectives=["accuracy", "pipeline.tiny:RaisesOnce"]'
+    words = "^trial 2: objective RaisesOnce raised KeyError: 'nothing' .widths [0-9:]*.; mend it"
+    with pytest.raises(ObjectiveError, match=words):
+        run_tiny(trained, objectives, stages=["search"])
+    (failure,) = read_failures(trained)
+    assert 'raise KeyError("nothing")' in failure["exception"]
+    assert run_tiny(trained, objectives, "search.n_trials=4", stages=["search"]) == ["search"]
+
+
+def test_a_footprint_that_raises_is_told_before_the_training(tmp_path):
+    objectives = 'search.objectives=["accuracy", "pipeline.tiny:raise_at_once"]'
+    with pytest.raises(
+        ObjectiveError, match="objective raise_at_once raised ZeroDivisionError: odd"
+    ):
+        run_tiny(tmp_path / "run", objectives)
+    (failure,) = read_failures(tmp_path / "run")
+    assert 'raise ZeroDivisionError("odd")' in failure["exception"]
+    assert not (tmp_path / "run" / "config.toml").exists()
+
+
+def list_exported(folder):
+    return {str(f.relative_to(folder)) for f in (folder / "exported").rglob("*") if f.is_file()}
+
+
+def list_models(folder):
+    models = read_json(folder / "exported" / "manifest.json")["models"]
+    return {file["path"] for model in models for file in model["files"].values()}
+
+
+def test_only_what_the_manifest_names_stays_exported_and_what_is_the_users(run):
+    first = list_models(run)
+    assert list_exported(run) == {*first, "exported/manifest.json"}
+    members = [m["folder"] for m in read_json(run / "front.json")["members"]]
+    fewer = ("finetune.n_subnets=1", 'export.formats=["safetensors"]')
+    run_tiny(run, *fewer, stages=["finetune", "export"])
+    kept = list_models(run)
+    assert kept < first
+    assert list_exported(run) == {*kept, "exported/manifest.json"}
+    assert {f.name for f in (run / "exported").iterdir() if f.is_dir()} < set(members)
+    # All of them are finetuned still.
+    assert {f.name for f in (run / "finetuned").iterdir()} == set(members)
+
+
+def test_an_export_leaves_the_users_own_files(run):
+    gone = sorted(list_models(run))[0]
+    own = {str(Path(gone).parent / "notes.txt"), "exported/old/model.safetensors"}
+    for name in own:
+        (run / name).parent.mkdir(exist_ok=True)
+        (run / name).touch()
+    changed = next(name for name in list_models(run) if name.endswith(".pt2"))
+    (run / changed).write_bytes(b"another's")
+    (run / "front.json").write_text(
+        json.dumps({**read_json(run / "front.json"), "members": []})
+    )  # as if nothing were chosen
+    run_tiny(run, stages=["export"])
+    assert list_exported(run) == {*own, changed, "exported/manifest.json"}
+
+
+def test_a_manifest_that_names_other_places_deletes_nothing_there(run):
+    manifest = read_json(run / "exported" / "manifest.json")
+    for name in ("path.json", "exported/../path.json", "exported/x/../../path.json"):
+        file = {"path": name, "sha256": hash_file(run / "path.json")}
+        manifest["models"].append({"files": {"safetensors": file}})
+    for text in (json.dumps(manifest), "[3", "[3]", '{"models": [{"files": 3}]}'):
+        (run / "exported" / "manifest.json").write_text(text)
+        (run / ".stages" / "export.json").unlink()
+        assert run_tiny(run, stages=["export"]) == ["export"]
+        assert (run / "path.json").exists()
+
+
+def test_what_is_finetuned_again_is_what_the_child_study_tells(run):
+    run_tiny(run, "finetune.epochs=2", stages=["finetune"])
+    front = read_json(run / "front.json")
+    expected = {m["trial"]: m["values_after"]["accuracy"] for m in front["members"]}
+    children = read_journal(run, "digits-finetune")
+    assert {t.user_attrs["parent"]: t.values[0] for t in children} == expected
+    assert len(children) == len(expected)
 
 
 class Interrupting(SilentProgress):

@@ -71,6 +71,32 @@ def measure_confidence(subnet: Callable[[Tensor], Tensor]) -> float:
 measure_confidence.direction = "maximize"  # type: ignore[attr-defined]  # as above
 
 
+class RaisesOnce:
+    """A measured objective that raises at its third subnet."""
+
+    direction = "minimize"
+
+    def __init__(self) -> None:
+        """Count from nothing."""
+        self._n = 0
+
+    def __call__(self, subnet: object) -> float:
+        """Return nothing worth having, or raise."""
+        self._n += 1
+        if self._n == 3:
+            raise KeyError("nothing")
+        return 0.0
+
+
+def raise_at_once(widths: Mapping[str, int]) -> float:
+    """Raise, as an objective that needs widths only."""
+    raise ZeroDivisionError("odd")
+
+
+raise_at_once.direction = "minimize"  # type: ignore[attr-defined]  # as above
+raise_at_once.needs = "widths"  # type: ignore[attr-defined]  # as above
+
+
 class FailsLater:
     """An objective that only a subnet inside the supernet can answer."""
 

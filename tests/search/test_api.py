@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from dpod_search.errors import ConfigError
+from dpod_search.errors import ObjectiveError
 from dpod_search.search import Accuracy
 from dpod_search.search import Macs
 from dpod_search.search import SearchSettings
@@ -104,3 +105,33 @@ def test_the_number_of_trials_is_that_of_the_settings_unless_given(supernet, tmp
         storage = str(tmp_path / f"{n}.journal")
         search(supernet, ["macs", "params"], settings=settings, storage=storage, **options)
         assert count_trials("dpod", storage) == {"complete": n}
+
+
+def test_a_model_is_no_supernet():
+    with pytest.raises(ConfigError, match="takes a supernet, got a Linear; make one with build_"):
+        search(nn.Linear(2, 2), ["macs"], n_trials=2)
+
+
+def test_a_search_ends_at_the_first_limit(supernet, batches, tmp_path):
+    for at_most, options in ((3, {"n_evaluated": 3}), (2, {"seconds": 0.001})):
+        storage = str(tmp_path / f"{at_most}.journal")
+        search(supernet, [Accuracy(batches), "macs"], storage=storage, **options)
+        assert count_trials("dpod", storage).get("complete", 0) <= at_most
+
+
+def test_an_objective_that_raises_stops_the_search_at_its_trial(supernet, batches, tmp_path):
+    calls = []
+
+    def third(subnet):
+        calls.append(subnet.widths)
+        if len(calls) == 3:
+            raise ZeroDivisionError("odd")
+        return 0.0
+
+    third.direction = "minimize"
+    options = {"storage": str(tmp_path / "j"), "n_trials": 4, "calibration_images": batches[0][0]}
+    with pytest.raises(ObjectiveError, match="^trial 2: objective third raised ZeroDivisionErr"):
+        search(supernet, [third, "macs"], **options)
+    assert len(search(supernet, [third, "macs"], **options)) >= 1
+    assert calls[2] == calls[3]
+    assert count_trials("dpod", options["storage"]) == {"complete": 4}

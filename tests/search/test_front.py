@@ -51,6 +51,10 @@ def test_under_a_bound_too_low_names_the_smallest(front):
 def test_under_an_unknown_footprint_names_the_nearest(front):
     with pytest.raises(ConfigError, match="did you mean macs"):
         front.under(mac=1)
+    with pytest.raises(ConfigError, match="did you mean params"):
+        front.under(macs=1, param=1)
+    with pytest.raises(ConfigError, match="bound on macs must be a number, got '5M'"):
+        front.under(macs="5M")
 
 
 def test_an_empty_front_says_so():

@@ -5,6 +5,7 @@ from search.fakes import ACCURACY
 from search.fakes import make_task
 
 from dpod_search.errors import ConfigError
+from dpod_search.errors import DpodSearchError
 from dpod_search.evaluation import Latency as MeasuredLatency
 from dpod_search.footprint import METRICS
 from dpod_search.search import Accuracy
@@ -29,6 +30,13 @@ class Latency:
 class Depth(Latency):
     name = "depth"
     needs = "widths"
+
+
+class Unmakeable:
+    direction = "minimize"
+
+    def __init__(self):
+        raise KeyError("nothing")
 
 
 class NeedsArguments(Latency):
@@ -86,14 +94,15 @@ def test_names_resolve_to_what_is_built_in():
     [
         (undirected, 'objective undirected must have direction "minimize" or "maximize"'),
         (NeedsArguments, "NeedsArguments cannot be made without arguments"),
+        (Unmakeable, "objective Unmakeable cannot be made: KeyError: 'nothing'; mend it"),
         (3, "must be callable or a name"),
         ("mac", "no objective is called mac; did you mean macs"),
         ("accuracy", "objective accuracy needs validation data"),
         ("dpod_search.search:Nothing", "Nothing"),
     ],
 )
-def test_mistakes_are_config_errors(spec, message):
-    with pytest.raises(ConfigError, match=message):
+def test_mistakes_are_our_own_errors(spec, message):
+    with pytest.raises(DpodSearchError, match=message):
         resolve_objective(spec)
 
 
@@ -110,6 +119,8 @@ def test_an_unknown_need_is_a_config_error():
         ([], "one to four objectives, got 0"),
         (["macs", "params", "weight_bytes", Latency(), Depth()], "got 5"),
         (["macs", Macs()], "objective macs is given twice"),
+        ("accuracy", "objectives must be a list, got 'accuracy'"),
+        (Macs(), "objectives must be a list, got Objective"),
     ],
 )
 def test_the_number_of_objectives_is_limited(specs, message):

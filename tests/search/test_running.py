@@ -5,6 +5,8 @@ from search.fakes import finish
 from search.fakes import make_history
 from search.fakes import make_task
 
+from dpod_search.errors import ObjectiveError
+from dpod_search.search import Objective
 from dpod_search.search import SearchSettings
 from dpod_search.search import attributes
 from dpod_search.search.draft import Draft
@@ -29,3 +31,19 @@ def test_pruning_what_is_beyond_a_measured_bound_would_not_have_been_wrong(bound
     runner = TrialRunner(task, SearchSettings())
     runner.conclude(draft, task.evaluate(draft.widths), history)
     assert draft.user[attributes.AUDIT_WRONG] is is_wrong
+
+
+def test_an_objective_that_raises_names_the_trial():
+    def count(widths):
+        if is_broken:
+            raise ValueError("odd")
+        return 1.0
+
+    is_broken = False
+    task = make_task(objectives=(Objective("own", "minimize", count, "footprint"),))
+    runner = TrialRunner(task, SearchSettings())
+    is_broken = True
+    message = rf"^trial 7: objective own raised ValueError: odd \(widths {task.space.full}\)"
+    with pytest.raises(ObjectiveError, match=message) as caught:
+        runner.decide(Draft(7, task.space.full), make_history(task, []))
+    assert isinstance(caught.value.__cause__, ValueError)
