@@ -118,7 +118,11 @@ class _Rest:
     def __init__(self, supernet: Supernet) -> None:
         grouping = supernet.grouping
         layers = [supernet.net.get_submodule(plan.name) for plan in grouping.layers]
-        planned = {id(t) for layer in layers for t in (*layer.parameters(), *layer.buffers())}
+        planned = {
+            id(tensor)
+            for layer in layers  # what is in one, an activation with weights, has its own plan
+            for tensor in (*layer.parameters(recurse=False), *layer.buffers(recurse=False))
+        }
         own = {plan.name: plan for plan in grouping.parameters}
         self.parameters: list[Term] = []
         self.itemsizes: list[int] = []

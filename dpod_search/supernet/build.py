@@ -7,6 +7,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import replace
+from typing import Any
 
 from torch import Tensor
 from torch import nn
@@ -145,12 +146,13 @@ def _assemble(
         for plan in grouping.layers
         if _is_replaced(plan)
     }
-    for elastic in memo.values():  # an attention holds its output projection
-        for name, child in elastic._modules.items():
-            elastic._modules[name] = memo.get(id(child), child)
     # A second deepcopy with a filled memo puts the elastic layers wherever the plain ones were.
     tensors = {id(t): t for t in (*net.parameters(), *net.buffers())}
-    net = copy.deepcopy(net, {**memo, **tensors})
+    everything: dict[int, Any] = {**memo, **tensors}
+    for elastic in memo.values():  # an attention holds its output projection
+        for name, child in elastic._modules.items():
+            elastic._modules[name] = copy.deepcopy(child, everything)
+    net = copy.deepcopy(net, everything)
     return Supernet(net, grouping, space, state, tuple(inputs[0].shape[1:]))
 
 

@@ -15,6 +15,7 @@ from torch import nn
 from dpod_search.placement import Placement
 from dpod_search.placement import placement_of
 from dpod_search.supernet.layers import ElasticLayer
+from dpod_search.supernet.own_classes import KeepsClass
 from dpod_search.supernet.removal import remove_blocks
 from dpod_search.supernet.state import copy_held
 from dpod_search.supernet.supernet import Supernet
@@ -77,11 +78,15 @@ def extract_subnet(supernet: Supernet, widths: Mapping[str, int]) -> nn.Module:
         net = supernet.net
         layers = [m for m in net.modules() if isinstance(m, ElasticLayer)]
         # deepcopy takes what its memo already holds for a copy: plain layers for elastic ones.
-        memo = {**copy_held(net), **{id(layer): layer.extract() for layer in layers}}
+        extracted = {id(layer): layer.extract() for layer in layers}
+        memo = {**copy_held(net), **extracted}
         sliced = dict(supernet.slice_parameters())
         for name, part in sliced.items():
             parameter = net.get_parameter(name)
             memo[id(parameter)] = nn.Parameter(part.detach().clone(), parameter.requires_grad)
+        for layer in layers:
+            if isinstance(layer, KeepsClass):
+                layer.fill_own(extracted[id(layer)], memo)
         plain = copy.deepcopy(net, memo)
         active = supernet.widths.active
     _refresh_sizes(plain, sliced)
@@ -90,8 +95,10 @@ def extract_subnet(supernet: Supernet, widths: Mapping[str, int]) -> nn.Module:
 
 
 def _refresh_sizes(net: nn.Module, names: Iterable[str]) -> None:
-    """Let linear layers whose weight the user's own code reads, and so was cut, say its sizes."""
+    """Let layers whose weight the user's own code reads, and so was cut, say its sizes."""
     for name in names:
         owner = net.get_submodule(name.rpartition(".")[0])
         if isinstance(owner, nn.Linear):
             owner.out_features, owner.in_features = owner.weight.shape
+        elif isinstance(owner, nn.GroupNorm):
+            owner.num_channels = len(owner.weight)

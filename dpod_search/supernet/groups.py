@@ -46,6 +46,7 @@ from dpod_search.supernet.resolving import make_groups
 from dpod_search.supernet.resolving import resolve_plans
 from dpod_search.supernet.sizes import Sizes
 from dpod_search.supernet.sizes import pin_numbers
+from dpod_search.supernet.subclasses import layer_type
 from dpod_search.supernet.ties import freeze_tied_weights
 from dpod_search.supernet.trace import TracedModel
 from dpod_search.supernet.tracer import full_name
@@ -148,10 +149,16 @@ class Discovery:
                 self.dims.freeze(layout, reason)
 
     def record(
-        self, node: fx.Node, *, inputs: Layout, weight_input: Layout, output: Layout
+        self,
+        node: fx.Node,
+        *,
+        inputs: Layout,
+        weight_input: Layout,
+        output: Layout,
+        name: str = "",
     ) -> None:
-        """Keep the plan of a layer; a layer called again shares widths with its first call."""
-        name = str(node.target)
+        """Keep the plan of a layer, by default of the one that the node calls; see :meth:`keep`."""
+        name = name or str(node.target)
         # Frames or tokens may be folded into the batch, so its axis counts too.
         n_positions = math.prod(self.shapes[node]) // (full_size(output) * self.n_samples(node))
         plan = plan_layer(name, self.modules[name], weight_input, output, n_positions)
@@ -194,6 +201,31 @@ class Discovery:
         for one, other in zip(known.axes, layouts, strict=True):
             self.dims.unify(one, other, f"{name}, used again,")
 
+    def adopt_parameter(self, node: fx.Node, channels: Layout) -> bool:
+        """Narrow a vector of the model's own, which one operation reads, as channels are.
+
+        Args:
+            node: What the operation reads.
+            channels: What its elements belong to, in however many segments.
+
+        Returns:
+            Whether it is such a parameter.
+        """
+        name = str(node.target)
+        plan = self.parameters.get(name)
+        reads = [n for n in self._traced.graph.nodes if n.op == "get_attr" and n.target == name]
+        if plan is None or reads != [node]:
+            return False
+        self._axes[node] = {0: channels}
+        self.parameters[name] = replace(plan, axes=(channels,))
+        self.dims.join(channels, name)
+        return True
+
+    def nodes_inside(self, name: str) -> frozenset[fx.Node]:
+        """Return the operations inside the calls of a module that is looked into."""
+        calls = (call for call in self._traced.calls if call.path == name)
+        return frozenset(node for call in calls for node in call.nodes)
+
     def path_of_parameter(self, parameter: nn.Parameter) -> str:
         """Return the path under which a parameter of the model is known, if it has several."""
         return next(name for name, own in self._own_parameters.items() if own is parameter)
@@ -235,7 +267,7 @@ class Discovery:
 
 
 def _is_layer(module: nn.Module) -> bool:
-    return type(module) in MODULE_HANDLERS or full_name(type(module)).startswith("torch.nn.")
+    return layer_type(module) in MODULE_HANDLERS or full_name(type(module)).startswith("torch.nn.")
 
 
 def _not_understood(discovery: Discovery, node: fx.Node) -> Axes:

@@ -20,6 +20,8 @@ from dpod_search.supernet.layout import Layout
 from dpod_search.supernet.layout import Segment
 from dpod_search.supernet.layout import fixed
 from dpod_search.supernet.plans import Scratch
+from dpod_search.supernet.tracer import LEAVES
+from dpod_search.supernet.tracer import full_name
 
 
 if TYPE_CHECKING:
@@ -34,14 +36,31 @@ def convolve(discovery: Discovery, node: fx.Node) -> Axes:
     """Convolution: new output channels; a grouped one is narrowed by whole groups."""
     module = discovery.module(node)
     assert isinstance(module, (nn.Conv1d, nn.Conv2d, nn.Conv3d))
-    source = discovery.first_input(node)
+    axes = plan_convolution(discovery, node, str(node.target), module)
+    if axes and module.padding_mode != "zeros":
+        source = discovery.first_input(node)
+        discovery.scratch[node] = (_hold_padded(discovery, source, module),)
+    return axes
+
+
+def plan_convolution(
+    discovery: Discovery, node: fx.Node, name: str, module: nn.Conv1d | nn.Conv2d | nn.Conv3d
+) -> Axes:
+    """Record a convolution.
+
+    Args:
+        discovery: The walk.
+        node: The operation that convolves, its input the first argument.
+        name: Path of the module.
+        module: Whose weight it is.
+    """
+    source = argument(node, 0, "input", None)
     n_spatial = len(module.kernel_size)
     if len(discovery.shapes[source]) != n_spatial + 2:
         discovery.uncounted.append(discovery.where(node))
         return freeze_inputs(discovery, node, "is given pictures without a batch dimension")
     inputs = discovery.layout(source, 1)
     discovery.freeze_axes(source, f"{discovery.where(node)} slides over it", but=1)
-    name = str(node.target)
     known = discovery.layers.get(name)
     if module.groups == 1:
         weight_input = inputs
@@ -53,9 +72,7 @@ def convolve(discovery: Discovery, node: fx.Node) -> Axes:
             output = scale(inputs, Fraction(module.out_channels, module.in_channels))
         else:
             inputs, output = fixed(module.in_channels), fixed(module.out_channels)
-    discovery.record(node, inputs=inputs, weight_input=weight_input, output=output)
-    if module.padding_mode != "zeros":
-        discovery.scratch[node] = (_hold_padded(discovery, source, module),)
+    discovery.record(node, inputs=inputs, weight_input=weight_input, output=output, name=name)
     return {1: output}
 
 
@@ -104,15 +121,19 @@ def multiply_matrix(discovery: Discovery, node: fx.Node) -> Axes:
     """Linear layer: new channels on the last axis, applied at every place of the others."""
     module = discovery.module(node)
     assert isinstance(module, nn.Linear)
-    source = discovery.first_input(node)
+    return plan_matrix(discovery, node, str(node.target), module)
+
+
+def plan_matrix(discovery: Discovery, node: fx.Node, name: str, module: nn.Linear) -> Axes:
+    """Record a linear layer; arguments as of :func:`plan_convolution`."""
+    source = argument(node, 0, "input", None)
     last = len(discovery.shapes[source]) - 1
     inputs = discovery.layout(source, last)
-    name = str(node.target)
     known = discovery.layers.get(name)
     output = known.output if known else discovery.dims.add(module.out_features, name)
     # Places are counted once, at full width, so their number must not change with the widths.
     discovery.freeze_axes(source, f"{discovery.where(node)} runs along another axis", but=last)
-    discovery.record(node, inputs=inputs, weight_input=inputs, output=output)
+    discovery.record(node, inputs=inputs, weight_input=inputs, output=output, name=name)
     return {last: output}
 
 
@@ -162,7 +183,7 @@ def normalize_groups(discovery: Discovery, node: fx.Node) -> Axes:
 
 def is_channels_first(module: nn.LayerNorm) -> bool:
     """Say whether a LayerNorm is torchvision's, which normalises axis 1 of pictures."""
-    return type(module).__name__ == "LayerNorm2d"
+    return full_name(type(module)) in LEAVES
 
 
 def carry(discovery: Discovery, node: fx.Node) -> Axes:

@@ -8,11 +8,13 @@ from the one :class:`WidthState` of its supernet. Ordered dropout keeps the *fir
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 from typing import ClassVar
 
 from torch import Tensor
 from torch import nn
 from torch.nn import functional
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 
@@ -34,9 +36,12 @@ from dpod_search.supernet.norms import ElasticLayerNorm
 from dpod_search.supernet.norms import ElasticLayerNorm2d
 from dpod_search.supernet.norms import ElasticPReLU
 from dpod_search.supernet.norms import ElasticRMSNorm
+from dpod_search.supernet.own_classes import own_elastic_type
 from dpod_search.supernet.plans import LayerPlan
 from dpod_search.supernet.state import WidthState
 from dpod_search.supernet.state import fill_plain
+from dpod_search.supernet.subclasses import base_layer
+from dpod_search.supernet.subclasses import layer_type
 from dpod_search.supernet.tracer import full_name
 from dpod_search.supernet.transposed import ElasticConvTranspose
 from dpod_search.supernet.transposed import ElasticConvTranspose1d
@@ -195,12 +200,16 @@ NAMED_ELASTIC_TYPES: dict[str, type[ElasticLayer]] = {
     "torchvision.models.convnext.LayerNorm2d": ElasticLayerNorm2d,
 }
 
+# Their subclasses may have a forward of their own, which calls the layer's function.
+_RUN_THEIR_OWN = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear, _BatchNorm)
+
 
 def make_elastic(layer: nn.Module, plan: LayerPlan, state: WidthState) -> ElasticLayer:
     """Make the elastic twin of a plain layer, sharing its parameters and buffers.
 
     Args:
-        layer: A layer whose exact type is a key of ``ELASTIC_TYPES``.
+        layer: A layer whose type is a key of ``ELASTIC_TYPES`` or computes as one of them does,
+            or a subclass with a forward of its own that calls the layer's function.
         plan: Which channels of it belong to which groups.
         state: The active widths of the supernet it is for.
 
@@ -208,18 +217,30 @@ def make_elastic(layer: nn.Module, plan: LayerPlan, state: WidthState) -> Elasti
         GroupingError: If the layer is of another type.
     """
     name = full_name(type(layer))
-    kind = ELASTIC_TYPES.get(type(layer)) or NAMED_ELASTIC_TYPES.get(name)
+    kind = ELASTIC_TYPES.get(type(layer)) or NAMED_ELASTIC_TYPES.get(name) or _own_kind(layer)
     if kind is None:  # by a handler of the user's
         raise GroupingError(
             f"{plan.name} has a handler of PyTorch's layers but is a {name}, which cannot run "
             "narrow; take its entry out of handlers"
         )
-    elastic = kind.__new__(kind)
+    elastic: Any = kind.__new__(kind)
     nn.Module.__init__(elastic)
     # Settings such as stride and eps, and the very parameters, are the plain layer's own.
     elastic.__dict__.update({key: _own(value) for key, value in vars(layer).items()})
     elastic.plan, elastic.state = plan, state
-    return elastic
+    made: ElasticLayer = elastic
+    return made
+
+
+def _own_kind(layer: nn.Module) -> type[nn.Module] | None:
+    base = base_layer(layer)
+    computes_as_base = layer_type(layer) is not type(layer)
+    if base is None or not (computes_as_base or isinstance(layer, _RUN_THEIR_OWN)):
+        return None
+    elastic_type: Any = ELASTIC_TYPES[base]
+    own_type: Any = type(layer)
+    own: type[nn.Module] = own_elastic_type(elastic_type, own_type, not computes_as_base)
+    return own
 
 
 def _own(value: object) -> object:

@@ -24,6 +24,7 @@ from dpod_search.supernet.operations import FUNCTION_HANDLERS
 from dpod_search.supernet.operations import METHOD_HANDLERS
 from dpod_search.supernet.operations import MODULE_HANDLERS
 from dpod_search.supernet.operations import NAMED_HANDLERS
+from dpod_search.supernet.subclasses import layer_type
 from dpod_search.supernet.tracer import full_name
 
 
@@ -70,11 +71,11 @@ class Handlers:
             modules: The model's modules by path.
         """
         if node.op == "call_module":
-            kind = type(modules[str(node.target)])
+            module = modules[str(node.target)]
             return (
-                self._own.get(kind)
-                or MODULE_HANDLERS.get(kind)
-                or NAMED_HANDLERS.get(full_name(kind))
+                self._own.get(type(module))
+                or MODULE_HANDLERS.get(layer_type(module))
+                or NAMED_HANDLERS.get(full_name(type(module)))
             )
         if node.op == "call_method":
             name = str(node.target)

@@ -31,6 +31,8 @@ from dpod_search.supernet.handlers import normalize_groups
 from dpod_search.supernet.handlers import normalize_layer
 from dpod_search.supernet.handlers import read_attribute
 from dpod_search.supernet.handlers import read_shape
+from dpod_search.supernet.norm_calls import NORM_FUNCTIONS
+from dpod_search.supernet.own_calls import OWN_FUNCTIONS
 from dpod_search.supernet.parts import split
 from dpod_search.supernet.parts import take_part
 from dpod_search.supernet.parts import unbind
@@ -99,6 +101,8 @@ FUNCTION_HANDLERS: dict[Callable[..., Any], Handler] = {
     **dict.fromkeys(ELEMENTWISE_FUNCTIONS, carry),
     **dict.fromkeys(SPATIAL_FUNCTIONS, slide),
     **dict.fromkeys(REDUCING_FUNCTIONS, reduce_axes),
+    **NORM_FUNCTIONS,
+    **OWN_FUNCTIONS,
     functional.pad: pad,
     functional.glu: gate_halves,
     torch.channel_shuffle: shuffle_channels,

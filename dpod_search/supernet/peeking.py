@@ -18,6 +18,8 @@ from torch import nn
 
 # Tracing replaces both for its time; values are computed as without it.
 _PLAIN_CALL, _PLAIN_GETATTR = nn.Module.__call__, nn.Module.__getattr__
+# Their forward raises on a wrong number of axes.
+_CHECKING: tuple[type[Any], ...] = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
 class Peek:
@@ -75,6 +77,26 @@ def without_len() -> Iterator[None]:
         yield
     finally:
         fx.Proxy.__len__ = plain  # type: ignore[method-assign]
+
+
+@contextmanager
+def without_checks() -> Iterator[None]:
+    """Let norms not look at the number of axes inside the block, which a trace does not know.
+
+    A forward of the user's own may call the one of PyTorch's BatchNorm, which looks.
+    """
+    plain = {kind: vars(kind)["_check_input_dim"] for kind in _CHECKING}
+    try:
+        for kind in plain:
+            kind._check_input_dim = _accept
+        yield
+    finally:
+        for kind, check in plain.items():
+            kind._check_input_dim = check
+
+
+def _accept(_norm: nn.Module, _input: object) -> None:
+    pass
 
 
 @contextmanager

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 from typing import Literal
 
 from torch import nn
 
 from dpod_search.supernet.layout import Layout
+from dpod_search.supernet.layout import active_size
 from dpod_search.supernet.layout import is_elastic
 
 
@@ -136,11 +139,20 @@ class AttributePlan:
         module: Path of the module.
         name: Name of the attribute.
         size: What it counts.
+        index: Which element of it, where it is a tuple.
     """
 
     module: str
     name: str
     size: Layout
+    index: int | None = None
+
+    def fill(self, value: Any, widths: Sequence[int]) -> Any:
+        """Return the attribute as it is at the given widths, of what it is otherwise."""
+        size = active_size(self.size, widths)
+        if self.index is None:
+            return size
+        return (*value[: self.index], size, *value[self.index + 1 :])
 
 
 @dataclass(frozen=True)

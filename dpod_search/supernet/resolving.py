@@ -103,7 +103,7 @@ def resolve_plans(
         for plan in discovery.products
     )
     attributes = tuple(
-        AttributePlan(attribute.module, attribute.name, resolve(layout))
+        AttributePlan(attribute.module, attribute.name, resolve(layout), attribute.index)
         for attribute, layout in discovery.sizes.attributes.items()
         if is_elastic(resolve(layout))
     )

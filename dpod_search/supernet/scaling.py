@@ -13,6 +13,7 @@ from dpod_search.supernet.handlers import carry
 from dpod_search.supernet.handlers import freeze_inputs
 from dpod_search.supernet.handlers import normalize_batch
 from dpod_search.supernet.layout import fixed
+from dpod_search.supernet.subclasses import layer_type
 
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ def normalize_instances(discovery: Discovery, node: fx.Node) -> Axes:
     module = discovery.module(node)
     assert isinstance(module, _InstanceNorm)
     n_axes = len(discovery.shapes[discovery.first_input(node)])
-    if f"{n_axes - 2}d" != type(module).__name__[-2:]:
+    if f"{n_axes - 2}d" != layer_type(module).__name__[-2:]:
         return freeze_inputs(discovery, node, "is given pictures without a batch dimension")
     return normalize_batch(discovery, node)
 

@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 from torch import nn
 
-from dpod_search.supernet.layout import active_size
 from dpod_search.supernet.layout import take
 from dpod_search.supernet.plans import ChannelGroup
 from dpod_search.supernet.plans import Grouping
@@ -139,10 +138,9 @@ class Supernet(nn.Module):
         try:
             for plan in self.grouping.attributes:
                 module = self.net.get_submodule(plan.module)
-                restores.append(
-                    functools.partial(setattr, module, plan.name, getattr(module, plan.name))
-                )
-                setattr(module, plan.name, active_size(plan.size, widths))
+                value = getattr(module, plan.name)
+                restores.append(functools.partial(setattr, module, plan.name, value))
+                setattr(module, plan.name, plan.fill(value, widths))
             for block in self._blocks:
                 if not widths[block.group]:
                     restore = _replace_module(self.net, block.path, Absent())

@@ -31,6 +31,8 @@ def freeze_tied_weights(discovery: Discovery, graph: fx.Graph) -> None:
                 discovery.freeze_layer(name, f"the weight of {name} is shared with {other}")
     for node in graph.nodes:
         owner = str(node.target).rpartition(".")[0]
-        if node.op == "get_attr" and owner in discovery.layers:
+        if node.op != "get_attr" or owner not in discovery.layers:
+            continue
+        if not discovery.nodes_inside(owner).issuperset(node.users):
             reason = f"{discovery.where(node)} is read outside its layer"
             discovery.freeze_layer(owner, reason)

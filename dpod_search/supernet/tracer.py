@@ -18,7 +18,9 @@ from torch import nn
 from torch.utils import _pytree as pytree
 
 from dpod_search.supernet.peeking import Peek
+from dpod_search.supernet.peeking import without_checks
 from dpod_search.supernet.peeking import without_len
+from dpod_search.supernet.subclasses import layer_type
 from dpod_search.supernet.tracked import tracking
 
 
@@ -91,6 +93,8 @@ class Tracer(fx.Tracer):
             return True
         if type(m) in _ENCODERS:
             return False
+        if layer_type(m) is not type(m):
+            return True
         return full_name(type(m)) in LEAVES or super().is_leaf_module(m, module_qualified_name)
 
     def call_module(
@@ -120,7 +124,7 @@ class Tracer(fx.Tracer):
 def run_tracer(tracer: Tracer, model: nn.Module) -> fx.Graph:
     """Trace a model whose integer attributes remember where they stand."""
     tracer.record_stack_traces = True
-    with tracking(model), without_len():
+    with tracking(model), without_len(), without_checks():
         return tracer.trace(model)
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
 from torch import nn
@@ -24,14 +25,17 @@ class Attribute:
     Args:
         module: Path of the module in the model.
         name: Name of the attribute.
+        index: Which element of it, where it is a tuple.
     """
 
     module: str
     name: str
+    index: int | None = None
 
     def __str__(self) -> str:
         """Return it as it stands in the user's code."""
-        return ".".join(filter(None, (self.module, self.name)))
+        path = ".".join(filter(None, (self.module, self.name)))
+        return path if self.index is None else f"{path}[{self.index}]"
 
 
 @dataclass(frozen=True)
@@ -111,15 +115,27 @@ def tracking(model: nn.Module) -> Iterator[None]:
         for path, module in model.named_modules()
         if not type(module).__module__.startswith("torch.nn.")
         for name, value in vars(module).items()
-        if type(value) is int and not name.startswith("_")
+        if not name.startswith("_") and _holds_integers(value)
     ]
     buffers = [(module, dict(module._buffers)) for module in model.modules()]
     try:
         for module, attribute, value in changed:
-            setattr(module, attribute.name, TrackedInt(value, attribute))
+            setattr(module, attribute.name, _track(value, attribute))
         yield
     finally:
         for module, held in buffers:
             module._buffers = held
         for module, attribute, value in changed:
             setattr(module, attribute.name, value)
+
+
+def _holds_integers(value: object) -> bool:
+    if type(value) is tuple:
+        return bool(value) and all(type(element) is int for element in value)
+    return type(value) is int
+
+
+def _track(value: Any, attribute: Attribute) -> Any:
+    if isinstance(value, int):
+        return TrackedInt(value, attribute)
+    return tuple(TrackedInt(v, replace(attribute, index=i)) for i, v in enumerate(value))

@@ -406,7 +406,7 @@ MODULES: dict[str, tuple[Callable[[], nn.Module], bool]] = {  # whether the stem
     "scale": (Scale, True),
     "one scale twice": (shared, True),
     "tied weights": (tied, False),
-    "own convolution": (lambda: OwnConv(8, 8, 1), False),
+    "own convolution": (lambda: OwnConv(8, 8, 1), True),
     "standardized": (lambda: Standardized(8, 8, 1), False),
     "forward hook": (lambda: hooked("forward"), False),
     "forward pre-hook": (lambda: hooked("before"), False),

@@ -23,7 +23,7 @@ from dpod_search.supernet import extract_subnet
 from dpod_search.supernet import freeze
 from dpod_search.supernet import import_handlers
 from dpod_search.supernet import slide
-from dpod_search.supernet.handlers import convolve
+from dpod_search.supernet.handlers import normalize_groups
 
 
 Forward = Callable[["Own", Tensor], Tensor]
@@ -219,13 +219,14 @@ def test_a_wrong_handler_is_an_error_in_one_line(case: str) -> None:
     assert "test_own.py:" in str(caught.value)
 
 
-def test_a_layer_of_an_own_type_cannot_be_handled_as_torchs() -> None:
-    class OwnConv(nn.Conv2d):
-        pass
+def test_a_norm_with_a_forward_of_its_own_cannot_be_handled_as_torchs() -> None:
+    class OwnNorm(nn.GroupNorm):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x).relu()
 
-    with pytest.raises(GroupingError, match="OwnConv"):
+    with pytest.raises(GroupingError, match="OwnNorm"):
         build_supernet(
-            Net(OwnConv(8, 8, 1)), torch.randn(2, 3, 6, 6), handlers={OwnConv: convolve}
+            Net(OwnNorm(2, 8)), torch.randn(2, 3, 6, 6), handlers={OwnNorm: normalize_groups}
         )
 
 
