@@ -36,12 +36,15 @@ def load_image_folder(folder: str, settings: DataSettings) -> DataSource:
         The source; its test set is that of ``test/`` or ``val/``, if there is one.
 
     Raises:
-        DataError: If the folder is missing or holds no pictures, or its test folder has other
-            classes than its train folder.
+        DataError: If the folder is missing, holds no pictures or a hidden folder, or its test
+            folder has other classes than its train folder.
     """
     root = Path(folder).expanduser()
     if not root.is_dir():
-        raise DataError(f"imagefolder: {root} is not a folder; write imagefolder:<folder>")
+        raise DataError(
+            f"imagefolder: {root} is not a folder; write imagefolder:<folder>, from here "
+            f"({Path.cwd()}) or from /"
+        )
     train_root = root / "train" if (root / "train").is_dir() else root
     train = _open(train_root, settings.image_size)
     tests = [root / name for name in _TEST_FOLDERS if (root / name).is_dir()]
@@ -88,10 +91,18 @@ def _open(root: Path, image_size: int | None) -> Any:
     )
     try:
         make = import_torchvision("datasets").ImageFolder
-        return make(root, transform=transform, loader=read_picture)
+        dataset = make(root, transform=transform, loader=read_picture)
     except FileNotFoundError as error:
         reason = " ".join(str(error).split())
         raise DataError(f"{root} must hold one subfolder of pictures a class: {reason}") from error
+    hidden = [name for name in dataset.classes if name.startswith(".")]
+    if (
+        hidden
+    ):  # left by an editor or a notebook; nobody sees it, and the model gets an output more
+        raise DataError(
+            f"{root} holds hidden folders, which would be classes: {hidden}; remove them"
+        )
+    return dataset
 
 
 def _labels(dataset: Any) -> np.typing.NDArray[np.int64]:

@@ -118,7 +118,7 @@ def split_indices(
         members = np.flatnonzero(labels == index)
         if len(members) < len(parts):
             raise DataError(
-                f"class {class_name!r} has {len(members)} pictures, but each of the "
+                f"class {class_name!r} has too few pictures ({len(members)}): each of the "
                 f"{len(parts)} splits ({', '.join(parts)}) needs one; add pictures or drop it"
             )
         members = numpy_generator(seed, "split", index).permutation(members)

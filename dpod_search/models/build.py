@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import textwrap
+import traceback
 from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Mapping
@@ -15,7 +17,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from dpod_search.errors import CheckpointError
 from dpod_search.errors import ConfigError
+from dpod_search.errors import DpodSearchError
 from dpod_search.imports import call_with
 from dpod_search.imports import import_object
 from dpod_search.imports import is_import_path
@@ -23,7 +27,8 @@ from dpod_search.models.resnet import build_resnet8
 from dpod_search.models.resnet import build_resnet20
 from dpod_search.models.torchvision_nets import build_torchvision_net
 from dpod_search.rng import derive_seed
-from dpod_search.weights import load_weights
+from dpod_search.weights import fill_module
+from dpod_search.weights import read_tensors
 
 
 # A builder takes ``input_shape``, ``n_classes`` and its own arguments, all by keyword.
@@ -33,6 +38,9 @@ MODELS: Mapping[str, Callable[..., nn.Module]] = {
 }
 
 _TORCHVISION = "torchvision:"
+
+# How files of torch.save usually end.
+_PICKLES = (".pth", ".pt", ".ckpt", ".bin")
 
 
 @dataclass(frozen=True)
@@ -69,12 +77,13 @@ def build_model(
     Raises:
         ConfigError: If the name is unknown, the arguments do not fit, or the model does not turn
             a picture of this shape into one logit a class.
-        CheckpointError: If the weights are missing, damaged, or of another model.
+        CheckpointError: If the weights are missing, damaged, no safetensors file, or of another
+            model.
     """
     with _seeded(derive_seed(seed, "model")):
         model = _build(settings, input_shape, n_classes)
         if settings.weights is not None:
-            load_weights(model, Path(settings.weights).expanduser())
+            _load_weights(model, Path(settings.weights).expanduser())
         _try_once(model, settings.name, input_shape, n_classes)
     return model.train()
 
@@ -97,7 +106,7 @@ def _build(
             torchvision_name, n_classes=n_classes, arguments=settings.arguments
         )
     elif is_import_path(name):
-        model = call_with(import_object(name), settings.arguments, name=name)
+        model = _call_own(name, settings.arguments)
     else:
         near = difflib.get_close_matches(name, MODELS, n=1)
         hint = f"did you mean {near[0]!r}? It" if near else "it"
@@ -108,6 +117,40 @@ def _build(
     if not isinstance(model, nn.Module):
         raise ConfigError(f"{name} must return a torch.nn.Module, got a {type(model).__name__}")
     return model
+
+
+def _call_own(name: str, arguments: Mapping[str, Any]) -> Any:
+    function = import_object(name)
+    try:
+        return call_with(function, arguments, name=name)
+    except (DpodSearchError, OSError):  # one line each as they are
+        raise
+    except Exception as error:  # whatever a user's function raises
+        reason = textwrap.shorten(str(error), 300, placeholder=" …")
+        # Before them stand this function and call_with.
+        frames = traceback.extract_tb(error.__traceback__)[2:]
+        where = f" in line {frames[0].lineno} of {frames[0].filename}" if frames else ""
+        raise ConfigError(f"{name} failed with {type(error).__name__}{where}: {reason}") from error
+
+
+def _load_weights(model: nn.Module, path: Path) -> None:
+    # A pickle would be called damaged, and deleting it advised: it is the user's only copy, maybe.
+    if path.is_file() and path.suffix in _PICKLES:
+        raise CheckpointError(
+            f"model.weights takes a .safetensors file, got {path}; write one with "
+            f"safetensors.torch.save_file(torch.load('{path}', weights_only=True), "
+            f"'{path.with_suffix('.safetensors')}')"
+        )
+    tensors, _ = read_tensors(path)
+    try:
+        fill_module(model, tensors, path)
+    except CheckpointError as error:
+        if set(tensors) != set(model.state_dict()):
+            raise
+        raise CheckpointError(
+            f"{error}; to take over all but a head with other classes, load them in a function of "
+            "your own and name it in model.name as package.module:callable"
+        ) from error
 
 
 @contextmanager

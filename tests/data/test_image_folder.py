@@ -70,11 +70,19 @@ def test_fingerprint_sees_names_and_sizes_but_not_the_place(tmp_path: Path) -> N
 
 
 def test_missing_or_empty_folder(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="is not a folder"):
+    with pytest.raises(DataError, match="is not a folder.*from here") as caught:
         load_data(make_settings(tmp_path / "none"), 0)
+    assert str(Path.cwd()) in str(caught.value)
     with pytest.raises(DataError, match="one subfolder of pictures a class") as caught:
         load_data(make_settings(tmp_path), 0)
     assert "\n" not in str(caught.value)
+
+
+def test_hidden_folder_is_no_class(tmp_path: Path) -> None:
+    write_pictures(tmp_path, ("cat", "dog", ".ipynb_checkpoints"))
+
+    with pytest.raises(DataError, match=r"hidden folders.*\['\.ipynb_checkpoints'\]; remove them"):
+        load_data(make_settings(tmp_path), 0)
 
 
 def test_test_folder_with_other_classes(tmp_path: Path) -> None:

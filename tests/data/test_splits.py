@@ -75,7 +75,7 @@ def test_the_pictures_of_a_split_are_not_sorted_by_class() -> None:
 
 
 def test_a_class_with_too_few_pictures_is_named() -> None:
-    with pytest.raises(DataError, match=r"class 'cat' has 2 pictures.*3 splits"):
+    with pytest.raises(DataError, match=r"class 'cat' has too few pictures \(2\).*3 splits"):
         split_indices(
             make_labels([9, 2]),
             {"calibration": 0.1, "validation": 0.1},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +82,27 @@ def test_imported_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
         build(name="own_model:text")
 
 
+def test_a_failing_function_is_one_line_with_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "failing_model.py").write_text(
+        "from torch import nn\n"
+        "def net():\n"
+        "    nn.Linear(64, 10).load_state_dict(nn.Linear(64, 9).state_dict())\n"
+        "def unread():\n"
+        "    open('no_such_file')\n"
+    )
+    monkeypatch.chdir(tmp_path)
+
+    with pytest.raises(
+        ConfigError, match=r"failed with RuntimeError in line 3 of .*failing_model\.py: .*mismatch"
+    ) as caught:
+        build(name="failing_model:net")
+    assert "\n" not in str(caught.value)
+    with pytest.raises(FileNotFoundError, match="no_such_file"):
+        build(name="failing_model:unread")
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
@@ -117,6 +139,35 @@ def test_weights_of_another_model_or_no_file(tmp_path: Path) -> None:
         build(weights=str(path))
     assert "\n" not in str(caught.value)
 
+    # The way to another head is no help where nothing is alike.
+    with pytest.raises(CheckpointError, match="it lacks") as caught:
+        build(name="resnet20", weights=str(path))
+    assert "head" not in str(caught.value)
+
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(CheckpointError, match="damaged"):
+        build(weights=str(path))
+
+
+def test_weights_of_torch_save_are_told_how_to_be_written(tmp_path: Path) -> None:
+    path = tmp_path / "weights.pth"
+    torch.save(build().state_dict(), path)
+
+    with pytest.raises(CheckpointError, match=r"takes a \.safetensors file.*save_file") as caught:
+        build(weights=str(path))
+    assert "delete" not in str(caught.value)
+
+    # What the message says to run makes a file that loads.
+    code = re.search(r"safetensors\.torch\.save_file\(.*\)$", str(caught.value))
+    assert code is not None
+    eval(code[0])  # noqa: S307  # our own line
+    build(weights=str(path.with_suffix(".safetensors")))
+
+
+def test_weights_with_a_head_of_other_classes_are_told_the_way(tmp_path: Path) -> None:
+    path = tmp_path / "weights.safetensors"
+    other = build_model(ModelSettings(), input_shape=SHAPE, n_classes=3, seed=0)
+    safetensors.torch.save_file(other.state_dict(), path)
+
+    with pytest.raises(CheckpointError, match=r"\(3, .*instead of \(10, .*model\.name"):
         build(weights=str(path))
