@@ -2,6 +2,8 @@
 
 References:
     While, Bradstreet, Barone: A fast way of calculating exact hypervolumes (WFG), 2012.
+    Das: On characterizing the "knee" of the Pareto curve based on normal-boundary
+    intersection, 1999 (the knee).
 """
 
 from __future__ import annotations
@@ -15,6 +17,8 @@ import numpy.typing as npt
 
 FloatArray = npt.NDArray[np.float64]
 Direction = Literal["minimize", "maximize"]
+
+_ROUNDING = 1e-9
 
 
 def to_minimized(values: npt.ArrayLike, directions: Sequence[Direction]) -> FloatArray:
@@ -112,6 +116,29 @@ def _slice(front: FloatArray, reference: FloatArray) -> float:
         box = float(np.prod(reference - point))
         total += box - compute_hypervolume(np.maximum(front[i + 1 :], point), reference)
     return total
+
+
+def find_knee(points: FloatArray) -> int | None:
+    """Find the knee of a front of two objectives: beyond it little is gained for much.
+
+    The farthest point from the straight line between the front's two ends, on the better side
+    of it (Das 1999, section 2), both objectives stretched over [0, 1] first. It is also where
+    the curve of Kneedle (Satopaa and others, 2011) is highest.
+
+    Args:
+        points: Shape (n, 2), minimised, n >= 1; in the scale in which differences count.
+
+    Returns:
+        Its index, the first of several as far; None if no point is beyond the line, as on a
+        front of two points or one that bends the other way.
+    """
+    spread = np.ptp(points, axis=0)
+    if not np.all(spread > 0):
+        return None
+    # From (0, 1) to (1, 0) the line is x + y = 1.
+    gains = 1 - ((points - points.min(axis=0)) / spread).sum(axis=1)
+    knee = int(np.argmax(gains > gains.max() - _ROUNDING))
+    return knee if gains[knee] > _ROUNDING else None
 
 
 def select_by_hypervolume(

@@ -98,7 +98,8 @@ def _read_requests(log: Path) -> tuple[str, ...]:
         # A browser that is ended early leaves the list of events open.
         document = json.loads(text.rstrip().rstrip(",") + "]}")
     start = document["constants"]["logEventTypes"]["URL_REQUEST_START_JOB"]
-    started = [event["params"] for event in document["events"] if event["type"] == start]
+    events = [event for event in document["events"] if event["type"] == start]
+    started = [event["params"] for event in events if "params" in event]  # ends have none
     urls = [
         params["url"]
         for params in started

@@ -14,6 +14,7 @@ from strategies import fronts
 
 from dpod_search.pareto import compute_hypervolume
 from dpod_search.pareto import find_front
+from dpod_search.pareto import find_knee
 from dpod_search.pareto import is_dominated
 from dpod_search.pareto import select_by_hypervolume
 from dpod_search.pareto import to_minimized
@@ -200,3 +201,46 @@ def test_turning_senses_is_its_own_inverse(values: list[tuple[float, float]]) ->
     assert np.array_equal(turned[:, 1], np.array(values)[:, 1])
     assert np.array_equal(to_minimized(turned, ["maximize", "minimize"]), values)
     assert to_minimized(values[0], ["minimize", "minimize"]).shape == (2,)
+
+
+def test_the_knee_of_an_arc_is_where_its_slope_is_that_of_its_ends() -> None:
+    x = np.linspace(0, 1, 101)
+    # Of 1 - sqrt(x) the slope is -1 at x = 1/4.
+    assert find_knee(np.column_stack([x, 1 - np.sqrt(x)])) == 25
+    # A quarter of a circle: at 45 degrees.
+    angle = np.linspace(np.pi, 1.5 * np.pi, 91)
+    assert find_knee(np.column_stack([np.cos(angle), np.sin(angle)])) == 45
+
+
+@given(fronts(2, 9), st.floats(0.01, 100), st.floats(-5, 5))
+def test_the_knee_is_beyond_the_line_and_scales_do_not_matter(
+    points: np.ndarray, factor: float, shift: float
+) -> None:
+    knee = find_knee(points)
+    assert find_knee(points * [factor, 1] + [shift, 0]) == knee
+    swapped = find_knee(points[:, ::-1])
+    assert swapped == knee
+    if knee is not None:
+        low, high = points.min(axis=0), points.max(axis=0)
+        scaled = ((points - low) / (high - low)).sum(axis=1)
+        assert scaled[knee] < 1
+        assert scaled[knee] == pytest.approx(scaled.min())
+
+
+@pytest.mark.parametrize(
+    "points",
+    [
+        [[0.0, 1.0]],
+        [[0.0, 1.0], [1.0, 0.0]],
+        [[0.0, 1.0], [0.5, 0.5], [1.0, 0.0]],
+        [[0.0, 1.0], [0.9, 0.9], [1.0, 0.0]],
+        [[1.0, 1.0], [1.0, 1.0]],
+        [[0.0, 1.0], [0.0, 0.5], [0.0, 0.0]],
+    ],
+)
+def test_a_front_that_bends_the_other_way_has_no_knee(points: list[list[float]]) -> None:
+    assert find_knee(np.array(points)) is None
+
+
+def test_of_points_as_far_the_first_is_the_knee() -> None:
+    assert find_knee(np.array([[0, 1], [0.2, 0.4], [0.4, 0.2], [1, 0]])) == 1

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Callable
 from typing import Annotated
 from typing import NoReturn
 
 import typer
 
 from dpod_search import __version__
+from dpod_search.cli import compare
+from dpod_search.cli import dashboard
 from dpod_search.cli import looking
+from dpod_search.cli import reporting
 from dpod_search.cli import stages
 from dpod_search.cli.ctrl_c import CtrlC
 from dpod_search.errors import DpodSearchError
@@ -34,11 +38,17 @@ def _register() -> None:
     """Add the commands, in the order that the help lists them."""
     app.command()(stages.run)
     for stage in STAGES:
-        own = {"search": stages.search, "finetune": stages.finetune}
+        own: dict[str, Callable[..., None]] = {
+            "search": stages.search,
+            "finetune": stages.finetune,
+            "report": reporting.report,
+        }
         command = own.get(stage.name) or stages.make_stage_command(stage.name)
         app.command(stage.name, help=stages.STAGE_HELP[stage.name])(command)
         if stage.name == "search":
             app.command()(stages.worker)
+    app.command()(compare.compare)
+    app.command()(dashboard.dashboard)
     for command in (looking.status, looking.inspect, looking.studies, looking.init):
         app.command()(command)
 

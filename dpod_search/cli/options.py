@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ from rich.console import Console
 
 from dpod_search.config import StudyConfig
 from dpod_search.config import load_study
+from dpod_search.search.budgets import split_budgets
 
 
 Study = Annotated[
@@ -52,6 +54,15 @@ Jobs = Annotated[
         "--jobs", metavar="N", min=1, help="Processes that search or finetune side by side."
     ),
 ]
+Budgets = Annotated[
+    str | None,
+    typer.Option(
+        "--budgets",
+        metavar="BUDGETS",
+        help="Finetune the best subnet under each, for instance macs<=2M,macs<=25%; a comma "
+        "between them, quotes around all. The same as finetune.budgets.",
+    ),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
@@ -63,6 +74,13 @@ def load_config(study: str, sets: list[str] | None, seed: int | None) -> StudyCo
     """Load a study with the changes of the command line."""
     changes = [*(sets or ()), *([f"seed={seed}"] if seed is not None else [])]
     return load_study(study, tuple(changes))
+
+
+def set_budgets(sets: list[str] | None, budgets: str | None) -> list[str]:
+    """Return the changes of ``--set`` with what ``--budgets`` changes; the latter wins."""
+    chosen = [] if budgets is None else [json.dumps(split_budgets(budgets))]
+    # A JSON list of texts is a TOML list.
+    return [*(sets or ()), *(f"finetune.budgets={value}" for value in chosen)]
 
 
 def make_console() -> Console:

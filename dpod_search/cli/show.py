@@ -16,6 +16,7 @@ from rich.table import Table
 
 from dpod_search.files import read_json
 from dpod_search.pipeline import StageOutcome
+from dpod_search.pipeline.choosing import find_budgets
 from dpod_search.pipeline.searching import describe_empty_front
 from dpod_search.report.graph import InspectedGroup
 from dpod_search.report.graph import Inspection
@@ -55,7 +56,10 @@ def show_run(console: Console, out: Path, outcomes: Sequence[StageOutcome]) -> N
     if warning:
         console.print(warning, highlight=False, soft_wrap=True)
     if (out / "front.json").is_file() and ran & {"finetune", "export", "report"}:
-        console.print(_front_table(read_json(out / "front.json")))
+        front = read_json(out / "front.json")
+        console.print(_front_table(front))
+        for line in _list_budgets(find_budgets(front), front.get("unmet_budgets", {})):
+            console.print(line, highlight=False, soft_wrap=True)
     if (out / "report.html").is_file() and "report" in ran:
         console.print(f"report: {out / 'report.html'}", highlight=False, soft_wrap=True)
     if (out / "exported").is_dir() and "export" in ran:
@@ -63,9 +67,14 @@ def show_run(console: Console, out: Path, outcomes: Sequence[StageOutcome]) -> N
 
 
 def _find_warning(out: Path, outcomes: Sequence[StageOutcome]) -> str | None:
-    if not {"search", "finetune", "export"} & {outcome.name for outcome in outcomes}:
-        return None
-    return describe_empty_front(read_json(out / "search.json"))
+    """Return what the stages have to say against their own results."""
+    ran = {outcome.name for outcome in outcomes}
+    told = []
+    if "train" in ran:
+        told.append(read_json(out / "training.json").get("warning"))
+    if {"search", "finetune", "export"} & ran:
+        told.append(describe_empty_front(read_json(out / "search.json")))
+    return "; ".join(warning for warning in told if warning) or None
 
 
 def _front_table(front: Mapping[str, Any]) -> Table:
@@ -96,9 +105,19 @@ def _front_table(front: Mapping[str, Any]) -> Table:
             f"{100 * member['validation_accuracy']:.1f} %",
             f"{100 * member['test_accuracy']:.1f} %",
             f"{lost:+.1f}",
-            "yes" if member["on_front"] else "",
+            "knee" if member.get("knee") else "yes" if member["on_front"] else "",
         )
     return table
+
+
+def _list_budgets(chosen: Mapping[str, int | None], unmet: Mapping[str, str]) -> list[str]:
+    # A reason names its budget itself.
+    return [
+        unmet.get(budget, f"{budget}: no member of the front")
+        if trial is None
+        else f"{budget}: trial {trial}"
+        for budget, trial in chosen.items()
+    ]
 
 
 def describe_supernet(inspection: Inspection) -> dict[str, Any]:
@@ -213,3 +232,5 @@ def show_status(console: Console, status: Mapping[str, Any]) -> None:
                 highlight=False,
             )
     console.print(f"finetuned: {status['n_finetuned']}", highlight=False)
+    for line in _list_budgets(status.get("budgets", {}), {}):
+        console.print(f"best under {line}", highlight=False)

@@ -9,6 +9,7 @@ from rich.console import Console
 
 from dpod_search.cli.bars import Bars
 from dpod_search.cli.options import AsJson
+from dpod_search.cli.options import Budgets
 from dpod_search.cli.options import Jobs
 from dpod_search.cli.options import Out
 from dpod_search.cli.options import Quiet
@@ -18,6 +19,7 @@ from dpod_search.cli.options import Storage
 from dpod_search.cli.options import Study
 from dpod_search.cli.options import load_config
 from dpod_search.cli.options import make_console
+from dpod_search.cli.options import set_budgets
 from dpod_search.cli.show import describe_run
 from dpod_search.cli.show import show_json
 from dpod_search.cli.show import show_run
@@ -42,12 +44,14 @@ def run(
     sets: Sets = None,
     seed: Seed = None,
     storage: Storage = None,
+    budgets: Budgets = None,
     jobs: Jobs = 1,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
     """Train, search, finetune, export and report; go on where an earlier run stopped."""
     every = tuple(stage.name for stage in STAGES)
+    sets = set_budgets(sets, budgets)
     _run(every, study, out, sets, seed, storage, jobs, quiet, as_json)
 
 
@@ -71,11 +75,13 @@ def finetune(
     sets: Sets = None,
     seed: Seed = None,
     storage: Storage = None,
+    budgets: Budgets = None,
     jobs: Jobs = 1,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
     """Finetune the best subnets and test them."""
+    sets = set_budgets(sets, budgets)
     _run(("finetune",), study, out, sets, seed, storage, jobs, quiet, as_json)
 
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
+from dpod_search.errors import ConfigError
 from dpod_search.errors import check_count
 from dpod_search.errors import check_range
+from dpod_search.search.budgets import split_bounds
 from dpod_search.training import OptimizerSettings
 from dpod_search.training.precision import check_precision
 
@@ -15,8 +18,11 @@ class FinetuneSettings:
     """How the chosen subnets are finetuned.
 
     Args:
-        n_subnets: Subnets of the front to finetune, those that keep most hypervolume; the full
-            net is finetuned besides, as what they are compared with.
+        n_subnets: Subnets of the front to finetune, those that keep most hypervolume, or
+            ``all`` of the front; the full net is finetuned besides, as what they are compared
+            with.
+        budgets: In place of ``n_subnets`` the best subnet under each of these budgets, for
+            instance ``["macs<=2M", "macs<=25% and params<=50k"]``.
         epochs: Passes of the full net over the training pictures, >= 1.
         equal_cost: How evenly the compute is shared, in [0, 1]. 1 gives every subnet the
             multiply-adds that ``epochs`` of the full net take: one of a tenth of the full net's
@@ -52,7 +58,8 @@ class FinetuneSettings:
         checkpoint_seconds: Time between two checkpoints.
     """
 
-    n_subnets: int = 12
+    n_subnets: int | Literal["all"] = 12
+    budgets: tuple[str, ...] = ()
     epochs: int = 10
     equal_cost: float = 0.5
     max_epochs: int = 200
@@ -76,7 +83,9 @@ class FinetuneSettings:
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        check_count("finetune.n_subnets", self.n_subnets, low=1)
+        if self.n_subnets != "all":
+            check_count("finetune.n_subnets", self.n_subnets, low=1)
+        _check_budgets(self.budgets)
         check_count("finetune.epochs", self.epochs, low=1)
         check_range("finetune.equal_cost", self.equal_cost, low=0, high=1)
         check_count("finetune.max_epochs", self.max_epochs, low=self.epochs)
@@ -100,3 +109,13 @@ class FinetuneSettings:
             return self.max_epochs if self.equal_cost else self.epochs
         wished = self.epochs * float(macs_share**-self.equal_cost)
         return min(self.max_epochs, round(wished))
+
+
+def _check_budgets(budgets: object) -> None:
+    if not isinstance(budgets, list | tuple):
+        raise ConfigError(f"finetune.budgets must be a list such as ['macs<=2M'], got {budgets!r}")
+    for budget in budgets:
+        try:
+            split_bounds(budget)  # what they name is known when there is a net
+        except ConfigError as error:
+            raise ConfigError(f"finetune.budgets: {error}") from error

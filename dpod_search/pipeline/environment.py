@@ -11,6 +11,7 @@ import torch
 
 
 PACKAGES = ("dpod-search", "torch", "torchvision", "optuna", "scikit-learn", "numpy", "plotly")
+EXTRAS = ("onnx", "onnxruntime", "onnxscript")
 
 
 def describe_environment() -> dict[str, Any]:
@@ -27,5 +28,11 @@ def describe_environment() -> dict[str, Any]:
 
 
 def package_versions() -> dict[str, str]:
-    """Return the versions of the packages that results depend on."""
-    return {name: metadata.version(name) for name in PACKAGES}
+    """Return the versions of the packages that results depend on, of the extras those that are there."""
+    found = {name: metadata.version(name) for name in PACKAGES}
+    for name in EXTRAS:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
@@ -10,14 +11,35 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from dpod_search.errors import CheckpointError
+from dpod_search.errors import ExportError
 from dpod_search.export import FORMATS
 from dpod_search.export import export
+from dpod_search.export import read_exported
+from dpod_search.export.onnx import check_onnx
 from dpod_search.files import hash_file
 from dpod_search.files import read_json
 from dpod_search.files import write_json
+from dpod_search.files import write_text
+from dpod_search.finetune import FinetunedSubnet
+from dpod_search.pipeline.delivering import read_finetuned
 from dpod_search.pipeline.environment import package_versions
-from dpod_search.pipeline.finetuning import read_finetuned
+from dpod_search.pipeline.model_card import write_card
+from dpod_search.pipeline.picture_input import describe_input
+from dpod_search.pipeline.scores import check_delivered
+from dpod_search.pipeline.scores import count_right
 from dpod_search.pipeline.session import Session
+
+
+_logger = logging.getLogger(__name__)
+
+# Goes up when this stage writes more than it did, so that older folders are exported again.
+_LAYOUT = 2
+# Logits of two runs of one model differ by this much, relative to the largest; and by this much
+# if the front was scored on an accelerator.
+_ROUNDING = 1e-5
+_ACCELERATOR_ROUNDING = 1e-2
+_CARD = "README.md"
+_N_COMPARED = 5  # fewest pictures that a file can be compared on
 
 
 def describe_inputs(session: Session) -> dict[str, Any]:
@@ -31,6 +53,7 @@ def describe_inputs(session: Session) -> dict[str, Any]:
         "front": hash_file(front),
         "weights": [hash_file(session.folder.require(name, "finetune")) for name in weights],
         "export": dataclasses.asdict(session.config.export),
+        "layout": _LAYOUT,
     }
 
 
@@ -38,6 +61,7 @@ def run(session: Session) -> list[str]:
     """Export every member of the front; return the files written."""
     front = read_json(session.folder.require("front.json", "finetune"))
     members = front["members"]
+    check_onnx(session.config.export.formats)
     session.progress.start("export", len(members))
     models = []
     for member in members:
@@ -90,24 +114,120 @@ def _is_exported(name: str) -> bool:
 
 
 def _export_one(session: Session, member: dict[str, Any]) -> dict[str, Any]:
-    settings = session.config.export
     widths = session.blank_supernet.space.make(member["widths"])
     tuned = read_finetuned(session, member["folder"], widths)
-    files = {}
-    difference = 0.0
-    for name in settings.formats:
-        relative = f"exported/{member['folder']}/model{FORMATS[name].ending}"
-        written = export(tuned, session.path / relative, tolerance=settings.tolerance)
-        files[name] = {"path": relative, "sha256": written.sha256, "bytes": written.n_bytes}
-        difference = max(difference, written.max_difference)
-    return {
+    files, notes = _write_files(session, member["folder"], tuned)
+    try:
+        _test_files(session, member, tuned, files)
+    except ExportError:
+        for file in files.values():  # nobody should take them home
+            (session.path / file["path"]).unlink()
+        raise
+    exact = [files[name]["max_difference"] for name in files if FORMATS[name].is_exact]
+    model = {
         "trial": member["trial"],
         "widths": member["widths"],
         **tuned.footprint,
+        "footprint": dict(tuned.footprint),
+        "validation_accuracy_before": member.get("validation_accuracy_before"),
         "validation_accuracy": member["validation_accuracy"],
         "test_accuracy": member["test_accuracy"],
         "files": files,
-        "max_difference": difference,
+        "notes": notes,
+        "max_difference": max(exact, default=0.0),
+        "input": {
+            "shape": list(tuned.input_shape),
+            **describe_input(session.data.test, source=session.config.data.name),
+            "classes": list(session.data.class_names),
+        },
         "input_shape": list(tuned.input_shape),
         "classes": list(session.data.class_names),
     }
+    files["card"] = _write_card(session, member["folder"], model)
+    return model
+
+
+def _write_files(
+    session: Session, folder: str, tuned: FinetunedSubnet
+) -> tuple[dict[str, dict[str, Any]], list[str]]:
+    """Write every format; a net that cannot be written as code is a note and no failure."""
+    settings = session.config.export
+    files: dict[str, dict[str, Any]] = {}
+    notes: list[str] = []
+    for name in settings.files:
+        relative = f"exported/{folder}/model{FORMATS[name].ending}"
+        try:
+            written = export(
+                tuned,
+                session.path / relative,
+                tolerance=settings.tolerance,
+                pictures=_pictures(session),
+            )
+        except ExportError as error:
+            # Only what was not asked for by name may be left out.
+            if name in settings.formats:
+                raise
+            _logger.warning("export: no model.py for %s: %s", folder, error)
+            notes.append(f"There is no model.py: {error}.")
+            continue
+        files[name] = {
+            "path": relative,
+            "sha256": written.sha256,
+            "bytes": written.n_bytes,
+            "max_difference": written.max_difference,
+        }
+    return files, notes
+
+
+def _pictures(session: Session) -> Any:
+    pictures = session.calibration_images
+    return pictures if len(pictures) >= _N_COMPARED else None
+
+
+def _test_files(
+    session: Session,
+    member: dict[str, Any],
+    tuned: FinetunedSubnet,
+    files: dict[str, dict[str, Any]],
+) -> None:
+    """Score each file on the test split, loaded as a user loads it.
+
+    The front has opened that split already, and nothing is chosen here: a file that gives another
+    accuracy than the front states is an error. So is one of another accuracy on the validation
+    split than finetuning stated.
+    """
+    tests = session.batches(session.data.test)
+    module = tuned.module.cpu()
+    rounding = _ROUNDING if session.device.type == "cpu" else _ACCELERATOR_ROUNDING
+    for name, file in files.items():
+        weights = session.path / file["path"]
+        if "safetensors" in files:
+            weights = session.path / files["safetensors"]["path"]
+        tolerance = max(rounding, 2 * file["max_difference"])
+        model = read_exported(module, name, session.path / file["path"], weights=weights)
+        count = count_right(model, tests, tolerance=tolerance)
+        file["test_accuracy"] = count.accuracy
+        if not FORMATS[name].is_exact:
+            continue
+        check_delivered(count, stated=member["test_accuracy"], file=file["path"])
+        if name == session.config.export.files[0]:
+            seen = count_right(model, session.validation_batches, tolerance=tolerance)
+            stated = member["validation_accuracy"]
+            check_delivered(seen, stated=stated, file=file["path"], split="validation")
+
+
+def _write_card(session: Session, folder: str, model: dict[str, Any]) -> dict[str, Any]:
+    config = session.config
+    text = write_card(
+        model,
+        study=config.name,
+        source=config.data.name,
+        architecture=config.model.name,
+        fingerprint=session.data.fingerprint,
+        versions=package_versions(),
+        full=session.blank_supernet.space.full,
+    )
+    relative = f"exported/{folder}/{_CARD}"
+    path = session.path / relative
+    write_text(path, text)
+    return {"path": relative, "sha256": hash_file(path), "bytes": path.stat().st_size}

@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import math
+import logging
 from collections.abc import Iterator
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-
-from dpod_search.errors import ConfigError
-from dpod_search.evaluation import measure_accuracy
 from dpod_search.files import hash_file
 from dpod_search.files import hash_value
 from dpod_search.files import read_json
@@ -26,40 +20,19 @@ from dpod_search.finetune import FinetuneSettings
 from dpod_search.finetune import make_teacher
 from dpod_search.finetune import prepare_finetuning
 from dpod_search.finetune import run_jobs
-from dpod_search.pareto import find_front
-from dpod_search.pareto import to_minimized
 from dpod_search.pipeline import searching
+from dpod_search.pipeline.choosing import Chosen
+from dpod_search.pipeline.choosing import choose_subnets
+from dpod_search.pipeline.delivering import check_searched
+from dpod_search.pipeline.delivering import describe_front
 from dpod_search.pipeline.session import Session
-from dpod_search.search import Candidate
-from dpod_search.search import SearchResult
-from dpod_search.search import call_objective
 from dpod_search.search import record_finetuned
-from dpod_search.search import to_number
 from dpod_search.supernet import Subnet
 from dpod_search.training import CheckpointFile
-from dpod_search.weights import load_weights
 from dpod_search.weights import save_weights
-from dpod_search.widths import Widths
 
 
-FULL = "full"
-
-
-@dataclass(frozen=True)
-class Chosen:
-    """A subnet to finetune.
-
-    Args:
-        name: Its folder: the number of its trial, or ``full`` for a full net without one.
-        trial: The number of its trial, or None.
-        widths: Its widths.
-        values: What the search measured, by objective.
-    """
-
-    name: str
-    trial: int | None
-    widths: Widths
-    values: Mapping[str, float]
+_logger = logging.getLogger(__name__)
 
 
 def describe_inputs(session: Session) -> dict[str, Any]:
@@ -81,7 +54,10 @@ def run(session: Session) -> list[str]:
     session.folder.require_stage("search", searching.describe_inputs(session))
     searching.require_trials(session)
     result = searching.search_study(session)  # has all its trials, so this only reads it
-    chosen = choose_subnets(session, result)
+    choice = choose_subnets(session, result)
+    for reason in choice.unmet.values():
+        _logger.warning("finetune: %s", reason)
+    chosen = choice.subnets
     keys = {item.name: _find_key(session, item) for item in chosen}
     rest = [i for i in chosen if not _is_finetuned(_folder_of(session, i), keys[i.name])]
     session.progress.start("finetune", len(chosen))
@@ -97,7 +73,7 @@ def run(session: Session) -> list[str]:
         for item in chosen
         for file in ("model.safetensors", "result.json")
     ]
-    front = _test_all(session, chosen)
+    front = describe_front(session, choice)
     record_finetuned(
         session.config.name,
         searching.find_storage(session),
@@ -107,55 +83,16 @@ def run(session: Session) -> list[str]:
     return [*outputs, "front.json"]
 
 
-def choose_subnets(session: Session, result: SearchResult) -> list[Chosen]:
-    """Choose the members of the front that keep most hypervolume, and the full net.
-
-    The full net is finetuned like the others, for it is what they are compared with.
-    """
-    members: list[Candidate] = list(result.front.select(session.config.finetune.n_subnets))
-    chosen = [Chosen(str(m.trial), m.trial, m.widths, m.values) for m in members]
-    full = session.supernet.space.full
-    if all(item.widths != full for item in chosen):
-        of_full = [t for t in result.trials if t.widths == full and t.values]
-        name = str(of_full[0].number) if of_full else FULL
-        trial = of_full[0].number if of_full else None
-        chosen.append(Chosen(name, trial, full, dict(of_full[0].values) if of_full else {}))
-    return chosen
-
-
-def read_finetuned(session: Session, name: str, widths: Widths) -> FinetunedSubnet:
-    """Load a finetuned subnet from the run folder.
-
-    Args:
-        session: The run.
-        name: Its folder's name.
-        widths: Its widths.
-
-    Raises:
-        CheckpointError: If its files are missing or damaged.
-    """
-    module = Subnet(session.blank_supernet, widths).extract().to("cpu").eval()
-    folder = session.path / "finetuned" / name
-    load_weights(module, folder / "model.safetensors")
-    kept = read_json(folder / "result.json")
-    return FinetunedSubnet(
-        module=module.to(session.device),
-        widths=widths,
-        footprint=session.footprint.measure(widths),
-        input_shape=session.blank_supernet.example_shape,
-        accuracy_before=kept["accuracy_before"],
-        accuracy=kept["accuracy"],
-    )
-
-
 def _find_key(session: Session, item: Chosen) -> str:
     """Return the hash of all that a finetuned subnet depends on."""
     inputs = describe_inputs(session)
+    # How the subnets were chosen does not matter to one of them.
+    settings = {name: v for name, v in inputs["finetune"].items() if name != "budgets"}
     return hash_value(
         {
             **inputs,
             "search": None,  # which others were found does not matter to this one
-            "finetune": {**inputs["finetune"], "n_subnets": None},
+            "finetune": {**settings, "n_subnets": None},
             "widths": dict(item.widths),
             "seed": session.seed,
         }
@@ -184,7 +121,7 @@ def _prepare_all(
     loader = session.training_loader(settings.batch_size)
     teacher = make_teacher(session.supernet, loader, settings)
     for item in chosen:
-        yield prepare_finetuning(
+        job = prepare_finetuning(
             Subnet(session.supernet, item.widths),
             loader,
             validation_loader=session.validation_batches,
@@ -195,6 +132,8 @@ def _prepare_all(
             teacher=teacher,
             checkpoint=_checkpoint_of(session, item, keys[item.name]),
         )
+        check_searched(session, item, job.accuracy_before)
+        yield job
 
 
 def _keep(session: Session, item: Chosen, tuned: FinetunedSubnet, key: str) -> None:
@@ -219,70 +158,3 @@ def _is_finetuned(folder: Path, key: str) -> bool:
     result = folder / "result.json"
     whole = result.exists() and (folder / "model.safetensors").exists()
     return whole and read_json(result).get("key") == key
-
-
-def _test_all(session: Session, chosen: list[Chosen]) -> dict[str, Any]:
-    """Describe the front before and after finetuning; the only place that opens the test split."""
-    tests = session.batches(session.data.test)
-    full = session.blank_supernet.space.full
-    members: list[dict[str, Any]] = []
-    for item in chosen:
-        tuned = read_finetuned(session, item.name, item.widths)
-        members.append(
-            {
-                "trial": item.trial,
-                "folder": item.name,
-                "widths": dict(item.widths),
-                "values": dict(item.values),
-                "values_after": _values_after(session, item, tuned),
-                **tuned.footprint,
-                "validation_accuracy_before": tuned.accuracy_before,
-                "validation_accuracy": tuned.accuracy,
-                "test_accuracy": measure_accuracy(tuned, tests),
-            }
-        )
-    members.sort(key=lambda member: (member["macs"], member["folder"]))
-    of_full = next(member for member in members if member["widths"] == dict(full))
-    for member, is_on_front in zip(members, _mark_front(session, members), strict=True):
-        member["macs_share"] = member["macs"] / of_full["macs"]
-        member["on_front"] = is_on_front
-    footprints = list(session.footprint.measure(full))
-    kept = (*footprints, "validation_accuracy", "test_accuracy")
-    return {
-        "study": session.config.name,
-        "seed": session.seed,
-        "footprints": footprints,
-        "full": {name: of_full[name] for name in kept},
-        "members": members,
-    }
-
-
-def _values_after(session: Session, item: Chosen, tuned: FinetunedSubnet) -> dict[str, float]:
-    values: dict[str, float] = {}
-    for objective in session.objectives:
-        if objective.function is None:  # a footprint that is known by name
-            values[objective.name] = float(tuned.footprint[objective.name])
-        else:
-            looked_at = tuned if objective.is_measured else item.widths
-            with torch.no_grad():  # as in the search
-                value = to_number(
-                    call_objective(objective, looked_at, item.widths), objective.name
-                )
-            if not math.isfinite(value):
-                raise ConfigError(
-                    f"objective {objective.name} is {value} for subnet {item.name} after "
-                    "finetuning; mend it and run the same command again"
-                )
-            values[objective.name] = value
-    return values
-
-
-def _mark_front(session: Session, members: list[dict[str, Any]]) -> list[bool]:
-    # A full net without a trial is there to compare with: the constraints rule it out.
-    names = [objective.name for objective in session.objectives]
-    feasible = [member for member in members if member["trial"] is not None]
-    values = np.array([[member["values_after"][name] for name in names] for member in feasible])
-    directions = [objective.direction for objective in session.objectives]
-    marks = find_front(to_minimized(values.reshape(len(feasible), len(names)), directions))
-    marked = {id(m): bool(mark) for m, mark in zip(feasible, marks, strict=True)}
-    return [marked.get(id(member), False) for member in members]

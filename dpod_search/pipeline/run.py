@@ -17,9 +17,11 @@ from dpod_search.config import StudyConfig
 from dpod_search.errors import ConfigError
 from dpod_search.errors import ObjectiveError
 from dpod_search.errors import RunFolderError
+from dpod_search.export.onnx import check_onnx
 from dpod_search.files import hash_file
 from dpod_search.files import write_json
 from dpod_search.files import write_text
+from dpod_search.pipeline import choosing
 from dpod_search.pipeline import exporting
 from dpod_search.pipeline import finetuning
 from dpod_search.pipeline import searching
@@ -183,6 +185,10 @@ def _check_start(session: Session, stages: Sequence[str]) -> None:
         except ObjectiveError:
             _logger.exception("search: failed")
             raise
+    if "finetune" in stages:
+        choosing.check_budgets(session)
+    if "export" in stages:
+        check_onnx(session.config.export.formats)
     for stage in STAGES:
         if stage.name in stages:
             stage.describe_inputs(session)  # complains of what an earlier stage has not left

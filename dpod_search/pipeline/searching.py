@@ -10,6 +10,7 @@ from typing import Any
 from dpod_search.errors import RunFolderError
 from dpod_search.files import hash_file
 from dpod_search.files import read_json
+from dpod_search.footprint.shares import measure_shares
 from dpod_search.pipeline.session import Session
 from dpod_search.search import ProposalRequest
 from dpod_search.search import SearchResult
@@ -43,7 +44,10 @@ def describe_inputs(session: Session) -> dict[str, Any]:
 
 def run(session: Session) -> list[str]:
     """Search until the study has its trials; return the files written."""
-    write_records(search_study(session), session.path)
+    result = search_study(session)
+    weighed = measure_shares(session.supernet, session.footprint)
+    shares = [group.in_layers for group in weighed]
+    write_records(result, session.path, shares=shares, seed=session.seed)
     warning = describe_empty_front(read_json(session.path / "search.json"))
     if warning:
         _logger.warning("search: %s", warning)

@@ -11,6 +11,7 @@ from filelock import Timeout
 from dpod_search.config import load_study
 from dpod_search.errors import RunFolderError
 from dpod_search.files import read_json
+from dpod_search.pipeline.choosing import find_budgets
 from dpod_search.pipeline.folder import RunFolder
 from dpod_search.pipeline.run import STAGES
 from dpod_search.search.status import count_trials
@@ -57,6 +58,8 @@ def read_status(out: Path, storage: str | None = None) -> dict[str, Any]:
         found = read_json(out / "search.json")
         status["counts"], status["audit"] = found["counts"], found["audit"]
         status["n_front"] = len(found["front"])
+    if status["stages"]["finetune"] and (out / "front.json").is_file():
+        status["budgets"] = find_budgets(read_json(out / "front.json"))
     return status
 
 

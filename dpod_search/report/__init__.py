@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dpod_search.report.comparison import write_comparison
 from dpod_search.report.figures import FIGURES
 from dpod_search.report.figures import Absent
 from dpod_search.report.figures import Drawing
 from dpod_search.report.figures import FigureKind
 from dpod_search.report.figures import Table
+from dpod_search.report.png import check_png
+from dpod_search.report.png import draw_pngs
+from dpod_search.report.png import write_pngs
 from dpod_search.report.reader import read_run
 from dpod_search.report.run import Run
 from dpod_search.report.write import write_report
@@ -19,6 +23,10 @@ __all__ = [
     "FigureKind",
     "Run",
     "Table",
+    "check_png",
+    "draw_pngs",
     "read_run",
+    "write_comparison",
+    "write_pngs",
     "write_report",
 ]

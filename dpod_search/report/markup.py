@@ -49,7 +49,7 @@ def table(
     )
     body = "\n".join(_row(row, kinds) for row in rows)
     return (
-        f'<div class="wide"><table><caption>{html.escape(caption)}</caption>\n'
+        f'<div class="wide"><table><caption><span>{html.escape(caption)}</span></caption>\n'
         f"<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody></table></div>"
     )
 

@@ -1,23 +1,55 @@
 "use strict";
 (() => {
-  const plots = [];
+  const figures = [...document.querySelectorAll("figure[data-figure]")];
+  const drawn = new Map();
   const settings = {
     displaylogo: false,
     responsive: true,
     modeBarButtons: [["toImage", "zoom2d", "pan2d", "resetScale2d"]],
   };
-  for (const figure of document.querySelectorAll("figure[data-figure]")) {
-    const drawing = JSON.parse(figure.querySelector("script").textContent);
+  // Hover boxes repeat the same names a thousand times: they come as words and their numbers.
+  const unpack = (packed) => {
+    const {words, texts} = packed;
+    const read = (line) => line.map((i) => words[i]).join("");
+    for (const trace of packed.data)
+      if (Array.isArray(trace.hovertext) && typeof trace.hovertext[0] === "number")
+        trace.hovertext = trace.hovertext.map((i) => read(texts[i]));
+    return packed;
+  };
+  const draw = (figure) => {
+    if (drawn.has(figure)) return;
+    const drawing = unpack(JSON.parse(figure.querySelector("script").textContent));
     const plot = figure.querySelector(".plot");
     plot.replaceChildren();
+    drawn.set(figure, plot);
     Plotly.newPlot(plot, drawing.data, drawing.layout, settings);
-    plots.push(plot);
-  }
-  // Paper is narrower than the window: draw at its width, and go back afterwards.
+    if (drawn.size === 1) document.documentElement.dataset.firstDrawnMs = performance.now().toFixed(0);
+  };
+  // The first figure comes at once; the others one after the other, so that the page never hangs.
+  const drawNext = () => {
+    const next = figures.find((figure) => !drawn.has(figure));
+    if (next === undefined) return;
+    draw(next);
+    setTimeout(drawNext, 0);
+  };
+  // Where the reader scrolls to, or jumps, is drawn before its turn.
+  const seen = new IntersectionObserver((entries) => {
+    for (const entry of entries) if (entry.isIntersecting) draw(entry.target);
+  }, {rootMargin: "400px"});
+  drawNext();
+  for (const figure of figures) seen.observe(figure);
+  // Paper is narrower than the window: draw at its width, two figures a page, and go back after.
+  const heights = new Map();
   addEventListener("beforeprint", () => {
-    for (const plot of plots) Plotly.relayout(plot, {width: 680});
+    figures.forEach(draw);
+    for (const plot of drawn.values()) {
+      if (!heights.has(plot)) heights.set(plot, plot.layout.height);
+      const height = Math.min(heights.get(plot), Math.max(300, 0.65 * heights.get(plot)));
+      Plotly.relayout(plot, {width: 680, height});
+    }
   });
   addEventListener("afterprint", () => {
-    for (const plot of plots) Plotly.relayout(plot, {width: null, autosize: true});
+    for (const plot of drawn.values())
+      Plotly.relayout(plot, {width: null, height: heights.get(plot), autosize: true});
   });
 })();

@@ -1,4 +1,4 @@
-"""What to pick: the best finetuned member within each budget, chosen on validation."""
+"""What to pick: the member chosen for each budget, the knees, and the best within fixed shares."""
 
 from __future__ import annotations
 
@@ -24,6 +24,38 @@ class Pick:
 
     budget: float
     member: Member | None
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A member that was chosen, and what for.
+
+    Args:
+        reason: A budget as the user spelled it.
+        member: The member chosen for it, or None if no member keeps it.
+    """
+
+    reason: str
+    member: Member | None
+
+
+def list_chosen(front: FinetunedFront) -> tuple[Chosen, ...]:
+    """List what was chosen for each of the user's budgets.
+
+    Args:
+        front: The front after finetuning.
+
+    Returns:
+        One entry a budget, in the user's order. Of several members that were finetuned for
+        one budget, the most accurate on validation is named.
+    """
+    return tuple(
+        Chosen(
+            budget,
+            max((m for m in front.members if budget in m.budgets), key=_rank, default=None),
+        )
+        for budget in front.budgets
+    )
 
 
 def pick_members(front: FinetunedFront) -> tuple[Pick, ...]:

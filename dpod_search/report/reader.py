@@ -97,6 +97,8 @@ def _read_search(path: Path) -> Search:
         counts={fate: counts.integer(fate) for fate in FATES},
         audit=_read_audit(fields.inner("audit")),
         front=fields.integers("front"),
+        importance=_read_importance(fields),
+        importance_r2=_read_numbers(fields, "importance_r2"),
     )
 
 
@@ -115,7 +117,27 @@ def _read_objective(fields: Fields, footprints: tuple[str, ...]) -> Objective:
 
 
 def _read_group(fields: Fields) -> Group:
-    return Group(fields.text("name"), fields.integer("full", low=1), fields.integers("rungs"))
+    # A version before 0.3 wrote none.
+    shares = _read_numbers(fields, "shares") if "shares" in fields.values else None
+    return Group(
+        fields.text("name"), fields.integer("full", low=1), fields.integers("rungs"), shares
+    )
+
+
+def _read_numbers(fields: Fields, key: str) -> dict[str, float]:
+    inner = fields.inner(key) if key in fields.values else Fields(fields.path, "", {})
+    return {name: inner.number(name) for name in inner.values}
+
+
+def _read_importance(fields: Fields) -> dict[str, dict[str, float]] | None:
+    if "importance" not in fields.values:
+        return None  # a version before 0.3 wrote it
+    importance = fields.inner("importance")
+    inners = {name: importance.inner(name) for name in importance.values}
+    return {
+        name: {group: inner.number(group) for group in inner.values}
+        for name, inner in inners.items()
+    }
 
 
 def _read_audit(fields: Fields) -> Audit:
@@ -134,12 +156,20 @@ def _read_audit(fields: Fields) -> Audit:
 
 def _read_training(path: Path) -> Training:
     fields = Fields.from_file(path)
+    data = fields.inner("data") if fields.get("data") else Fields(path, "data.", {})
+    sizes = data.inner("sizes") if "sizes" in data.values else data
     return Training(
         seconds=fields.number("seconds"),
         n_steps=fields.integer("n_steps"),
         policy=fields.text("policy"),
         history=tuple(_read_step(inner) for inner in fields.inners("history")),
         full_accuracy=fields.inner("full").optional_number("accuracy"),
+        n_pictures={
+            name: sizes.integer(name)
+            for name in ("train", "calibration", "validation", "test")
+            if name in sizes.values
+        },
+        fingerprint=data.text("fingerprint") if "fingerprint" in data.values else None,
     )
 
 
@@ -173,6 +203,7 @@ def _read_widths(fields: Fields, search: Search) -> dict[str, int]:
 def _read_front(path: Path, search: Search) -> FinetunedFront:
     fields = Fields.from_file(path)
     full = fields.inner("full")
+    unmet = fields.inner("unmet_budgets") if fields.get("unmet_budgets") else Fields(path, "", {})
     footprints = _read_footprints(fields)
     members = [_read_member(inner, search, footprints) for inner in fields.inners("members")]
     return FinetunedFront(
@@ -184,6 +215,8 @@ def _read_front(path: Path, search: Search) -> FinetunedFront:
             test_accuracy=full.number("test_accuracy"),
         ),
         members=tuple(sorted(members, key=lambda member: member.macs)),
+        unmet={budget: unmet.text(budget) for budget in unmet.values},
+        budgets=fields.texts("budgets") if "budgets" in fields.values else (),
     )
 
 
@@ -205,6 +238,8 @@ def _read_member(fields: Fields, search: Search, footprints: tuple[str, ...]) ->
         test_accuracy=fields.number("test_accuracy"),
         on_front=fields.flag("on_front"),
         is_full=is_full,
+        is_knee=fields.flag("knee") if "knee" in fields.values else False,
+        budgets=fields.texts("budgets") if "budgets" in fields.values else (),
     )
 
 
@@ -212,17 +247,28 @@ def _read_manifest(path: Path) -> tuple[ExportedModel, ...]:
     return tuple(
         ExportedModel(
             trial=inner.optional_integer("trial"),
-            files=_read_files(inner.inner("files")),
-            max_difference=inner.number("max_difference"),
+            files=_read_files(inner.inner("files"), inner.optional_number("max_difference")),
         )
         for inner in Fields.from_file(path).inners("models")
     )
 
 
-def _read_files(fields: Fields) -> tuple[ExportedFile, ...]:
+def _read_files(fields: Fields, difference: float | None) -> tuple[ExportedFile, ...]:
+    # Older versions knew one difference for all files of a model.
     files = [(kind, fields.inner(kind)) for kind in fields.values]
     return tuple(
-        ExportedFile(kind, file.text("path"), file.text("sha256"), file.integer("bytes"))
+        ExportedFile(
+            kind=kind,
+            path=file.text("path"),
+            sha256=file.text("sha256"),
+            n_bytes=file.integer("bytes"),
+            max_difference=(
+                file.number("max_difference")
+                if file.get("max_difference") is not None
+                else difference
+            ),
+            test_accuracy=file.optional_number("test_accuracy"),
+        )
         for kind, file in files
     )
 
@@ -239,14 +285,20 @@ def _read_config(path: Path) -> str:
 
 
 def _read_environment(path: Path) -> dict[str, str]:
-    return _flatten(Fields.from_file(path).values, "")
+    return flatten(Fields.from_file(path).values, "")
 
 
-def _flatten(value: object, name: str) -> dict[str, str]:
+def flatten(value: object, name: str) -> dict[str, str]:
+    """Return nested tables as one, with dotted names and the values as text.
+
+    Args:
+        value: Dictionaries of dictionaries, or a value.
+        name: What ``value`` is called; empty at the top.
+    """
     if isinstance(value, dict):
         flat: dict[str, str] = {}
         for key, inner in value.items():
-            flat |= _flatten(inner, f"{name}.{key}" if name else str(key))
+            flat |= flatten(inner, f"{name}.{key}" if name else str(key))
         return flat
     if value is None:
         return {name: "–"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from dataclasses import field
 from pathlib import Path
 
 from dpod_search.pareto import Direction
@@ -34,11 +35,16 @@ class Objective:
 
 @dataclass(frozen=True)
 class Group:
-    """One channel group: its name, its full width and the widths it may take."""
+    """One channel group: its name, its full width and the widths it may take.
+
+    ``shares`` are the parts of the full net's macs and parameters that lie in the layers it
+    widens, each in [0, 1]; None in the folders of older versions.
+    """
 
     name: str
     full: int
     rungs: tuple[int, ...]
+    shares: Mapping[str, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -70,7 +76,12 @@ class Audit:
 
 @dataclass(frozen=True)
 class Search:
-    """What was searched: ``search.json``; ``footprints`` are those known of every trial."""
+    """What was searched: ``search.json``.
+
+    ``footprints`` are those known of every trial. ``importance`` tells, for each measured
+    objective, the share of each group in [0, 1]; it is None in the folders of older versions.
+    ``importance_r2`` says how well the model behind it predicts trials it has not seen.
+    """
 
     study: str
     groups: tuple[Group, ...]
@@ -81,6 +92,8 @@ class Search:
     counts: Mapping[str, int]
     audit: Audit
     front: tuple[int, ...]
+    importance: Mapping[str, Mapping[str, float]] | None = None
+    importance_r2: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -143,13 +156,18 @@ class TrainingStep:
 
 @dataclass(frozen=True)
 class Training:
-    """How the supernet was trained: ``training.json``."""
+    """How the supernet was trained: ``training.json``.
+
+    ``n_pictures`` counts those of each split; ``fingerprint`` tells data apart, if it is known.
+    """
 
     seconds: float
     n_steps: int
     policy: str
     history: tuple[TrainingStep, ...]
     full_accuracy: float | None
+    n_pictures: Mapping[str, int] = field(default_factory=dict)
+    fingerprint: str | None = None
 
 
 @dataclass(frozen=True)
@@ -180,6 +198,7 @@ class Member:
     """One finetuned member of the front; accuracies and ``macs_share`` in [0, 1].
 
     The full net is among the members. If no trial had its widths, its ``trial`` is None.
+    ``budgets`` are those of the user's that it was chosen for.
     """
 
     trial: int | None
@@ -191,6 +210,8 @@ class Member:
     test_accuracy: float
     on_front: bool
     is_full: bool
+    is_knee: bool = False
+    budgets: tuple[str, ...] = ()
 
     @property
     def macs(self) -> int:
@@ -214,34 +235,45 @@ class FinetunedFront:
         footprints: The footprints of every member, ``macs`` among them.
         full: The full net.
         members: The members.
+        budgets: The user's budgets, as they were spelled.
+        unmet: Why no member was chosen, for those of them that none meets.
     """
 
     seed: int
     footprints: tuple[str, ...]
     full: FullNet
     members: tuple[Member, ...]
+    budgets: tuple[str, ...] = ()
+    unmet: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class ExportedFile:
-    """One file of an exported model."""
+    """One file of an exported model.
+
+    Args:
+        kind: Its format.
+        path: From the run folder.
+        sha256: Its hash.
+        n_bytes: Its size.
+        max_difference: The largest difference of outputs seen after loading it again, or None.
+        test_accuracy: Accuracy on test after loading it again, in [0, 1], or None.
+    """
 
     kind: str
     path: str
     sha256: str
     n_bytes: int
+    max_difference: float | None = None
+    test_accuracy: float | None = None
 
 
 @dataclass(frozen=True)
 class ExportedModel:
-    """One exported model and the largest difference seen after loading it again.
-
-    ``trial`` is None for a full net that was no trial.
-    """
+    """One exported model; ``trial`` is None for a full net that was no trial."""
 
     trial: int | None
     files: tuple[ExportedFile, ...]
-    max_difference: float
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The sections of tables: what to pick, the fronts, the fates, the exports, the settings."""
+"""The sections of tables: the fronts, the fates, the exports, the settings."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from dpod_search.report.markup import code_block
 from dpod_search.report.markup import paragraph
 from dpod_search.report.markup import table
-from dpod_search.report.picks import pick_members
 from dpod_search.report.run import FATES
 from dpod_search.report.run import FinetunedFront
 from dpod_search.report.run import Member
@@ -26,38 +25,6 @@ from dpod_search.report.text import value_of
 
 
 _MEASURED_COLUMNS = ("validation, before", "validation, after", "test", "points lost on test")
-
-
-def show_picks(run: Run) -> str:
-    """Show the best finetuned member within each budget, and the full net to compare with."""
-    if run.front is None:
-        return paragraph(stage_missing("finetune", run.search.study), kind="missing")
-    files = _list_files(run)
-    columns = _name_columns(run.front)
-    rows = []
-    for pick in pick_members(run.front):
-        budget = f"≤ {percent(pick.budget, 0)}"
-        if pick.member is None:
-            nothing = ["–"] * len(columns)
-            rows.append([budget, *nothing, "no member of the front is that small"])
-        else:
-            cells = _describe_member(pick.member, run.front)
-            rows.append([budget, *cells, files.get(pick.member.trial, "not exported")])
-    rows.append(["full net", *_describe_full(run.front), ""])
-    note = "" if run.exported is not None else stage_missing("export", run.search.study)
-    return table(
-        "The most accurate finetuned subnet within each budget of MACs, chosen on validation. "
-        "Points lost are measured on test against the full net, finetuned like the others.",
-        ("budget", *columns, "exported to"),
-        rows,
-        texts=1,
-    ) + (paragraph(note, kind="missing") if note else "")
-
-
-def _list_files(run: Run) -> dict[int | None, str]:
-    return {
-        model.trial: ", ".join(file.path for file in model.files) for model in run.exported or ()
-    }
 
 
 def _name_columns(front: FinetunedFront) -> list[str]:
@@ -98,7 +65,7 @@ def _describe_full(front: FinetunedFront) -> list[str]:
 def show_finetuned(run: Run) -> str:
     """Show every finetuned member and the full net."""
     if run.front is None:
-        return paragraph(stage_missing("finetune", run.search.study), kind="missing")
+        return paragraph(stage_missing("finetune", run), kind="missing")
     rows = [
         [*_describe_member(member, run.front), "yes" if member.on_front else "no, dominated"]
         for member in run.front.members
@@ -164,12 +131,13 @@ def _tell_audit(run: Run) -> str:
 def show_exported(run: Run) -> str:
     """Show the exported files and how closely the models agree after loading them again."""
     if run.exported is None:
-        return paragraph(stage_missing("export", run.search.study), kind="missing")
+        return paragraph(stage_missing("export", run), kind="missing")
     rows = [
         [
             "full net" if model.trial is None else str(model.trial),
             kib(file.n_bytes),
-            f"{model.max_difference:.1e}" if model.max_difference else "0",
+            _show_difference(file.max_difference),
+            "–" if file.test_accuracy is None else percent(file.test_accuracy, 2),
             file.kind,
             file.path,
             f"{file.sha256[:16]}…",
@@ -177,9 +145,18 @@ def show_exported(run: Run) -> str:
         for model in run.exported
         for file in model.files
     ]
-    columns = ("trial", "KiB", "largest difference", "form", "file", "SHA-256")
-    caption = "Exported models. The difference is that of the outputs after loading again."
+    columns = ("trial", "KiB", "difference", "test", "form", "file", "SHA-256")
+    caption = (
+        "Exported models. The difference is the largest between the outputs before and after "
+        "loading again; test is the accuracy of the loaded file, where it was measured."
+    )
     return table(caption, columns, rows, texts=3)
+
+
+def _show_difference(difference: float | None) -> str:
+    if difference is None:
+        return "–"
+    return f"{difference:.1e}" if difference else "0"
 
 
 def show_environment(run: Run) -> str:

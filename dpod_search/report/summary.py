@@ -38,7 +38,7 @@ def _tell_search(run: Run) -> str:
 
 def _tell_finetuning(run: Run) -> str:
     if run.front is None:
-        return stage_missing("finetune", run.search.study)
+        return stage_missing("finetune", run)
     example = pick_example(run.front)
     if example is None:
         return "No subnet was finetuned."

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 
 from dpod_search.report.run import Objective
+from dpod_search.report.run import Run
 
 
 _LABELS = {
@@ -33,6 +34,12 @@ def size_heading(name: str) -> str:
         return quantity(name)
     called = "weights" if name == "weight_bytes" else label(name).removesuffix(" bytes")
     return f"{called} (KiB)"
+
+
+def short_size_heading(name: str) -> str:
+    """Return a heading as :func:`size_heading` does, in fewer words for wide tables."""
+    short_ones = {"params": "params", "peak_bytes": "peak (KiB)"}
+    return short_ones.get(name, size_heading(name))
 
 
 def size_of(name: str, value: float) -> str:
@@ -87,7 +94,19 @@ def plural(n: int, noun: str) -> str:
     return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
 
 
-def stage_missing(stage: str, study: str) -> str:
+def write_command(stage: str, run: Run) -> str:
+    """Return the command that runs a stage on a run folder, with the folder's own settings."""
+    has_config = run.config is not None
+    study = str(run.folder / "config.toml") if has_config else run.search.study
+    parts = ["dpod-search", stage, "--study", study, "--out", str(run.folder)]
+    return shlex.join(parts)
+
+
+def stage_missing(stage: str, run: Run) -> str:
     """Say that a stage has not run, and the command that runs it."""
-    command = f"dpod-search {stage} --study {shlex.quote(study)}"
-    return f"The {stage} stage has not run in this folder. Run: {command}"
+    return f"The {stage} stage has not run in this folder. Run: {write_command(stage, run)}"
+
+
+def written_by_older(what: str) -> str:
+    """Say that the version that searched did not write something yet."""
+    return f"An older version searched in this folder; it did not write {what} yet."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Mapping
@@ -17,8 +18,10 @@ from dpod_search.errors import ConfigError
 from dpod_search.errors import InfeasibleError
 from dpod_search.errors import check_range
 from dpod_search.pareto import FloatArray
+from dpod_search.pareto import find_knee
 from dpod_search.pareto import select_by_hypervolume
 from dpod_search.pareto import to_minimized
+from dpod_search.search.budgets import keep_within
 from dpod_search.search.objectives import Objective
 from dpod_search.search.objectives import name_nearest
 from dpod_search.widths import Widths
@@ -26,6 +29,9 @@ from dpod_search.widths import Widths
 
 if TYPE_CHECKING:
     from dpod_search.supernet import Subnet
+
+
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -59,10 +65,13 @@ class Front:
     Args:
         members: The candidates.
         objectives: What they were chosen by.
+        full: What is known of the full net by footprint and objective: budgets can be a share
+            of it.
     """
 
     members: tuple[Candidate, ...]
     objectives: tuple[Objective, ...]
+    full: Mapping[str, float] = field(default_factory=dict, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         """Sort once."""
@@ -81,18 +90,21 @@ class Front:
         """Return a member by its place, 0 being the cheapest."""
         return self.members[index]
 
-    def under(self, **bounds: float) -> Candidate:
-        """Choose the best member within bounds on footprints.
+    def under(self, budget: str = "", /, **bounds: float) -> Candidate:
+        """Choose the best member within a budget, or within bounds on footprints.
 
         Args:
+            budget: As constraints are spelled: ``"macs<=2M"``, ``"macs<=25%"`` of the full net,
+                ``"macs<=5M and params<=50k"``.
             **bounds: Largest footprint allowed, by name, for instance ``macs=5e6``.
 
         Returns:
-            The member that is best in the first measured objective.
+            The member that is best in the first measured objective; of equally good ones the
+            one with the fewest macs.
 
         Raises:
-            ConfigError: If a footprint is unknown, or a bound is no number.
-            InfeasibleError: If no member is within the bounds.
+            ConfigError: If a name is unknown, or a bound cannot be read.
+            InfeasibleError: If no member is within them.
         """
         left = list(self.members)
         known = left[0].footprint if left else bounds
@@ -106,10 +118,69 @@ class Front:
             if not left:
                 raise InfeasibleError(_explain_empty(name, limit, smallest))
         if not left:
-            raise InfeasibleError(
-                "the front is empty; no trial of the study completed within the constraints"
-            )
+            raise InfeasibleError(_EMPTY)
+        if budget:
+            left = keep_within(left, budget, full=self.full, objectives=self.objectives)
         return self._find_best(left)
+
+    def best_under(self, budgets: Sequence[str]) -> dict[str, Candidate]:
+        """Choose the best member under each of several budgets.
+
+        Args:
+            budgets: As :meth:`under` takes them; two may well choose the same member.
+
+        Returns:
+            For each budget its member, in their order. A budget that no member meets is left
+            out, with a warning in the log.
+
+        Raises:
+            ConfigError: If a budget cannot be read.
+            InfeasibleError: If no member meets any of them.
+        """
+        chosen, unmet = self.split_by_budget(budgets)
+        for reason in unmet.values():
+            _logger.warning("%s", reason)
+        if unmet and not chosen:
+            raise InfeasibleError("; ".join(unmet.values()))
+        return chosen
+
+    def split_by_budget(
+        self, budgets: Sequence[str]
+    ) -> tuple[dict[str, Candidate], dict[str, str]]:
+        """Choose as :meth:`best_under` does, and say of the other budgets why nothing meets them.
+
+        Args:
+            budgets: As :meth:`under` takes them.
+
+        Returns:
+            For each budget that is met its member; for each other one the reason.
+
+        Raises:
+            ConfigError: If a budget cannot be read.
+        """
+        if isinstance(budgets, str):
+            raise ConfigError(f"budgets must be a list of texts, got {budgets!r}")
+        chosen: dict[str, Candidate] = {}
+        unmet: dict[str, str] = {}
+        for budget in budgets:
+            try:
+                chosen[budget] = self.under(budget)
+            except InfeasibleError as error:
+                unmet[budget] = str(error)
+        return chosen, unmet
+
+    def knees(self) -> tuple[Candidate, ...]:
+        """Name the knee of a front of two objectives, footprints in log scale.
+
+        Returns:
+            The member that lies farthest beyond the straight line between the two ends, see
+            :func:`dpod_search.pareto.find_knee`; none if no member lies beyond it, or if there
+            are not two objectives.
+        """
+        if len(self.objectives) != 2 or len(self) == 0:
+            return ()
+        knee = find_knee(self._points)
+        return () if knee is None else (self.members[knee],)
 
     def select(self, k: int) -> Front:
         """Choose k members that keep as much of the front's hypervolume as greedy choice can.
@@ -131,7 +202,7 @@ class Front:
         first = [best] if k == 1 else list(dict.fromkeys([best, 0]))
         reference = np.full(len(self.objectives), 1.1)
         chosen = select_by_hypervolume(self._points, reference, k, first=first)
-        return Front(tuple(self.members[i] for i in chosen), self.objectives)
+        return Front(tuple(self.members[i] for i in chosen), self.objectives, self.full)
 
     def attach(self, make_subnet: Callable[[Widths], Subnet]) -> Front:
         """Return this front with the subnets themselves."""
@@ -139,7 +210,7 @@ class Front:
             Candidate(m.trial, m.widths, m.values, m.footprint, make_subnet(m.widths))
             for m in self.members
         ]
-        return Front(tuple(members), self.objectives)
+        return Front(tuple(members), self.objectives, self.full)
 
     @cached_property
     def _points(self) -> FloatArray:
@@ -161,9 +232,12 @@ class Front:
         return min(members, key=lambda member: (sign * member.values[objective.name], member.macs))
 
 
+_EMPTY = "the front is empty; no trial of the study completed within the constraints"
+
+
 def _explain_empty(name: str, limit: float, smallest: float | None) -> str:
     if smallest is None:
-        return "the front is empty; no trial of the study completed within the constraints"
+        return _EMPTY
     return (
         f"no member of the front has {name} <= {limit:g} within the other bounds: "
         f"the smallest has {smallest:g}; raise the bound"

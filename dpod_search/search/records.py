@@ -5,43 +5,63 @@ from __future__ import annotations
 import csv
 import io
 import math
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 from typing import Any
 
 from dpod_search.files import write_json
 from dpod_search.files import write_text
+from dpod_search.search.importance import measure_importance
 from dpod_search.search.results import SearchResult
 from dpod_search.search.results import TrialRecord
+
+
+if TYPE_CHECKING:
+    from dpod_search.footprint.shares import Share
 
 
 Z_95 = 1.959963984540054
 
 
-def write_records(result: SearchResult, folder: Path) -> None:
+def write_records(
+    result: SearchResult, folder: Path, *, shares: Sequence[Share] = (), seed: int = 0
+) -> None:
     """Write ``search.json`` and ``trials.csv`` of a search.
 
     Args:
         result: What the search has found.
         folder: The run folder.
+        shares: What of the full net lies in the layers of each group, in the order of the
+            space; left out of the file if there is none.
+        seed: Of what is drawn to measure the importance of groups.
 
     Raises:
         CheckpointError: If a file cannot be written.
     """
     write_text(folder / "trials.csv", format_trials(result))
-    write_json(folder / "search.json", describe_search(result))
+    write_json(folder / "search.json", describe_search(result, shares, seed))
 
 
-def describe_search(result: SearchResult) -> dict[str, Any]:
-    """Return the content of ``search.json``."""
+def describe_search(
+    result: SearchResult, shares: Sequence[Share] = (), seed: int = 0
+) -> dict[str, Any]:
+    """Return the content of ``search.json``; the arguments are those of :func:`write_records`."""
+    groups = result.space.to_json()
+    for group, share in zip(groups, shares, strict=bool(shares)):
+        group["shares"] = {"macs": share.macs, "params": share.params}
+    importance = measure_importance(result, seed=seed)
     return {
         "study": result.study,
-        "groups": result.space.to_json(),
+        "groups": groups,
         "objectives": [objective.to_json() for objective in result.front.objectives],
         "footprints": list(result.footprint_names),
         "constraints": dict(result.constraints),
         "full": {k: v if math.isfinite(v) else None for k, v in result.full.items()},
         "counts": result.counts,
         "audit": describe_audit(result),
+        "importance": importance.shares,
+        "importance_r2": importance.r2,
         "front": [member.trial for member in result.front],
     }
 

@@ -109,7 +109,7 @@ def collect_result(study: optuna.Study, task: SearchTask) -> SearchResult:
         task.space,
         {bound.name: bound.text for bound in task.bounds.bounds},
         records,
-        _make_front(records, task),
+        _make_front(records, task, full),
         full,
         task.footprint_names,
     )
@@ -148,14 +148,16 @@ def _read_record(trial: FrozenTrial, task: SearchTask) -> TrialRecord:
     )
 
 
-def _make_front(records: tuple[TrialRecord, ...], task: SearchTask) -> Front:
+def _make_front(
+    records: tuple[TrialRecord, ...], task: SearchTask, full: Mapping[str, float]
+) -> Front:
     first: dict[Widths, TrialRecord] = {}
     for record in records:
         if record.values and task.bounds.are_met({**record.footprint, **record.values}):
             first.setdefault(record.widths, record)
     complete = list(first.values())
     if not complete:
-        return Front((), task.objectives)
+        return Front((), task.objectives, full)
     values = np.array([[r.values[o.name] for o in task.objectives] for r in complete])
     on_front = find_front(to_minimized(values, task.directions))
     members = [
@@ -163,4 +165,4 @@ def _make_front(records: tuple[TrialRecord, ...], task: SearchTask) -> Front:
         for r, is_on_front in zip(complete, on_front, strict=True)
         if is_on_front
     ]
-    return Front(tuple(members), task.objectives)
+    return Front(tuple(members), task.objectives, full)

@@ -24,7 +24,17 @@ from dpod_search.pipeline import RunFolder
 
 
 STAGE_NAMES = [stage.name for stage in STAGES]
-COMMANDS = [*STAGE_NAMES, "run", "worker", "inspect", "status", "studies", "init"]
+COMMANDS = [
+    *STAGE_NAMES,
+    "run",
+    "worker",
+    "compare",
+    "dashboard",
+    "inspect",
+    "status",
+    "studies",
+    "init",
+]
 TINY = [f"--set={item}" for item in OVERRIDES]
 
 

@@ -7,8 +7,12 @@ import pytest
 from rich.console import Console
 
 from dpod_search.cli.show import _front_table
+from dpod_search.cli.show import describe_run
+from dpod_search.cli.show import show_run
 from dpod_search.cli.show import show_status
 from dpod_search.cli.show import show_supernet
+from dpod_search.files import write_json
+from dpod_search.pipeline import StageOutcome
 from dpod_search.report.graph import InspectedDimension
 from dpod_search.report.graph import InspectedGroup
 from dpod_search.report.graph import Inspection
@@ -78,6 +82,19 @@ def test_the_front_names_the_full_net_and_cuts_no_number(width):
         assert "1,814,073,344" in text
         assert text.count("(full)") == 1
         assert "full   1,814,073,344" in text
+
+
+def test_the_front_names_its_knee():
+    full = {"macs": 900, "params": 80, "test_accuracy": 0.9}
+    rest = {"macs_share": 1.0, "validation_accuracy": 0.8, "on_front": True}
+    members = [
+        {**full, **rest, "trial": i, "folder": str(i), "macs": 900 - i, "knee": i == 1}
+        for i in range(3)
+    ]
+    lines = render(
+        Console.print, _front_table({"study": "s", "full": full, "members": members})
+    ).splitlines()
+    assert [line.split()[-1] for line in lines if "%" in line] == ["yes", "knee", "yes"]
 
 
 def test_the_front_shows_the_footprints_that_were_searched():
@@ -156,3 +173,12 @@ def test_fifty_groups_stay_readable(width):
     if width >= 80:
         assert max(map(len, text.splitlines())) <= width
         assert len(text.splitlines()) < 130
+
+
+def test_a_training_that_learned_nothing_is_told(tmp_path):
+    write_json(tmp_path / "training.json", {"warning": "hardly more than guessing"})
+    outcomes = [StageOutcome("train", was_done=False, seconds=1.0)]
+    console = Console(file=(text := StringIO()), width=100)
+    show_run(console, tmp_path, outcomes)
+    assert "hardly more than guessing" in text.getvalue()
+    assert describe_run(tmp_path, outcomes)["warning"] == "hardly more than guessing"

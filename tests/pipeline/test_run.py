@@ -29,7 +29,7 @@ from dpod_search.pipeline import RunFolder
 from dpod_search.pipeline import Session
 from dpod_search.pipeline import read_status
 from dpod_search.pipeline import run_stages
-from dpod_search.pipeline.finetuning import read_finetuned
+from dpod_search.pipeline.delivering import read_finetuned
 from dpod_search.pipeline.logs import log_to
 from dpod_search.progress import SilentProgress
 from dpod_search.weights import save_weights
@@ -214,7 +214,8 @@ def test_a_subnet_more_leaves_the_others_as_they_are(run):
 def test_a_changed_export_is_done_again(run):
     assert run_tiny(run, 'export.formats=["safetensors"]') == ["export", "report"]
     manifest = read_json(run / "exported" / "manifest.json")
-    assert all(set(model["files"]) == {"safetensors"} for model in manifest["models"])
+    written = {"safetensors", "python", "card"}
+    assert all(set(model["files"]) == written for model in manifest["models"])
 
 
 def test_a_deleted_supernet_is_trained_again_to_the_same_bits(run):
@@ -436,7 +437,7 @@ def test_the_manifest_says_what_the_files_are(finished):
     assert [m["trial"] for m in manifest["models"]] == [m["trial"] for m in front["members"]]
     assert manifest["versions"]["torch"] == torch.__version__
     for model in manifest["models"]:
-        assert set(model["files"]) == {"safetensors", "torch_export"}
+        assert set(model["files"]) == {"safetensors", "python", "torch_export", "card"}
         for file in model["files"].values():
             path = finished / file["path"]
             assert hash_file(path) == file["sha256"]

@@ -13,6 +13,7 @@ import numpy as np
 
 
 GROUPS = {"stem": 16, "stage1.conv1": 16, "stage1.out": 32, "stage2.conv1": 32, "stage2.out": 64}
+SHARES = {name: {"macs": i / 10, "params": i / 20} for i, name in enumerate(GROUPS, 1)}
 FULL_MACS = sum(width * 4000 for width in GROUPS.values())
 HOSTILE = 'a</script><script>document.title="owned"</script><b>&"\'${x}%{y}'
 
@@ -44,7 +45,10 @@ class RunFolder:
             "front.json": self._make_front(),
         }
         self.documents["exported/manifest.json"] = self._make_manifest()
-        self.config = '[study]\nname = "digits"\n\n[search]\nn_trials = 120\n'
+        self.config = (
+            'name = "digits"\nseed = 0\n\n[data]\nname = "digits"\nroot = "data"\n\n'
+            "[search]\nn_trials = 120\nconfidence = 0.9\n"
+        )
 
     def write(self) -> Path:
         for name, document in self.documents.items():
@@ -63,6 +67,8 @@ class RunFolder:
         """Give a channel group another name in every file."""
         for row in self.rows:
             row[f"width:{new}"] = row.pop(f"width:{old}")
+        importance = self.documents["search.json"]["importance"]["accuracy"]
+        importance[new] = importance.pop(old)
         for group in self.documents["search.json"]["groups"]:
             group["name"] = new if group["name"] == old else group["name"]
         profiles = self.documents["path.json"]["profiles"]
@@ -89,6 +95,14 @@ class RunFolder:
             holder[name] = holder["macs"] // macs_each
         for document in (search, front):
             document["footprints"].append(name)
+
+    def choose(self, budget: str, trial: int | None) -> None:
+        """Add a budget of the user's, and the member that was chosen for it."""
+        front = self.documents["front.json"]
+        front["budgets"].append(budget)
+        for member in front["members"]:
+            if trial is not None and member["trial"] == trial:
+                member["budgets"].append(budget)
 
     def _make_row(self, number: int) -> dict[str, Any]:
         draw = self.generator
@@ -140,7 +154,11 @@ class RunFolder:
         rungs = {name: [full * i // 8 for i in range(1, 9)] for name, full in GROUPS.items()}
         return {
             "study": "digits",
-            "groups": [{"name": n, "full": full, "rungs": rungs[n]} for n, full in GROUPS.items()],
+            "groups": [
+                {"name": n, "full": full, "rungs": rungs[n], "shares": SHARES[n]}
+                for n, full in GROUPS.items()
+            ],
+            "importance": {"accuracy": dict.fromkeys(GROUPS, 1 / len(GROUPS))},
             "objectives": [
                 {"name": "accuracy", "direction": "maximize"},
                 {"name": "macs", "direction": "minimize"},
@@ -184,6 +202,10 @@ class RunFolder:
                 for step in steps
             ],
             "full": {"accuracy": 0.962},
+            "data": {
+                "sizes": {"train": 900, "calibration": 100, "validation": 400, "test": 400},
+                "fingerprint": "4e1f",
+            },
         }
 
     def _make_profiles(self) -> list[dict[str, Any]]:
@@ -200,6 +222,7 @@ class RunFolder:
         del full["accuracy"]
         names = ["macs", "params", "weight_bytes"]
         document = {"study": "digits", "seed": 0, "footprints": names, "full": full}
+        document["budgets"] = []
         return document | {"members": members}
 
     def _make_member(self, row: dict[str, Any]) -> dict[str, Any]:
@@ -216,6 +239,8 @@ class RunFolder:
             "validation_accuracy": after,
             "test_accuracy": after - 0.004,
             "on_front": True,
+            "knee": False,
+            "budgets": [],
         }
 
     def _make_manifest(self) -> dict[str, Any]:

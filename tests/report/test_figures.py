@@ -8,6 +8,7 @@ import numpy as np
 import plotly.graph_objects as go
 import pytest
 from report.run_folder import FULL_MACS
+from report.run_folder import GROUPS
 from report.run_folder import RunFolder
 
 from dpod_search.pareto import compute_hypervolume
@@ -15,8 +16,10 @@ from dpod_search.report import FIGURES
 from dpod_search.report import Absent
 from dpod_search.report import Drawing
 from dpod_search.report import read_run
+from dpod_search.report import write_report
 from dpod_search.report.figures.hypervolume import REFERENCE
 from dpod_search.report.figures.hypervolume import trace_hypervolume
+from dpod_search.report.intervals import wilson_interval
 
 
 DRAW = {kind.name: kind.draw for kind in FIGURES}
@@ -39,7 +42,7 @@ def test_names_are_unique_and_fit_for_files() -> None:
 
 
 def test_tables_become_csv(run: RunFolder) -> None:
-    for name in DRAW:
+    for name in set(DRAW) - {"latency"}:
         table = draw(run, name).table
         rows = list(csv.reader(io.StringIO(table.to_csv())))
         assert tuple(rows[0]) == table.columns
@@ -254,3 +257,124 @@ class TestTraining:
         drawing = draw(run, "path")
         assert drawing.table.column("macs") == tuple(profile["macs"] for profile in profiles)
         assert drawing.figure.data[0].y[2] is None
+
+
+class TestFinetuned:
+    def test_before_after_and_test_are_the_members(self, run: RunFolder) -> None:
+        figure = draw(run, "finetuned").figure
+        members = run.documents["front.json"]["members"]
+        for name, key in (
+            ("before, on validation", "validation_accuracy_before"),
+            ("after, on validation", "validation_accuracy"),
+            ("after, on test", "test_accuracy"),
+        ):
+            (trace,) = [t for t in figure.data if t.name == name and t.mode == "markers"]
+            assert list(trace.y) == [member[key] for member in members]
+
+    def test_bars_are_what_the_test_pictures_allow(self, run: RunFolder) -> None:
+        drawing = draw(run, "finetuned")
+        member = run.documents["front.json"]["members"][0]
+        low, high = wilson_interval(member["test_accuracy"], 400)
+        assert (drawing.table.column("test_low")[0], drawing.table.column("test_high")[0]) == (
+            low,
+            high,
+        )
+        bars = find_trace(drawing.figure, "after, on test").error_y
+        assert bars.array[0] == pytest.approx(high - member["test_accuracy"])
+        assert "400 test pictures" in drawing.caption
+
+    def test_without_the_number_of_pictures_there_are_no_bars(self, run: RunFolder) -> None:
+        del run.documents["training.json"]["data"]
+        drawing = draw(run, "finetuned")
+        assert find_trace(drawing.figure, "after, on test").error_y.array is None
+        assert "95" not in drawing.caption
+
+    def test_knees_and_budgets_are_marked(self, run: RunFolder) -> None:
+        run.documents["front.json"]["members"][2]["knee"] = True
+        run.choose("macs<=50%", run.front[3])
+        drawing = draw(run, "finetuned")
+        members = run.documents["front.json"]["members"]
+        knee, budget = (
+            find_trace(drawing.figure, name) for name in ("knee", "chosen for a budget")
+        )
+        assert (knee.x[0], budget.x[0]) == (members[2]["macs"], members[3]["macs"])
+        assert "knee" in drawing.caption
+        assert drawing.table.column("budgets")[3] == "macs<=50%"
+
+
+class TestGroups:
+    def test_importance_is_that_of_the_search(self, run: RunFolder) -> None:
+        shares = dict(zip(GROUPS, (0.4, 0.3, 0.1, 0.15, 0.05), strict=True))
+        run.documents["search.json"]["importance"] = {"accuracy": shares, "latency_ms": shares}
+        run.documents["search.json"]["importance_r2"] = {"accuracy": 0.93}
+        drawing = draw(run, "importance")
+        assert [trace.name for trace in drawing.figure.data] == ["accuracy", "latency (ms)"]
+        assert list(drawing.figure.data[0].x) == list(shares.values())
+        assert "accuracy with an R² of 0.93." in drawing.caption
+        patterns = {trace.marker.pattern.shape for trace in drawing.figure.data}
+        assert len(patterns) == 2
+
+    def test_what_is_not_known_is_told(self, run: RunFolder) -> None:
+        run.documents["search.json"]["importance"] = {}
+        absent = DRAW["importance"](read_run(run.write()))
+        assert isinstance(absent, Absent)
+        assert "Too few trials" in absent.reason
+        del run.documents["search.json"]["importance"]
+        for group in run.documents["search.json"]["groups"]:
+            del group["shares"]
+        for name in ("importance", "footprint"):
+            absent = DRAW[name](read_run(run.write()))
+            assert isinstance(absent, Absent)
+            assert "older version" in absent.reason
+
+    def test_footprint_is_that_of_the_groups(self, run: RunFolder) -> None:
+        table = draw(run, "footprint").table
+        assert table.columns == ("group", "macs", "params")
+        assert table.column("group") == tuple(GROUPS)
+        assert table.column("macs") == (0.1, 0.2, 0.3, 0.4, 0.5)
+
+
+class TestCalibration:
+    def test_bins_hold_every_predicted_trial_once(self, run: RunFolder) -> None:
+        table = draw(run, "calibration").table
+        chosen = [row for row in table.rows if row[0] == "coverage of accuracy"]
+        surrogate = draw(run, "surrogate").table
+        assert sum(row[3] for row in chosen) == len(surrogate.rows)
+        covered = sum(round(row[3] * row[4]) for row in chosen)
+        assert covered == sum(surrogate.column("is_covered"))
+        assert all(row[3] >= 10 for row in chosen)
+        firsts = [row[1] for row in chosen]
+        assert firsts == sorted(firsts)
+
+    def test_audits_are_those_of_the_search(self, run: RunFolder) -> None:
+        drawing = draw(run, "calibration")
+        rates = {row[0]: row[4:] for row in drawing.table.rows if row[1] is None}
+        assert rates == {"false prunes": (1 / 7, 0.026, 0.513), "saved": (0.875, 0.529, 0.978)}
+        assert "1 of 7" in drawing.caption
+        assert "90" in drawing.caption
+
+    def test_without_audits_or_settings_the_coverage_is_left(self, run: RunFolder) -> None:
+        nothing = {"n_audited": 0, "n_wrong": 0, "rate": None, "low": None, "high": None}
+        run.documents["search.json"]["audit"] = nothing
+        run.config = ""
+        drawing = draw(run, "calibration")
+        assert len(drawing.figure.data) == 1
+        assert "promised" not in drawing.caption
+        assert "No pruned trial was audited" in drawing.caption
+
+
+class TestLatency:
+    def test_is_left_out_where_it_was_not_searched(self, run: RunFolder) -> None:
+        absent = DRAW["latency"](read_run(run.write()))
+        assert isinstance(absent, Absent)
+        assert absent.is_left_out
+        assert "figure-latency" not in write_report(run.folder).read_text()
+
+    @pytest.mark.parametrize("sign", [1, -1])
+    def test_tells_how_well_macs_stand_in_for_it(self, run: RunFolder, sign: int) -> None:
+        run.replace_objectives({"accuracy": "maximize", "latency_ms": "minimize"})
+        for row in run.rows:
+            row["latency_ms"] = 5 + sign * row["macs"] / 1e6 if row["accuracy"] != "" else ""
+        drawing = draw(run, "latency")
+        assert f"{sign:.2f}" in drawing.caption
+        assert len(drawing.table.rows) == sum(row["accuracy"] != "" for row in run.rows)

@@ -25,15 +25,19 @@ def count_marks(dom: str, figure: str) -> int:
     """Count what a figure has drawn: points, lines and pictures of heat maps."""
     section = find_section(dom, f"figure-{figure}")
     assert "main-svg" in section
-    return len(re.findall(r'class="(?:point|js-line|trace[^"]*)"|<image', section))
+    return len(re.findall(r'class="(?:points?|js-line|trace[^"]*)"|<image', section))
 
 
 @pytest.mark.parametrize("is_dark", [False, True])
 def test_figures_are_drawn_in_silence_and_without_a_network(
     run: RunFolder, tmp_path: Path, is_dark: bool
 ) -> None:
+    run.replace_objectives({"accuracy": "maximize", "macs": "minimize", "latency_ms": "minimize"})
+    run.documents["front.json"]["members"][1]["knee"] = True
+    run.choose("macs<=50%", run.front[2])
     report = write_report(run.write())
     page = open_page(report.as_uri(), tmp_path, is_dark=is_dark)
+    assert int(re.findall(r'data-first-drawn-ms="(\d+)"', page.dom)[0]) >= 0
     for kind in FIGURES:
         assert count_marks(page.dom, kind.name) > 0, kind.name
     assert page.console == ()

@@ -62,6 +62,40 @@ def test_an_interval_may_have_no_ends(run: RunFolder) -> None:
         assert trials[row["number"]].predicted["accuracy"].covers(-1e9)
 
 
+def test_a_folder_of_an_older_version_has_none_of_the_newer_values(run: RunFolder) -> None:
+    search, front = run.documents["search.json"], run.documents["front.json"]
+    for holder, names in (
+        (search, ("importance",)),
+        (front, ("budgets",)),
+        (run.documents["training.json"], ("data",)),
+        *((group, ("shares",)) for group in search["groups"]),
+        *((member, ("knee", "budgets")) for member in front["members"]),
+    ):
+        for name in names:
+            del holder[name]
+    read = read_run(run.write())
+    assert read.search.importance is None
+    assert all(group.shares is None for group in read.search.groups)
+    assert read.front is not None
+    assert read.front.budgets == ()
+    assert not any(member.is_knee or member.budgets for member in read.front.members)
+    assert read.training is not None
+    assert read.training.fingerprint is None
+
+
+def test_the_difference_of_a_model_stands_for_its_files(run: RunFolder) -> None:
+    models = run.documents["exported/manifest.json"]["models"]
+    file = models[1]["files"]["safetensors"]
+    file |= {"max_difference": 0.0, "test_accuracy": 0.5}
+    exported = read_run(run.write()).exported
+    assert exported is not None
+    assert (exported[0].files[0].max_difference, exported[0].files[0].test_accuracy) == (
+        1.2e-6,
+        None,
+    )
+    assert (exported[1].files[0].max_difference, exported[1].files[0].test_accuracy) == (0.0, 0.5)
+
+
 def spoil_json(name: str) -> Callable[[Path], None]:
     return lambda folder: (folder / name).write_text("{")
 
@@ -104,6 +138,15 @@ def replace(name: str, old: str, new: str) -> Callable[[Path], None]:
             "seconds must be a number",
         ),
         (replace("front.json", '"on_front": true', '"on_front": 1'), "must be true or false"),
+        (replace("front.json", '"knee": false', '"knee": 1'), "knee must be true or false"),
+        (replace("front.json", '"budgets": []', '"budgets": [3]'), "budgets must be a list of te"),
+        (replace("search.json", '"stem": 0.2', '"stem": "x"'), "importance.accuracy.stem must"),
+        (replace("search.json", '"macs": 0.1', '"macs": null'), "shares.macs must be a number"),
+        (replace("training.json", '"test": 400', '"test": "x"'), "data.sizes.test must be"),
+        (
+            replace("exported/manifest.json", '"bytes"', '"test_accuracy": "x", "bytes"'),
+            "safetensors.test_accuracy must be a number",
+        ),
         (replace("front.json", '"stem": 16', '"stem": 0'), "widths.stem must be a whole number"),
         (replace("trials.csv", ",evaluated,", ",lost,"), "line 2, fate must be one of"),
         (replace("trials.csv", "0,evaluated,", "x,evaluated,"), "line 2, number must be a number"),

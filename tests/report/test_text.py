@@ -1,9 +1,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
+from report.run_folder import RunFolder
 
+from dpod_search.report import read_run
 from dpod_search.report.markup import embed_json
 from dpod_search.report.markup import table
 from dpod_search.report.run import Objective
@@ -68,8 +72,14 @@ def test_sentences_name_footprints_without_units() -> None:
     assert label("n_kernels") == "n kernels"
 
 
-def test_commands_can_be_pasted_into_a_shell() -> None:
-    assert stage_missing("export", "a b").endswith("dpod-search export --study 'a b'")
+def test_commands_can_be_pasted_into_a_shell_and_take_the_run_s_own_settings(
+    run: RunFolder,
+) -> None:
+    read = replace(read_run(run.write()), folder=Path("my runs/a"))
+    command = "dpod-search export --study 'my runs/a/config.toml' --out 'my runs/a'"
+    assert stage_missing("export", read).endswith(f"Run: {command}")
+    bare = replace(read, config=None)
+    assert "--study digits --out 'my runs/a'" in stage_missing("export", bare)
 
 
 def test_embedded_json_keeps_its_value_and_ends_no_script(hostile: str) -> None:

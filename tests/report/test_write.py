@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from report import run_folder
 from report.run_folder import GROUPS
 from report.run_folder import RunFolder
 
@@ -19,7 +20,8 @@ from dpod_search.report import FIGURES
 from dpod_search.report import write_report
 
 
-FIGURE_NAMES = {kind.name for kind in FIGURES}
+# Latency is left out where it is no objective.
+FIGURE_NAMES = {kind.name for kind in FIGURES} - {"latency"}
 
 
 def read_csv(folder: Path, figure: str) -> list[dict[str, str]]:
@@ -32,7 +34,7 @@ def test_writes_one_page_and_the_numbers_of_every_figure(run: RunFolder) -> None
     assert write_report(folder) == folder / "report.html"
     assert {path.stem for path in (folder / "figures").iterdir()} == FIGURE_NAMES
     page = (folder / "report.html").read_text()
-    assert page.count('<script type="application/json">') == len(FIGURES)
+    assert page.count('<script type="application/json">') == len(FIGURE_NAMES)
     assert not re.findall(r'(?:src|href)="(?!#)', page.split("<script>")[0])
 
 
@@ -134,15 +136,16 @@ def test_without_members_or_audits_or_constraints(run: RunFolder) -> None:
 @pytest.mark.parametrize(
     ("missing", "command"),
     [
-        ("training.json", "dpod-search train --study digits"),
-        ("path.json", "dpod-search train --study digits"),
-        ("front.json", "dpod-search finetune --study digits"),
-        ("exported/manifest.json", "dpod-search export --study digits"),
+        ("training.json", "dpod-search train --study {folder}/config.toml --out {folder}"),
+        ("path.json", "dpod-search train --study {folder}/config.toml --out {folder}"),
+        ("front.json", "dpod-search finetune --study {folder}/config.toml --out {folder}"),
+        ("exported/manifest.json", "dpod-search export --study {folder}/config.toml --out"),
         ("environment.json", "dpod-search run writes it"),
     ],
 )
 def test_a_stage_that_has_not_run_is_named(run: RunFolder, missing: str, command: str) -> None:
     folder = run.write()
+    command = command.format(folder=folder)
     assert command not in write_report(folder).read_text()
     (folder / missing).unlink()
     assert command in write_report(folder).read_text()
@@ -155,11 +158,12 @@ def test_only_the_search_is_needed(run: RunFolder) -> None:
         (folder / name).unlink()
     shutil.rmtree(folder / "exported")
     page = write_report(folder).read_text()
-    assert page.count("dpod-search finetune --study digits") == 3
+    assert page.count("dpod-search finetune --study digits --out") == 4
     # The numbers of figures that are gone must be gone as well.
     assert {path.stem for path in (folder / "figures").iterdir()} == FIGURE_NAMES - {
         "training",
         "path",
+        "finetuned",
     }
 
 
@@ -215,3 +219,16 @@ def test_neither_torch_nor_optuna_is_imported(run: RunFolder) -> None:
     )
     package = Path(dpod_search.errors.__file__).parent
     subprocess.run([sys.executable, "-c", script, str(run.write()), str(package)], check=True)
+
+
+def test_2000_trials_over_20_groups_stay_below_8_mb(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    groups = {f"layer{i // 4}.{i % 4}.conv1": 16 * 2 ** (i // 5) for i in range(20)}
+    monkeypatch.setattr(run_folder, "GROUPS", groups)
+    monkeypatch.setattr(run_folder, "FULL_MACS", sum(groups.values()) * 4000)
+    monkeypatch.setattr(
+        run_folder, "SHARES", {name: {"macs": 0.1, "params": 0.1} for name in groups}
+    )
+    folder = RunFolder(tmp_path, n_trials=2000).write()
+    assert write_report(folder).stat().st_size <= 8_000_000

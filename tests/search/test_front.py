@@ -12,6 +12,7 @@ from dpod_search.errors import InfeasibleError
 from dpod_search.search import Candidate
 from dpod_search.search import Front
 from dpod_search.search import Macs
+from dpod_search.search import Params
 
 
 SPACE = make_space()
@@ -58,8 +59,66 @@ def test_under_an_unknown_footprint_names_the_nearest(front):
 
 
 def test_an_empty_front_says_so():
+    empty = Front((), (ACCURACY, Macs()))
     with pytest.raises(InfeasibleError, match="front is empty"):
-        Front((), (ACCURACY, Macs())).under(macs=1)
+        empty.under(macs=1)
+    with pytest.raises(InfeasibleError, match="front is empty"):
+        empty.under("macs<=1")
+    with pytest.raises(InfeasibleError, match="front is empty"):
+        empty.best_under(["macs<=1"])
+    assert empty.knees() == ()
+
+
+def test_a_budget_reads_like_a_constraint(front):
+    full = Front(front.members, front.objectives, {"macs": front[7].macs})
+    limit = front[3].macs
+    assert front.under(f"macs<={limit:.0f}") == front[3]
+    assert full.under(f"macs <= {100.0001 * limit / front[7].macs:.4f}%") == front[3]
+    assert front.under("macs<=1G", macs=limit) == front[3]
+    with pytest.raises(ConfigError, match="give a number instead of a percentage"):
+        front.under("macs<=50%")
+    with pytest.raises(ConfigError, match="did you mean macs"):
+        front.under("mac<=1")
+    assert full.select(3).under("macs<=100%") == full.attach(str).under("macs<=100%") == front[7]
+
+
+def test_of_equally_good_members_the_cheaper_is_the_best():
+    cheap, dear = make_candidate(1, 0.5), make_candidate(2, 1.0)
+    same = Candidate(3, dear.widths, {**dear.values, "accuracy": 0.7}, dear.footprint)
+    equal = Candidate(4, cheap.widths, {**cheap.values, "accuracy": 0.7}, cheap.footprint)
+    assert Front((same, equal), (ACCURACY, Macs())).under("macs<=1G").trial == 4
+
+
+def test_each_budget_has_its_best_and_one_that_is_not_met_is_told(front, caplog):
+    low, high = f"macs<={front[2].macs:.0f}", f"macs<={front[5].macs:.0f}"
+    found = front.best_under([high, "macs<=1", low, "macs<=1G"])
+    assert list(found.items()) == [(high, front[5]), (low, front[2]), ("macs<=1G", front[7])]
+    assert len(caplog.messages) == 1
+    assert f"macs<=1: the smallest macs is {front[0].macs:,.0f}" in caplog.text
+    chosen, unmet = front.split_by_budget(["macs<=1", low])
+    assert chosen == {low: front[2]}
+    assert list(unmet) == ["macs<=1"]
+    with pytest.raises(InfeasibleError, match="macs<=1: .*; no member .* macs<=2:"):
+        front.best_under(["macs<=1", "macs<=2"])
+    assert front.best_under([]) == {}
+    with pytest.raises(ConfigError, match="a list of texts, got 'macs<=1'"):
+        front.best_under("macs<=1")
+
+
+def test_the_knee_is_in_the_scale_of_ratios(front):
+    def place(number, macs, accuracy):
+        footprint = {"macs": float(macs)}
+        return Candidate(number, front[0].widths, {"accuracy": accuracy, **footprint}, footprint)
+
+    steps = ((100, 0.0), (1_000, 0.55), (10_000, 0.8), (100_000, 0.9), (1_000_000, 1.0))
+    members = tuple(place(i, *step) for i, step in enumerate(steps))
+    objectives = (ACCURACY, Macs())
+    # Equal factors are equal steps, so the gains are 0.55 - 1/4, 0.8 - 2/4 and 0.9 - 3/4.
+    assert [m.trial for m in Front(members, objectives).knees()] == [1]
+    better = (*members[:2], place(2, 10_000, 0.81), *members[3:])
+    assert [m.trial for m in Front(better, objectives).knees()] == [2]
+    assert Front(members, (*objectives, Params())).knees() == ()
+    assert Front(members[:2], objectives).knees() == ()
 
 
 @pytest.mark.parametrize("k", [2, 3, 5])

@@ -12,6 +12,7 @@ from search.fakes import ACCURACY
 from search.fakes import compute_accuracy
 from search.fakes import make_task
 
+from dpod_search.footprint.shares import Share
 from dpod_search.report import read_run
 from dpod_search.search import Objective
 from dpod_search.search import Proposal
@@ -21,6 +22,7 @@ from dpod_search.search import open_study
 from dpod_search.search import run_study
 from dpod_search.search import write_records
 from dpod_search.search.records import compute_wilson_interval
+from dpod_search.search.records import describe_search
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +49,8 @@ def test_search_json_is_as_documented(searched):
         "full",
         "counts",
         "audit",
+        "importance",
+        "importance_r2",
         "front",
     ]
     assert record["groups"][0] == {
@@ -64,6 +68,22 @@ def test_search_json_is_as_documented(searched):
     assert sum(record["counts"].values()) == 70
     assert record["counts"]["pruned-constraint"] == 1
     assert record["front"] == [member.trial for member in result.front]
+
+
+def test_importance_and_shares_are_those_of_the_groups(searched):
+    result, record, _ = searched
+    names = [group["name"] for group in record["groups"]]
+    assert list(record["importance"]["accuracy"]) == names
+    assert sum(record["importance"]["accuracy"].values()) == pytest.approx(1, abs=1e-4)
+    assert 0.5 <= record["importance_r2"]["accuracy"] <= 1
+    assert set(record["importance_r2"]) == {"accuracy"}  # macs are known, not learned
+    shares = [Share(i / 10, i / 20) for i in range(len(names))]
+    groups = describe_search(result, shares)["groups"]
+    assert [group["shares"] for group in groups] == [
+        {"macs": share.macs, "params": share.params} for share in shares
+    ]
+    with pytest.raises(ValueError, match="zip"):
+        describe_search(result, shares[1:])
 
 
 def test_trials_csv_is_as_documented(searched):

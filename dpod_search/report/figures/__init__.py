@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from dpod_search.report.figures.calibration import draw_calibration
 from dpod_search.report.figures.drawing import Absent
 from dpod_search.report.figures.drawing import Drawing
 from dpod_search.report.figures.drawing import FigureKind
 from dpod_search.report.figures.drawing import Table
+from dpod_search.report.figures.finetuned import draw_finetuned
 from dpod_search.report.figures.front import draw_front
+from dpod_search.report.figures.groups import draw_footprint
+from dpod_search.report.figures.groups import draw_importance
 from dpod_search.report.figures.hypervolume import draw_hypervolume
+from dpod_search.report.figures.latency import draw_latency
 from dpod_search.report.figures.path import draw_path
 from dpod_search.report.figures.surrogate import draw_surrogate
 from dpod_search.report.figures.training import draw_training
@@ -17,10 +22,15 @@ from dpod_search.report.figures.widths import draw_widths
 __all__ = ["FIGURES", "Absent", "Drawing", "FigureKind", "Table"]
 
 FIGURES = (
-    FigureKind("front", "The front", draw_front),
+    FigureKind("finetuned", "Before and after finetuning", draw_finetuned),
+    FigureKind("front", "Every trial and the front", draw_front),
     FigureKind("widths", "Widths along the front", draw_widths),
+    FigureKind("importance", "Which groups matter", draw_importance),
+    FigureKind("footprint", "Where the full net's cost lies", draw_footprint),
+    FigureKind("latency", "Latency against MACs", draw_latency),
     FigureKind("hypervolume", "How the front grew", draw_hypervolume),
     FigureKind("surrogate", "The surrogate", draw_surrogate),
+    FigureKind("calibration", "Could the surrogate be trusted?", draw_calibration),
     FigureKind("training", "Training the supernet", draw_training),
     FigureKind("path", "The path of progressive shrinking", draw_path),
 )

@@ -64,9 +64,15 @@ class Drawing:
 
 @dataclass(frozen=True)
 class Absent:
-    """A figure that could not be drawn, and why, in plain text."""
+    """A figure that could not be drawn.
+
+    Args:
+        reason: Why, in plain text.
+        is_left_out: Whether the page says nothing of it, because nobody would look for it.
+    """
 
     reason: str
+    is_left_out: bool = False
 
 
 @dataclass(frozen=True)

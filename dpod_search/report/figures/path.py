@@ -21,7 +21,7 @@ from dpod_search.report.text import stage_missing
 def draw_path(run: Run) -> Drawing | Absent:
     """Draw accuracy against macs along the path, from the full net to the floor."""
     if run.path is None:
-        return Absent(stage_missing("train", run.search.study))
+        return Absent(stage_missing("train", run))
     if not run.path:
         return Absent("The policy of this training makes no path.")
     profiles = run.path

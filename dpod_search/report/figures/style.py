@@ -48,6 +48,26 @@ MARKS: Mapping[str, Mark] = {
 }
 
 
+@dataclass(frozen=True)
+class Series:
+    """How one of several rows of values is drawn: not by its colour alone."""
+
+    color: str
+    symbol: str
+    dash: str
+    pattern: str
+
+
+SERIES = (
+    Series(BLUE, "circle", "solid", ""),
+    Series(ORANGE, "diamond", "dash", "/"),
+    Series(GREEN, "square", "dot", "x"),
+    Series(PURPLE, "triangle-up", "dashdot", "."),
+    Series(VERMILION, "cross", "longdash", "-"),
+    Series(SKY, "star", "longdashdot", "+"),
+)
+
+
 def plain(text: str) -> str:
     """Escape text for plotly, which reads a few HTML tags in labels and hover boxes."""
     return html.escape(text, quote=False)
@@ -56,7 +76,7 @@ def plain(text: str) -> str:
 def axis(title: str) -> dict[str, Any]:
     """Return an axis with the report's grid and ink, its title in plain text."""
     return {
-        "title": {"text": plain(title)},
+        "title": {"text": plain(title), "standoff": 10},
         "gridcolor": _GRID,
         "linecolor": _GRID,
         "zeroline": False,
@@ -82,7 +102,7 @@ def log_axis(title: str, values: Iterable[float]) -> dict[str, Any]:
 
 def value_axis(title: str, *, is_accuracy: bool) -> dict[str, Any]:
     """Return an axis for an objective; accuracies get ticks in percent."""
-    return axis(title) | ({"tickformat": ".0%"} if is_accuracy else {})
+    return axis(title) | ({"tickformat": ".1~%"} if is_accuracy else {})
 
 
 def lay_out(figure: go.Figure, *, height: int = 480) -> go.Figure:

@@ -64,7 +64,7 @@ def draw_surrogate(run: Run) -> Drawing | Absent:
         upwards = value_axis(f"predicted {label(objective.name)}", is_accuracy=is_accuracy)
         figure.add_traces(list(_draw_pairs(run, pairs, is_first=i == 1)), rows=1, cols=i)
         figure.update_xaxes(across, row=1, col=i)
-        figure.update_yaxes(upwards, row=1, col=i)
+        figure.update_yaxes(upwards | {"range": _find_range(pairs)}, row=1, col=i)
     lay_out(figure, height=460)
     return Drawing(figure, _tabulate(found), _caption(found))
 
@@ -104,6 +104,13 @@ def _draw_pairs(run: Run, pairs: list[Pair], *, is_first: bool) -> Iterator[go.S
         )
 
 
+def _find_range(pairs: list[Pair]) -> tuple[float, float]:
+    # An interval of a surrogate that knew little may be wider than all else: it is cut.
+    ends = [pair.measured for pair in pairs] + [pair.prediction.value for pair in pairs]
+    slack = 0.25 * (max(ends) - min(ends)) or 0.1 * abs(ends[0]) or 1.0
+    return min(ends) - slack, max(ends) + slack
+
+
 def _bar(length: float) -> float | None:
     return max(length, 0.0) if math.isfinite(length) else None
 
@@ -140,5 +147,5 @@ def _caption(found: dict[Objective, list[Pair]]) -> str:
         )
     return (
         "What the surrogate said before a trial was evaluated against what was measured; bars "
-        f"are its intervals. {'. '.join(told)}."
+        f"are its intervals, cut where they leave the picture. {'. '.join(told)}."
     )

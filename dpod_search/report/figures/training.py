@@ -24,7 +24,7 @@ def draw_training(run: Run) -> Drawing | Absent:
     """Draw the losses of the full and the partial nets, and the learning rate."""
     training = run.training
     if training is None:
-        return Absent(stage_missing("train", run.search.study))
+        return Absent(stage_missing("train", run))
     if not training.history:
         return Absent("The training kept no history.")
     steps = [entry.step for entry in training.history]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Iterator
 from types import SimpleNamespace
 
@@ -30,7 +31,7 @@ from dpod_search.finetune import finetune
 from dpod_search.supernet import Subnet
 
 
-ENDINGS = sorted(kind.ending for kind in FORMATS.values())
+EXACT = sorted(kind.ending for kind in FORMATS.values() if kind.is_exact)
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -51,7 +52,7 @@ def wrap(module, shape=SHAPE):
     return SimpleNamespace(module=module.eval(), input_shape=shape)
 
 
-@pytest.mark.parametrize("ending", ENDINGS)
+@pytest.mark.parametrize("ending", EXACT)
 def test_every_format_loads_again_and_agrees(tuned, ending, tmp_path):
     written = export(tuned, tmp_path / "new" / f"model{ending}")
     assert written.path == tmp_path / "new" / f"model{ending}"
@@ -100,7 +101,7 @@ def test_the_weights_load_without_this_package(tuned, tmp_path):
         torch.testing.assert_close(plain.eval()(images), tuned.module(images))
 
 
-@pytest.mark.parametrize("ending", ENDINGS)
+@pytest.mark.parametrize("ending", EXACT)
 def test_the_module_is_not_changed(ending, tmp_path):
     module = make_net().train()
     before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
@@ -114,9 +115,10 @@ def test_the_same_module_gives_the_same_bytes(tuned, tmp_path):
     assert files[0] == files[1]
 
 
-@pytest.mark.parametrize("name", ["model.onnx", "model", "model.pt2.zip", "model.PT2"])
+@pytest.mark.parametrize("name", ["model.onnx2", "model", "model.pt2.zip", "model.PT2", ".py"])
 def test_other_endings_are_refused(tuned, name, tmp_path):
-    with pytest.raises(ExportError, match=r"must be one of \['.pt2', '.safetensors'\]"):
+    endings = r"\['.int8.onnx', '.onnx', '.pt2', '.py', '.safetensors'\]"
+    with pytest.raises(ExportError, match=f"must be one of {endings}"):
         export(tuned, tmp_path / name)
     assert list(tmp_path.iterdir()) == []
 
@@ -142,7 +144,7 @@ def test_a_tolerance_of_zero_asks_for_the_same_bits(tuned, tmp_path):
     assert export(tuned, tmp_path / "m.safetensors", tolerance=0).max_difference == 0
 
 
-@pytest.mark.parametrize("ending", ENDINGS)
+@pytest.mark.parametrize("ending", EXACT)
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_weights_that_are_not_finite_are_refused(ending, value, tmp_path):
     net = make_net()
@@ -224,7 +226,28 @@ def test_a_full_disk_leaves_the_earlier_file(tuned, tmp_path, monkeypatch):
 
 def test_settings_are_checked():
     assert ExportSettings().formats == ("safetensors", "torch_export")
-    with pytest.raises(ConfigError, match=r"export.formats knows .*'onnx'"):
-        ExportSettings(formats=("onnx",))
+    assert ExportSettings().files == ("safetensors", "python", "torch_export")
+    assert ExportSettings(formats=("onnx", "python", "safetensors")).files == (
+        "onnx",
+        "python",
+        "safetensors",
+    )
+    with pytest.raises(ConfigError, match=r"export.formats knows .*'tflite'"):
+        ExportSettings(formats=("tflite",))
     with pytest.raises(ConfigError, match=r"export\.tolerance"):
         ExportSettings(tolerance=-1)
+
+
+def test_a_program_holds_nothing_pickled(tuned, tmp_path):
+    """What torch.export.load would unpickle: example inputs, and entries marked so."""
+    export(tuned, tmp_path / "model.pt2")
+    with zipfile.ZipFile(tmp_path / "model.pt2") as archive:
+        held = {name: archive.read(name) for name in archive.namelist()}
+    assert not any(
+        data.startswith((b"PK\x03\x04", b"\x80")) and b"pkl" in data for data in held.values()
+    )
+    assert all(not data for name, data in held.items() if "sample_inputs" in name)
+    configs = [data for name, data in held.items() if name.endswith("_config.json")]
+    assert configs
+    assert not any(b'"use_pickle": true' in data for data in configs)
+    assert torch.export.load(tmp_path / "model.pt2").example_inputs in ({}, None, ())

@@ -1,0 +1,281 @@
+"""The notes: what a study is, and what each member of its front came to, in Markdown."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterable
+from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from dpod_search.report import Run
+from dpod_search.report.run import Member
+from dpod_search.report.run import Trial
+from dpod_search.report.text import count
+from dpod_search.report.text import label
+from dpod_search.report.text import percent
+from dpod_search.report.text import plural
+from dpod_search.report.text import size_heading
+from dpod_search.report.text import size_of
+from dpod_search.report.text import value_of
+
+
+PICTURE = "widths.png"
+_AIMS = {"maximize": "maximised", "minimize": "minimised"}
+_GAP = "\u00a0" * 3  # the dashboard's style leaves no room between columns
+_SPECIAL = str.maketrans({character: f"\\{character}" for character in r"\`*_[]<>|#~"})
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where things stand on the dashboard.
+
+    Args:
+        study_id: The study's id.
+        child_id: The id of the study of the finetuned subnets, or None.
+        child_name: Its name.
+    """
+
+    study_id: int
+    child_id: int | None
+    child_name: str
+
+    def trial(self, number: int, shown: str | None = None) -> str:
+        """Return a link to a trial of the study."""
+        address = f"/dashboard/studies/{self.study_id}/trials?numbers={number}"
+        return f"[{escape(shown or str(number))}]({address})"
+
+    def link(self, shown: str) -> str:
+        """Return a link to the study."""
+        return f"[{escape(shown)}](/dashboard/studies/{self.study_id})"
+
+    @property
+    def child(self) -> str:
+        """A link to the study of the finetuned subnets."""
+        return f"[{escape(self.child_name)}](/dashboard/studies/{self.child_id})"
+
+
+def write_study_note(run: Run, places: Places, files: Mapping[str, str]) -> str:
+    """Write what a study is, how it was made and where its files are.
+
+    Args:
+        run: The run.
+        places: Where things stand on the dashboard.
+        files: The address of each attached file, by its name.
+    """
+    search = run.search
+    aims = [f"{label(o.name)} ({_AIMS[o.direction]})" for o in search.objectives]
+    fates = [f"{count(n)} {fate}" for fate, n in search.counts.items() if n]
+    lines = [
+        f"# {escape(search.study)}",
+        "",
+        (
+            f"Channel widths searched for the Pareto front of {escape(' against '.join(aims))} by "
+            "dpod-search, inside one supernet that was trained once."
+        ),
+        "",
+        *_table(
+            ("", ""),
+            [
+                *_describe_setting(run),
+                ("groups", f"{len(search.groups)}"),
+                ("constraints", ", ".join(f"{n} {b}" for n, b in search.constraints.items())),
+                ("trials", f"{plural(len(run.trials), 'trial')}: {', '.join(fates)}"),
+                ("front as searched", plural(len(search.front), "trial")),
+                *_describe_audit(run),
+            ],
+        ),
+        "",
+        "## The front",
+        "",
+        *_list_members(run, places),
+        "",
+        "## Where the files are",
+        "",
+        *_list_files(run, places, files),
+        "",
+        "## Reading this page",
+        "",
+        (
+            "- A parameter is the number of a rung, 1 the narrowest; the channels are in the user "
+            "attribute `widths`."
+        ),
+        (
+            "- What became of a trial is its user attribute `fate`. *Pruned* trials were never "
+            "evaluated: a bound on a footprint or the surrogate ruled them out (`reason`)."
+        ),
+    ]
+    if search.constraints:
+        lines.append(
+            "- Trials beyond a constraint are grey, *Infeasible* in the timeline. The list *Best "
+            "Trials* of the dashboard takes no heed of constraints; the table above does."
+        )
+    lines.append("- A trial of the front has a note and files of its own: follow its number.")
+    return "\n".join(lines) + "\n"
+
+
+def write_trial_note(
+    run: Run, trial: Trial, member: Member | None, places: Places, files: Mapping[str, str]
+) -> str:
+    """Write what a member of the front is and what finetuning made of it.
+
+    Args:
+        run: The run.
+        trial: The trial.
+        member: The trial after finetuning, or None if it was not finetuned.
+        places: Where things stand on the dashboard.
+        files: The address of each attached file, by its name.
+    """
+    title = f"# Trial {trial.number}: a member of the front"
+    if trial.number not in run.search.front:
+        title = f"# Trial {trial.number}: " + (
+            "the full net" if member is not None and member.is_full else "finetuned"
+        )
+    lines = [title, "", *_compare(run, trial, member), ""]
+    if member is None:
+        lines += ["Not among those that were finetuned.", ""]
+    elif not member.on_front:
+        lines += ["After finetuning another member is as good and smaller, or better.", ""]
+    elif member.is_knee or member.budgets:
+        reasons = [*(["a knee of the front"] if member.is_knee else []), *member.budgets]
+        lines += [f"Chosen for: {escape(', '.join(reasons))}.", ""]
+    lines += ["## Widths", ""]
+    if PICTURE in files:
+        lines += [f"![widths]({files[PICTURE]})", ""]
+    widths = [
+        (f"`{group.name}`", count(trial.widths[group.name]), count(group.full))
+        for group in run.search.groups
+    ]
+    lines += _table(("group", "width", "of"), widths)
+    if files:
+        lines += ["", "## Files", "", *(f"- [{escape(n)}]({at})" for n, at in files.items())]
+    if places.child_id is not None and member is not None:
+        lines += ["", f"Its values after finetuning are a trial of {places.child}."]
+    return "\n".join(lines) + "\n"
+
+
+def escape(text: str) -> str:
+    """Write text so that Markdown shows it as it is."""
+    return text.translate(_SPECIAL)
+
+
+def _describe_setting(run: Run) -> list[tuple[str, str]]:
+    if run.config is None:
+        return []
+    config = tomllib.loads(run.config)
+    names = [str(config.get(part, {}).get("name", "–")) for part in ("model", "data")]
+    return [("model", names[0]), ("data", names[1]), ("seed", str(config.get("seed", "–")))]
+
+
+def _describe_audit(run: Run) -> list[tuple[str, str]]:
+    audit = run.search.audit
+    if audit.rate is None or audit.low is None or audit.high is None:
+        return []
+    told = (
+        f"{audit.n_wrong} of {audit.n_audited} audited "
+        f"(95 % interval {percent(audit.low, 0)} to {percent(audit.high, 0)})"
+    )
+    return [("false prunes", told)]
+
+
+def _list_members(run: Run, places: Places) -> list[str]:
+    objectives = run.search.objectives
+    by_number = {trial.number: trial for trial in run.trials}
+    tuned = _by_trial(run)
+    chosen = sorted(
+        (by_number[number] for number in run.search.front), key=lambda t: t.values["macs"]
+    )
+    if not chosen:
+        return ["The front is empty."]
+    columns = ["trial", *(label(o.name) for o in objectives)]
+    has_reasons = any(member.is_knee or member.budgets for member in tuned.values())
+    if tuned:
+        columns += ["after finetuning", "test accuracy", *(["chosen for"] if has_reasons else [])]
+    rows = []
+    for trial in chosen:
+        row = [places.trial(trial.number)]
+        row += [escape(value_of(o, trial.values.get(o.name))) for o in objectives]
+        if tuned:
+            member = tuned.get(trial.number)
+            cells = ["–", "–", ""] if member is None else _describe_member(member)
+            row += cells if has_reasons else cells[:2]
+        rows.append(row)
+    return _table(columns, rows, is_escaped=True)
+
+
+def _describe_member(member: Member) -> list[str]:
+    reasons = [*(["knee"] if member.is_knee else []), *map(escape, member.budgets)]
+    return [
+        percent(member.validation_accuracy, 2),
+        percent(member.test_accuracy, 2),
+        ", ".join(reasons),
+    ]
+
+
+def _list_files(run: Run, places: Places, files: Mapping[str, str]) -> list[str]:
+    lines = [f"- run folder: `{run.folder.resolve()}`"]
+    lines += [f"- [{escape(name)}]({address})" for name, address in files.items()]
+    if "report.html" not in files:
+        lines.append("- no report yet: `dpod-search report` writes it")
+    if run.exported is not None:
+        n_models = plural(len(run.exported), "model")
+        lines.append(f"- {n_models} in `{run.folder.resolve() / 'exported'}`")
+    if places.child_id is not None:
+        lines.append(f"- the finetuned subnets are the trials of the study {places.child}")
+    return lines
+
+
+def _compare(run: Run, trial: Trial, member: Member | None) -> list[str]:
+    """Tabulate a subnet beside the full net."""
+    full = run.search.full
+    rows = []
+    for objective in run.search.objectives:
+        if objective.name in run.search.footprints:
+            continue
+        rows.append(
+            (
+                f"{label(objective.name)}, as searched",
+                value_of(objective, trial.values.get(objective.name)),
+                value_of(objective, full.get(objective.name)),
+            )
+        )
+    if member is not None and run.front is not None:
+        of_full = run.front.full
+        if all(objective.name != "accuracy" for objective in run.search.objectives):
+            rows.append(("accuracy before finetuning", percent(member.accuracy_before, 2), "–"))
+        rows += [
+            (
+                "accuracy after finetuning",
+                percent(member.validation_accuracy, 2),
+                percent(of_full.validation_accuracy, 2),
+            ),
+            (
+                "test accuracy",
+                percent(member.test_accuracy, 2),
+                percent(of_full.test_accuracy, 2),
+            ),
+        ]
+    for name in run.search.footprints:
+        if name in trial.values and full.get(name):
+            share = percent(trial.values[name] / full[name])
+            size = f"{size_of(name, trial.values[name])} ({share})"
+            rows.append((size_heading(name), size, size_of(name, full[name])))
+    return _table(("", "this subnet", "full net"), rows)
+
+
+def _by_trial(run: Run) -> dict[int, Member]:
+    members = run.front.members if run.front is not None else ()
+    return {member.trial: member for member in members if member.trial is not None}
+
+
+def _table(
+    heads: Sequence[str], rows: Iterable[Sequence[str]], *, is_escaped: bool = False
+) -> list[str]:
+    lines = ["| " + " | ".join(head + _GAP for head in heads) + " |", "|" + "---|" * len(heads)]
+    for row in rows:
+        if len(row) == 2 and not row[1]:
+            continue
+        # Code spans and links show their text as it is.
+        cells = [c if is_escaped or c.startswith("`") else escape(c) for c in row]
+        lines.append("| " + " | ".join(cell.replace("\n", " ") + _GAP for cell in cells) + " |")
+    return lines

@@ -1,0 +1,106 @@
+"""The studies of a run as they stand in the storage: found, never made."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from contextlib import nullcontext
+from pathlib import Path
+
+import optuna
+from optuna.samplers import RandomSampler
+from optuna.storages import BaseStorage
+from optuna.trial import FrozenTrial
+
+from dpod_search.errors import ConfigError
+from dpod_search.errors import RunFolderError
+from dpod_search.report import Run
+from dpod_search.search import attributes
+from dpod_search.search import open_storage
+from dpod_search.search.quiet import quiet_optuna
+from dpod_search.search.storage import BatchJournalStorage
+
+
+_SQLITE = "sqlite:///"
+
+
+def need_dashboard() -> None:
+    """Check that optuna-dashboard is installed.
+
+    Raises:
+        ConfigError: If it is not; says what to install.
+    """
+    try:
+        import optuna_dashboard  # noqa: F401  (only asked whether it is there)
+    except ImportError as error:
+        raise ConfigError(
+            f'the dashboard needs optuna-dashboard ({error}); pip install "dpod-search[dashboard]"'
+        ) from error
+
+
+def open_existing(storage: str | Path | BaseStorage) -> BaseStorage:
+    """Open a storage that is there already: looking at a study must not make an empty one.
+
+    Raises:
+        RunFolderError: If the file of a journal or of SQLite does not exist.
+        ConfigError: If the storage cannot be opened.
+        CheckpointError: If a journal is damaged.
+    """
+    if isinstance(storage, BaseStorage):
+        return storage
+    text = str(storage)
+    file = text.removeprefix(_SQLITE).partition("?")[0] if text.startswith(_SQLITE) else text
+    if "://" not in file and not Path(file).exists():
+        raise RunFolderError(
+            f"there is no {file}; run `dpod-search search` first, or give the --storage that the "
+            "search was given"
+        )
+    return open_storage(storage)
+
+
+def find_study(name: str, storage: BaseStorage) -> optuna.Study | None:
+    """Return a study of a storage, or None if the storage has none of this name."""
+    with quiet_optuna():
+        try:
+            return optuna.load_study(study_name=name, storage=storage, sampler=RandomSampler())
+        except KeyError:
+            return None
+
+
+def require_study(name: str, storage: BaseStorage) -> optuna.Study:
+    """Return a study of a storage.
+
+    Raises:
+        RunFolderError: If the storage has none of this name.
+    """
+    study = find_study(name, storage)
+    if study is None:
+        raise RunFolderError(
+            f"the storage has no study {name}; run `dpod-search search` first, or give the "
+            "--storage that the search was given"
+        )
+    return study
+
+
+def check_trials(run: Run, trials: list[FrozenTrial]) -> None:
+    """Check that a run folder and a study tell of the same trials.
+
+    Args:
+        run: The run.
+        trials: All trials of the study.
+
+    Raises:
+        RunFolderError: If the front has trials that the study lacks or knows with other widths.
+    """
+    known = {trial.number: trial for trial in run.trials}
+    for number in run.search.front:
+        found = trials[number].user_attrs if number < len(trials) else {}
+        if found.get(attributes.WIDTHS) != dict(known[number].widths):
+            raise RunFolderError(
+                f"trial {number} of the storage is not that of {run.folder}; give the --storage "
+                "that the search was given"
+            )
+
+
+def written_together(storage: BaseStorage) -> AbstractContextManager[None]:
+    """Write what the block writes at once, where the storage can: a figure is many records."""
+    return storage.together() if isinstance(storage, BatchJournalStorage) else nullcontext()

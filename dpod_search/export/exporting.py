@@ -1,0 +1,192 @@
+"""Exporting to one file: written aside, loaded again, compared, and only then put in its place."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import warnings
+from collections.abc import Callable
+from collections.abc import Iterator
+from collections.abc import Mapping
+from contextlib import contextmanager
+from contextlib import redirect_stderr
+from contextlib import redirect_stdout
+from dataclasses import dataclass
+from io import StringIO
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from torch import Tensor
+from torch import nn
+
+from dpod_search.errors import DpodSearchError
+from dpod_search.errors import ExportError
+from dpod_search.export.formats import FORMATS
+from dpod_search.export.formats import ExportTask
+from dpod_search.files import hash_file
+from dpod_search.files import write_whole
+from dpod_search.rng import torch_generator
+
+
+# Pictures in the batches that are compared; the first is what the module is traced with.
+_BATCHES = (2, 1, 5)
+_N_RANDOM = 64  # pictures that 8-bit ranges are found on, if none are given
+
+
+class Exportable(Protocol):
+    """What can be exported: a finetuned subnet, say."""
+
+    @property
+    def module(self) -> nn.Module:
+        """A plain module in evaluation mode."""
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape (C, ...) of one sample."""
+
+
+@dataclass(frozen=True)
+class ExportedModel:
+    """A file that was written, loaded again, and found to agree.
+
+    Args:
+        path: The file.
+        format: A key of ``FORMATS``.
+        sha256: Its hash, in hexadecimal.
+        n_bytes: Its size.
+        max_difference: Largest difference of logits, relative to the largest logit.
+    """
+
+    path: Path
+    format: str
+    sha256: str
+    n_bytes: int
+    max_difference: float
+
+
+def export(
+    model: Exportable,
+    path: Path | str,
+    *,
+    tolerance: float = 1e-4,
+    pictures: Tensor | None = None,
+) -> ExportedModel:
+    """Write a model to one file, load it again, and compare.
+
+    Args:
+        model: A plain module in evaluation mode with its input shape.
+        path: The file to write; its ending chooses the format: ``.safetensors`` (weights of the
+            module, without code), ``.py`` (code without weights: ``load`` in it reads
+            ``model.safetensors`` beside it), ``.pt2`` (``torch.export``: graph and weights, any
+            batch size), ``.onnx`` (the same, for onnxruntime) or ``.int8.onnx`` (quantised to
+            8 bits).
+        tolerance: Largest relative difference of logits allowed; 8-bit files are exempt.
+        pictures: Pictures ``n x C x ...`` as the model is given them, at least 5: what is
+            compared, and what 8-bit ranges are found on; random ones without them.
+
+    Returns:
+        The file and how well it agrees.
+
+    Raises:
+        ExportError: If the ending is not known, the format cannot hold the module, or the
+            reloaded model differs by more than the tolerance.
+        ConfigError: If the format needs an extra that is not installed.
+        CheckpointError: If the file cannot be written.
+    """
+    target = Path(path)
+    name = _find_format(target)
+    task = _make_task(model, pictures)
+    differences: list[float] = []
+
+    def write_and_compare(aside: Path) -> None:
+        FORMATS[name].write(task, aside)
+        reloaded = FORMATS[name].read(task.module, aside)
+        differences.extend(_compare(task.module, reloaded, batch) for batch in task.examples)
+        for difference in differences:
+            limit = tolerance if FORMATS[name].is_exact else float("inf")
+            if not difference <= limit:  # also if it is NaN
+                raise ExportError(
+                    f"{target.name} was loaded again and differs by {difference:.2g} of the "
+                    f"largest logit (limit {limit:g}); it was not kept"
+                )
+
+    try:
+        with _quiet():
+            write_whole(target, write_and_compare)
+    except ExportError as error:
+        if target.name in str(error):
+            raise
+        raise ExportError(f"{name} export of {target.name} failed: {error}") from error
+    except DpodSearchError:
+        raise
+    except Exception as error:  # exporters run the user's code, which may raise anything
+        first = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise ExportError(f"{name} export of {target.name} failed: {first}") from error
+    size = target.stat().st_size
+    return ExportedModel(target, name, hash_file(target), size, max(differences))
+
+
+def _find_format(target: Path) -> str:
+    fitting = {
+        kind.ending: name
+        for name, kind in FORMATS.items()
+        if target.name.endswith(kind.ending) and target.name != kind.ending
+    }
+    if not fitting:
+        endings = sorted(kind.ending for kind in FORMATS.values())
+        raise ExportError(f"cannot export to {target.name!r}: the ending must be one of {endings}")
+    return fitting[max(fitting, key=len)]
+
+
+def _make_task(model: Exportable, pictures: Tensor | None) -> ExportTask:
+    module = copy.deepcopy(model.module).cpu().eval()
+    if pictures is None:
+        batches = tuple(_example(model.input_shape, n) for n in _BATCHES)
+        given = _example(model.input_shape, _N_RANDOM)
+    else:
+        if len(pictures) < max(_BATCHES):
+            raise ExportError(f"pictures must be at least {max(_BATCHES)}, got {len(pictures)}")
+        given = pictures.detach().cpu()
+        batches = tuple(given[:n].clone() for n in _BATCHES)
+    return ExportTask(module, batches, given, _describe(model))
+
+
+def _describe(model: Exportable) -> tuple[str, ...]:
+    """Return lines for the head of the code."""
+    shape = " x ".join(map(str, model.input_shape))
+    lines = [f"Takes float32 pictures batch x {shape} and returns logits batch x classes."]
+    widths = getattr(model, "widths", None)
+    if isinstance(widths, Mapping) and widths:
+        lines += ["", "Widths by channel group:"]
+        lines += [f"    {name}: {width}" for name, width in widths.items()]
+    return tuple(lines)
+
+
+def _compare(module: nn.Module, reloaded: Callable[[Tensor], Tensor], example: Tensor) -> float:
+    """Return the largest difference of logits, relative to the largest logit (maybe NaN)."""
+    with torch.no_grad():
+        wanted = module(example)
+        scale = wanted.abs().max().clamp(min=1e-12)
+        return float((reloaded(example) - wanted).abs().max() / scale)
+
+
+def _example(input_shape: tuple[int, ...], n: int) -> Tensor:
+    return torch.randn((n, *input_shape), generator=torch_generator(0, "export/example", n))
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    # The exporters warn and log about their own future, print their progress, and the graph they
+    # fail on; none of it is the user's to act on.
+    loggers = [logging.getLogger(name) for name in ("torch", "onnxscript", "onnx_ir", "")]
+    levels = [logger.level for logger in loggers]
+    try:
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
+        with warnings.catch_warnings(), redirect_stderr(StringIO()), redirect_stdout(StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

@@ -1,0 +1,43 @@
+"""What a study file says about exporting."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dpod_search.errors import ConfigError
+from dpod_search.errors import check_range
+from dpod_search.export.formats import FORMATS
+
+
+@dataclass(frozen=True)
+class ExportSettings:
+    """Which files are written of every finetuned subnet.
+
+    Args:
+        formats: Any of ``safetensors`` (weights, and ``model.py`` that rebuilds the net),
+            ``torch_export`` (a whole program, .pt2), ``onnx``, and ``onnx_int8`` (quantised to
+            8 bits); the last two need the extra ``dpod-search[onnx]``.
+        tolerance: Largest difference of logits allowed between a module and its reloaded export,
+            relative to the largest logit; ``onnx_int8`` is exempt, its difference is stated.
+    """
+
+    formats: tuple[str, ...] = ("safetensors", "torch_export")
+    tolerance: float = 1e-4
+
+    def __post_init__(self) -> None:
+        """Check names and ranges."""
+        check_range("export.tolerance", self.tolerance, low=0)
+        for name in self.formats:
+            if name not in FORMATS:
+                raise ConfigError(f"export.formats knows {sorted(FORMATS)}, got {name!r}")
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """All formats that are written: code comes with the weights."""
+        names = dict.fromkeys(self.formats)
+        return tuple(
+            name
+            for held in names
+            for name in ((held, "python") if held == "safetensors" else (held,))
+            if name == held or name not in names
+        )

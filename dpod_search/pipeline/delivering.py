@@ -1,0 +1,227 @@
+"""What finetuning delivers: read back, checked against what was scored, and tested, once."""
+
+from __future__ import annotations
+
+import copy
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn.modules.batchnorm import _NormBase
+
+from dpod_search.errors import CalibrationError
+from dpod_search.errors import CheckpointError
+from dpod_search.errors import ConfigError
+from dpod_search.evaluation import calibrate
+from dpod_search.evaluation import measure_accuracy
+from dpod_search.files import read_json
+from dpod_search.finetune import FinetunedSubnet
+from dpod_search.pareto import find_front
+from dpod_search.pareto import to_minimized
+from dpod_search.pipeline.choosing import Choice
+from dpod_search.pipeline.choosing import Chosen
+from dpod_search.pipeline.session import Session
+from dpod_search.search import Candidate
+from dpod_search.search import Front
+from dpod_search.search import call_objective
+from dpod_search.search import to_number
+from dpod_search.supernet import Subnet
+from dpod_search.weights import load_weights
+from dpod_search.widths import Widths
+
+
+# Of a standard deviation. On the digits study those estimated again, in double precision too, differ
+# by 2e-5 of it at most, and those that the last batches of training left behind by 0.15 to 0.23.
+_STALE = 0.01
+
+
+def read_finetuned(session: Session, name: str, widths: Widths) -> FinetunedSubnet:
+    """Load a finetuned subnet from the run folder.
+
+    Args:
+        session: The run.
+        name: Its folder's name.
+        widths: Its widths.
+
+    Raises:
+        CheckpointError: If its files are missing or damaged.
+    """
+    module = Subnet(session.blank_supernet, widths).extract().to("cpu").eval()
+    folder = session.path / "finetuned" / name
+    load_weights(module, folder / "model.safetensors")
+    kept = read_json(folder / "result.json")
+    return FinetunedSubnet(
+        module=module.to(session.device),
+        widths=widths,
+        footprint=session.footprint.measure(widths),
+        input_shape=session.blank_supernet.example_shape,
+        accuracy_before=kept["accuracy_before"],
+        accuracy=kept["accuracy"],
+    )
+
+
+def check_searched(session: Session, item: Chosen, accuracy: float | None) -> None:
+    """Check that a subnet still has the accuracy that it was chosen for.
+
+    Args:
+        session: The run.
+        item: The subnet.
+        accuracy: Its accuracy on validation, cut out and calibrated, before it is finetuned.
+
+    Raises:
+        CalibrationError: If the search measured another one.
+    """
+    searched = item.values.get("accuracy")
+    if "accuracy" not in session.config.search.objectives or searched is None or accuracy is None:
+        return  # an objective of the user's own may have this name
+    if abs(accuracy - searched) > _tolerate(session, 0.01):
+        raise CalibrationError(
+            f"trial {item.name} has {100 * accuracy:.2f} % of validation right, and had "
+            f"{100 * searched:.2f} % when it was searched; another machine or version measured "
+            "it: delete search.json and the study, and search again"
+        )
+
+
+def check_delivered(session: Session, name: str, tuned: FinetunedSubnet) -> None:
+    """Check that the weights in a run folder are those that were scored, statistics and all.
+
+    Args:
+        session: The run.
+        name: The folder's name.
+        tuned: The subnet as read from it.
+
+    Raises:
+        CheckpointError: If it has not the accuracy on validation that was measured after
+            finetuning.
+        CalibrationError: If its BatchNorm statistics are not those of its weights.
+    """
+    fix = f"delete finetuned/{name} and run the same command again"
+    accuracy = measure_accuracy(tuned, session.validation_batches)
+    if tuned.accuracy is None or abs(accuracy - tuned.accuracy) > _tolerate(session, 0.002):
+        raise CheckpointError(
+            f"the weights in finetuned/{name} have {100 * accuracy:.2f} % of validation right, and "
+            f"had {100 * (tuned.accuracy or 0):.2f} % when they were finetuned; {fix}"
+        )
+    module = copy.deepcopy(tuned.module)
+    size = session.config.evaluation.batch_size
+    calibrate(module, session.calibration_images, batch_size=size)
+    fresh = dict(module.named_modules())
+    for layer, norm in tuned.module.named_modules():
+        if isinstance(norm, _NormBase) and _is_stale(norm, fresh[layer]):
+            raise CalibrationError(
+                f"the statistics of {layer} in finetuned/{name} are not those of its weights on "
+                f"the calibration pictures; {fix}"
+            )
+
+
+def _tolerate(session: Session, share: float) -> float:
+    """Return by how much two accuracies of one net may differ: sums round as the machine adds."""
+    n_images = len(session.data.validation)
+    return max(share, 1.5 / n_images)  # one picture on the edge, whatever the share
+
+
+def _is_stale(kept: Any, fresh: Any) -> bool:
+    if kept.running_mean is None or kept.running_var is None:
+        return False
+    # In standard deviations, which are what an activation is divided by.
+    std = torch.sqrt(fresh.running_var + fresh.eps)
+    shift = (kept.running_mean - fresh.running_mean).abs() / std
+    stretch = (torch.sqrt(kept.running_var + kept.eps) / std - 1).abs()
+    return bool(torch.any(torch.maximum(shift, stretch) > _STALE))
+
+
+def describe_front(session: Session, choice: Choice) -> dict[str, Any]:
+    """Return the content of ``front.json``; the only place that opens the test split.
+
+    Args:
+        session: The run.
+        choice: What was finetuned.
+
+    Raises:
+        CheckpointError: If weights cannot be read, or are not those that were scored.
+        CalibrationError: If BatchNorm statistics are not those of the weights.
+        ConfigError: If an objective is not a finite number for a finetuned subnet.
+    """
+    tests = session.batches(session.data.test)
+    full = session.blank_supernet.space.full
+    members: list[dict[str, Any]] = []
+    for item in choice.subnets:
+        tuned = read_finetuned(session, item.name, item.widths)
+        check_delivered(session, item.name, tuned)
+        members.append(
+            {
+                "trial": item.trial,
+                "folder": item.name,
+                "widths": dict(item.widths),
+                "values": dict(item.values),
+                "values_after": _values_after(session, item, tuned),
+                **tuned.footprint,
+                "validation_accuracy_before": tuned.accuracy_before,
+                "validation_accuracy": tuned.accuracy,
+                "test_accuracy": measure_accuracy(tuned, tests),
+                "budgets": list(item.budgets),
+            }
+        )
+    members.sort(key=lambda member: (member["macs"], member["folder"]))
+    of_full = next(member for member in members if member["widths"] == dict(full))
+    for member, is_on_front in zip(members, _mark_front(session, members), strict=True):
+        member["macs_share"] = member["macs"] / of_full["macs"]
+        member["on_front"] = is_on_front
+    knees = _find_knees(session, members)
+    for member in members:
+        member["knee"] = member["folder"] in knees
+    footprints = list(session.footprint.measure(full))
+    kept = (*footprints, "validation_accuracy", "test_accuracy")
+    return {
+        "study": session.config.name,
+        "seed": session.seed,
+        "footprints": footprints,
+        "budgets": list(session.config.finetune.budgets),
+        "unmet_budgets": dict(choice.unmet),
+        "full": {name: of_full[name] for name in kept},
+        "members": members,
+    }
+
+
+def _values_after(session: Session, item: Chosen, tuned: FinetunedSubnet) -> dict[str, float]:
+    values: dict[str, float] = {}
+    for objective in session.objectives:
+        if objective.function is None:  # a footprint that is known by name
+            values[objective.name] = float(tuned.footprint[objective.name])
+        else:
+            looked_at = tuned if objective.is_measured else item.widths
+            with torch.no_grad():  # as in the search
+                value = to_number(
+                    call_objective(objective, looked_at, item.widths), objective.name
+                )
+            if not math.isfinite(value):
+                raise ConfigError(
+                    f"objective {objective.name} is {value} for subnet {item.name} after "
+                    "finetuning; mend it and run the same command again"
+                )
+            values[objective.name] = value
+    return values
+
+
+def _mark_front(session: Session, members: list[dict[str, Any]]) -> list[bool]:
+    # A full net without a trial is there to compare with: the constraints rule it out.
+    names = [objective.name for objective in session.objectives]
+    feasible = [member for member in members if member["trial"] is not None]
+    values = np.array([[member["values_after"][name] for name in names] for member in feasible])
+    directions = [objective.direction for objective in session.objectives]
+    marks = find_front(to_minimized(values.reshape(len(feasible), len(names)), directions))
+    marked = {id(m): bool(mark) for m, mark in zip(feasible, marks, strict=True)}
+    return [marked.get(id(member), False) for member in members]
+
+
+def _find_knees(session: Session, members: list[dict[str, Any]]) -> set[str]:
+    """Return the folders of the knees of the finetuned front."""
+    on_front = [member for member in members if member["on_front"]]
+    space = session.blank_supernet.space
+    candidates = [
+        Candidate(place, space.make(m["widths"]), m["values_after"], {"macs": m["macs"]})
+        for place, m in enumerate(on_front)
+    ]
+    knees = Front(tuple(candidates), session.objectives).knees()
+    return {on_front[knee.trial]["folder"] for knee in knees}

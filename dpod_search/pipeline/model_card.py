@@ -1,0 +1,145 @@
+"""The page beside an exported model: what it is, how good, and how to load it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+
+_LOADERS: Mapping[str, tuple[str, str]] = {
+    "python": (
+        "Code and weights (PyTorch and safetensors)",
+        """\
+from pathlib import Path
+import importlib.util
+
+spec = importlib.util.spec_from_file_location("exported_model", Path("model.py").resolve())
+code = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(code)
+model = code.load("model.safetensors")
+logits = model(images)""",
+    ),
+    "torch_export": (
+        "A whole program (PyTorch)",
+        """\
+import torch
+
+model = torch.export.load("model.pt2").module()
+logits = model(images)""",
+    ),
+    "onnx": (
+        "ONNX (onnxruntime)",
+        """\
+import onnxruntime
+
+session = onnxruntime.InferenceSession("model.onnx", providers=["CPUExecutionProvider"])
+logits = session.run(None, {"images": images.numpy()})[0]""",
+    ),
+    "onnx_int8": (
+        "ONNX in 8 bits (onnxruntime)",
+        """\
+import onnxruntime
+
+session = onnxruntime.InferenceSession("model.int8.onnx", providers=["CPUExecutionProvider"])
+logits = session.run(None, {"images": images.numpy()})[0]""",
+    ),
+}
+
+
+def write_card(
+    model: Mapping[str, Any],
+    *,
+    study: str,
+    source: str,
+    architecture: str,
+    fingerprint: str,
+    versions: Mapping[str, str],
+    full: Mapping[str, int],
+) -> str:
+    """Write the model card in Markdown.
+
+    Args:
+        model: The model's entry in the manifest.
+        study: Name of the study.
+        source: Name of the data in it.
+        architecture: Name of the model in it.
+        fingerprint: Of the data.
+        versions: Of the packages it was made with.
+        full: Widths of the full net.
+    """
+    member = "the full net" if model["trial"] is None else f"trial {model['trial']}"
+    shape = " x ".join(map(str, model["input"]["shape"]))
+    classes = model["input"]["classes"]
+    lines = [
+        f"# {study}, {member}",
+        "",
+        (
+            f"An image classifier of {len(classes)} classes: a subnet of `{architecture}` that "
+            f"dpod-search found in study `{study}`, cut out, finetuned and exported."
+        ),
+        "",
+        "## How good, how large",
+        "",
+        *_table(("what", "value"), [*_accuracies(model), *_footprint(model)]),
+        "",
+        "The test split is opened for reporting only: no choice was made on it.",
+        "",
+        "## Input and output",
+        "",
+        f"* Input: float32 pictures `batch x {shape}`, any batch size.",
+        f"* Normalisation: {model['input']['how']}. It is no part of the model.",
+        f"* Output: logits `batch x {len(classes)}`, the classes in this order:",
+        f"  {', '.join(map(str, classes))}.",
+        "",
+        "## Loading",
+        "",
+        *_loading(model),
+        "## Widths",
+        "",
+        *_table(
+            ("channel group", "width", "of"),
+            [(f"`{name}`", width, full[name]) for name, width in model["widths"].items()],
+        ),
+        "",
+        "## Where it comes from",
+        "",
+        f"* Data: `{source}`, fingerprint `{fingerprint}`.",
+        f"* Versions: {', '.join(f'{name} {version}' for name, version in versions.items())}.",
+        *(f"* {note}" for note in model["notes"]),
+        (
+            "* Licence: those of the original model, of its pretrained weights and of the data "
+            "hold for this model; dpod-search adds no condition of its own."
+        ),
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _accuracies(model: Mapping[str, Any]) -> list[tuple[str, str]]:
+    rows = [
+        ("validation accuracy before finetuning", model["validation_accuracy_before"]),
+        ("validation accuracy", model["validation_accuracy"]),
+        ("test accuracy", model["test_accuracy"]),
+    ]
+    named = [(name, f"{100 * value:.2f} %") for name, value in rows if value is not None]
+    eight_bit = model["files"].get("onnx_int8")
+    if eight_bit is not None:
+        named.append(("test accuracy in 8 bits", f"{100 * eight_bit['test_accuracy']:.2f} %"))
+    return named
+
+
+def _footprint(model: Mapping[str, Any]) -> list[tuple[str, str]]:
+    return [(name, f"{value:,.0f}") for name, value in model["footprint"].items()]
+
+
+def _loading(model: Mapping[str, Any]) -> list[str]:
+    lines: list[str] = []
+    for name, (title, code) in _LOADERS.items():
+        if name in model["files"]:
+            lines += [f"### {title}", "", "```python", code, "```", ""]
+    return lines
+
+
+def _table(head: tuple[str, ...], rows: list[Any]) -> list[str]:
+    texts = [head, tuple("---" for _ in head), *rows]
+    return ["| " + " | ".join(str(cell) for cell in row) + " |" for row in texts]

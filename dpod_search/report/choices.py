@@ -1,0 +1,123 @@
+"""The section that says what to pick: a row a budget, the knees, and the full net beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from collections.abc import Mapping
+from itertools import groupby
+from pathlib import PurePosixPath
+
+from dpod_search.report.intervals import wilson_interval
+from dpod_search.report.markup import paragraph
+from dpod_search.report.markup import table
+from dpod_search.report.picks import list_chosen
+from dpod_search.report.picks import pick_example
+from dpod_search.report.picks import pick_members
+from dpod_search.report.run import FinetunedFront
+from dpod_search.report.run import Member
+from dpod_search.report.run import Run
+from dpod_search.report.text import percent
+from dpod_search.report.text import plural
+from dpod_search.report.text import points
+from dpod_search.report.text import short_size_heading
+from dpod_search.report.text import size_of
+from dpod_search.report.text import stage_missing
+
+
+def show_picks(run: Run) -> str:
+    """Show what to pick for each budget, and the full net to compare with."""
+    if run.front is None:
+        return paragraph(stage_missing("finetune", run), kind="missing")
+    front = run.front
+    sizes = [name for name in front.footprints if name != "macs"]
+    folders = list_folders(run)
+    columns = (
+        "budget",
+        "trial",
+        short_size_heading("macs"),
+        "of full",
+        *map(short_size_heading, sizes),
+        "validation",
+        "test",
+        "lost",
+        "model",
+    )  # fmt: skip  (a table)
+    rows = []
+    for reason, member in _list_reasons(front):
+        if member is None:
+            nothing = ["–"] * (len(columns) - 2)
+            rows.append([reason, *nothing, "none is that small"])
+            continue
+        footprint, share = member.footprint, member.macs_share
+        accuracies = (member.validation_accuracy, member.test_accuracy)
+        cells = _describe(footprint, share, accuracies, front, sizes)
+        rows.append([reason, member.title, *cells, folders.get(member.trial, "not exported")])
+    accuracies = (front.full.validation_accuracy, front.full.test_accuracy)
+    full = _describe(front.full.footprint, 1.0, accuracies, front, sizes)
+    rows.append(["full net", "–", *full, ""])
+    caption = (
+        "The most accurate finetuned subnet within each budget, chosen on validation; shares "
+        "are of the full net's MACs. Lost: points of test accuracy against the full net, "
+        "finetuned like the others."
+    )
+    parts = [table(caption, columns, rows, texts=1), _tell_noise(run)]
+    parts += [paragraph(f"{_spell(budget)}: {why}") for budget, why in front.unmet.items()]
+    if run.exported is None:
+        parts.append(paragraph(stage_missing("export", run), kind="missing"))
+    return "\n".join(parts)
+
+
+def list_folders(run: Run) -> dict[int | None, str]:
+    """Return the folder of each exported model, from the run folder, by trial."""
+    folders: dict[int | None, str] = {}
+    for model in run.exported or ():
+        if model.files:
+            folder = PurePosixPath(model.files[0].path).parent.as_posix()
+            folders[model.trial] = f"{folder}/"
+    return folders
+
+
+def _list_reasons(front: FinetunedFront) -> Iterator[tuple[str, Member | None]]:
+    for chosen in list_chosen(front):
+        yield _spell(chosen.reason), chosen.member
+    for member in front.members:
+        if member.is_knee:
+            yield "no budget: a knee", member
+    # Budgets with the same answer share a row.
+    for member, picks in groupby(pick_members(front), key=lambda pick: pick.member):
+        yield f"≤ {', '.join(percent(pick.budget, 0) for pick in picks)}", member
+
+
+def _spell(budget: str) -> str:
+    return budget.replace("<=", " ≤ ").replace(",", ", ")
+
+
+def _describe(
+    footprint: Mapping[str, int],
+    share: float,
+    accuracies: tuple[float, float],
+    front: FinetunedFront,
+    sizes: list[str],
+) -> list[str]:
+    validation, test = accuracies
+    return [
+        size_of("macs", footprint["macs"]),
+        percent(share),
+        *(size_of(name, footprint[name]) for name in sizes),
+        percent(validation, 2),
+        percent(test, 2),
+        points(front.full.test_accuracy - test),
+    ]
+
+
+def _tell_noise(run: Run) -> str:
+    n_test = run.training.n_pictures.get("test", 0) if run.training else 0
+    example = None if run.front is None else pick_example(run.front)
+    if not n_test or example is None:
+        return ""
+    low, high = wilson_interval(example.test_accuracy, n_test)
+    return paragraph(
+        f"On {plural(n_test, 'test picture')}, a test accuracy of {percent(example.test_accuracy)} "
+        f"may stand for anything from {percent(low)} to {percent(high)} (95\u00a0% interval): "
+        "smaller differences between rows may be chance."
+    )

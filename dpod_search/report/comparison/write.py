@@ -1,0 +1,120 @@
+"""Writing the page of a comparison, and the numbers behind it."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Sequence
+from pathlib import Path
+
+from plotly.offline import get_plotlyjs
+
+from dpod_search.files import write_text
+from dpod_search.report.comparison.figures import draw_finetuned
+from dpod_search.report.comparison.figures import draw_growth
+from dpod_search.report.comparison.figures import draw_searched
+from dpod_search.report.comparison.runs import NamedRun
+from dpod_search.report.comparison.runs import read_runs
+from dpod_search.report.comparison.runs import splits_differ
+from dpod_search.report.comparison.tables import show_pick
+from dpod_search.report.comparison.tables import tabulate_picks
+from dpod_search.report.comparison.tables import tabulate_settings
+from dpod_search.report.document import read_asset
+from dpod_search.report.document import write_document
+from dpod_search.report.figures import Absent
+from dpod_search.report.figures import FigureKind
+from dpod_search.report.figures import Table
+from dpod_search.report.markup import paragraph
+from dpod_search.report.markup import section
+from dpod_search.report.markup import table
+from dpod_search.report.page import show_colours
+from dpod_search.report.page import show_figure
+
+
+_FIGURES = (
+    ("finetuned", "The fronts after finetuning", draw_finetuned),
+    ("searched", "The fronts as searched", draw_searched),
+    ("growth", "How the fronts grew", draw_growth),
+)
+
+
+def write_comparison(run_folders: Sequence[Path], out: Path) -> tuple[Path, ...]:
+    """Write one page that lays runs over each other, and a CSV for each of its parts.
+
+    Args:
+        run_folders: Two to six run folders of the same data and objectives.
+        out: The HTML file; ``<stem>-<part>.csv`` are written beside it.
+
+    Returns:
+        The files written, the page first.
+
+    Raises:
+        ConfigError: If the runs cannot be compared.
+        RunFolderError: If the search stage has not run in one of them.
+        CheckpointError: If a file is damaged or cannot be written.
+    """
+    runs = read_runs(run_folders)
+    drawn = [(name, title, draw(runs)) for name, title, draw in _FIGURES]
+    picks, settings = tabulate_picks(runs), tabulate_settings(runs)
+    tables: dict[str, Table] = {"picks": picks, "settings": settings}
+    tables |= {name: d.table for name, _, d in drawn if not isinstance(d, Absent)}
+    body = [
+        f"<header>\n<h1>{html.escape(' and '.join(named.name for named in runs))}</h1>",
+        *(paragraph(text) for text in _introduce(runs)),
+        "</header>\n<main>",
+        section("picks", "What each offers", _show_picks(picks)),
+    ]
+    for name, title, drawing in drawn:
+        numbers = f"{out.stem}-{name}.csv"
+        # The function that draws is not asked again.
+        kind = FigureKind(name, title, lambda _run: Absent(""))
+        body.append(show_figure(kind, drawing, numbers=numbers))
+    body += [
+        section("settings", "What differs", _show_settings(settings)),
+        "</main>",
+        show_colours(),
+    ]
+    page = write_document(
+        title=f"{len(runs)} runs compared",
+        style=read_asset("page.css"),
+        body="\n".join(body),
+        scripts=[get_plotlyjs(), read_asset("page.js")],
+    )
+    write_text(out, page)
+    files = {name: out.with_name(f"{out.stem}-{name}.csv") for name in tables}
+    for name, file in files.items():
+        write_text(file, tables[name].to_csv())
+    return (out, *files.values())
+
+
+def _introduce(runs: Sequence[NamedRun]) -> list[str]:
+    told = [
+        f"{named.name}: {len(named.run.trials):,} trials, a front of {len(named.run.search.front)}"
+        + ("" if named.run.front is None else f", {len(named.run.front.members)} finetuned")
+        for named in runs
+    ]
+    texts = [f"{'; '.join(told)}."]
+    if splits_differ(runs):
+        texts.append(
+            "The runs split the data differently (another seed), so they were measured on "
+            "different pictures: small differences between them may come of that alone."
+        )
+    return texts
+
+
+def _show_picks(picks: Table) -> str:
+    if not picks.rows:
+        return paragraph("None of the runs has finetuned its front yet.", kind="missing")
+    columns = ("budget", "trial", "MACs", "validation", "test", "run")
+    caption = (
+        "The most accurate finetuned subnet of each run within the same budget, chosen on "
+        "validation. Budgets are shares of the largest full net."
+    )
+    return table(caption, columns, [show_pick(row) for row in picks.rows], texts=1)
+
+
+def _show_settings(settings: Table) -> str:
+    if not settings.rows:
+        return paragraph("All settings and the environment are the same.")
+    rows = [[str(cell) for cell in row] for row in settings.rows]
+    caption = "Settings, versions and sizes that are not the same in all runs."
+    return table(caption, settings.columns, rows, texts=len(settings.columns) - 1)

@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+import io
+
+from PIL import Image
+
+from dpod_search.dashboard.picture import draw_widths
+from dpod_search.report.run import Group
+
+
+GROUPS = (Group("stem", 16, (4, 8, 16)), Group("stage1", 32, (8, 32)), Group("block", 1, (0, 1)))
+ACTIVE = (0, 114, 178)
+
+
+def count_active(widths):
+    image = Image.open(io.BytesIO(draw_widths("trial 3", widths, GROUPS))).convert("RGB")
+    colors = {color: n for n, color in image.getcolors(1 << 24)}
+    return sum(
+        n
+        for c, n in colors.items()
+        if max(abs(a - b) for a, b in zip(c, ACTIVE, strict=True)) < 12
+    )
+
+
+def test_bars_are_as_long_as_the_widths():
+    quarter = count_active({"stem": 4, "stage1": 8, "block": 0})
+    half = count_active({"stem": 8, "stage1": 16, "block": 0})
+    assert quarter > 0
+    assert abs(half / quarter - 2) < 0.1
+
+
+def test_the_same_widths_are_the_same_file():
+    widths = {"stem": 4, "stage1": 8, "block": 1}
+    assert draw_widths("t", widths, GROUPS) == draw_widths("t", widths, GROUPS)
+    assert draw_widths("t", widths, GROUPS) != draw_widths("t", widths | {"stem": 8}, GROUPS)
+
+
+def test_many_groups_with_long_names_stay_small():
+    names = [f"features.denseblock{i}.{'inner.' * 20}conv{i}" for i in range(100)]
+    groups = [Group(name, 64, (8, 64)) for name in names]
+    data = draw_widths("trial 1", dict.fromkeys(names, 8), groups)
+    assert len(data) < 200_000
+    assert Image.open(io.BytesIO(data)).width < 1200

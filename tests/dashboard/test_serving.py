@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+import json
+import threading
+import urllib.error
+import urllib.request
+
+import optuna
+import pytest
+from dashboard.asking import ask
+from dashboard.asking import make_app
+
+from dpod_search.dashboard import is_loopback
+from dpod_search.dashboard import open_server
+from dpod_search.dashboard import serve
+from dpod_search.dashboard.serving import guard
+from dpod_search.errors import ConfigError
+from dpod_search.search import open_storage
+
+
+@pytest.fixture
+def storage(tmp_path):
+    storage = open_storage(tmp_path / "study.journal")
+    study = optuna.create_study(study_name="s", storage=storage)
+    study.tell(study.ask(), 1.0)
+    return storage
+
+
+@pytest.fixture
+def app(storage, tmp_path):
+    return make_app(storage, tmp_path)
+
+
+def read_note(app):
+    return json.loads(ask(app, "/api/studies/0")[1])["note"]["body"]
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.9.9.9", "::1", "[::1]", "localhost"])
+def test_addresses_of_this_machine_only(host):
+    assert is_loopback(host)
+
+
+@pytest.mark.parametrize(
+    "host", ["0.0.0.0", "::", "192.168.1.7", "example.org", "", "127.0.0.1.x"]
+)
+def test_addresses_that_others_reach(host):
+    assert not is_loopback(host)
+
+
+def test_a_server_answers_until_it_is_told_to_stop(storage, tmp_path):
+    server = open_server(storage, tmp_path, port=0)
+    thread = threading.Thread(target=serve, args=(server,))
+    thread.start()
+    with urllib.request.urlopen(f"{server.address}/api/studies", timeout=20) as answer:
+        told = json.load(answer)
+    assert [s["study_name"] for s in told["study_summaries"]] == ["s"]
+    server.shutdown()
+    thread.join(10)
+    assert not thread.is_alive()
+    with pytest.raises(urllib.error.URLError):
+        urllib.request.urlopen(f"{server.address}/api/studies", timeout=5)
+
+
+def test_a_port_that_is_taken_is_one_clear_line(storage, tmp_path):
+    with open_server(storage, tmp_path, port=0) as server:
+        port = server.server_port
+        with pytest.raises(
+            ConfigError, match=rf"port {port} of 127.0.0.1 is in use; give another"
+        ):
+            open_server(storage, tmp_path, port=port)
+
+
+def test_a_host_of_another_machine_is_one_clear_line(storage, tmp_path):
+    with pytest.raises(ConfigError, match=r"port 0 of 192\.0\.2\.1 cannot be used"):
+        open_server(storage, tmp_path, host="192.0.2.1", port=0, allow_remote=True)
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::"])
+def test_other_machines_are_let_in_only_if_told_so(storage, tmp_path, host):
+    with pytest.raises(ConfigError, match="no login; add --allow-remote"):
+        open_server(storage, tmp_path, host=host, port=0)
+
+
+def test_all_addresses_of_this_machine_may_be_asked_for(storage, tmp_path):
+    with open_server(storage, tmp_path, host="0.0.0.0", port=0, allow_remote=True) as server:
+        assert server.server_port > 0
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("DELETE", "/api/studies/0"),
+        ("POST", "/api/studies"),
+        ("POST", "/api/studies/0/rename"),
+        ("POST", "/api/trials/0/tell"),
+        ("POST", "/api/trials/0/user-attrs"),
+        ("PUT", "/api/studies/0/notes/../../note"),
+        ("DELETE", "/api/studies/0/note"),
+    ],
+)
+def test_nothing_can_be_changed(app, storage, method, path):
+    before = len(storage.get_all_studies())
+    status, body = ask(guard(app, is_local=True), path, method, {"study_name": "t"})
+    assert status.startswith("403")
+    assert "nothing can be changed" in json.loads(body)["reason"]
+    assert len(storage.get_all_studies()) == before
+
+
+@pytest.mark.parametrize("path", ["/api/studies/0/note", "/api/studies/0/0/note"])
+def test_notes_can_be_written_on_this_machine_only(app, path):
+    note = {"body": "hello", "version": 1}
+    assert ask(guard(app, is_local=False), path, "PUT", note)[0].startswith("403")
+    assert read_note(app) == ""
+    assert ask(guard(app, is_local=True), path, "PUT", note)[0].startswith("204")
+    assert "hello" in ask(app, "/api/studies/0")[1].decode()
+
+
+@pytest.mark.parametrize("host", ["evil.example", "evil.example:8080", "127.0.0.1.evil.example"])
+def test_a_name_that_leads_here_from_outside_is_refused(app, host):
+    guarded = guard(app, is_local=True)
+    assert ask(guarded, "/api/studies", host=host)[0].startswith("403")
+    assert ask(guarded, "/api/studies", host="localhost:1")[0].startswith("200")
+    assert ask(guarded, "/api/studies", host="[::1]:1")[0].startswith("200")
+    assert ask(guard(app, is_local=False), "/api/studies", host=host)[0].startswith("200")

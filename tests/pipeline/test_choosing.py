@@ -1,0 +1,128 @@
+"""Which members are finetuned: by number, all of them, or by budgets."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+
+import pytest
+from pipeline.tiny import load_tiny
+
+from dpod_search.errors import ConfigError
+from dpod_search.errors import InfeasibleError
+from dpod_search.files import hash_file
+from dpod_search.files import read_json
+from dpod_search.pipeline import finetuning
+from dpod_search.pipeline import run_stages
+from dpod_search.pipeline.choosing import find_budgets
+from dpod_search.pipeline.status import read_status
+
+
+def finetune(run: Path, *overrides: str) -> dict:
+    run_stages(load_tiny(*overrides), run, stages=["finetune"])
+    return read_json(run / "front.json")
+
+
+def choose_by(*budgets: str) -> str:
+    return f"finetune.budgets={json.dumps(budgets)}"
+
+
+def read_trials(run: Path) -> dict[int, dict[str, float]]:
+    """Return accuracy and macs of the searched front's members, from trials.csv."""
+    header, *rows = (line.split(",") for line in (run / "trials.csv").read_text().splitlines())
+    rows = [dict(zip(header, row, strict=True)) for row in rows]
+    return {
+        int(row["number"]): {"accuracy": float(row["accuracy"]), "macs": float(row["macs"])}
+        for row in rows
+        if row["on_front"] == "1"
+    }
+
+
+def test_all_of_the_front_are_finetuned(run):
+    front = finetune(run, "finetune.n_subnets=all")
+    searched = read_json(run / "search.json")["front"]
+    assert len(searched) > 2
+    assert set(searched) <= {member["trial"] for member in front["members"]}
+    assert front["budgets"] == []
+    assert all(member["budgets"] == [] for member in front["members"])
+
+
+def test_under_each_budget_the_best_is_finetuned_and_nothing_else(run):
+    front = finetune(run, choose_by("macs<=40%", "macs<=1", "macs<=1G", "macs<=41%"))
+    searched, full = read_trials(run), front["full"]["macs"]
+    small = [n for n, t in searched.items() if t["macs"] <= 0.4 * full]
+    best = max(small, key=lambda number: searched[number]["accuracy"])
+    top = max(searched, key=lambda number: searched[number]["accuracy"])
+    chosen = find_budgets(front)
+    assert list(chosen) == front["budgets"] == ["macs<=40%", "macs<=1", "macs<=1G", "macs<=41%"]
+    assert (chosen["macs<=40%"], chosen["macs<=1G"], chosen["macs<=1"]) == (best, top, None)
+    budgets = {member["trial"]: member["budgets"] for member in front["members"]}
+    assert {number for number, met in budgets.items() if met} == set(chosen.values()) - {None}
+    # The full net is there to compare with, chosen or not.
+    assert sum(not met for met in budgets.values()) <= 1
+    if chosen["macs<=41%"] == best:
+        assert budgets[best] == ["macs<=40%", "macs<=41%"]
+    smallest = f"{min(t['macs'] for t in searched.values()):,.0f}"
+    assert f"the smallest macs is {smallest}" in front["unmet_budgets"]["macs<=1"]
+    assert read_status(run)["budgets"] == chosen
+
+
+def test_a_budget_that_is_not_met_is_in_the_log(run, caplog):
+    with caplog.at_level(logging.WARNING):
+        finetune(run, choose_by("macs<=1", "macs<=1G"))
+    assert "finetune: no member of the front meets the budget macs<=1:" in caplog.text
+    assert "meets the budget macs<=1:" in (run / "log.jsonl").read_text()
+
+
+def test_other_budgets_finetune_nothing_that_is_there(run, monkeypatch):
+    first = finetune(run, choose_by("macs<=1G"))
+    before = {
+        folder: hash_file(run / "finetuned" / folder / "model.safetensors")
+        for folder in (member["folder"] for member in first["members"])
+    }
+    done = []
+
+    def note(jobs, **options):
+        for number, tuned in run_jobs(jobs, **options):
+            done.append(tuned.widths)
+            yield number, tuned
+
+    run_jobs = finetuning.run_jobs
+    monkeypatch.setattr(finetuning, "run_jobs", note)
+    second = finetune(run, choose_by("macs<=1G", "macs<=1M", "macs<=99%"))
+    known = {tuple(m["widths"].values()) for m in first["members"]}
+    assert all(widths.active not in known for widths in done)
+    for folder, digest in before.items():
+        assert hash_file(run / "finetuned" / folder / "model.safetensors") == digest
+    assert len(second["members"]) == len(known) + len(done)
+    # Nor does choosing by number once more, as the run was made.
+    done.clear()
+    finetune(run)
+    assert done == []
+
+
+def test_budgets_that_none_meets_are_an_error(run):
+    with pytest.raises(InfeasibleError, match=r"budget macs<=1: .*; no member.* macs<=2: "):
+        finetune(run, choose_by("macs<=1", "macs<=2"))
+
+
+def test_a_budget_on_what_is_not_known_is_refused_before_the_training(tmp_path):
+    config = load_tiny(choose_by("macs<=50%", "mac<=2M"))
+    with pytest.raises(ConfigError, match="'mac<=2M': .*did you mean macs"):
+        run_stages(config, tmp_path / "run")
+    assert not (tmp_path / "run" / "supernet.safetensors").exists()
+
+
+def test_the_knee_of_the_finetuned_front_is_marked(run):
+    front = finetune(run, "finetune.n_subnets=all")
+    members = [member for member in front["members"] if member["on_front"]]
+    knees = [member for member in members if member["knee"]]
+    assert not any(member["knee"] for member in front["members"] if not member["on_front"])
+    assert len(knees) <= 1
+    if knees:
+        assert knees[0] not in (members[0], members[-1])
+
+
+def test_a_front_from_before_budgets_has_none():
+    assert find_budgets({"members": [{"trial": 3}]}) == {}

@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import re
+
+from report.run_folder import RunFolder
+
+from dpod_search.report import read_run
+from dpod_search.report.choices import show_picks
+from dpod_search.report.intervals import wilson_interval
+from dpod_search.report.picks import list_chosen
+from dpod_search.report.text import percent
+
+
+def show_rows(run: RunFolder) -> list[list[str]]:
+    body = show_picks(read_run(run.write())).split("<tbody>")[1].split("</tbody>")[0]
+    rows = re.findall("<tr>(.*?)</tr>", body)
+    return [re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row) for row in rows]
+
+
+def test_the_user_s_budgets_come_first_in_their_order(run: RunFolder) -> None:
+    small, large = run.front[1], run.front[4]
+    run.choose("macs<=25%", large)
+    run.choose("params<=2k,macs<=5M", small)
+    run.choose("macs<=1", None)
+    rows = show_rows(run)
+    assert rows[0][:2] == ["macs ≤ 25%", str(large)]
+    assert rows[1][:2] == ["params ≤ 2k, macs ≤ 5M", str(small)]
+    assert rows[2][1] == "–"
+    assert rows[2][-1] == "none is that small"
+    why = "no member of the front meets it; the smallest has 9 macs"
+    run.documents["front.json"]["unmet_budgets"] = {"macs<=1": why}
+    assert f"macs ≤ 1: {why}" in show_picks(read_run(run.write()))
+    assert rows[0][-1] == f"{large}/"
+    assert rows[-1][0] == "full net"
+
+
+def test_knees_are_named(run: RunFolder) -> None:
+    run.documents["front.json"]["members"][2]["knee"] = True
+    assert show_rows(run)[0][:2] == ["no budget: a knee", str(run.front[2])]
+
+
+def test_budgets_with_one_answer_share_a_row(run: RunFolder) -> None:
+    members = run.documents["front.json"]["members"]
+    members[0] |= {"macs_share": 0.01, "validation_accuracy": 0.999}
+    assert show_rows(run)[0][0] == "≤ 5\u00a0%, 10\u00a0%, 25\u00a0%, 50\u00a0%, 100\u00a0%"
+    assert len(show_rows(run)) == 2
+
+
+def test_several_members_of_one_budget_are_told_by_validation(run: RunFolder) -> None:
+    run.choose("macs<=50%", run.front[0])
+    members = run.documents["front.json"]["members"]
+    members[3]["budgets"] = ["macs<=50%"]
+    members[3]["validation_accuracy"] = 0.999
+    front = read_run(run.write()).front
+    assert front is not None
+    (chosen,) = list_chosen(front)
+    assert chosen.member is not None
+    assert chosen.member.trial == run.front[3]
+
+
+def test_how_much_the_test_pictures_can_tell(run: RunFolder) -> None:
+    members = run.documents["front.json"]["members"]
+    for member in members:
+        member |= {"validation_accuracy": 0.9, "test_accuracy": 0.95}
+    low, high = wilson_interval(0.95, 400)
+    markup = show_picks(read_run(run.write()))
+    assert f"anything from {percent(low)} to {percent(high)}" in markup
+    del run.documents["training.json"]["data"]
+    assert "anything from" not in show_picks(read_run(run.write()))
+
+
+def test_folders_of_older_versions_have_no_budgets_and_no_knees(run: RunFolder) -> None:
+    del run.documents["front.json"]["budgets"]
+    for member in run.documents["front.json"]["members"]:
+        del member["budgets"], member["knee"]
+    assert show_rows(run)[0][0].startswith("≤")
