@@ -13,6 +13,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from dpod_search.errors import CalibrationError
 from dpod_search.errors import CheckpointError
 from dpod_search.errors import ConfigError
+from dpod_search.evaluation import Evaluator
 from dpod_search.evaluation import calibrate
 from dpod_search.evaluation import measure_accuracy
 from dpod_search.files import read_json
@@ -21,6 +22,7 @@ from dpod_search.pareto import find_front
 from dpod_search.pareto import to_minimized
 from dpod_search.pipeline.choosing import Choice
 from dpod_search.pipeline.choosing import Chosen
+from dpod_search.pipeline.session import Batches
 from dpod_search.pipeline.session import Session
 from dpod_search.search import Candidate
 from dpod_search.search import Front
@@ -159,6 +161,7 @@ def describe_front(session: Session, choice: Choice) -> dict[str, Any]:
                 **tuned.footprint,
                 "validation_accuracy_before": tuned.accuracy_before,
                 "validation_accuracy": tuned.accuracy,
+                "test_accuracy_before": _measure_before(session, item.widths, tests),
                 "test_accuracy": measure_accuracy(tuned, tests),
                 "budgets": list(item.budgets),
             }
@@ -182,6 +185,14 @@ def describe_front(session: Session, choice: Choice) -> dict[str, Any]:
         "full": {name: of_full[name] for name in kept},
         "members": members,
     }
+
+
+def _measure_before(session: Session, widths: Widths, tests: Batches) -> float:
+    """Return the accuracy on test of a subnet as it is in the trained supernet."""
+    size = session.config.evaluation.batch_size
+    evaluator = Evaluator(session.supernet, session.calibration_images, batch_size=size)
+    with evaluator.calibrated(widths) as subnet:
+        return measure_accuracy(subnet, tests)
 
 
 def _values_after(session: Session, item: Chosen, tuned: FinetunedSubnet) -> dict[str, float]:

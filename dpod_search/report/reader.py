@@ -236,6 +236,11 @@ def _read_member(fields: Fields, search: Search, footprints: tuple[str, ...]) ->
         accuracy_before=fields.number("validation_accuracy_before"),
         validation_accuracy=fields.number("validation_accuracy"),
         test_accuracy=fields.number("test_accuracy"),
+        test_accuracy_before=(
+            fields.optional_number("test_accuracy_before")
+            if "test_accuracy_before" in fields.values
+            else None
+        ),
         on_front=fields.flag("on_front"),
         is_full=is_full,
         is_knee=fields.flag("knee") if "knee" in fields.values else False,

@@ -198,7 +198,8 @@ class Member:
     """One finetuned member of the front; accuracies and ``macs_share`` in [0, 1].
 
     The full net is among the members. If no trial had its widths, its ``trial`` is None.
-    ``budgets`` are those of the user's that it was chosen for.
+    ``budgets`` are those of the user's that it was chosen for. Folders of older versions do not
+    know the accuracy on test before finetuning.
     """
 
     trial: int | None
@@ -212,6 +213,7 @@ class Member:
     is_full: bool
     is_knee: bool = False
     budgets: tuple[str, ...] = ()
+    test_accuracy_before: float | None = None
 
     @property
     def macs(self) -> int:

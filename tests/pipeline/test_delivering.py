@@ -53,6 +53,8 @@ def test_the_search_and_the_subnets_before_finetuning_agree_to_the_picture(run):
         calibrate(module, session.calibration_images)
         plain = measure_accuracy(module.eval(), session.validation_batches)
         assert round(plain * n_images) == round(searched * n_images)
+        tests = session.batches(session.data.test)
+        assert measure_accuracy(module, tests) == pytest.approx(member["test_accuracy_before"])
 
 
 def test_the_weights_in_the_folder_have_the_accuracies_of_the_front(run):

@@ -49,6 +49,7 @@ def draw_finetuned(run: Run) -> Drawing | Absent:
     style = {"color": PURPLE, "symbol": "triangle-up", "dash": "solid"}
     figure.add_traces(list(_draw_stairs("after, on validation", members, after, style)))
     n_test = run.training.n_pictures.get("test", 0) if run.training else 0
+    figure.add_traces(list(_draw_test_before(members)))
     figure.add_trace(_draw_test(members, n_test))
     figure.add_traces(list(_mark_chosen(members)))
     figure.add_trace(_draw_full(front))
@@ -86,6 +87,20 @@ def _draw_stairs(
         hovertext=[_describe(member) for member in members],
         hoverinfo="text",
     )
+
+
+def _draw_test_before(members: Sequence[Member]) -> Iterator[go.Scatter]:
+    known = [(m, m.test_accuracy_before) for m in members if m.test_accuracy_before is not None]
+    if known:
+        yield go.Scatter(
+            name="before, on test",
+            x=[member.macs for member, _ in known],
+            y=[accuracy for _, accuracy in known],
+            mode="markers",
+            marker={"color": BLUE, "symbol": "diamond-open", "size": 8},
+            hovertext=[_describe(member) for member, _ in known],
+            hoverinfo="text",
+        )
 
 
 def _draw_test(members: Sequence[Member], n_test: int) -> go.Scatter:
@@ -150,10 +165,15 @@ def _describe(member: Member) -> str:
         f"<b>trial {member.title}</b>{' · knee' if member.is_knee else ''}",
         f"{count(member.macs)} MACs, {percent(member.macs_share)} of the full net",
         f"validation {before} → {after}",
-        f"test {percent(member.test_accuracy, 2)}",
+        f"test {_tell_before(member)}{percent(member.test_accuracy, 2)}",
     ]
     lines += [f"chosen for {plain(budget)}" for budget in member.budgets]
     return "<br>".join(lines)
+
+
+def _tell_before(member: Member) -> str:
+    known = member.test_accuracy_before
+    return "" if known is None else f"{percent(known, 2)} → "
 
 
 def _tabulate(front: FinetunedFront, n_test: int) -> Table:
@@ -163,6 +183,7 @@ def _tabulate(front: FinetunedFront, n_test: int) -> Table:
         "macs_share",
         "validation_accuracy_before",
         "validation_accuracy",
+        "test_accuracy_before",
         "test_accuracy",
         "test_low",
         "test_high",
@@ -173,7 +194,10 @@ def _tabulate(front: FinetunedFront, n_test: int) -> Table:
     rows: list[tuple[Cell, ...]] = []
     for m in front.members:
         ends = wilson_interval(m.test_accuracy, n_test) if n_test else (None, None)
-        accuracies = (m.accuracy_before, m.validation_accuracy, m.test_accuracy)
+        accuracies = (
+            *(m.accuracy_before, m.validation_accuracy),
+            *(m.test_accuracy_before, m.test_accuracy),
+        )
         chosen = (m.on_front, m.is_knee, " ".join(m.budgets))
         rows.append((m.trial, m.macs, m.macs_share, *accuracies, *ends, *chosen))
     return Table.from_rows(columns, rows)
