@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from dpod_search.errors import ConfigError
+from dpod_search.torchvision_ops import ensure_torchvision
+from dpod_search.torchvision_ops import is_unfit_torchvision
 
 
 _NAME = r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*"
@@ -87,6 +89,12 @@ def call_with(function: Callable[..., Any], arguments: Mapping[str, Any], *, nam
 def _import_module(path: str, module: str) -> Any:
     try:
         with _current_directory_importable():
+            try:
+                return importlib.import_module(module)
+            except RuntimeError as error:
+                if not is_unfit_torchvision(error):
+                    raise
+            ensure_torchvision()  # which the module imports as anybody would
             return importlib.import_module(module)
     except ModuleNotFoundError as error:
         missing = error.name or module

@@ -55,11 +55,16 @@ def import_torchvision(submodule: str) -> ModuleType:
     return importlib.import_module(f"torchvision.{submodule}")
 
 
+def is_unfit_torchvision(error: RuntimeError) -> bool:
+    """Say whether an import failed because torchvision's compiled operators are missing."""
+    return "operator torchvision::" in str(error)
+
+
 def _import_torchvision() -> None:
     try:
         importlib.import_module("torchvision")
     except RuntimeError as error:
-        if _libraries or "operator torchvision::" not in str(error):
+        if _libraries or not is_unfit_torchvision(error):
             raise
         _forget_partial_import()
         _declare_operators()

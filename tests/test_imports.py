@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -99,3 +100,16 @@ def test_call_with_lets_errors_of_the_function_through() -> None:
 def test_call_with_refuses_what_is_not_callable() -> None:
     with pytest.raises(ConfigError, match="f must be callable, got a int"):
         call_with(3, {}, name="f")  # type: ignore[arg-type]
+
+
+def test_a_module_that_imports_torchvision_plainly_is_imported_where_its_operators_are_missing(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "plain_user.py").write_text(
+        "import torchvision\nf = torchvision.models.resnet18\n"
+    )
+    code = "from dpod_search.imports import import_object; import_object('plain_user:f')"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
