@@ -6,6 +6,7 @@ Doing it again writes only what has changed, and leaves notes alone that a perso
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -133,8 +134,9 @@ class _Writer:
                 self._save_note(int(name), "")
         for key, artifact_id in attaching.list_stale(self._kept["files"], self._files).items():
             self._set(key, "null")  # how the dashboard says that a file was taken away
-            with suppress(OSError):
-                (self.store / artifact_id).unlink(missing_ok=True)
+            # The id comes from a storage that others may write to: it names a file here or none.
+            with suppress(OSError, ValueError):
+                (self.store / str(uuid.UUID(artifact_id))).unlink(missing_ok=True)
         record = {"notes": self._notes, "files": self._files}
         if record != self._kept:
             self._set(RECORD, record)

@@ -33,11 +33,8 @@ class ExportSettings:
 
     @property
     def files(self) -> tuple[str, ...]:
-        """All formats that are written: code comes with the weights."""
-        names = dict.fromkeys(self.formats)
-        return tuple(
-            name
-            for held in names
-            for name in ((held, "python") if held == "safetensors" else (held,))
-            if name == held or name not in names
-        )
+        """All formats that are written: code comes with the weights, and weights with code."""
+        wanted: list[str] = []
+        for name in self.formats:
+            wanted += ["safetensors", "python"] if name in ("safetensors", "python") else [name]
+        return tuple(dict.fromkeys(wanted))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
+
 from dpod_search.data import ImageDataset
 from dpod_search.data.datasets import DatasetView
 from dpod_search.data.datasets import InMemoryImages
@@ -31,9 +33,10 @@ def describe_input(dataset: ImageDataset, *, source: str) -> dict[str, Any]:
         return _describe_bytes(dataset, source)
     steps = getattr(getattr(dataset, "transform", None), "transforms", ())
     for step in steps:
-        mean, std = getattr(step, "mean", None), getattr(step, "std", None)
-        if mean is not None and std is not None:
-            return _say(_BYTE_PEAK, [float(m) for m in mean], [float(s) for s in std])
+        # Others have a mean and a deviation too: those of the noise that they add, for instance.
+        if type(step).__name__ == "Normalize":
+            mean, std = (torch.as_tensor(v).flatten().tolist() for v in (step.mean, step.std))
+            return _say(_BYTE_PEAK, mean, std)
     return {
         "peak": None,
         "mean": None,

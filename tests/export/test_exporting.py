@@ -229,8 +229,8 @@ def test_settings_are_checked():
     assert ExportSettings().files == ("safetensors", "python", "torch_export")
     assert ExportSettings(formats=("onnx", "python", "safetensors")).files == (
         "onnx",
-        "python",
         "safetensors",
+        "python",
     )
     with pytest.raises(ConfigError, match=r"export.formats knows .*'tflite'"):
         ExportSettings(formats=("tflite",))
@@ -251,3 +251,12 @@ def test_a_program_holds_nothing_pickled(tuned, tmp_path):
     assert configs
     assert not any(b'"use_pickle": true' in data for data in configs)
     assert torch.export.load(tmp_path / "model.pt2").example_inputs in ({}, None, ())
+
+
+def test_code_alone_comes_with_its_weights():
+    assert ExportSettings(formats=("python",)).files == ("safetensors", "python")
+    assert ExportSettings(formats=("torch_export", "safetensors")).files == (
+        "torch_export",
+        "safetensors",
+        "python",
+    )

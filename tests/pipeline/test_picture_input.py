@@ -13,6 +13,10 @@ from dpod_search.data import InMemoryImages
 from dpod_search.data import load_data
 from dpod_search.data.datasets import DatasetView
 from dpod_search.pipeline.picture_input import describe_input
+from dpod_search.torchvision_ops import import_torchvision
+
+
+v2 = import_torchvision("transforms.v2")
 
 
 def test_digits_are_normalised_as_said():
@@ -37,7 +41,8 @@ def test_bytes_in_memory_become_what_is_said(source, peak):
 
 
 def test_a_folders_transform_says_it():
-    steps = [SimpleNamespace(size=64), SimpleNamespace(mean=(0.5,), std=(0.25,))]
+    noise = SimpleNamespace(mean=0.0, std=0.1)  # adds what is no normalisation
+    steps = [SimpleNamespace(size=64), noise, v2.Normalize(mean=[0.5], std=[0.25])]
     dataset = SimpleNamespace(transform=SimpleNamespace(transforms=steps))
     said = describe_input(dataset, source="imagefolder:pictures")
     assert (said["peak"], said["mean"], said["std"]) == (255, [0.5], [0.25])

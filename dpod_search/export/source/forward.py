@@ -20,6 +20,7 @@ from dpod_search.export.source.layout import flatten
 from dpod_search.export.source.layout import lay_out
 from dpod_search.export.source.layout import list_of
 from dpod_search.export.source.layout import prefix
+from dpod_search.export.source.layout import quote
 from dpod_search.export.source.layout import tuple_of
 from dpod_search.export.source.scopes import TAKEN
 from dpod_search.export.source.scopes import Interface
@@ -300,7 +301,7 @@ class _Body:
             if is_row and word.isdecimal() and start not in self._graph.called:
                 code = f"{code}[{list(module._modules).index(word)}]"
             else:
-                code = f"{code}.{word}" if _is_name(word) else f'getattr({code}, "{word}")'
+                code = f"{code}.{word}" if _is_name(word) else f"getattr({code}, {quote(word)})"
             start = f"{start}.{word}" if start else word
             if start == path:
                 break

@@ -22,6 +22,7 @@ from dpod_search.export.source.layout import Group
 from dpod_search.export.source.layout import call
 from dpod_search.export.source.layout import list_of
 from dpod_search.export.source.layout import prefix
+from dpod_search.export.source.layout import quote
 from dpod_search.export.source.layout import tuple_of
 from dpod_search.export.source.scopes import TAKEN
 from dpod_search.export.source.scopes import find_interface
@@ -180,13 +181,13 @@ def _only_parameter(graph: TracedGraph, scope: Scope) -> fx.Node | None:
 def _make_sequential(parts: Sequence[tuple[str, Expression]], note: str) -> Expression:
     if [name for name, _ in parts] == [str(i) for i in range(len(parts))]:
         return call("nn.Sequential", *(part for _, part in parts), comment=note)
-    pairs = [tuple_of([f'"{name}"', part]) for name, part in parts]
+    pairs = [tuple_of([quote(name), part]) for name, part in parts]
     return call("nn.Sequential", call("OrderedDict", list_of(pairs)), comment=note)
 
 
 def _as_arguments(parts: Sequence[tuple[str, Expression]]) -> list[Expression]:
     plain = [prefix(f"{name}=", part) for name, part in parts if _is_argument(name)]
-    odd = [prefix(f'"{name}": ', part) for name, part in parts if not _is_argument(name)]
+    odd = [prefix(f"{quote(name)}: ", part) for name, part in parts if not _is_argument(name)]
     return [*plain, Group("**{", tuple(odd), "}")] if odd else plain
 
 

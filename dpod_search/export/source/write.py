@@ -106,7 +106,9 @@ _FOR_CONSTANTS = """            elif isinstance(part, Constant):
 def _head(title: str, notes: Sequence[str]) -> str:
     if not notes:
         return f'"""{title}"""'
-    return "\n".join([f'"""{title}', "", *notes, '"""'])
+    # Names of groups come from the model, and may hold anything.
+    safe = [note.replace("\\", "\\\\").replace('"', '\\"') for note in notes]
+    return "\n".join([f'"""{title}', "", *safe, '"""'])
 
 
 def _imports(functions: Functions, text: str) -> str:

@@ -153,3 +153,10 @@ def test_the_file_needs_torch_and_safetensors_only(tmp_path):
         check=False,
     )
     assert done.stdout.strip() == "Wrapped", done.stderr
+
+
+def test_notes_stay_notes_whatever_they_hold(tmp_path):
+    net = nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU()).eval()
+    notes = ['"""', "raise SystemExit", "a\\", 'b"']
+    text = write_source(net, pictures(2), notes=notes)
+    assert torch.equal(load(text, net, tmp_path)(pictures(1)), net(pictures(1)))
