@@ -42,8 +42,8 @@ from width_table import Scores
 from width_table import list_evaluated
 from width_table import search
 
+from dpod_search.intervals import compute_wilson_interval
 from dpod_search.search import SearchSettings
-from dpod_search.search.records import compute_wilson_interval
 from dpod_search.search.settings import SamplerName
 
 
@@ -116,7 +116,7 @@ def describe_surrogate(searched: Sequence[Searched], nominal: float) -> dict[str
 
 
 def _describe_rate(n_hits: int, n: int) -> dict[str, float | None]:
-    low, high = compute_wilson_interval(n_hits, n) if n else (None, None)
+    low, high = compute_wilson_interval(n_hits / n, n) if n else (None, None)
     return {"n": n, "n_hits": n_hits, "rate": n_hits / n if n else None, "low": low, "high": high}
 
 

@@ -7,7 +7,6 @@ Doing it again writes only what has changed, and leaves notes alone that a perso
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from dataclasses import field
@@ -21,6 +20,7 @@ from dpod_search.dashboard import attaching
 from dpod_search.dashboard.attaching import Attachment
 from dpod_search.dashboard.notes import PICTURE
 from dpod_search.dashboard.notes import Places
+from dpod_search.dashboard.notes import members_by_trial
 from dpod_search.dashboard.notes import write_study_note
 from dpod_search.dashboard.notes import write_trial_note
 from dpod_search.dashboard.picture import draw_widths
@@ -35,7 +35,6 @@ from dpod_search.report import FIGURES
 from dpod_search.report import Drawing
 from dpod_search.report import Run
 from dpod_search.report import read_run
-from dpod_search.report.run import Member
 from dpod_search.search import attributes
 from dpod_search.search import name_finetune_study
 from dpod_search.search.quiet import quiet_optuna
@@ -229,7 +228,7 @@ def _decorate(run: Run, study: optuna.Study, child: optuna.Study | None) -> Deco
 
 def _decorate_trials(run: Run, writer: _Writer, places: Places) -> None:
     """Give each member of the front its note, a picture of its widths and its models."""
-    members = _members_by_trial(run)
+    members = members_by_trial(run)
     trials = writer.study.get_trials(deepcopy=False)
     for known in run.trials:
         if known.number not in run.search.front and known.number not in members:
@@ -259,11 +258,6 @@ def _decorate_child(run: Run, child: optuna.Study, places: Places) -> int:
             writer.note(f"After finetuning. Widths and files: {link}.\n", trial._trial_id)
     writer.finish()
     return writer.n_notes
-
-
-def _members_by_trial(run: Run) -> Mapping[int, Member]:
-    members = run.front.members if run.front is not None else ()
-    return {member.trial: member for member in members if member.trial is not None}
 
 
 def _name_of(trial_id: int | None) -> str:

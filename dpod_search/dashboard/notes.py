@@ -181,7 +181,7 @@ def _describe_audit(run: Run) -> list[tuple[str, str]]:
 def _list_members(run: Run, places: Places) -> list[str]:
     objectives = run.search.objectives
     by_number = {trial.number: trial for trial in run.trials}
-    tuned = _by_trial(run)
+    tuned = members_by_trial(run)
     chosen = sorted(
         (by_number[number] for number in run.search.front), key=lambda t: t.values["macs"]
     )
@@ -263,7 +263,8 @@ def _compare(run: Run, trial: Trial, member: Member | None) -> list[str]:
     return _table(("", "this subnet", "full net"), rows)
 
 
-def _by_trial(run: Run) -> dict[int, Member]:
+def members_by_trial(run: Run) -> dict[int, Member]:
+    """Return the finetuned members that are trials, by their numbers."""
     members = run.front.members if run.front is not None else ()
     return {member.trial: member for member in members if member.trial is not None}
 

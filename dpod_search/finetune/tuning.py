@@ -247,17 +247,17 @@ def prepare_finetuning(
         before = _measure(calibrated_subnet, validation_loader)
     is_channels_last = supernet.grouping.runs_channels_last
     place_module(module, device_of(supernet), is_channels_last=is_channels_last)
-    footprint = build_footprint(supernet)
-    macs = footprint.measure(widths)["macs"]
-    full_macs = footprint.measure(supernet.space.full)["macs"]
+    model = build_footprint(supernet)
+    footprint = model.measure(widths)
+    full_macs = model.measure(supernet.space.full)["macs"]
     if teacher is None:
         teacher = make_teacher(supernet, train_loader, chosen)
     return FinetuneJob(
         module=module,
         widths=widths,
-        footprint=footprint.measure(widths),
+        footprint=footprint,
         input_shape=supernet.example_shape,
-        macs_share=macs / full_macs if full_macs else 1.0,
+        macs_share=footprint["macs"] / full_macs if full_macs else 1.0,
         accuracy_before=before,
         train_loader=train_loader,
         validation_loader=validation_loader,

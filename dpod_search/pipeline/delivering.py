@@ -22,7 +22,6 @@ from dpod_search.pareto import find_front
 from dpod_search.pareto import to_minimized
 from dpod_search.pipeline.choosing import Choice
 from dpod_search.pipeline.choosing import Chosen
-from dpod_search.pipeline.session import Batches
 from dpod_search.pipeline.session import Session
 from dpod_search.search import Candidate
 from dpod_search.search import Front
@@ -147,8 +146,12 @@ def describe_front(session: Session, choice: Choice) -> dict[str, Any]:
     """
     tests = session.batches(session.data.test)
     full = session.blank_supernet.space.full
+    size = session.config.evaluation.batch_size
+    evaluator = Evaluator(session.supernet, session.calibration_images, batch_size=size)
     members: list[dict[str, Any]] = []
     for item in choice.subnets:
+        with evaluator.calibrated(item.widths) as subnet:
+            before = measure_accuracy(subnet, tests)
         tuned = read_finetuned(session, item.name, item.widths)
         check_delivered(session, item.name, tuned)
         members.append(
@@ -161,7 +164,7 @@ def describe_front(session: Session, choice: Choice) -> dict[str, Any]:
                 **tuned.footprint,
                 "validation_accuracy_before": tuned.accuracy_before,
                 "validation_accuracy": tuned.accuracy,
-                "test_accuracy_before": _measure_before(session, item.widths, tests),
+                "test_accuracy_before": before,
                 "test_accuracy": measure_accuracy(tuned, tests),
                 "budgets": list(item.budgets),
             }
@@ -185,14 +188,6 @@ def describe_front(session: Session, choice: Choice) -> dict[str, Any]:
         "full": {name: of_full[name] for name in kept},
         "members": members,
     }
-
-
-def _measure_before(session: Session, widths: Widths, tests: Batches) -> float:
-    """Return the accuracy on test of a subnet as it is in the trained supernet."""
-    size = session.config.evaluation.batch_size
-    evaluator = Evaluator(session.supernet, session.calibration_images, batch_size=size)
-    with evaluator.calibrated(widths) as subnet:
-        return measure_accuracy(subnet, tests)
 
 
 def _values_after(session: Session, item: Chosen, tuned: FinetunedSubnet) -> dict[str, float]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from itertools import groupby
 from pathlib import PurePosixPath
 
-from dpod_search.report.intervals import wilson_interval
+from dpod_search.intervals import compute_wilson_interval
 from dpod_search.report.markup import paragraph
 from dpod_search.report.markup import table
 from dpod_search.report.picks import list_chosen
@@ -115,7 +115,7 @@ def _tell_noise(run: Run) -> str:
     example = None if run.front is None else pick_example(run.front)
     if not n_test or example is None:
         return ""
-    low, high = wilson_interval(example.test_accuracy, n_test)
+    low, high = compute_wilson_interval(example.test_accuracy, n_test)
     return paragraph(
         f"On {plural(n_test, 'test picture')}, a test accuracy of {percent(example.test_accuracy)} "
         f"may stand for anything from {percent(low)} to {percent(high)} (95\u00a0% interval): "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from dpod_search.report.run import FinetunedFront
@@ -52,7 +53,7 @@ def list_chosen(front: FinetunedFront) -> tuple[Chosen, ...]:
     return tuple(
         Chosen(
             budget,
-            max((m for m in front.members if budget in m.budgets), key=_rank, default=None),
+            pick_best(m for m in front.members if budget in m.budgets),
         )
         for budget in front.budgets
     )
@@ -86,14 +87,14 @@ def pick_example(front: FinetunedFront) -> Member | None:
     close = [member for member in members if member.validation_accuracy >= floor]
     if close:
         return min(close, key=lambda member: member.macs)
-    return max(members, key=_rank, default=None)
+    return pick_best(members)
+
+
+def pick_best(members: Iterable[Member]) -> Member | None:
+    """Pick the member with the highest validation accuracy, of equals the smallest, if any."""
+    return max(members, key=lambda m: (m.validation_accuracy, -m.macs), default=None)
 
 
 def _pick(front: FinetunedFront, budget: float) -> Member | None:
     # The slack keeps a share of 0.1 that was computed as 0.10000000000000002.
-    within = [member for member in front.members if member.macs_share <= budget + 1e-9]
-    return max(within, key=_rank, default=None)
-
-
-def _rank(member: Member) -> tuple[float, int]:
-    return member.validation_accuracy, -member.macs
+    return pick_best(member for member in front.members if member.macs_share <= budget + 1e-9)

@@ -12,6 +12,7 @@ from typing import Any
 
 from dpod_search.files import write_json
 from dpod_search.files import write_text
+from dpod_search.intervals import compute_wilson_interval
 from dpod_search.search.importance import measure_importance
 from dpod_search.search.results import SearchResult
 from dpod_search.search.results import TrialRecord
@@ -19,9 +20,6 @@ from dpod_search.search.results import TrialRecord
 
 if TYPE_CHECKING:
     from dpod_search.footprint.shares import Share
-
-
-Z_95 = 1.959963984540054
 
 
 def write_records(
@@ -89,28 +87,7 @@ def describe_audit(result: SearchResult) -> dict[str, float | None]:
 def _describe_rate(n_hits: int, n: int) -> tuple[float | None, float | None, float | None]:
     if n == 0:
         return None, None, None
-    return n_hits / n, *compute_wilson_interval(n_hits, n)
-
-
-def compute_wilson_interval(n_hits: int, n: int) -> tuple[float, float]:
-    """Return the 95 % interval of a rate.
-
-    Args:
-        n_hits: How often it happened.
-        n: Out of how many, >= 1.
-
-    Returns:
-        Lower and upper end in [0, 1].
-
-    References:
-        Wilson: Probable Inference, the Law of Succession, and Statistical Inference, 1927.
-    """
-    rate = n_hits / n
-    shrink = 1 + Z_95**2 / n
-    centre = (rate + Z_95**2 / (2 * n)) / shrink
-    radius = Z_95 / shrink * math.sqrt(rate * (1 - rate) / n + Z_95**2 / (4 * n**2))
-    # Rounding must not push an end that is 0 or 1 past the rate itself.
-    return min(rate, max(0.0, centre - radius)), max(rate, min(1.0, centre + radius))
+    return n_hits / n, *compute_wilson_interval(n_hits / n, n)
 
 
 def format_trials(result: SearchResult) -> str:

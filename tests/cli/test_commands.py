@@ -15,7 +15,6 @@ from typer.testing import CliRunner
 
 import dpod_search
 from dpod_search.cli import app
-from dpod_search.cli import main
 from dpod_search.config import list_studies
 from dpod_search.config import load_study
 from dpod_search.errors import DpodSearchError
@@ -39,20 +38,8 @@ TINY = [f"--set={item}" for item in OVERRIDES]
 
 
 @pytest.fixture
-def call(monkeypatch, capsys):
-    """Run ``main`` as the console script does; return exit code, output and error lines."""
-
-    def run_main(*arguments):
-        monkeypatch.setattr(sys, "argv", ["dpod-search", *map(str, arguments)])
-        code = 0
-        try:
-            main()
-        except SystemExit as stop:
-            code = stop.code or 0
-        printed = capsys.readouterr()
-        return code, printed.out, printed.err
-
-    return run_main
+def call(call_main):
+    return call_main
 
 
 def run_in(folder, *more, command="run"):

@@ -1,28 +1,15 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 
 import pytest
 
-from dpod_search.cli import main
-
 
 @pytest.fixture
-def call(monkeypatch, capsys):
-    """Run the command as the console script does; return exit code, output and error lines."""
-
-    def run_main(*arguments):
-        words = ["dpod-search", "dashboard", "--study", "digits", *map(str, arguments)]
-        monkeypatch.setattr(sys, "argv", words)
-        code = 0
-        try:
-            main()
-        except SystemExit as stop:
-            code = stop.code or 0
-        printed = capsys.readouterr()
-        return code, printed.out, printed.err
-
-    return run_main
+def call(call_main):
+    """Run the command on digits."""
+    return partial(call_main, "dashboard", "--study", "digits")
 
 
 def test_what_is_written_is_told_and_the_second_time_that_nothing_is(run, call):

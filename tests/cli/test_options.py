@@ -3,35 +3,23 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
 from pipeline.tiny import OVERRIDES
 
-from dpod_search.cli import main
 from dpod_search.cli.options import load_config
 from dpod_search.cli.options import set_budgets
 from dpod_search.files import read_json
 
 
 @pytest.fixture
-def call(monkeypatch, capsys, run: Path):
+def call(call_main, run: Path):
     """Run a command on a finished run; return exit code, output and error lines."""
 
     def run_main(command, *more):
-        sets = [f"--set={item}" for item in OVERRIDES]
-        arguments = [command, "--study", "digits", "--out", str(run), *more]
-        if command != "status":
-            arguments += sets
-        monkeypatch.setattr(sys, "argv", ["dpod-search", *arguments])
-        code = 0
-        try:
-            main()
-        except SystemExit as stop:
-            code = stop.code or 0
-        printed = capsys.readouterr()
-        return code, printed.out, printed.err
+        sets = [f"--set={item}" for item in OVERRIDES if command != "status"]
+        return call_main(command, "--study", "digits", "--out", run, *more, *sets)
 
     return run_main
 

@@ -4,9 +4,9 @@ import re
 
 from report.run_folder import RunFolder
 
+from dpod_search.intervals import compute_wilson_interval
 from dpod_search.report import read_run
 from dpod_search.report.choices import show_picks
-from dpod_search.report.intervals import wilson_interval
 from dpod_search.report.picks import list_chosen
 from dpod_search.report.text import percent
 
@@ -62,7 +62,7 @@ def test_how_much_the_test_pictures_can_tell(run: RunFolder) -> None:
     members = run.documents["front.json"]["members"]
     for member in members:
         member |= {"validation_accuracy": 0.9, "test_accuracy": 0.95}
-    low, high = wilson_interval(0.95, 400)
+    low, high = compute_wilson_interval(0.95, 400)
     markup = show_picks(read_run(run.write()))
     assert f"anything from {percent(low)} to {percent(high)}" in markup
     del run.documents["training.json"]["data"]

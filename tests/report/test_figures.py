@@ -11,6 +11,7 @@ from report.run_folder import FULL_MACS
 from report.run_folder import GROUPS
 from report.run_folder import RunFolder
 
+from dpod_search.intervals import compute_wilson_interval
 from dpod_search.pareto import compute_hypervolume
 from dpod_search.report import FIGURES
 from dpod_search.report import Absent
@@ -19,7 +20,6 @@ from dpod_search.report import read_run
 from dpod_search.report import write_report
 from dpod_search.report.figures.hypervolume import REFERENCE
 from dpod_search.report.figures.hypervolume import trace_hypervolume
-from dpod_search.report.intervals import wilson_interval
 
 
 DRAW = {kind.name: kind.draw for kind in FIGURES}
@@ -274,7 +274,7 @@ class TestFinetuned:
     def test_bars_are_what_the_test_pictures_allow(self, run: RunFolder) -> None:
         drawing = draw(run, "finetuned")
         member = run.documents["front.json"]["members"][0]
-        low, high = wilson_interval(member["test_accuracy"], 400)
+        low, high = compute_wilson_interval(member["test_accuracy"], 400)
         assert (drawing.table.column("test_low")[0], drawing.table.column("test_high")[0]) == (
             low,
             high,

@@ -6,8 +6,6 @@ import json
 import math
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from search.fakes import ACCURACY
 from search.fakes import compute_accuracy
 from search.fakes import make_task
@@ -21,7 +19,6 @@ from dpod_search.search import make_sampler
 from dpod_search.search import open_study
 from dpod_search.search import run_study
 from dpod_search.search import write_records
-from dpod_search.search.records import compute_wilson_interval
 from dpod_search.search.records import describe_search
 
 
@@ -137,21 +134,6 @@ def test_the_front_is_what_no_other_trial_beats(searched):
         a, m = member.values["accuracy"], member.values["macs"]
         assert not any(x >= a and y <= m and (x, y) != (a, m) for x, y in values)
         assert a == compute_accuracy(member.widths, result.space)
-
-
-@given(st.integers(1, 500), st.data())
-def test_wilson_intervals_hold_the_rate_and_stay_in_the_unit(n, data):
-    hits = data.draw(st.integers(0, n))
-    low, high = compute_wilson_interval(hits, n)
-    assert 0 <= low <= hits / n + 1e-12
-    assert hits / n - 1e-12 <= high <= 1
-    assert high - low < 0.85
-
-
-def test_wilson_agrees_with_the_published_example():
-    # Newcombe 1998, table I: 0 of 20 gives 0 to 0.1611, 1 of 29 gives 0.0061 to 0.1718.
-    assert compute_wilson_interval(0, 20) == pytest.approx((0.0, 0.1611), abs=5e-5)
-    assert compute_wilson_interval(1, 29) == pytest.approx((0.0061, 0.1718), abs=5e-5)
 
 
 def test_no_audit_means_no_rate(tmp_path):

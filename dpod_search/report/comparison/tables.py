@@ -9,9 +9,8 @@ from dpod_search.report.comparison.runs import NamedRun
 from dpod_search.report.figures.drawing import Cell
 from dpod_search.report.figures.drawing import Table
 from dpod_search.report.picks import PICK_BUDGETS
+from dpod_search.report.picks import pick_best
 from dpod_search.report.reader import flatten
-from dpod_search.report.run import FinetunedFront
-from dpod_search.report.run import Member
 from dpod_search.report.text import count
 from dpod_search.report.text import percent
 
@@ -30,7 +29,7 @@ def tabulate_picks(runs: Sequence[NamedRun]) -> Table:
     for share in PICK_BUDGETS:
         budget = int(share * full)
         for name, front in fronts:
-            member = _pick(front, budget)
+            member = pick_best(m for m in front.members if m.macs <= budget)
             if member is None:
                 rows.append((budget, name, None, None, None, None))
             else:
@@ -70,11 +69,6 @@ def _list_settings(named: NamedRun) -> Iterator[tuple[str, str]]:
     for name in named.run.search.footprints:
         yield f"full net: {name}", count(named.run.search.full.get(name, 0))
     yield "trials", str(len(named.run.trials))
-
-
-def _pick(front: FinetunedFront, budget: int) -> Member | None:
-    within = [member for member in front.members if member.macs <= budget]
-    return max(within, key=lambda m: (m.validation_accuracy, -m.macs), default=None)
 
 
 def _number(value: object) -> float:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from dpod_search.intervals import compute_wilson_interval
 from dpod_search.report.figures.drawing import Absent
 from dpod_search.report.figures.drawing import Cell
 from dpod_search.report.figures.drawing import Drawing
@@ -20,7 +21,6 @@ from dpod_search.report.figures.style import axis
 from dpod_search.report.figures.style import lay_out
 from dpod_search.report.figures.surrogate import Pair
 from dpod_search.report.figures.surrogate import find_pairs
-from dpod_search.report.intervals import wilson_interval
 from dpod_search.report.run import Audit
 from dpod_search.report.run import Run
 from dpod_search.report.text import label
@@ -96,7 +96,7 @@ def bin_pairs(pairs: list[Pair]) -> Iterator[Bin]:
     for i in range(n_bins):
         chosen = pairs[i * len(pairs) // n_bins : (i + 1) * len(pairs) // n_bins]
         share = sum(pair.is_covered for pair in chosen) / len(chosen)
-        rate = Rate(share, *wilson_interval(share, len(chosen)))
+        rate = Rate(share, *compute_wilson_interval(share, len(chosen)))
         yield Bin(chosen[0].trial.number, chosen[-1].trial.number, len(chosen), rate)
 
 

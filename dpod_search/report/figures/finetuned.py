@@ -9,6 +9,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
+from dpod_search.intervals import compute_wilson_interval
 from dpod_search.pareto import find_front
 from dpod_search.pareto import to_minimized
 from dpod_search.report.figures.drawing import Absent
@@ -24,7 +25,6 @@ from dpod_search.report.figures.style import lay_out
 from dpod_search.report.figures.style import log_axis
 from dpod_search.report.figures.style import plain
 from dpod_search.report.figures.style import value_axis
-from dpod_search.report.intervals import wilson_interval
 from dpod_search.report.run import FinetunedFront
 from dpod_search.report.run import Member
 from dpod_search.report.run import Run
@@ -106,7 +106,7 @@ def _draw_test_before(members: Sequence[Member]) -> Iterator[go.Scatter]:
 def _draw_test(members: Sequence[Member], n_test: int) -> go.Scatter:
     bars: dict[str, Any] = {}
     if n_test:
-        ends = [wilson_interval(m.test_accuracy, n_test) for m in members]
+        ends = [compute_wilson_interval(m.test_accuracy, n_test) for m in members]
         bars["error_y"] = {
             "type": "data",
             "symmetric": False,
@@ -193,7 +193,7 @@ def _tabulate(front: FinetunedFront, n_test: int) -> Table:
     )  # fmt: skip  (a table)
     rows: list[tuple[Cell, ...]] = []
     for m in front.members:
-        ends = wilson_interval(m.test_accuracy, n_test) if n_test else (None, None)
+        ends = compute_wilson_interval(m.test_accuracy, n_test) if n_test else (None, None)
         accuracies = (
             *(m.accuracy_before, m.validation_accuracy),
             *(m.test_accuracy_before, m.test_accuracy),

@@ -14,7 +14,7 @@ from statistics import NormalDist
 _Z = NormalDist().inv_cdf(0.975)
 
 
-def wilson_interval(share: float, n: int) -> tuple[float, float]:
+def compute_wilson_interval(share: float, n: int) -> tuple[float, float]:
     """Return the 95 % interval of a share.
 
     Args:
@@ -27,4 +27,5 @@ def wilson_interval(share: float, n: int) -> tuple[float, float]:
     middle = (share + _Z**2 / (2 * n)) / (1 + _Z**2 / n)
     spread = share * (1 - share) / n + (_Z / (2 * n)) ** 2
     half = _Z / (1 + _Z**2 / n) * math.sqrt(max(spread, 0.0))
-    return max(middle - half, 0.0), min(middle + half, 1.0)
+    # Rounding must not push an end that is 0 or 1 past the share itself.
+    return min(share, max(0.0, middle - half)), max(share, min(1.0, middle + half))
