@@ -16,6 +16,7 @@ from dpod_search.errors import GroupingError
 from dpod_search.errors import InfeasibleError
 from dpod_search.errors import ObjectiveError
 from dpod_search.errors import RunFolderError
+from dpod_search.errors import SolverError
 from dpod_search.errors import TrainingError
 from dpod_search.export import ExportedModel
 from dpod_search.export import export
@@ -79,6 +80,7 @@ __all__ = [
     "RunFolderError",
     "SearchSettings",
     "SeededLoader",
+    "SolverError",
     "Subnet",
     "Supernet",
     "TrainingError",

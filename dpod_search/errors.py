@@ -31,6 +31,10 @@ class InfeasibleError(DpodSearchError, ValueError):
     """No subnet of the space can meet the constraints."""
 
 
+class SolverError(DpodSearchError, TimeoutError):
+    """An integer program was not solved within its time: there is no choice of widths to give."""
+
+
 class ObjectiveError(DpodSearchError, RuntimeError):
     """An objective raised an error of its own, which is this one's ``__cause__``."""
 

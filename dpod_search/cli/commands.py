@@ -13,7 +13,9 @@ import typer
 from dpod_search import __version__
 from dpod_search.cli import compare
 from dpod_search.cli import dashboard
+from dpod_search.cli import latency
 from dpod_search.cli import looking
+from dpod_search.cli import mdp
 from dpod_search.cli import reporting
 from dpod_search.cli import stages
 from dpod_search.cli.ctrl_c import CtrlC
@@ -47,6 +49,8 @@ def _register() -> None:
         app.command(stage.name, help=stages.STAGE_HELP[stage.name])(command)
         if stage.name == "search":
             app.command()(stages.worker)
+    app.command()(mdp.mdp)
+    app.add_typer(latency.latency)
     app.command()(compare.compare)
     app.command()(dashboard.dashboard)
     for command in (looking.status, looking.inspect, looking.studies, looking.init):

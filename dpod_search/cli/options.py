@@ -63,6 +63,15 @@ Budgets = Annotated[
         "between them, quotes around all. The same as finetune.budgets.",
     ),
 ]
+LatencyTableFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--latency-table",
+        metavar="FILE",
+        help="A table that `dpod-search latency measure` wrote, for objectives and budgets on "
+        "latency. The same as latency.table.",
+    ),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
@@ -81,6 +90,11 @@ def set_budgets(sets: list[str] | None, budgets: str | None) -> list[str]:
     chosen = [] if budgets is None else [json.dumps(split_budgets(budgets))]
     # A JSON list of texts is a TOML list.
     return [*(sets or ()), *(f"finetune.budgets={value}" for value in chosen)]
+
+
+def set_latency_table(sets: list[str] | None, table: Path | None) -> list[str]:
+    """Return the changes of ``--set`` with what ``--latency-table`` changes."""
+    return [*(sets or ()), *([] if table is None else [f"latency.table={json.dumps(str(table))}"])]
 
 
 def make_console() -> Console:

@@ -66,6 +66,45 @@ def show_run(console: Console, out: Path, outcomes: Sequence[StageOutcome]) -> N
         console.print(f"models: {out / 'exported'}", highlight=False, soft_wrap=True)
 
 
+def show_choices(console: Console, chosen: Mapping[str, Any]) -> None:
+    """Print what was chosen without a search, the content of ``oneshot.json``."""
+    for choice in chosen["choices"]:
+        told = []
+        if "importance" in choice:
+            told.append(f"{100 * choice['importance']:.1f} % of the importance")
+            # A gap is told, never hidden.
+            proven = (
+                "proven optimal" if choice["is_proven"] else f"gap {100 * choice['gap']:.2g} %"
+            )
+            told.append(f"{proven} in {choice['seconds']:.1f} s")
+        costs = [f"{name} {choice['footprint'][name]:,.6g}" for name in ("macs", "params")]
+        if "latency" in choice["footprint"]:
+            costs.append(f"latency {choice['footprint']['latency']:.4g} ms modelled")
+        if "measured_share" in choice:
+            costs.append(f"measured {100 * choice['measured_share']:.1f} % of the full net's")
+        line = "; ".join([f"{chosen['method']} {choice['budget']}", *costs, *told])
+        console.print(line, highlight=False, soft_wrap=True)
+    for reason in chosen["unmet"].values():
+        console.print(reason, highlight=False, soft_wrap=True)
+
+
+def show_latency(console: Console, found: Mapping[str, Any]) -> None:
+    """Print how right a latency model is."""
+    device = found["device"]
+    where = f"{device['processor']} ({device['device']}), {device['version']}"
+    error = f"{100 * found['mape']:.1f} % off on average, {100 * found['worst']:.1f} % at worst"
+    correlation = f"rank correlation {found['rank_correlation']:.3f}"
+    lines = [
+        f"device: {where}, {device['n_threads']} threads, batch {device['batch_size']}",
+        f"full net: {found['full_ms']:.4g} ms, smallest: {found['smallest_ms']:.4g} ms",
+        f"model: {error}, {correlation}, on {found['n_held_out']} subnets it has not seen",
+    ]
+    if found["mape"] > found["max_error"]:
+        lines.append(f"refused by a run: latency.max_error is {100 * found['max_error']:g} %")
+    for line in lines:
+        console.print(line, highlight=False, soft_wrap=True)
+
+
 def _find_warning(out: Path, outcomes: Sequence[StageOutcome]) -> str | None:
     """Return what the stages have to say against their own results."""
     ran = {outcome.name for outcome in outcomes}

@@ -11,6 +11,7 @@ from dpod_search.cli.bars import Bars
 from dpod_search.cli.options import AsJson
 from dpod_search.cli.options import Budgets
 from dpod_search.cli.options import Jobs
+from dpod_search.cli.options import LatencyTableFile
 from dpod_search.cli.options import Out
 from dpod_search.cli.options import Quiet
 from dpod_search.cli.options import Seed
@@ -20,6 +21,7 @@ from dpod_search.cli.options import Study
 from dpod_search.cli.options import load_config
 from dpod_search.cli.options import make_console
 from dpod_search.cli.options import set_budgets
+from dpod_search.cli.options import set_latency_table
 from dpod_search.cli.show import describe_run
 from dpod_search.cli.show import show_json
 from dpod_search.cli.show import show_run
@@ -45,13 +47,14 @@ def run(
     seed: Seed = None,
     storage: Storage = None,
     budgets: Budgets = None,
+    latency_table: LatencyTableFile = None,
     jobs: Jobs = 1,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
     """Train, search, finetune, export and report; go on where an earlier run stopped."""
     every = tuple(stage.name for stage in STAGES)
-    sets = set_budgets(sets, budgets)
+    sets = set_latency_table(set_budgets(sets, budgets), latency_table)
     _run(every, study, out, sets, seed, storage, jobs, quiet, as_json)
 
 
@@ -61,11 +64,13 @@ def search(
     sets: Sets = None,
     seed: Seed = None,
     storage: Storage = None,
+    latency_table: LatencyTableFile = None,
     jobs: Jobs = 1,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
     """Search the widths of the trained supernet."""
+    sets = set_latency_table(sets, latency_table)
     _run(("search",), study, out, sets, seed, storage, jobs, quiet, as_json)
 
 

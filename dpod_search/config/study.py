@@ -17,8 +17,10 @@ from dpod_search.errors import check_range
 from dpod_search.evaluation import EvaluationSettings
 from dpod_search.export import ExportSettings
 from dpod_search.finetune import FinetuneSettings
+from dpod_search.latency import LatencySettings
 from dpod_search.models import ModelSettings
 from dpod_search.search import SearchSettings
+from dpod_search.search.oneshot import OneShotSettings
 from dpod_search.supernet import SupernetSettings
 from dpod_search.training import TrainingSettings
 
@@ -37,7 +39,9 @@ class StudyConfig:
         supernet: Which widths it offers.
         training: How it is trained.
         evaluation: How subnets are measured.
+        latency: How latency is measured and modelled.
         search: How the Pareto front is searched.
+        oneshot: What ``dpod-search mdp`` does in place of a search.
         finetune: How the chosen subnets are finetuned.
         export: What is written for use elsewhere.
 
@@ -54,7 +58,9 @@ class StudyConfig:
     supernet: SupernetSettings = field(default_factory=SupernetSettings)
     training: TrainingSettings = field(default_factory=TrainingSettings)
     evaluation: EvaluationSettings = field(default_factory=EvaluationSettings)
+    latency: LatencySettings = field(default_factory=LatencySettings)
     search: SearchSettings = field(default_factory=SearchSettings)
+    oneshot: OneShotSettings = field(default_factory=OneShotSettings)
     finetune: FinetuneSettings = field(default_factory=FinetuneSettings)
     export: ExportSettings = field(default_factory=ExportSettings)
 

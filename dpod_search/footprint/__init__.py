@@ -10,6 +10,7 @@ from dpod_search.footprint.shares import Part
 from dpod_search.footprint.shares import Share
 from dpod_search.footprint.shares import list_parts
 from dpod_search.footprint.shares import measure_shares
+from dpod_search.footprint.tabulating import tabulate_footprint
 
 
 __all__ = [
@@ -21,4 +22,5 @@ __all__ = [
     "build_footprint",
     "list_parts",
     "measure_shares",
+    "tabulate_footprint",
 ]

@@ -39,7 +39,7 @@ class _Tensor:
 
 
 # Bytes, and the two sizes that must be equal for them to be there.
-_Column = tuple[Term, tuple[Layout, Layout] | None]
+Column = tuple[Term, tuple[Layout, Layout] | None]
 
 
 class ActivationModel:
@@ -63,7 +63,12 @@ class ActivationModel:
             for term in moment:
                 row[columns[term]] += 1
         self._sizes = Monomials([term for term, _ in columns], n_groups)
-        self._holds = _drop_smaller(np.unique(counts, axis=0)).T
+        holds = _drop_smaller(np.unique(counts, axis=0))
+        self._holds = holds.T
+        # What is held at each moment, and how often.
+        self.moments = tuple(
+            {column: int(row[i]) for column, i in columns.items() if row[i]} for row in holds
+        )
         pairs = {i: pair for (_, pair), i in columns.items() if pair is not None}
         self._conditional = list(pairs)
         self._sides = [
@@ -79,11 +84,11 @@ class ActivationModel:
         peak: FloatArray = (sizes @ self._holds).max(axis=1)
         return peak
 
-    def _moments(self, tensors: Sequence[_Tensor]) -> list[list[_Column]]:
-        moments: list[list[_Column]] = []
+    def _moments(self, tensors: Sequence[_Tensor]) -> list[list[Column]]:
+        moments: list[list[Column]] = []
         for position, operation in enumerate(self._operations):
             alive = [t for t in tensors if t.made <= position <= t.last]
-            held: list[_Column] = [(self._term(t, operation, alive), None) for t in alive]
+            held: list[Column] = [(self._term(t, operation, alive), None) for t in alive]
             moments.append(held)
             for scratch in operation.scratch:
                 kept = [
@@ -93,7 +98,7 @@ class ActivationModel:
                     and (scratch.has_inputs or tensor.last != position)
                 ]
                 gate = all_of(operation.blocks)
-                inside: list[_Column] = [
+                inside: list[Column] = [
                     ((constant / self._batch_size, layouts, gate), scratch.if_equal)
                     for constant, layouts in scratch.terms
                 ]

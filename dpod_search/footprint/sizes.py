@@ -84,7 +84,7 @@ class SizeModel:
         self._inputs = make_affine([plan.weight_input for plan in layers], n_groups)
         self._gates = Gates([all_of(plan.blocks) for plan in layers], n_groups)
         self._activations = ActivationModel(grouping)
-        rest = _Rest(supernet)
+        rest = RestTerms(supernet)
         self._parameters = Monomials(rest.parameters, n_groups)
         self._itemsize = np.array(rest.itemsizes, dtype=float)
         self._buffers = Monomials(rest.buffers, n_groups)
@@ -112,10 +112,17 @@ class SizeModel:
         )
 
 
-class _Rest:
-    """The parameters and floating-point buffers outside planned layers, as terms."""
+class RestTerms:
+    """The parameters and floating-point buffers outside planned layers, as terms.
+
+    Those that several layers share are taken off once for every layer too many.
+
+    Args:
+        supernet: The net to measure.
+    """
 
     def __init__(self, supernet: Supernet) -> None:
+        """Read the supernet's plans once."""
         grouping = supernet.grouping
         layers = [supernet.net.get_submodule(plan.name) for plan in grouping.layers]
         planned = {

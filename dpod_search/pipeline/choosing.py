@@ -4,12 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
 from dpod_search.errors import InfeasibleError
+from dpod_search.files import read_json
+from dpod_search.latency.footprint import NAME as LATENCY
+from dpod_search.pipeline import latency
+from dpod_search.pipeline import oneshot
 from dpod_search.pipeline.session import Session
+from dpod_search.search import Front
 from dpod_search.search import SearchResult
 from dpod_search.search.budgets import read_budget
+from dpod_search.search.budgets import split_bounds
 from dpod_search.widths import Widths
 
 
@@ -60,7 +67,7 @@ def check_budgets(session: Session) -> None:
     of_full = session.footprint.measure(session.blank_supernet.space.full)
     own = {o.name: 1.0 for o in session.objectives if not o.is_measured}  # any number will do
     for budget in budgets:
-        read_budget(budget, own | of_full, session.objectives)
+        read_budget(budget, {**own, **of_full}, session.objectives)
 
 
 def choose_subnets(session: Session, result: SearchResult) -> Choice:
@@ -71,10 +78,25 @@ def choose_subnets(session: Session, result: SearchResult) -> Choice:
     Raises:
         InfeasibleError: If there are budgets and a front, and no member meets any of them.
     """
+    if session.config.oneshot.method:
+        chosen, unmet = _take_oneshot(session, result)
+    else:
+        chosen, unmet = _take_members(session, result)
+    full = session.supernet.space.full
+    if all(item.widths != full for item in chosen):
+        of_full = [t for t in result.trials if t.widths == full and t.values]
+        name = str(of_full[0].number) if of_full else FULL
+        trial = of_full[0].number if of_full else None
+        chosen.append(Chosen(name, trial, full, dict(of_full[0].values) if of_full else {}))
+    return Choice(chosen, unmet)
+
+
+def _take_members(session: Session, result: SearchResult) -> tuple[list[Chosen], dict[str, str]]:
+    """Take members of the searched front."""
     settings = session.config.finetune
     front, chosen_for, unmet = result.front, dict[int, list[str]](), dict[str, str]()
     if settings.budgets and len(front) > 0:
-        best, unmet = front.split_by_budget(settings.budgets)
+        best, unmet = _use_clock(session, front).split_by_budget(settings.budgets)
         if not best:
             raise InfeasibleError("; ".join(unmet.values()))
         for budget, member in best.items():
@@ -87,13 +109,43 @@ def choose_subnets(session: Session, result: SearchResult) -> Choice:
         Chosen(str(m.trial), m.trial, m.widths, m.values, tuple(chosen_for.get(m.trial, ())))
         for m in members
     ]
-    full = session.supernet.space.full
-    if all(item.widths != full for item in chosen):
-        of_full = [t for t in result.trials if t.widths == full and t.values]
-        name = str(of_full[0].number) if of_full else FULL
-        trial = of_full[0].number if of_full else None
-        chosen.append(Chosen(name, trial, full, dict(of_full[0].values) if of_full else {}))
-    return Choice(chosen, unmet)
+    return chosen, unmet
+
+
+def _use_clock(session: Session, front: Front) -> Front:
+    """Let budgets on latency look at what is measured now, where a model has chosen before."""
+    budgets = session.config.finetune.budgets
+    is_bounded = any(LATENCY in split_bounds(budget) for budget in budgets)
+    if not is_bounded or not latency.can_measure(session):
+        return front
+    shares = latency.measure_shares(session, [member.widths for member in front])
+    full = session.footprint.measure(session.blank_supernet.space.full)[LATENCY]
+    members = [
+        replace(m, footprint={**m.footprint, LATENCY: shares[m.widths] * full}) for m in front
+    ]
+    return replace(front, members=tuple(members))
+
+
+def _take_oneshot(session: Session, result: SearchResult) -> tuple[list[Chosen], dict[str, str]]:
+    """Take what was chosen without a search, whether or not it is on the front."""
+    content = read_json(session.folder.require(oneshot.FILE, "search"))
+    trials = {trial.widths: trial for trial in result.trials if trial.values}
+    chosen: dict[int, Chosen] = {}
+    unmet = dict(content["unmet"])
+    for choice in content["choices"]:
+        trial = trials.get(result.space.make(choice["widths"]))
+        if trial is None:
+            unmet[choice["budget"]] = f"{choice['budget']}: its trial failed; trials.csv says why"
+            continue
+        budgets = chosen[trial.number].budgets if trial.number in chosen else ()
+        chosen[trial.number] = Chosen(
+            str(trial.number),
+            trial.number,
+            trial.widths,
+            trial.values,
+            (*budgets, choice["budget"]),
+        )
+    return list(chosen.values()), unmet
 
 
 def find_budgets(front: Mapping[str, Any]) -> dict[str, int | None]:

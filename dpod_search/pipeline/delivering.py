@@ -20,6 +20,7 @@ from dpod_search.files import read_json
 from dpod_search.finetune import FinetunedSubnet
 from dpod_search.pareto import find_front
 from dpod_search.pareto import to_minimized
+from dpod_search.pipeline import latency
 from dpod_search.pipeline.choosing import Choice
 from dpod_search.pipeline.choosing import Chosen
 from dpod_search.pipeline.session import Session
@@ -174,6 +175,7 @@ def describe_front(session: Session, choice: Choice) -> dict[str, Any]:
     for member, is_on_front in zip(members, _mark_front(session, members), strict=True):
         member["macs_share"] = member["macs"] / of_full["macs"]
         member["on_front"] = is_on_front
+    _add_measured_latency(session, choice, members)
     knees = _find_knees(session, members)
     for member in members:
         member["knee"] = member["folder"] in knees
@@ -183,11 +185,24 @@ def describe_front(session: Session, choice: Choice) -> dict[str, Any]:
         "study": session.config.name,
         "seed": session.seed,
         "footprints": footprints,
-        "budgets": list(session.config.finetune.budgets),
+        "budgets": list(session.config.oneshot.budgets or session.config.finetune.budgets),
         "unmet_budgets": dict(choice.unmet),
         "full": {name: of_full[name] for name in kept},
         "members": members,
     }
+
+
+def _add_measured_latency(session: Session, choice: Choice, members: list[dict[str, Any]]) -> None:
+    """Say of every member what the clock says, as a share of the full net, where it can be asked.
+
+    Weights do not matter to a clock, so the subnets are timed as they were cut out.
+    """
+    if not latency.can_measure(session):
+        return
+    shares = latency.measure_shares(session, [item.widths for item in choice.subnets])
+    by_folder = {item.name: shares[item.widths] for item in choice.subnets}
+    for member in members:
+        member["measured_latency_share"] = round(by_folder[member["folder"]], 4)
 
 
 def _values_after(session: Session, item: Chosen, tuned: FinetunedSubnet) -> dict[str, float]:

@@ -31,7 +31,17 @@ from dpod_search.files import write_text
 
 # What trained weights depend on: once they are there, none of it may change in the same folder.
 # What the search depends on is kept, and compared, in the study itself.
-TRAINED_FOR = ("seed:", "device:", "data.", "model.", "supernet.", "training.", "evaluation.")
+TRAINED_FOR = (
+    "seed:",
+    "device:",
+    "data.",
+    "model.",
+    "supernet.",
+    "training.",
+    "evaluation.",
+    "oneshot.method:",
+    "oneshot.n_batches:",
+)  # fmt: skip  (a table)
 # But for these, which say where the pictures lie (their fingerprint is compared) and how fast
 # training goes.
 NOT_TRAINED_FOR = (

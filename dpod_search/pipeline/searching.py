@@ -11,6 +11,10 @@ from dpod_search.errors import RunFolderError
 from dpod_search.files import hash_file
 from dpod_search.files import read_json
 from dpod_search.footprint.shares import measure_shares
+from dpod_search.pipeline import latency
+from dpod_search.pipeline import oneshot
+from dpod_search.pipeline.importance import find_importance
+from dpod_search.pipeline.importance import make_tables
 from dpod_search.pipeline.session import Session
 from dpod_search.search import ProposalRequest
 from dpod_search.search import SearchResult
@@ -39,13 +43,15 @@ def describe_inputs(session: Session) -> dict[str, Any]:
         "storage": session.storage,
         "search": dataclasses.asdict(session.config.search),
         "evaluation": dataclasses.asdict(session.config.evaluation),
+        **latency.describe_inputs(session),
+        **oneshot.describe_inputs(session),
     }
 
 
 def run(session: Session) -> list[str]:
     """Search until the study has its trials; return the files written."""
     result = search_study(session)
-    weighed = measure_shares(session.supernet, session.footprint)
+    weighed = measure_shares(session.supernet, session.sizes)
     shares = [group.in_layers for group in weighed]
     write_records(result, session.path, shares=shares, seed=session.seed)
     warning = describe_empty_front(read_json(session.path / "search.json"))
@@ -83,6 +89,7 @@ def check_task(session: Session) -> None:
     """
     task = make_search_task(session, session.blank_supernet)
     task.check_reachable()
+    oneshot.check_budgets(session, task)
 
 
 def require_trials(session: Session) -> None:
@@ -130,7 +137,12 @@ def search_study(session: Session, *, is_shared: bool = False) -> SearchResult:
     study = open_study(
         session.config.name, find_storage(session), task.objectives, make_sampler(settings, task)
     )
-    seeds = propose_seeds(ProposalRequest(task, settings, path))
+    if session.config.oneshot.method:
+        seeds = oneshot.propose(session, task)
+        settings = oneshot.set_search(settings, len(seeds))
+    else:
+        tables = make_tables(session, find_importance(session)) if settings.n_mdp else None
+        seeds = propose_seeds(ProposalRequest(task, settings, path, tables))
     is_shared = is_shared or session.n_jobs > 1
     return run_study(study, task, settings, seeds, session.progress, is_shared=is_shared)
 
@@ -144,12 +156,13 @@ def make_search_task(session: Session, supernet: Supernet) -> SearchTask:
         seed=session.seed,
         calibration_images=session.calibration_images,
         calibration_batch_size=session.config.evaluation.batch_size,
+        footprint=session.footprint,
         provenance=_find_provenance(session),
     )
 
 
 def _find_provenance(session: Session) -> dict[str, str]:
-    found = {"data": session.data.fingerprint}
+    found = {"data": session.data.fingerprint, **latency.describe_inputs(session)}
     weights = session.path / "supernet.safetensors"
     # The task is also made before the training, to check what is to be searched.
     return {**found, "weights": hash_file(weights)} if weights.exists() else found

@@ -21,13 +21,18 @@ from dpod_search.data.datasets import DatasetView
 from dpod_search.errors import ConfigError
 from dpod_search.footprint import FootprintModel
 from dpod_search.footprint import build_footprint
+from dpod_search.latency import LatencyModel
+from dpod_search.latency import LatencyTable
+from dpod_search.latency.footprint import TimedFootprint
 from dpod_search.models import build_model
+from dpod_search.pipeline import latency
 from dpod_search.pipeline.folder import RunFolder
 from dpod_search.placement import place_module
 from dpod_search.progress import Progress
 from dpod_search.rng import torch_generator
 from dpod_search.search import Objective
 from dpod_search.search import resolve_objectives
+from dpod_search.search.task import Footprint
 from dpod_search.supernet import Supernet
 from dpod_search.supernet import build_supernet
 from dpod_search.supernet import import_handlers
@@ -52,6 +57,7 @@ class Session:
         progress: Who is told.
         storage: URL or path of Optuna's storage; None is the journal in the run folder.
         n_jobs: Processes that search, this one included; and those that finetune.
+        is_guest: The folder is another process's, and only read.
     """
 
     config: StudyConfig
@@ -59,6 +65,7 @@ class Session:
     progress: Progress
     storage: str | None = None
     n_jobs: int = 1
+    is_guest: bool = False
 
     @property
     def path(self) -> Path:
@@ -157,9 +164,24 @@ class Session:
         return self.blank_supernet
 
     @cached_property
-    def footprint(self) -> FootprintModel:
-        """Closed-form footprints of the supernet's subnets."""
+    def sizes(self) -> FootprintModel:
+        """Closed-form footprints of the supernet's subnets, all but the latency."""
         return build_footprint(self.blank_supernet)
+
+    @cached_property
+    def latency_table(self) -> tuple[Path, LatencyTable]:
+        """The latency table of the run and its file; it is measured if there is none."""
+        return latency.find_table(self)
+
+    @cached_property
+    def latency(self) -> LatencyModel | None:
+        """The modelled latency of the supernet's subnets; None if the study does not ask for it."""
+        return latency.fit_model(self) if latency.is_asked(self.config) else None
+
+    @cached_property
+    def footprint(self) -> Footprint:
+        """Closed-form footprints of the supernet's subnets, and ``latency`` if it is asked for."""
+        return self.sizes if self.latency is None else TimedFootprint(self.sizes, self.latency)
 
     def batches(self, dataset: ImageDataset) -> Batches:
         """Return a split in its own order, kept in memory if it is small."""

@@ -12,6 +12,7 @@ from dpod_search.evaluation import Evaluator
 from dpod_search.files import hash_file
 from dpod_search.files import hash_value
 from dpod_search.files import write_json
+from dpod_search.pipeline import oneshot
 from dpod_search.pipeline.session import Session
 from dpod_search.training import CheckpointFile
 from dpod_search.training import Ranks
@@ -47,6 +48,8 @@ def describe_inputs(session: Session) -> dict[str, Any]:
             for section in ("model", "supernet", "evaluation")
         },
     }
+    if config.oneshot.method:
+        inputs["oneshot"] = [oneshot.find_criterion(session), config.oneshot.n_batches]
     if config.model.weights is not None:
         inputs["weights"] = hash_file(Path(config.model.weights).expanduser())
     return inputs
@@ -58,11 +61,16 @@ def run(session: Session) -> list[str]:
     Under ``torchrun`` this is the first rank's part: the others wait for its word, and
     :func:`follow`.
     """
-    settings = session.config.training
+    config, settings = session.config, session.config.training
     supernet = session.blank_supernet
     with joined_ranks(session.config.device) as ranks:
         ranks.share(_TRAIN)
-        result = _train(session, ranks, _checkpoint(session))
+        if config.oneshot.method and config.model.weights is not None:
+            result = _take_weights(session)
+        else:
+            result = _train(session, ranks, _checkpoint(session))
+    if config.oneshot.method:
+        oneshot.order_units(session)
     save_weights(session.path / "supernet.safetensors", supernet.net)
     _write_path(session, result)
     accuracy = (
@@ -139,6 +147,15 @@ def _train(session: Session, ranks: Ranks, checkpoint: CheckpointFile | None) ->
         seed=session.seed,
         checkpoint=checkpoint,
         progress=session.progress,
+    )
+
+
+def _take_weights(session: Session) -> TrainingResult:
+    """Return what a training leaves behind that trains nothing: the weights are given."""
+    supernet = session.blank_supernet
+    supernet.eval()
+    return TrainingResult(
+        (supernet.space.full,), (), n_steps=0, seconds=0.0, macs=0.0, scoring_macs=0.0
     )
 
 

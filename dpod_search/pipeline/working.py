@@ -60,7 +60,7 @@ def work(
             "folder there"
         )
     folder.check_study(config)
-    session = Session(config, folder, progress or SilentProgress(), storage)
+    session = Session(config, folder, progress or SilentProgress(), storage, is_guest=True)
     folder.require_stage("train", training.describe_inputs(session))
     with limit_threads(config.threads), log_to(out / "log.jsonl"):
         _logger.info("worker: joins the search")

@@ -93,7 +93,7 @@ def _spell(budget: str) -> str:
 
 
 def _describe(
-    footprint: Mapping[str, int],
+    footprint: Mapping[str, float],
     share: float,
     accuracies: tuple[float, float],
     front: FinetunedFront,

@@ -220,8 +220,14 @@ def _read_front(path: Path, search: Search) -> FinetunedFront:
     )
 
 
-def _read_footprint(fields: Fields, names: tuple[str, ...]) -> dict[str, int]:
-    return {name: fields.integer(name, low=1 if name == "macs" else 0) for name in names}
+def _read_footprint(fields: Fields, names: tuple[str, ...]) -> dict[str, float]:
+    # All but the modelled latency are counts.
+    return {
+        name: fields.number(name)
+        if name == "latency"
+        else fields.integer(name, low=1 if name == "macs" else 0)
+        for name in names
+    }
 
 
 def _read_member(fields: Fields, search: Search, footprints: tuple[str, ...]) -> Member:

@@ -183,14 +183,14 @@ class Profile:
 class FullNet:
     """The full net, finetuned like the members of the front; accuracies in [0, 1]."""
 
-    footprint: Mapping[str, int]
+    footprint: Mapping[str, float]
     validation_accuracy: float
     test_accuracy: float
 
     @property
     def macs(self) -> int:
         """Its multiply-adds for each sample."""
-        return self.footprint["macs"]
+        return int(self.footprint["macs"])
 
 
 @dataclass(frozen=True)
@@ -204,7 +204,7 @@ class Member:
 
     trial: int | None
     widths: Mapping[str, int]
-    footprint: Mapping[str, int]
+    footprint: Mapping[str, float]
     macs_share: float
     accuracy_before: float
     validation_accuracy: float
@@ -218,7 +218,7 @@ class Member:
     @property
     def macs(self) -> int:
         """Its multiply-adds for each sample."""
-        return self.footprint["macs"]
+        return int(self.footprint["macs"])
 
     @property
     def title(self) -> str:

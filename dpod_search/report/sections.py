@@ -38,7 +38,7 @@ def _list_sizes(front: FinetunedFront) -> list[str]:
 
 
 def _describe_sizes(
-    footprint: Mapping[str, int], macs_share: float, front: FinetunedFront
+    footprint: Mapping[str, float], macs_share: float, front: FinetunedFront
 ) -> list[str]:
     sizes = [size_of(name, footprint[name]) for name in _list_sizes(front)]
     return [size_of("macs", footprint["macs"]), percent(macs_share), *sizes]

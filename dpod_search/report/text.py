@@ -13,6 +13,7 @@ _LABELS = {
     "params": "parameters",
     "weight_bytes": "weight bytes",
     "peak_bytes": "peak activation memory",
+    "latency": "latency (ms, modelled)",
     "latency_ms": "latency (ms)",
 }
 
@@ -43,7 +44,9 @@ def short_size_heading(name: str) -> str:
 
 
 def size_of(name: str, value: float) -> str:
-    """Write a footprint: bytes in KiB, everything else as a whole number."""
+    """Write a footprint: bytes in KiB, times to four digits, the rest as a whole number."""
+    if name == "latency":
+        return f"{value:.4g}"
     return kib(value) if _is_bytes(name) else count(value)
 
 

@@ -26,6 +26,7 @@ from dpod_search.search.sampler import make_sampler
 from dpod_search.search.settings import SearchSettings
 from dpod_search.search.study import open_study
 from dpod_search.search.study import run_study
+from dpod_search.search.task import Footprint
 from dpod_search.search.task import SearchTask
 from dpod_search.widths import Widths
 
@@ -139,6 +140,7 @@ def make_task(
     seed: int = 0,
     calibration_images: Any = None,
     calibration_batch_size: int = 1024,
+    footprint: Footprint | None = None,
     provenance: Mapping[str, str] | None = None,
 ) -> SearchTask:
     """Make the task of searching a supernet.
@@ -150,6 +152,7 @@ def make_task(
         seed: Seed of every random choice.
         calibration_images: As for :func:`search`.
         calibration_batch_size: Those of them that are run at once.
+        footprint: What subnets cost in closed form; by default all but the latency.
         provenance: What else the measurements depend on, as ``SearchTask`` has it.
 
     Returns:
@@ -165,7 +168,7 @@ def make_task(
     return SearchTask(
         supernet.space,
         tuple(objectives),
-        build_footprint(supernet),
+        footprint or build_footprint(supernet),
         _make_evaluate(supernet, measured, calibration_images, calibration_batch_size),
         constraints or {},
         seed,

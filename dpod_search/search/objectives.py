@@ -247,7 +247,7 @@ _MEASURED: Mapping[str, Callable[[Any], Objective]] = MappingProxyType(
 def _resolve_name(name: str, loader: Any) -> Objective:
     if ":" in name:
         return resolve_objective(import_object(name))
-    footprints = list_footprints()
+    footprints = (*list_footprints(), "latency")
     if name in footprints:
         return Objective(name, "minimize", needs="footprint")
     if name not in _MEASURED:

@@ -39,6 +39,7 @@ class SearchSettings:
             same, so that the rate of false prunes is known.
         refit_every: The surrogate is fitted again after this many evaluated subnets.
         n_ladder: Uniform subnets that seed the first generation; 0 for none.
+        n_mdp: Subnets that the width program proposes, for a ladder of budgets; 0 for none.
         confidence: Coverage in (0, 1) of the surrogate's intervals.
 
     Raises:
@@ -58,6 +59,7 @@ class SearchSettings:
     audit_share: float = 0.05
     refit_every: int = 2
     n_ladder: int = 8
+    n_mdp: int = 0
     confidence: float = 0.9
 
     def __post_init__(self) -> None:
@@ -74,6 +76,7 @@ class SearchSettings:
         check_range("search.audit_share", self.audit_share, low=0, high=1)
         check_range("search.refit_every", self.refit_every, low=1)
         check_range("search.n_ladder", self.n_ladder, low=0)
+        check_range("search.n_mdp", self.n_mdp, low=0)
         check_range("search.confidence", self.confidence, low=0.5, high=0.999)
         if self.sampler not in get_args(SamplerName):
             names = ", ".join(get_args(SamplerName))

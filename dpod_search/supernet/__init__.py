@@ -16,6 +16,8 @@ from dpod_search.supernet.plans import ChannelGroup
 from dpod_search.supernet.plans import FrozenDimension
 from dpod_search.supernet.plans import Grouping
 from dpod_search.supernet.plans import LayerPlan
+from dpod_search.supernet.reordering import Reordering
+from dpod_search.supernet.reordering import reorder_units
 from dpod_search.supernet.supernet import Supernet
 from dpod_search.supernet.weight_axes import plan_weights
 
@@ -25,6 +27,7 @@ __all__ = [
     "FrozenDimension",
     "Grouping",
     "LayerPlan",
+    "Reordering",
     "Subnet",
     "Supernet",
     "SupernetSettings",
@@ -36,5 +39,6 @@ __all__ = [
     "freeze",
     "import_handlers",
     "plan_weights",
+    "reorder_units",
     "slide",
 ]

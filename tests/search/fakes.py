@@ -14,6 +14,9 @@ from dpod_search.search import Objective
 from dpod_search.search import SearchTask
 from dpod_search.search.history import FinishedTrial
 from dpod_search.search.history import History
+from dpod_search.search.programs import WidthTables
+from dpod_search.tabulated import TableSum
+from dpod_search.tabulated import TableTerm
 from dpod_search.widths import Widths
 from dpod_search.widths import WidthSpace
 
@@ -46,6 +49,21 @@ def make_space(n_groups: int = 4, n_rungs: int = 8) -> WidthSpace:
         {name: 16 * (1 + i % 3) for i, name in enumerate(names)},
         [i / n_rungs for i in range(1, n_rungs + 1)],
     )
+
+
+def make_tables(space: WidthSpace) -> WidthTables:
+    """What the chain of the fakes costs, and an importance with falling returns."""
+    widths = [np.array(rungs, dtype=float) for rungs in space.rungs]
+    last = len(widths) - 1
+    params = [
+        TableTerm((0,), 3 * widths[0]),
+        *(TableTerm((i, i + 1), np.outer(a, b)) for i, (a, b) in enumerate(pairwise(widths))),
+        TableTerm((last,), 10 * widths[last]),
+    ]
+    value = [TableTerm((i,), np.sqrt(w / w[-1]) / (1 + i)) for i, w in enumerate(widths)]
+    total = TableSum.of(params)
+    costs = {"macs": (total.scale(64),), "params": (total,)}
+    return WidthTables(TableSum.of(value), costs)
 
 
 def compute_accuracy(widths: Widths, space: WidthSpace) -> float:

@@ -5,6 +5,7 @@ import itertools
 import numpy as np
 import pytest
 from search.fakes import make_space
+from search.fakes import make_tables
 from search.fakes import make_task
 
 from dpod_search.search import PROPOSERS
@@ -13,15 +14,17 @@ from dpod_search.search import SearchSettings
 from dpod_search.search import propose_seeds
 
 
-def request(n_ladder=8, path=(), **task):
-    return ProposalRequest(make_task(**task), SearchSettings(n_ladder=n_ladder), path)
+def request(n_ladder=8, path=(), tables=None, **task):
+    settings = SearchSettings(n_ladder=n_ladder, n_mdp=2)
+    return ProposalRequest(make_task(**task), settings, path, tables)
 
 
 @pytest.mark.parametrize("proposer", PROPOSERS.values(), ids=PROPOSERS)
 class TestProposerContract:
     def test_it_is_deterministic_and_stays_in_the_space(self, proposer):
         space = make_space()
-        asked = request(path=[space.full, space.uniform(0.5)], space=space)
+        path = [space.full, space.uniform(0.5)]
+        asked = request(path=path, tables=make_tables(space), space=space)
         proposals = proposer(asked)
         assert proposals == proposer(asked)
         assert proposals

@@ -27,6 +27,7 @@ def test_the_defaults_are_valid():
         ("audit_share", float("nan")),
         ("refit_every", 0),
         ("n_ladder", -1),
+        ("n_mdp", -1),
         ("confidence", 1.0),
     ],
 )

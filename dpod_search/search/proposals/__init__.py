@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from types import MappingProxyType
 
 from dpod_search.search.proposals.ladder import propose_ladder
+from dpod_search.search.proposals.mdp import propose_mdp
 from dpod_search.search.proposals.path import propose_path
 from dpod_search.search.proposals.proposal import Proposal
 from dpod_search.search.proposals.proposal import ProposalRequest
@@ -22,6 +23,7 @@ PROPOSERS: Mapping[str, Proposer] = MappingProxyType(
     {
         "path": propose_path,
         "ladder": propose_ladder,
+        "mdp": propose_mdp,
     }
 )
 

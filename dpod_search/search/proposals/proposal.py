@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from dpod_search.search.programs import WidthTables
 from dpod_search.search.settings import SearchSettings
 from dpod_search.search.task import SearchTask
 from dpod_search.widths import Widths
@@ -32,11 +33,13 @@ class ProposalRequest:
         task: The task of the study.
         settings: The settings of the study.
         path: The profiles of progressive shrinking, from the full net to the floor.
+        tables: What widths keep and cost, for the width program; None if nobody has measured it.
     """
 
     task: SearchTask
     settings: SearchSettings
     path: Sequence[Widths] = ()
+    tables: WidthTables | None = None
 
 
 class Proposer(Protocol):

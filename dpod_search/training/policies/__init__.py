@@ -19,6 +19,8 @@ from dpod_search.training.policies.base import PolicyContext
 from dpod_search.training.policies.base import Scorer
 from dpod_search.training.policies.delayed import DelayedOptions
 from dpod_search.training.policies.delayed import DelayedPolicy
+from dpod_search.training.policies.dense import DenseOptions
+from dpod_search.training.policies.dense import DensePolicy
 from dpod_search.training.policies.dpod import DpodOptions
 from dpod_search.training.policies.dpod import DpodPolicy
 from dpod_search.training.policies.independent import IndependentOptions
@@ -46,6 +48,7 @@ POLICIES: dict[str, tuple[Callable[[PolicyContext, Any], Policy], type[Any]]] = 
     "sandwich": (SandwichPolicy, SandwichOptions),
     "progressive": (ProgressivePolicy, ProgressiveOptions),
     "delayed": (DelayedPolicy, DelayedOptions),
+    "dense": (DensePolicy, DenseOptions),
 }
 
 
@@ -128,6 +131,8 @@ __all__ = [
     "POLICIES",
     "DelayedOptions",
     "DelayedPolicy",
+    "DenseOptions",
+    "DensePolicy",
     "DpodOptions",
     "DpodPolicy",
     "IndependentOptions",

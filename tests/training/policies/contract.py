@@ -57,6 +57,10 @@ class PolicyContract:
         raise NotImplementedError
 
     @pytest.fixture
+    def trains_subnets(self) -> bool:
+        return True
+
+    @pytest.fixture
     def context(self) -> PolicyContext:
         return make_context(n_steps=self.N_STEPS)
 
@@ -117,7 +121,8 @@ class PolicyContract:
         if not path:
             return
         assert path[0] == context.space.full
-        assert path[-1] == context.space.smallest
+        if path[1:]:  # else no subnet was trained
+            assert path[-1] == context.space.smallest
         costs = [context.cost(widths) for widths in path]
         assert costs == sorted(costs, reverse=True)
 
@@ -128,7 +133,7 @@ class PolicyContract:
             assert plan.full or plan.partial
             assert set(plan.partial) <= {context.space.full}
 
-    def test_one_group_of_two_rungs_is_enough(self, make):
+    def test_one_group_of_two_rungs_is_enough(self, make, trains_subnets):
         context = make_context(WidthSpace(("a",), ((4, 8),)), n_steps=20)
         seen = {w for plan in run_policy(make(context), range(20)) for w in plan.partial}
-        assert context.space.smallest in seen
+        assert (context.space.smallest in seen) == trains_subnets

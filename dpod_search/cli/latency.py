@@ -1,0 +1,162 @@
+"""The ``latency`` commands: what to measure, measuring it on any device, and what came of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+from rich.console import Console
+
+from dpod_search.cli.bars import Bars
+from dpod_search.cli.options import AsJson
+from dpod_search.cli.options import Quiet
+from dpod_search.cli.options import Seed
+from dpod_search.cli.options import Sets
+from dpod_search.cli.options import Study
+from dpod_search.cli.options import load_config
+from dpod_search.cli.options import make_console
+from dpod_search.cli.show import show_json
+from dpod_search.cli.show import show_latency
+from dpod_search.data import load_data
+from dpod_search.errors import ConfigError
+from dpod_search.latency import fit_latency
+from dpod_search.latency import make_request
+from dpod_search.latency import measure_request
+from dpod_search.latency import pack_nets
+from dpod_search.latency import read_request
+from dpod_search.latency import read_table
+from dpod_search.latency import write_request
+from dpod_search.models import build_model
+from dpod_search.rng import torch_generator
+from dpod_search.supernet import Supernet
+from dpod_search.supernet import build_supernet
+from dpod_search.supernet import import_handlers
+
+
+latency = typer.Typer(
+    name="latency",
+    help="Measure latency on this or another device, for `latency` as objective and budget.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+_Written = Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="The file to write.")]
+_Backend = Annotated[
+    str | None,
+    typer.Option("--backend", metavar="NAME", help="eager, compile or onnxruntime."),
+]
+_Threads = Annotated[
+    int | None, typer.Option("--threads", metavar="N", min=1, help="CPU threads.")
+]
+
+
+@latency.command()
+def request(
+    study: Study,
+    out: _Written = Path("latency_request.json"),
+    backend: _Backend = None,
+    threads: _Threads = None,
+    sets: Sets = None,
+    seed: Seed = None,
+    quiet: Quiet = False,
+) -> None:
+    """Write what a device has to measure for a study: one file, without weights and data."""
+    changes = list(sets or ())
+    changes += [f'latency.backend="{backend}"'] if backend else []
+    changes += [f"latency.n_threads={threads}"] if threads else []
+    config = load_config(study, changes, seed)
+    supernet = _build(study, changes, seed)
+    wanted = make_request(supernet, config.latency, seed=config.seed)
+    with Bars(Console(stderr=True, markup=False), is_quiet=quiet) as bars:
+        packed = pack_nets(wanted, supernet, progress=bars)
+    write_request(packed, out)
+    if not quiet:
+        size = out.stat().st_size / 1024
+        print(
+            f"{out}: {len(packed.layers)} layers at {packed.n_cells} widths and "
+            f"{len(packed.nets)} nets, {size:.0f} KiB; on the device: "
+            f"dpod-search latency measure {out.name} --out latency_table.json"
+        )
+
+
+@latency.command()
+def measure(
+    request_file: Annotated[Path, typer.Argument(metavar="REQUEST", help="The request file.")],
+    out: _Written = Path("latency_table.json"),
+    device: Annotated[
+        str, typer.Option("--device", metavar="DEVICE", help="cpu, cuda, cuda:<n> or mps.")
+    ] = "cpu",
+    quiet: Quiet = False,
+) -> None:
+    """Measure on this device what a request asks for; needs no model and no data."""
+    wanted = read_request(request_file)
+    known = read_table(out) if out.is_file() else None
+    try:
+        where = torch.device(device)
+        torch.zeros(1, device=where)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigError(f"device {device!r} cannot be used ({reason})") from error
+    with Bars(Console(stderr=True, markup=False), is_quiet=quiet) as bars:
+        table = measure_request(
+            wanted,
+            device=where,
+            known=known,
+            progress=bars,
+            keep=lambda found: found.write(out),
+        )
+    table.write(out)
+    if not quiet:
+        print(
+            f"{out}: {len(table.layers)} layers and {len(table.nets)} nets on "
+            f"{table.device.processor}, {table.device.version}; use it: "
+            f"dpod-search run --study <study> --latency-table {out.name}"
+        )
+
+
+@latency.command()
+def show(
+    study: Study,
+    table: Annotated[Path, typer.Option("--table", "-t", metavar="FILE", help="The table.")],
+    sets: Sets = None,
+    seed: Seed = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show how right a table makes the latency model of a study."""
+    config = load_config(study, sets, seed)
+    held = read_table(table)
+    supernet = _build(study, sets, seed)
+    model = fit_latency(
+        supernet, held, n_held_out=config.latency.n_held_out, max_error=float("inf")
+    )
+    found = {
+        "device": held.device.to_json(),
+        "full_ms": float(f"{model.measure(supernet.space.full):.4g}"),
+        "smallest_ms": float(f"{model.measure(supernet.space.smallest):.4g}"),
+        "max_error": config.latency.max_error,
+        **model.to_json(),
+    }
+    if as_json:
+        show_json(found)
+    else:
+        show_latency(make_console(), found)
+
+
+def _build(study: str, sets: list[str] | None, seed: int | None) -> Supernet:
+    config = load_config(study, sets, seed)
+    splits = load_data(config.data, config.seed)
+    net = build_model(
+        config.model, input_shape=splits.input_shape, n_classes=splits.n_classes, seed=config.seed
+    )
+    return build_supernet(
+        net,
+        torch.randn((2, *splits.input_shape), generator=torch_generator(config.seed, "example")),
+        ratios=config.supernet.ratios,
+        multiple=config.supernet.multiple,
+        removes_blocks=config.supernet.removes_blocks,
+        handlers=import_handlers(config.supernet.handlers),
+    )

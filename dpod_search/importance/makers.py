@@ -1,0 +1,153 @@
+"""Which weights make the units of each group.
+
+A layer makes the units of the groups that its output is laid out by: a convolution one for each
+row of its weight. A depthwise or grouped convolution makes the units that it reads anew, and the
+layers of a residual group make the same units one after the other, each a part of their sum. Of
+an attention the rows of its values count: without them a head adds nothing, whatever its queries
+and keys are. Parameters that the model's own code reads make those of their first elastic axis,
+unless they only scale what layers make.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from torch.nn.modules.conv import _ConvTransposeNd
+
+from dpod_search.supernet import LayerPlan
+from dpod_search.supernet import Supernet
+from dpod_search.supernet import plan_weights
+from dpod_search.supernet.layout import Layout
+from dpod_search.supernet.layout import fixed
+from dpod_search.supernet.layout import full_size
+from dpod_search.supernet.layout import is_elastic
+from dpod_search.supernet.plans import Grouping
+from dpod_search.supernet.plans import ParameterPlan
+from dpod_search.tabulated import FloatArray
+
+
+@dataclass(frozen=True)
+class Part:
+    """An axis of a parameter whose elements belong to units.
+
+    Args:
+        parameter: Its path in ``supernet.net``.
+        axis: The axis.
+        layout: How its elements belong to groups.
+    """
+
+    parameter: str
+    axis: int
+    layout: Layout
+
+    @property
+    def key(self) -> tuple[str, int]:
+        """What the numbers of its elements are kept by."""
+        return self.parameter, self.axis
+
+
+@dataclass(frozen=True)
+class Maker:
+    """A layer, or a parameter, that makes units.
+
+    Args:
+        name: Its path.
+        blocks: Groups of the removable blocks that it is in.
+        groups: The groups whose units it makes.
+        parts: What of it belongs to each of them: its weight and its bias.
+    """
+
+    name: str
+    blocks: tuple[int, ...]
+    groups: tuple[int, ...]
+    parts: tuple[Part, ...]
+
+
+def find_makers(supernet: Supernet) -> tuple[Maker, ...]:
+    """Return all that makes units, with the weights and biases that do so."""
+    grouping = supernet.grouping
+    weights = {plan.name: plan for plan in plan_weights(supernet)}
+    makers = [
+        Maker(plan.name, plan.blocks, groups, tuple(_own_parts(supernet, plan, weights)))
+        for plan in grouping.layers
+        if plan.kind != "norm" and (groups := groups_of(plan.output))
+    ]
+    return (*makers, *_find_own_makers(grouping))
+
+
+def _find_own_makers(grouping: Grouping) -> Iterator[Maker]:
+    """Yield the parameters that the model's own code reads, those of one module together."""
+    by_owner: dict[str, list[ParameterPlan]] = {}
+    for plan in grouping.parameters:
+        if plan.is_elastic and not _only_scales(grouping, plan.name):
+            by_owner.setdefault(plan.name.rpartition(".")[0], []).append(plan)
+    for owner, plans in by_owner.items():
+        parts = []
+        for plan in plans:
+            axis = next(i for i, layout in enumerate(plan.axes) if is_elastic(layout))
+            parts.append(Part(plan.name, axis, plan.axes[axis]))
+        groups = sorted({group for part in parts for group in groups_of(part.layout)})
+        name = owner or plans[0].name
+        yield Maker(name, plans[0].blocks, tuple(groups), tuple(parts))
+
+
+def _only_scales(grouping: Grouping, name: str) -> bool:
+    reads = {
+        i for i, op in enumerate(grouping.operations) if (op.kind, op.what) == ("parameter", name)
+    }
+    users = [op.what for op in grouping.operations if not reads.isdisjoint(op.inputs)]
+    return bool(users) and set(users) <= {"mul", "mul_", "multiply", "imul"}
+
+
+def groups_of(layout: Layout) -> tuple[int, ...]:
+    """Return the groups of a layout, each once."""
+    return tuple(sorted({segment.group for segment in layout if segment.group is not None}))
+
+
+def add_units(
+    maker: Maker, group: int, vectors: Mapping[tuple[str, int], FloatArray], n_units: int
+) -> FloatArray:
+    """Add up the numbers of all elements that belong to each unit.
+
+    Args:
+        maker: Whose elements.
+        group: Whose units.
+        vectors: By the key of a part, a number for each element of its axis.
+        n_units: Full width of the group.
+
+    Returns:
+        Shape (n_units,).
+    """
+    total = np.zeros(n_units)
+    for part in maker.parts:
+        vector, start = vectors[part.key], 0
+        for segment in part.layout:
+            if segment.group == group:
+                run = vector[start : start + segment.size]
+                total += run.reshape(n_units, -1).sum(axis=1)
+            start += segment.size
+    return total
+
+
+def _own_parts(
+    supernet: Supernet, plan: LayerPlan, weights: Mapping[str, ParameterPlan]
+) -> Iterator[Part]:
+    module = supernet.net.get_submodule(plan.name)
+    is_attention = plan.kind == "attention"
+    output = _values_only(plan.output) if is_attention else plan.output
+    prefix = "in_proj_" if is_attention else ""
+    weight = weights[f"{plan.name}.{prefix}weight"]
+    # The weight of a transposed convolution is the other way round; if grouped, its groups lead.
+    axis = int(isinstance(module, _ConvTransposeNd) and module.groups == 1)
+    yield Part(weight.name, axis, output if is_attention else weight.axes[axis])
+    if getattr(module, f"{prefix}bias", None) is not None:
+        yield Part(f"{plan.name}.{prefix}bias", 0, output)
+
+
+def _values_only(output: Layout) -> Layout:
+    """Return the packed queries, keys and values of an attention with the first two fixed."""
+    n_heads = len(output) // 3
+    return (*fixed(full_size(output[: 2 * n_heads])), *output[2 * n_heads :])

@@ -1,0 +1,95 @@
+"""Measuring the importance of units by a criterion. A new one is one file and one line here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import islice
+from types import MappingProxyType
+from typing import Any
+from typing import Protocol
+
+import numpy as np
+from torch import Tensor
+from torch.nn import functional
+
+from dpod_search.errors import ConfigError
+from dpod_search.errors import check_count
+from dpod_search.importance.magnitude import score_magnitude
+from dpod_search.importance.taylor import score_taylor
+from dpod_search.importance.units import LayerScores
+from dpod_search.importance.units import UnitImportance
+from dpod_search.importance.vectors import Batch
+from dpod_search.importance.vectors import Loss
+from dpod_search.supernet import Supernet
+
+
+class Criterion(Protocol):
+    """Scores the units that every layer makes."""
+
+    def __call__(
+        self, supernet: Supernet, batches: Iterable[Batch], loss: Loss, /
+    ) -> Sequence[LayerScores]:
+        """Return scores >= 0 of any scale; must leave the supernet as it was."""
+
+
+CRITERIA: Mapping[str, Criterion] = MappingProxyType(
+    {
+        "taylor": score_taylor,
+        "magnitude": score_magnitude,
+    }
+)
+
+
+def compute_loss(scores: Any, labels: Tensor) -> Tensor:
+    """Compute the cross-entropy of logits, shape (N, n_classes), on labels, shape (N,)."""
+    return functional.cross_entropy(scores, labels)
+
+
+def measure_unit_importance(
+    supernet: Supernet,
+    batches: Iterable[Batch] = (),
+    *,
+    criterion: str = "taylor",
+    n_batches: int = 16,
+    loss: Loss = compute_loss,
+) -> UnitImportance:
+    """Measure how much each unit of every channel group matters to the full net.
+
+    Args:
+        supernet: Its full net should be trained, and hold BatchNorm statistics of its own:
+            calibrate it at full width if subnets ran in training mode last. It is left as it was.
+        batches: Pictures and labels that the net is trained on. ``magnitude`` needs none.
+        criterion: A key of ``CRITERIA``.
+        n_batches: Batches to look at, at most.
+        loss: Of what the net returns and the labels.
+
+    Returns:
+        Scores that add up to 1.
+
+    Raises:
+        ConfigError: If the criterion is unknown, or the scores are zero everywhere or not finite.
+        DataError: If the criterion needs batches, and there are none.
+    """
+    if criterion not in CRITERIA:
+        raise ConfigError(f"criterion must be one of {sorted(CRITERIA)}, got {criterion!r}")
+    check_count("n_batches", n_batches, low=1)
+    found = CRITERIA[criterion](supernet, islice(batches, n_batches), loss)
+    for layer in found:
+        if not np.all(np.isfinite(layer.scores)):
+            raise ConfigError(
+                f"importance by {criterion} is not finite in {layer.layer}; "
+                "check the weights, the pictures and the loss"
+            )
+    total = sum(float(layer.scores.sum()) for layer in found)
+    if not total > 0:
+        raise ConfigError(
+            f"importance by {criterion} is 0 in every layer; train the full net first"
+        )
+    return UnitImportance(
+        criterion=criterion,
+        full_widths=tuple(None if g.kind == "block" else g.full_width for g in supernet.groups),
+        layers=tuple(replace(layer, scores=layer.scores / total) for layer in found),
+    )

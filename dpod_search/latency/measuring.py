@@ -1,0 +1,178 @@
+"""Measuring what a request asks for, and what a table that is there already lacks."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+
+from dpod_search.errors import DataError
+from dpod_search.latency.bench import Bench
+from dpod_search.latency.packing import prepare_packed
+from dpod_search.latency.request import LatencyRequest
+from dpod_search.latency.request import RequestedNet
+from dpod_search.latency.request import extract_net
+from dpod_search.latency.request import make_images
+from dpod_search.latency.specs import LayerSpec
+from dpod_search.latency.table import LatencyTable
+from dpod_search.latency.table import LayerGrid
+from dpod_search.latency.table import MeasuredNet
+from dpod_search.latency.table import hash_space
+from dpod_search.placement import place_module
+from dpod_search.progress import Progress
+from dpod_search.progress import SilentProgress
+from dpod_search.rng import numpy_generator
+from dpod_search.supernet import Supernet
+
+
+N_BURSTS = 3  # of one cell of a layer's table: errors of cells cancel in a net
+KEEP_EVERY = 8  # nets
+
+
+def measure_request(
+    request: LatencyRequest,
+    *,
+    supernet: Supernet | None = None,
+    device: torch.device | None = None,
+    known: LatencyTable | None = None,
+    progress: Progress | None = None,
+    keep: Callable[[LatencyTable], None] | None = None,
+) -> LatencyTable:
+    """Measure the layers and nets of a request on this machine.
+
+    Args:
+        request: What is asked for.
+        supernet: Where the nets come from; without it they must be packed in the request.
+        device: Where they run.
+        known: A table of this device: what it has is not measured again.
+        progress: Who is told.
+        keep: Called with the table so far, every now and then, so that nothing is lost.
+
+    Returns:
+        A table that holds all of the request, and what was known.
+
+    Raises:
+        ConfigError: If the backend is missing or cannot run a net.
+        DataError: If the nets are not packed and there is no supernet or another one, or the known
+            table is of another device.
+    """
+    settings = request.settings
+    if supernet is not None and hash_space(supernet.space) != request.space:
+        raise DataError("the latency request is of another model; make one for this supernet")
+    bench = Bench(
+        settings.backend,
+        device,
+        n_threads=settings.n_threads,
+        batch_size=settings.batch_size,
+        nominal_ms=None if known is None else known.reference_ms,
+    )
+    if known is not None and (other := known.device.describe_difference(bench.fingerprint)):
+        raise DataError(
+            f"the latency table to be grown is of another device ({other}); write to another file"
+        )
+    with bench:
+        work = _Work(request, bench, known, progress or SilentProgress())
+        work.measure_layers()
+        if keep is not None:
+            keep(work.make_table())
+        for n, net in enumerate(work.due, start=1):
+            work.measure_net(net, supernet)
+            if keep is not None and n % KEEP_EVERY == 0:
+                keep(work.make_table())
+        work.progress.finish()
+        return work.make_table()
+
+
+class _Work:
+    """What is known, and what is left to be measured."""
+
+    def __init__(
+        self, request: LatencyRequest, bench: Bench, known: LatencyTable | None, progress: Progress
+    ) -> None:
+        self.request = request
+        self.bench = bench
+        self.progress = progress
+        self.layers = dict(known.layers) if known is not None else {}
+        is_same_space = known is not None and known.space == request.space
+        self.nets = {n.widths: n for n in known.nets} if known and is_same_space else {}
+        self.due = [net for net in request.nets if net.widths not in self.nets]
+        self.cells = _find_cells(request, self.layers)
+        progress.start("latency", len(self.cells) + len(self.due))
+
+    def make_table(self) -> LatencyTable:
+        """Return what is known so far: the nets of the request last, in its order."""
+        asked = [net.widths for net in self.request.nets]
+        others = [widths for widths in self.nets if widths not in set(asked)]
+        return LatencyTable(
+            self.bench.fingerprint,
+            self.bench.nominal_ms,
+            dict(self.layers),
+            self.request.space,
+            tuple(self.nets[w] for w in (*others, *asked) if w in self.nets),
+        )
+
+    def measure_layers(self) -> None:
+        """Measure the cells that are missing in random order, so that drift falls on none."""
+        found: dict[LayerSpec, dict[tuple[int, int], float]] = {}
+        for i in numpy_generator(0, "latency cells").permutation(len(self.cells)):
+            spec, n_inputs, n_outputs = self.cells[i]
+            ms = self._measure_cell(spec, n_inputs, n_outputs)
+            found.setdefault(spec, {})[n_inputs, n_outputs] = ms
+            self.progress.advance(1, "layers")
+        for spec, cells in found.items():
+            self.layers[spec] = _merge(self.layers.get(spec), cells)
+
+    def _measure_cell(self, spec: LayerSpec, n_inputs: int, n_outputs: int) -> float:
+        batch_size = self.request.settings.batch_size
+        module, images = spec.build(n_inputs, n_outputs, batch_size=batch_size)
+        if self.request.runs_channels_last and images.ndim == 4:
+            # The weights of a 1 x 1 kernel do not tell, so the pictures have to.
+            images = images.contiguous(memory_format=torch.channels_last)
+            place_module(module, torch.device("cpu"), is_channels_last=True)
+        return self.bench.time(module, images, n_bursts=N_BURSTS).median_ms
+
+    def measure_net(self, net: RequestedNet, supernet: Supernet | None) -> None:
+        """Measure a whole net."""
+        settings = self.request.settings
+        if supernet is None:
+            run = prepare_packed(self.request, net, self.bench)
+        else:
+            images = make_images(self.request.input_shape, settings.batch_size)
+            run = self.bench.prepare(extract_net(supernet, net.widths), images)
+        found = self.bench.time_run(run, max_seconds=settings.seconds)
+        numbers = (found.median_ms, found.low_ms, found.high_ms, found.drift)
+        self.nets[net.widths] = MeasuredNet(net.widths, *(float(f"{x:.6g}") for x in numbers))
+        self.progress.advance(1, "nets")
+
+
+def _find_cells(
+    request: LatencyRequest, known: Mapping[LayerSpec, LayerGrid]
+) -> list[tuple[LayerSpec, int, int]]:
+    """Return what grids lack, where they are too small or too coarse for a request."""
+    cells = []
+    for layer in request.layers:
+        grid = known.get(layer.spec)
+        if layer.is_held_by(grid):
+            continue
+        inputs, outputs = set(layer.inputs), set(layer.outputs)
+        held: set[tuple[int, int]] = set()
+        if grid is not None:
+            held = set(itertools.product(grid.inputs, grid.outputs))
+            inputs, outputs = inputs | set(grid.inputs), outputs | set(grid.outputs)
+        wanted = itertools.product(sorted(inputs), sorted(outputs))
+        cells += [(layer.spec, *cell) for cell in wanted if cell not in held]
+    return cells
+
+
+def _merge(grid: LayerGrid | None, cells: Mapping[tuple[int, int], float]) -> LayerGrid:
+    """Return a grid with cells that fill up what it lacks."""
+    known = dict(cells)
+    if grid is not None:
+        pairs = itertools.product(grid.inputs, grid.outputs)
+        known.update(zip(pairs, map(float, grid.ms.flat), strict=True))
+    inputs = tuple(sorted({n_inputs for n_inputs, _ in known}))
+    outputs = tuple(sorted({n_outputs for _, n_outputs in known}))
+    return LayerGrid(inputs, outputs, np.array([[known[i, o] for o in outputs] for i in inputs]))

@@ -1,0 +1,72 @@
+"""The importance of a run's units, measured once and kept."""
+
+from __future__ import annotations
+
+from dpod_search.data import SeededLoader
+from dpod_search.errors import DpodSearchError
+from dpod_search.files import hash_file
+from dpod_search.files import hash_value
+from dpod_search.files import read_json
+from dpod_search.files import write_json
+from dpod_search.footprint import tabulate_footprint
+from dpod_search.importance import UnitImportance
+from dpod_search.importance import measure_unit_importance
+from dpod_search.latency.footprint import NAME as LATENCY
+from dpod_search.pipeline.session import Session
+from dpod_search.search.programs import WidthTables
+from dpod_search.supernet import Supernet
+
+
+FILE = "importance.json"
+
+
+def measure_importance(session: Session, supernet: Supernet, criterion: str) -> UnitImportance:
+    """Measure importance on training pictures, not augmented, in the order of the seed."""
+    loader = SeededLoader(
+        session.data.train,
+        batch_size=min(session.config.training.batch_size, len(session.data.train)),
+        seed=session.seed,
+        shuffle=True,
+    )
+    return measure_unit_importance(
+        supernet, loader, criterion=criterion, n_batches=session.config.oneshot.n_batches
+    )
+
+
+def find_importance(session: Session, criterion: str = "taylor") -> UnitImportance:
+    """Return the importance of the units of the trained supernet.
+
+    It is measured once and kept in the run folder, so that whoever goes on with the run, perhaps
+    on another machine, chooses the same widths.
+    """
+    path = session.path / FILE
+    weights = session.folder.require("supernet.safetensors", "train")
+    key = hash_value(
+        {
+            "weights": hash_file(weights),
+            "data": session.data.fingerprint,
+            "seed": session.seed,
+            "criterion": criterion,
+            "n_batches": session.config.oneshot.n_batches,
+            "batch_size": session.config.training.batch_size,
+        }
+    )
+    if path.is_file():
+        try:
+            kept = read_json(path)
+            if kept["key"] == key:
+                return UnitImportance.from_json(kept)
+        except (DpodSearchError, KeyError, TypeError):
+            pass  # it is measured anew
+    found = measure_importance(session, session.supernet, criterion)
+    if not session.is_guest:
+        write_json(path, {"key": key, **found.to_json()})
+    return found
+
+
+def make_tables(session: Session, importance: UnitImportance) -> WidthTables:
+    """Return what the width programs of a run are made of."""
+    costs = dict(tabulate_footprint(session.blank_supernet))
+    if session.latency is not None:
+        costs[LATENCY] = (session.latency.sum_ms,)
+    return WidthTables(importance.tabulate(session.blank_supernet.space), costs)

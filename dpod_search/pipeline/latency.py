@@ -1,0 +1,215 @@
+"""The latency of a run's subnets: its table read or measured, its model fitted, nets timed."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+from typing import Any
+
+from dpod_search.config import StudyConfig
+from dpod_search.errors import DataError
+from dpod_search.files import hash_file
+from dpod_search.files import write_json
+from dpod_search.latency import Bench
+from dpod_search.latency import Latency
+from dpod_search.latency import LatencyModel
+from dpod_search.latency import LatencyTable
+from dpod_search.latency import fit_latency
+from dpod_search.latency import make_request
+from dpod_search.latency import measure_request
+from dpod_search.latency import read_table
+from dpod_search.latency import take_fingerprint
+from dpod_search.latency.footprint import NAME
+from dpod_search.latency.request import extract_net
+from dpod_search.latency.request import make_images
+from dpod_search.latency.table import hash_space
+from dpod_search.search.budgets import split_bounds
+from dpod_search.widths import Widths
+
+
+if TYPE_CHECKING:
+    from dpod_search.pipeline.session import Session
+
+
+TABLE = "latency_table.json"
+SUMMARY = "latency.json"
+
+_logger = logging.getLogger(__name__)
+
+
+def is_asked(config: StudyConfig) -> bool:
+    """Say whether a study asks for the modelled latency of its subnets."""
+    search = config.search
+    budgets = (*config.finetune.budgets, *config.oneshot.budgets)
+    names = {*search.objectives, *search.constraints, *_list_bounded(budgets)}
+    return NAME in names or config.latency.table is not None
+
+
+def _list_bounded(budgets: Iterable[str]) -> Iterable[str]:
+    for budget in budgets:
+        yield from split_bounds(budget)
+
+
+def find_table(session: Session) -> tuple[Path, LatencyTable]:
+    """Return the table of a run, measured now if there is none.
+
+    One that the study names comes first, then that of the run folder. What the latter lacks is
+    measured on this machine.
+
+    Raises:
+        DataError: If a table is damaged, or the run folder's lacks something and was measured
+            elsewhere.
+    """
+    settings = session.config.latency
+    if settings.table is not None:
+        path = Path(settings.table).expanduser()
+        return path, read_table(path)
+    path = session.path / TABLE
+    known = read_table(path) if path.is_file() else None
+    if known is not None and not _is_as_set(session, known):
+        _logger.info("latency: the table of the run folder is for other settings; measured anew")
+        known = None
+    request = make_request(session.blank_supernet, settings, seed=session.seed)
+    if known is None or not request.is_held_by(known):
+        known = measure_request(
+            request,
+            supernet=session.blank_supernet,
+            device=session.device,
+            known=known,
+            progress=session.progress,
+            keep=lambda table: table.write(path),
+        )
+        known.write(path)
+    return path, known
+
+
+def _is_as_set(session: Session, table: LatencyTable) -> bool:
+    settings, device = session.config.latency, table.device
+    return (
+        device.backend == settings.backend
+        and device.batch_size == settings.batch_size
+        and device.n_threads == settings.n_threads
+        and device.device == session.device.type
+        and table.space == hash_space(session.blank_supernet.space)
+    )
+
+
+def fit_model(session: Session) -> LatencyModel:
+    """Return the model of a run's subnets, and say in its folder how right it is.
+
+    Raises:
+        DataError: If the table is damaged or of another model, or the model is too wrong.
+    """
+    settings = session.config.latency
+    path, table = find_table(session)
+    try:
+        model = fit_latency(
+            session.blank_supernet,
+            table,
+            n_held_out=settings.n_held_out,
+            max_error=settings.max_error,
+        )
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from error
+    difference = find_difference(session, table)
+    if difference:
+        _logger.warning("latency: the table is of another device (%s)", difference)
+    _logger.info("latency: the model is %s", model.error.describe())
+    if session.path.is_dir() and not session.is_guest:
+        full = model.measure(session.blank_supernet.space.full)
+        summary = {
+            "table": hash_file(path),
+            "device": table.device.to_json(),
+            "is_other_device": bool(difference),
+            "difference": difference,
+            "full_ms": float(f"{full:.4g}"),
+            **model.to_json(),
+        }
+        write_json(session.path / SUMMARY, summary)
+    return model
+
+
+def find_difference(session: Session, table: LatencyTable) -> str:
+    """Say in what this machine differs from that of a table; empty if in nothing that counts."""
+    device = table.device
+    try:
+        own = take_fingerprint(
+            device.backend,
+            session.device,
+            n_threads=device.n_threads,
+            batch_size=device.batch_size,
+        )
+    except ValueError as error:  # the backend is not known or not installed here
+        return str(error)
+    return device.describe_difference(own)
+
+
+def describe_inputs(session: Session) -> dict[str, str]:
+    """Return what modelled latencies depend on; nothing if none are asked for."""
+    if not is_asked(session.config):
+        return {}
+    path, _ = session.latency_table
+    return {"latency": hash_file(path)}
+
+
+class Stopwatch:
+    """Times subnets and finetuned modules of a run inside a ``with`` block.
+
+    Args:
+        session: The run; its table's device must be this machine.
+    """
+
+    def __init__(self, session: Session) -> None:
+        """Prepare a bench like the table's."""
+        _, table = session.latency_table
+        self._session = session
+        self._bench = Bench(
+            table.device.backend,
+            session.device,
+            n_threads=table.device.n_threads,
+            batch_size=table.device.batch_size,
+            nominal_ms=table.reference_ms,
+        )
+        self._images = make_images(session.blank_supernet.example_shape, table.device.batch_size)
+
+    def __enter__(self) -> Stopwatch:
+        """Open the bench."""
+        self._bench.__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        """Close the bench."""
+        self._bench.__exit__(*error)
+
+    def time_widths(self, widths: Widths) -> Latency:
+        """Time a subnet, cut out."""
+        module = extract_net(self._session.blank_supernet, widths.active)
+        seconds = self._session.config.latency.seconds
+        return self._bench.time(module, self._images, max_seconds=seconds)
+
+
+def can_measure(session: Session) -> bool:
+    """Say whether this machine is the one that latencies are modelled for."""
+    return session.latency is not None and not find_difference(session, session.latency_table[1])
+
+
+def measure_shares(session: Session, widths: Iterable[Widths]) -> Mapping[Widths, float]:
+    """Measure subnets on this machine, as a share of the full net, in turn with it.
+
+    Args:
+        session: The run.
+        widths: The subnets.
+
+    Returns:
+        By widths, the latency over the full net's.
+    """
+    full = session.blank_supernet.space.full
+    found: dict[Widths, float] = {}
+    with Stopwatch(session) as stopwatch:
+        of_full = stopwatch.time_widths(full).median_ms
+        for item in widths:
+            found[item] = 1.0 if item == full else stopwatch.time_widths(item).median_ms / of_full
+    return found

@@ -1,0 +1,275 @@
+"""Widths chosen at once, without a supernet training and without a search.
+
+The plain net's units are put in the order of their importance; a method then chooses widths at
+each budget, and these are the only trials of the study. What comes after is as for a search.
+
+Reference: Sun et al.: MDP, CVPR 2025, arXiv 2504.02168 (one-shot pruning by a program over widths
+and blocks).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from collections.abc import Mapping
+from dataclasses import asdict
+from dataclasses import replace
+from typing import Any
+
+from dpod_search.errors import ConfigError
+from dpod_search.errors import InfeasibleError
+from dpod_search.files import hash_file
+from dpod_search.files import hash_value
+from dpod_search.files import read_json
+from dpod_search.files import write_json
+from dpod_search.importance import UnitImportance
+from dpod_search.latency.footprint import NAME as LATENCY
+from dpod_search.pipeline import latency
+from dpod_search.pipeline.importance import find_importance
+from dpod_search.pipeline.importance import make_tables
+from dpod_search.pipeline.importance import measure_importance
+from dpod_search.pipeline.session import Session
+from dpod_search.search import Proposal
+from dpod_search.search import SearchSettings
+from dpod_search.search import SearchTask
+from dpod_search.search.budgets import read_budget
+from dpod_search.search.constraints import Bound
+from dpod_search.search.constraints import Constraints
+from dpod_search.search.oneshot import OneShotRequest
+from dpod_search.search.oneshot import choose_widths
+from dpod_search.search.programs import solve_budget
+from dpod_search.supernet.reordering import reorder_units
+from dpod_search.widths import Widths
+
+
+FILE = "oneshot.json"
+NEAR = 0.97  # of the budget: what was measured so near below it is not pushed nearer
+
+_logger = logging.getLogger(__name__)
+
+# Widths within bounds, and what is known of them as JSON values.
+Choose = Callable[[Constraints], tuple[Widths, dict[str, Any]]]
+
+
+def describe_inputs(session: Session) -> dict[str, Any]:
+    """Return what choosing depends on; nothing where a study is searched."""
+    settings = session.config.oneshot
+    return {"oneshot": asdict(settings)} if settings.method else {}
+
+
+def order_units(session: Session) -> dict[str, str]:
+    """Put the units of a trained net in the order of their importance.
+
+    Returns:
+        The groups that stay as they are, and why.
+    """
+    supernet = session.blank_supernet
+    found = measure_importance(session, supernet, find_criterion(session))
+    reordering = reorder_units(supernet, found.by_group())
+    for group, reason in reordering.left.items():
+        _logger.warning("train: the units of %s keep their order: %s", group, reason)
+    return dict(reordering.left)
+
+
+def find_criterion(session: Session) -> str:
+    """Return what importance is measured by: all methods but one order units as ``taylor`` does."""
+    return "magnitude" if session.config.oneshot.method == "magnitude" else "taylor"
+
+
+def set_search(settings: SearchSettings, n_seeds: int) -> SearchSettings:
+    """Return the settings of a study whose trials are its seeds alone."""
+    return replace(
+        settings, n_trials=n_seeds, n_evaluated=None, seconds=None, stall=None, surrogate=False
+    )
+
+
+def propose(session: Session, task: SearchTask) -> list[Proposal]:
+    """Choose widths at each budget, or read what was chosen before.
+
+    Raises:
+        ConfigError: If a budget cannot be read, or bounds what the method does not know.
+        InfeasibleError: If no budget can be met; names the smallest that can be reached.
+        SolverError: If a width program found nothing in its time.
+    """
+    content = find_choices(session, task)
+    method = session.config.oneshot.method
+    widths = [task.space.make(choice["widths"]) for choice in content["choices"]]
+    return [Proposal(each, method) for each in dict.fromkeys(widths)]
+
+
+def find_choices(session: Session, task: SearchTask) -> Mapping[str, Any]:
+    """Return what was chosen at each budget, the content of ``oneshot.json``.
+
+    The arguments and errors are those of :func:`propose`.
+    """
+    settings = session.config.oneshot
+    path = session.path / FILE
+    weights = session.folder.require("supernet.safetensors", "train")
+    key = hash_value(
+        {
+            "weights": hash_file(weights),
+            "settings": [settings.method, list(settings.budgets), settings.n_batches],
+            "constraints": dict(task.constraints),
+            **latency.describe_inputs(session),
+        }
+    )
+    if path.is_file() and (kept := read_json(path)).get("key") == key:
+        return dict(kept)
+    choose = _make_chooser(session, task, find_importance(session, find_criterion(session)))
+    choices, unmet = [], {}
+    session.progress.start(settings.method, len(settings.budgets))
+    for budget in settings.budgets:
+        try:
+            choices.append(_choose_at(session, task, budget, choose))
+        except InfeasibleError as error:
+            unmet[budget] = f"{budget}: {error}"
+            _logger.warning("search: %s", unmet[budget])
+        session.progress.advance(1, budget)
+    session.progress.finish()
+    if not choices:
+        raise InfeasibleError("; ".join(unmet.values()))
+    content = {"key": key, "method": settings.method, "choices": choices, "unmet": unmet}
+    write_json(path, content)
+    return content
+
+
+def check_budgets(session: Session, task: SearchTask) -> None:
+    """Check the budgets before anything is trained for them.
+
+    Raises:
+        ConfigError: If one cannot be read, or bounds what is known only when a subnet is measured.
+        InfeasibleError: If not even the smallest subnet comes near any of them.
+    """
+    smallest = task.measure_footprint(task.space.smallest)
+    # Of latency a little is left to the program: the narrowest net need not be the fastest.
+    smallest[LATENCY] = 0.8 * smallest.get(LATENCY, 0.0)
+    unmet = []
+    for budget in session.config.oneshot.budgets:
+        try:
+            _read(task, budget).check_reachable(smallest)
+        except InfeasibleError as error:
+            unmet.append(f"{budget}: {error}")
+    if unmet and len(unmet) == len(session.config.oneshot.budgets):
+        raise InfeasibleError("; ".join(unmet))
+
+
+def _read(task: SearchTask, budget: str) -> Constraints:
+    full = task.measure_footprint(task.space.full)
+    bounds = read_budget(budget, full, task.objectives)
+    measured = next((bound.name for bound in bounds if bound.is_measured), None)
+    if measured is not None:
+        hint = "; bound latency, which is modelled" if measured == "latency_ms" else ""
+        raise ConfigError(
+            f"budget {budget!r}: {measured} is known only when a subnet is measured, and widths "
+            f"are chosen before{hint}"
+        )
+    # What a study's own constraints say holds too; of two bounds on one name the budget's does.
+    named = {bound.name for bound in bounds}
+    others = tuple(b for b in task.bounds.exact if b.name not in named)
+    return Constraints((*bounds, *others))
+
+
+def _make_chooser(session: Session, task: SearchTask, importance: UnitImportance) -> Choose:
+    settings = session.config.oneshot
+    if settings.method == "mdp":
+        tables = make_tables(session, importance)
+
+        def solve(bounds: Constraints) -> tuple[Widths, dict[str, Any]]:
+            found = solve_budget(task.space, tables, bounds, seconds=settings.seconds)
+            solution = found.solution
+            if not solution.is_proven:
+                _logger.warning(
+                    "search: the width program stopped after %.0f s, at most %.2g %% below the "
+                    "optimum; raise oneshot.seconds",
+                    settings.seconds,
+                    100 * solution.gap,
+                )
+            return found.widths, {
+                "importance": float(solution.value),
+                "bound": float(solution.bound),
+                "gap": float(solution.gap),
+                "is_proven": bool(solution.is_proven),
+                "seconds": round(solution.seconds, 3),
+            }
+
+        return solve
+    scores = importance.by_group()
+
+    def choose(bounds: Constraints) -> tuple[Widths, dict[str, Any]]:
+        request = OneShotRequest(
+            task.space,
+            lambda widths: bounds.are_met(task.measure_footprint(widths)),
+            lambda widths: _use(bounds, task.measure_footprint(widths)),
+            scores,
+            per_cost=True,
+            seed=session.seed,
+        )
+        return task.space.canonical(choose_widths(settings.method, request)), {}
+
+    return choose
+
+
+def _use(bounds: Constraints, footprint: Mapping[str, float]) -> float:
+    return max(footprint[b.name] / b.limit for b in bounds if b.limit)
+
+
+def _choose_at(session: Session, task: SearchTask, budget: str, choose: Choose) -> dict[str, Any]:
+    """Choose at one budget; where latency is bounded, what is measured has to be within it."""
+    bounds = _read(task, budget)
+    of_latency = next((b for b in bounds if b.name == LATENCY), None)
+    if of_latency is None or not latency.can_measure(session):
+        widths, known = choose(bounds)
+        return _describe(task, budget, widths, known)
+    full = task.measure_footprint(task.space.full)[LATENCY]
+    assert of_latency.limit is not None
+    wished = of_latency.limit / full
+    best: tuple[float, Widths, dict[str, Any]] | None = None
+    factor = 1.0
+    for n in range(session.config.oneshot.n_corrections + 1):
+        try:
+            widths, known = choose(_lower(bounds, of_latency, factor))
+        except InfeasibleError:
+            if best is None:
+                raise
+            break
+        share = latency.measure_shares(session, [widths])[widths]
+        known = {**known, "measured_share": round(share, 4), "n_corrections": n}
+        if best is None or _is_better(share, best[0], wished):
+            best = (share, widths, known)
+        if NEAR * wished <= share <= wished:
+            break
+        # A little below, as clocks are noisy.
+        factor *= 0.99 * wished / share
+        factor = min(factor, 1.25)
+    assert best is not None
+    share, widths, known = best
+    if share > wished:
+        _logger.warning(
+            "search: %s: the subnet takes %.1f %% of the full net's time where %.1f %% were "
+            "wished; no nearer one was found", budget, 100 * share, 100 * wished,
+        )  # fmt: skip
+    return _describe(task, budget, widths, known)
+
+
+def _is_better(share: float, other: float, wished: float) -> bool:
+    """Say whether a measured share is better: within the wish before beyond it, then nearest."""
+    if (share <= wished) != (other <= wished):
+        return share <= wished
+    return abs(share - wished) < abs(other - wished)
+
+
+def _lower(bounds: Constraints, bound: Bound, factor: float) -> Constraints:
+    assert bound.limit is not None
+    lower = replace(bound, limit=factor * bound.limit)
+    return Constraints(tuple(lower if each is bound else each for each in bounds))
+
+
+def _describe(
+    task: SearchTask, budget: str, widths: Widths, known: Mapping[str, Any]
+) -> dict[str, Any]:
+    return {
+        "budget": budget,
+        "widths": dict(widths),
+        "footprint": task.measure_footprint(widths),
+        **known,
+    }

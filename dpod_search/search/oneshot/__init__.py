@@ -1,0 +1,48 @@
+"""Choosers: widths at a budget without any search, to compare with or to finetune at once.
+
+A new chooser is one file here and one line in the registry.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from dpod_search.errors import ConfigError
+from dpod_search.search.oneshot.magnitude import choose_by_magnitude
+from dpod_search.search.oneshot.randomly import choose_randomly
+from dpod_search.search.oneshot.request import Chooser
+from dpod_search.search.oneshot.request import OneShotRequest
+from dpod_search.search.oneshot.settings import METHODS
+from dpod_search.search.oneshot.settings import OneShotSettings
+from dpod_search.search.oneshot.taylor import choose_by_taylor
+from dpod_search.search.oneshot.uniform import choose_uniform
+from dpod_search.widths import Widths
+
+
+__all__ = ["CHOOSERS", "METHODS", "Chooser", "OneShotRequest", "OneShotSettings", "choose_widths"]
+
+CHOOSERS: Mapping[str, Chooser] = MappingProxyType(
+    {
+        "uniform": choose_uniform,
+        "magnitude": choose_by_magnitude,
+        "taylor": choose_by_taylor,
+        "random": choose_randomly,
+    }
+)
+
+
+def choose_widths(method: str, request: OneShotRequest) -> Widths:
+    """Choose widths within a budget.
+
+    Args:
+        method: A key of ``CHOOSERS``.
+        request: The space, the budget, and what is known of the units.
+
+    Raises:
+        ConfigError: If the method is unknown, or needs scores that are missing or of other groups.
+        InfeasibleError: If nothing that the method can reach is within the budget.
+    """
+    if method not in CHOOSERS:
+        raise ConfigError(f"method must be one of {sorted(CHOOSERS)}, got {method!r}")
+    return CHOOSERS[method](request)

@@ -1,0 +1,82 @@
+"""What a chooser is given: a space, a budget, and scores of units."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from dpod_search.errors import InfeasibleError
+from dpod_search.pareto import FloatArray
+from dpod_search.widths import Widths
+from dpod_search.widths import WidthSpace
+
+
+@dataclass(frozen=True)
+class OneShotRequest:
+    """A budget to choose widths for.
+
+    Args:
+        space: The widths there are.
+        is_met: Whether a subnet is within the budget.
+        measure: How much of the budget a subnet uses: 1 is all of it, and what is met uses no more.
+            With several bounds it is that of the tightest. It never falls as a width grows.
+        scores: For each group a score >= 0 of each unit, shape (full width,); None for blocks.
+            Methods that need none leave them out.
+        per_cost: ``taylor`` weighs a unit's score against its share of the budget.
+        seed: Of ``random``.
+    """
+
+    space: WidthSpace
+    is_met: Callable[[Widths], bool]
+    measure: Callable[[Widths], float]
+    scores: Sequence[FloatArray | None] = ()
+    per_cost: bool = False
+    seed: int = 0
+
+
+class Chooser(Protocol):
+    """Chooses widths within a budget."""
+
+    def __call__(self, request: OneShotRequest, /) -> Widths:
+        """Return widths that meet the budget.
+
+        Raises:
+            InfeasibleError: If none of those that it can reach do, naming the smallest.
+        """
+
+
+def find_largest(request: OneShotRequest, chain: Sequence[Widths], what: str) -> Widths:
+    """Return the last subnet of a chain that is within the budget, by bisection.
+
+    Args:
+        request: The budget.
+        chain: Subnets, each at least as wide as the one before in every group.
+        what: What the first of them is the smallest of, for the message.
+
+    Raises:
+        InfeasibleError: If not even the first is within the budget.
+    """
+    require(request, chain[0], what)
+    low, high = 0, len(chain) - 1
+    while low < high:
+        middle = (low + high + 1) // 2
+        if request.is_met(chain[middle]):
+            low = middle
+        else:
+            high = middle - 1
+    return chain[low]
+
+
+def require(request: OneShotRequest, smallest: Widths, what: str) -> None:
+    """Raise unless the smallest that can be reached is within the budget.
+
+    Raises:
+        InfeasibleError: Saying how much of the budget it uses.
+    """
+    if not request.is_met(smallest):
+        raise InfeasibleError(
+            f"{what} ({smallest}) uses {100 * request.measure(smallest):.4g} % of the budget; "
+            "raise the budget or allow narrower widths"
+        )
