@@ -33,6 +33,7 @@ from dpod_search.search import Candidate
 from dpod_search.search import Front
 from dpod_search.search import LatencyMs
 from dpod_search.search import Macs
+from dpod_search.search import ModelledLatency
 from dpod_search.search import Objective
 from dpod_search.search import Params
 from dpod_search.search import PeakBytes
@@ -73,6 +74,7 @@ __all__ = [
     "LatencyMs",
     "Macs",
     "ModelSettings",
+    "ModelledLatency",
     "Objective",
     "ObjectiveError",
     "Params",

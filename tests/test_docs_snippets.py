@@ -77,6 +77,8 @@ def test_commands_can_be_parsed(page: str, words: str) -> None:
     commands: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined]  # a group
     assert name in commands, f"{page}: {words}"
     command = commands[name]
+    while hasattr(command, "commands") and arguments:
+        command = command.commands[arguments.pop(0)]
     parser = command.make_parser(command.context_class(command))
     options, rest, _ = parser.parse_args([a.replace("…", "x") for a in arguments])
     takes_more = any(parameter.nargs == -1 for parameter in command.params)

@@ -74,9 +74,9 @@ def list_placed_layers(supernet: Supernet) -> tuple[PlacedLayer, ...]:
     modules = dict(net.named_modules())
     plans = [plan for plan in supernet.grouping.layers if plan.kind in ("conv", "linear")]
     shapes: dict[str, list[tuple[int, ...]]] = {plan.name: [] for plan in plans}
-    for name in shapes:
+    for name, seen in shapes.items():
         modules[name].register_forward_pre_hook(
-            lambda _layer, inputs, named, name=name: shapes[name].append(
+            lambda _layer, inputs, named, seen=seen: seen.append(
                 tuple(inputs[0].shape if inputs else named["input"].shape)
             ),
             with_kwargs=True,

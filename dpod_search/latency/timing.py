@@ -172,7 +172,7 @@ def time_burst(run: Run, clock: Clock, seconds: float) -> float:
         run()
         times.append(clock() - start)
         spent += times[-1] + 1e-7  # a clock that stands still must not hold this up for ever
-    return statistics.median(times)
+    return max(1e-9, statistics.median(times))
 
 
 def drop_outliers(values: Sequence[float]) -> list[float]:

@@ -16,6 +16,7 @@ from dpod_search.search.front import Front
 from dpod_search.search.objectives import Accuracy
 from dpod_search.search.objectives import LatencyMs
 from dpod_search.search.objectives import Macs
+from dpod_search.search.objectives import ModelledLatency
 from dpod_search.search.objectives import Objective
 from dpod_search.search.objectives import Params
 from dpod_search.search.objectives import PeakBytes
@@ -53,6 +54,7 @@ __all__ = [
     "Accuracy",
     "LatencyMs",
     "Macs",
+    "ModelledLatency",
     "Params",
     "WeightBytes",
     "PeakBytes",

@@ -19,6 +19,7 @@ from dpod_search.search.answers import call_objective
 from dpod_search.search.front import Front
 from dpod_search.search.objectives import Objective
 from dpod_search.search.objectives import resolve_objectives
+from dpod_search.search.programs import WidthTables
 from dpod_search.search.proposals import Proposal
 from dpod_search.search.proposals import ProposalRequest
 from dpod_search.search.proposals import propose_seeds
@@ -51,6 +52,7 @@ def search(
     sampler: BaseSampler | None = None,
     calibration_images: Any = None,
     seeds: Sequence[Proposal | Widths] = (),
+    tables: WidthTables | None = None,
     settings: SearchSettings | None = None,
     progress: Progress | None = None,
 ) -> Front:
@@ -77,6 +79,7 @@ def search(
             the training images that ``train_supernet`` left with the supernet, else those (not
             the labels) that accuracy is measured on.
         seeds: Subnets to try first, such as the path of the training; then comes the ladder.
+        tables: What widths keep and cost, for the seeds that ``settings.n_mdp`` asks for.
         settings: How, otherwise.
         progress: Told of every finished trial.
 
@@ -84,7 +87,8 @@ def search(
         The front; each member holds its subnet.
 
     Raises:
-        ConfigError: If an argument is not valid, or an objective gives no number.
+        ConfigError: If an argument is not valid, ``settings.n_mdp`` lacks its tables, or an objective
+            gives no number.
         ObjectiveError: If an objective raises; once it is mended, the same call on the same storage
             goes on with that trial.
         InfeasibleError: If no subnet meets the constraints.
@@ -102,6 +106,10 @@ def search(
         settings = replace(settings, seconds=seconds)
     if constraints is not None:
         settings = replace(settings, constraints=dict(constraints))
+    if settings.n_mdp and tables is None:
+        raise ConfigError(
+            "settings.n_mdp needs to know what widths keep and cost; pass tables=WidthTables(...)"
+        )
     task = make_task(
         supernet,
         resolve_objectives(objectives),
@@ -110,7 +118,7 @@ def search(
         calibration_images=calibration_images,
     )
     given = [s if isinstance(s, Proposal) else Proposal(s, "user") for s in seeds]
-    proposed = propose_seeds(ProposalRequest(task, settings))
+    proposed = propose_seeds(ProposalRequest(task, settings, tables=tables))
     sampler = sampler or make_sampler(settings, task)
     study = open_study(study_name, storage, task.objectives, sampler)
     result = run_study(study, task, settings, [*given, *proposed], progress)

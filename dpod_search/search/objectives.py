@@ -116,6 +116,15 @@ def Accuracy(loader: Any) -> Objective:  # noqa: N802  (as above)
     return Objective("accuracy", "maximize", measure, batches=loader)
 
 
+def ModelledLatency(model: Any) -> Objective:  # noqa: N802  (as above)
+    """Minimise the milliseconds of a forward pass that a latency model says, at no cost.
+
+    Args:
+        model: From :func:`dpod_search.latency.fit_latency`.
+    """
+    return Objective("latency", "minimize", model.measure, needs="footprint")
+
+
 def LatencyMs(  # noqa: N802  (as above)
     *,
     batch_size: int = 1,
