@@ -32,6 +32,7 @@ from dpod_search.pipeline import STAGES
 from dpod_search.pipeline import run_stages
 from dpod_search.pipeline.oneshot import FILE
 from dpod_search.search.budgets import split_budgets
+from dpod_search.training import launched_ranks
 
 
 def mdp(
@@ -69,16 +70,18 @@ def mdp(
     config = load_config(study, set_latency_table(changes, latency_table), seed)
     folder = out or Path("runs") / config.name
     every = tuple(stage.name for stage in STAGES)
+    is_first = launched_ranks().is_first  # one of the ranks speaks for all
+    quiet, as_json = quiet or not is_first, as_json and is_first
     with Bars(Console(stderr=True, markup=False), is_quiet=quiet or as_json) as bars:
         outcomes = run_stages(
             config, folder, stages=every, storage=storage, progress=bars, n_jobs=jobs
         )
-    chosen = read_json(folder / FILE)
     if as_json:
-        show_json({**describe_run(folder, outcomes), "choices": chosen["choices"]})
+        choices = read_json(folder / FILE)["choices"]
+        show_json({**describe_run(folder, outcomes), "choices": choices})
     elif not quiet:
         console = make_console()
-        show_choices(console, chosen)
+        show_choices(console, read_json(folder / FILE))
         show_run(console, folder, outcomes)
 
 
@@ -90,5 +93,7 @@ def _make_changes(name: str, method: str, budgets: Sequence[str]) -> list[str]:
         f"name={json.dumps(own)}",
         f"oneshot.method={json.dumps(method)}",
         f"oneshot.budgets={json.dumps(wanted)}",
+        # A study that is searched has the options of another policy.
         'training.policy="dense"',
+        "training.policy_options={}",
     ]

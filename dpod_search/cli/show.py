@@ -17,6 +17,7 @@ from rich.table import Table
 from dpod_search.files import read_json
 from dpod_search.pipeline import StageOutcome
 from dpod_search.pipeline.choosing import find_budgets
+from dpod_search.pipeline.latency import SUMMARY
 from dpod_search.pipeline.searching import describe_empty_front
 from dpod_search.report.graph import InspectedGroup
 from dpod_search.report.graph import Inspection
@@ -113,7 +114,16 @@ def _find_warning(out: Path, outcomes: Sequence[StageOutcome]) -> str | None:
         told.append(read_json(out / "training.json").get("warning"))
     if {"search", "finetune", "export"} & ran:
         told.append(describe_empty_front(read_json(out / "search.json")))
+        told.append(_describe_device(out / SUMMARY))
     return "; ".join(warning for warning in told if warning) or None
+
+
+def _describe_device(summary: Path) -> str | None:
+    """Say that latencies are those of another device, which is fine if it was meant."""
+    found = read_json(summary) if summary.is_file() else {}
+    if not found.get("is_other_device"):
+        return None
+    return f"latencies are those of another device than this one ({found['difference']})"
 
 
 def _front_table(front: Mapping[str, Any]) -> Table:

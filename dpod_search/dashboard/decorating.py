@@ -25,6 +25,7 @@ from dpod_search.dashboard.notes import write_study_note
 from dpod_search.dashboard.notes import write_trial_note
 from dpod_search.dashboard.picture import draw_widths
 from dpod_search.dashboard.studies import check_trials
+from dpod_search.dashboard.studies import find_same
 from dpod_search.dashboard.studies import find_study
 from dpod_search.dashboard.studies import need_dashboard
 from dpod_search.dashboard.studies import open_existing
@@ -233,7 +234,9 @@ def _decorate_trials(run: Run, writer: _Writer, places: Places) -> None:
     for known in run.trials:
         if known.number not in run.search.front and known.number not in members:
             continue
-        trial = trials[known.number]
+        trial = find_same(trials, known)
+        if trial is None:  # the storage holds another trial of this number, or none
+            continue
         picture = draw_widths(f"trial {known.number}", known.widths, run.search.groups)
         attachments = [Attachment(PICTURE, picture, trial._trial_id)]
         if known.number in members:
@@ -247,13 +250,17 @@ def _decorate_trials(run: Run, writer: _Writer, places: Places) -> None:
 
 def _decorate_child(run: Run, child: optuna.Study, places: Places) -> int:
     writer = _Writer(child, run.folder / attaching.FOLDER)
+    widths = {trial.number: dict(trial.widths) for trial in run.trials}
     writer.note(
         f"What finetuning made of the chosen subnets of {places.link(run.search.study)}: "
         "the same parameters, and the values after finetuning.\n"
     )
     for trial in child.get_trials(deepcopy=False):
         number = trial.user_attrs.get(attributes.PARENT)
-        if isinstance(number, int):
+        # What an earlier search's trial of this number became is no news of this one.
+        if isinstance(number, int) and trial.user_attrs.get(attributes.WIDTHS) == widths.get(
+            number
+        ):
             link = places.trial(number, f"trial {number} of {run.search.study}")
             writer.note(f"After finetuning. Widths and files: {link}.\n", trial._trial_id)
     writer.finish()

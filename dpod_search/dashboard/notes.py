@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterable
 from collections.abc import Mapping
-from collections.abc import Sequence
 from dataclasses import dataclass
 
+from dpod_search.dashboard.markdown import code
+from dpod_search.dashboard.markdown import escape
+from dpod_search.dashboard.markdown import table
 from dpod_search.report import Run
 from dpod_search.report.run import Member
 from dpod_search.report.run import Trial
@@ -17,13 +18,17 @@ from dpod_search.report.text import percent
 from dpod_search.report.text import plural
 from dpod_search.report.text import size_heading
 from dpod_search.report.text import size_of
+from dpod_search.report.text import spell_budget
+from dpod_search.report.text import tell_unmet
 from dpod_search.report.text import value_of
 
 
 PICTURE = "widths.png"
+_PRUNED = (
+    "*Pruned* trials were never evaluated: a bound on a footprint or the surrogate ruled them out "
+    "(`reason`)."
+)
 _AIMS = {"maximize": "maximised", "minimize": "minimised"}
-_GAP = "\u00a0" * 3  # the dashboard's style leaves no room between columns
-_SPECIAL = str.maketrans({character: f"\\{character}" for character in r"\`*_[]<>|#~"})
 
 
 @dataclass(frozen=True)
@@ -66,27 +71,29 @@ def write_study_note(run: Run, places: Places, files: Mapping[str, str]) -> str:
     search = run.search
     aims = [f"{label(o.name)} ({_AIMS[o.direction]})" for o in search.objectives]
     fates = [f"{count(n)} {fate}" for fate, n in search.counts.items() if n]
+    is_search = run.oneshot is None
     lines = [
         f"# {escape(search.study)}",
         "",
-        (
-            f"Channel widths searched for the Pareto front of {escape(' against '.join(aims))} by "
-            "dpod-search, inside one supernet that was trained once."
-        ),
+        _introduce(run, escape(" against ".join(aims))),
         "",
-        *_table(
+        *table(
             ("", ""),
             [
                 *_describe_setting(run),
                 ("groups", f"{len(search.groups)}"),
                 ("constraints", ", ".join(f"{n} {b}" for n, b in search.constraints.items())),
                 ("trials", f"{plural(len(run.trials), 'trial')}: {', '.join(fates)}"),
-                ("front as searched", plural(len(search.front), "trial")),
+                (
+                    "front as searched" if is_search else "front",
+                    plural(len(search.front), "trial"),
+                ),
                 *_describe_audit(run),
+                *_describe_latency(run),
             ],
         ),
         "",
-        "## The front",
+        "## The front" if is_search else "## The subnets",
         "",
         *_list_members(run, places),
         "",
@@ -100,17 +107,15 @@ def write_study_note(run: Run, places: Places, files: Mapping[str, str]) -> str:
             "- A parameter is the number of a rung, 1 the narrowest; the channels are in the user "
             "attribute `widths`."
         ),
-        (
-            "- What became of a trial is its user attribute `fate`. *Pruned* trials were never "
-            "evaluated: a bound on a footprint or the surrogate ruled them out (`reason`)."
-        ),
+        "- What became of a trial is its user attribute `fate`."
+        + (" " + _PRUNED if is_search else ""),
     ]
     if search.constraints:
         lines.append(
             "- Trials beyond a constraint are grey, *Infeasible* in the timeline. The list *Best "
             "Trials* of the dashboard takes no heed of constraints; the table above does."
         )
-    lines.append("- A trial of the front has a note and files of its own: follow its number.")
+    lines.append("- A trial above has a note and files of its own: follow its number.")
     return "\n".join(lines) + "\n"
 
 
@@ -127,7 +132,9 @@ def write_trial_note(
         files: The address of each attached file, by its name.
     """
     title = f"# Trial {trial.number}: a member of the front"
-    if trial.number not in run.search.front:
+    if run.oneshot is not None:
+        title = f"# Trial {trial.number}: chosen by {escape(run.oneshot.method)}"
+    elif trial.number not in run.search.front:
         title = f"# Trial {trial.number}: " + (
             "the full net" if member is not None and member.is_full else "finetuned"
         )
@@ -136,17 +143,17 @@ def write_trial_note(
         lines += ["Not among those that were finetuned.", ""]
     elif not member.on_front:
         lines += ["After finetuning another member is as good and smaller, or better.", ""]
-    elif member.is_knee or member.budgets:
+    if member is not None and (member.is_knee or member.budgets):
         reasons = [*(["a knee of the front"] if member.is_knee else []), *member.budgets]
         lines += [f"Chosen for: {escape(', '.join(reasons))}.", ""]
     lines += ["## Widths", ""]
     if PICTURE in files:
         lines += [f"![widths]({files[PICTURE]})", ""]
     widths = [
-        (f"`{group.name}`", count(trial.widths[group.name]), count(group.full))
+        (code(group.name), count(trial.widths[group.name]), count(group.full))
         for group in run.search.groups
     ]
-    lines += _table(("group", "width", "of"), widths)
+    lines += table(("group", "width", "of"), widths)
     if files:
         lines += ["", "## Files", "", *(f"- [{escape(n)}]({at})" for n, at in files.items())]
     if places.child_id is not None and member is not None:
@@ -154,9 +161,20 @@ def write_trial_note(
     return "\n".join(lines) + "\n"
 
 
-def escape(text: str) -> str:
-    """Write text so that Markdown shows it as it is."""
-    return text.translate(_SPECIAL)
+def _introduce(run: Run, aims: str) -> str:
+    if run.oneshot is None:
+        return (
+            f"Channel widths searched for the Pareto front of {aims} by dpod-search, inside one "
+            "supernet that was trained once."
+        )
+    budgets = escape(", ".join(map(spell_budget, run.oneshot.budgets)))
+    told = (
+        f"Channel widths chosen by {escape(run.oneshot.describe_method())} at "
+        f"{plural(len(run.oneshot.budgets), 'budget')} ({budgets}) by dpod-search, without a "
+        f"supernet training and without a search. Measured: {aims}."
+    )
+    unmet = [f"Unmet: {escape(tell_unmet(b, why))}." for b, why in run.oneshot.unmet.items()]
+    return " ".join([told, *unmet])
 
 
 def _describe_setting(run: Run) -> list[tuple[str, str]]:
@@ -178,29 +196,50 @@ def _describe_audit(run: Run) -> list[tuple[str, str]]:
     return [("false prunes", told)]
 
 
+def _describe_latency(run: Run) -> list[tuple[str, str]]:
+    if run.latency is None:
+        return []
+    return [
+        ("latency model", run.latency.describe_error()),
+        ("latency device", run.latency.describe_device()),
+    ]
+
+
 def _list_members(run: Run, places: Places) -> list[str]:
     objectives = run.search.objectives
     by_number = {trial.number: trial for trial in run.trials}
     tuned = members_by_trial(run)
+    numbers = run.search.front if run.oneshot is None else by_number
     chosen = sorted(
-        (by_number[number] for number in run.search.front), key=lambda t: t.values["macs"]
+        (by_number[number] for number in numbers if "macs" in by_number[number].values),
+        key=lambda t: t.values["macs"],
     )
     if not chosen:
         return ["The front is empty."]
     columns = ["trial", *(label(o.name) for o in objectives)]
     has_reasons = any(member.is_knee or member.budgets for member in tuned.values())
+    has_clock = any(m.measured_latency_share is not None for m in tuned.values())
+    if has_clock:
+        columns.append("latency, measured, of full")
     if tuned:
         columns += ["after finetuning", "test accuracy", *(["chosen for"] if has_reasons else [])]
     rows = []
     for trial in chosen:
         row = [places.trial(trial.number)]
         row += [escape(value_of(o, trial.values.get(o.name))) for o in objectives]
+        member = tuned.get(trial.number)
+        if has_clock:
+            row.append(_tell_latency(member))
         if tuned:
-            member = tuned.get(trial.number)
             cells = ["–", "–", ""] if member is None else _describe_member(member)
             row += cells if has_reasons else cells[:2]
         rows.append(row)
-    return _table(columns, rows, is_escaped=True)
+    return table(columns, rows, is_escaped=True)
+
+
+def _tell_latency(member: Member | None) -> str:
+    share = None if member is None else member.measured_latency_share
+    return "–" if share is None else percent(share)
 
 
 def _describe_member(member: Member) -> list[str]:
@@ -213,13 +252,13 @@ def _describe_member(member: Member) -> list[str]:
 
 
 def _list_files(run: Run, places: Places, files: Mapping[str, str]) -> list[str]:
-    lines = [f"- run folder: `{run.folder.resolve()}`"]
+    lines = [f"- run folder: {code(str(run.folder.resolve()))}"]
     lines += [f"- [{escape(name)}]({address})" for name, address in files.items()]
     if "report.html" not in files:
         lines.append("- no report yet: `dpod-search report` writes it")
     if run.exported is not None:
         n_models = plural(len(run.exported), "model")
-        lines.append(f"- {n_models} in `{run.folder.resolve() / 'exported'}`")
+        lines.append(f"- {n_models} in {code(str(run.folder.resolve() / 'exported'))}")
     if places.child_id is not None:
         lines.append(f"- the finetuned subnets are the trials of the study {places.child}")
     return lines
@@ -228,13 +267,14 @@ def _list_files(run: Run, places: Places, files: Mapping[str, str]) -> list[str]
 def _compare(run: Run, trial: Trial, member: Member | None) -> list[str]:
     """Tabulate a subnet beside the full net."""
     full = run.search.full
+    as_what = "as searched" if run.oneshot is None else "before finetuning"
     rows = []
     for objective in run.search.objectives:
         if objective.name in run.search.footprints:
             continue
         rows.append(
             (
-                f"{label(objective.name)}, as searched",
+                f"{label(objective.name)}, {as_what}",
                 value_of(objective, trial.values.get(objective.name)),
                 value_of(objective, full.get(objective.name)),
             )
@@ -260,23 +300,12 @@ def _compare(run: Run, trial: Trial, member: Member | None) -> list[str]:
             share = percent(trial.values[name] / full[name])
             size = f"{size_of(name, trial.values[name])} ({share})"
             rows.append((size_heading(name), size, size_of(name, full[name])))
-    return _table(("", "this subnet", "full net"), rows)
+    if member is not None and member.measured_latency_share is not None:
+        rows.append(("latency, measured, of full", _tell_latency(member), percent(1.0)))
+    return table(("", "this subnet", "full net"), rows)
 
 
 def members_by_trial(run: Run) -> dict[int, Member]:
     """Return the finetuned members that are trials, by their numbers."""
     members = run.front.members if run.front is not None else ()
     return {member.trial: member for member in members if member.trial is not None}
-
-
-def _table(
-    heads: Sequence[str], rows: Iterable[Sequence[str]], *, is_escaped: bool = False
-) -> list[str]:
-    lines = ["| " + " | ".join(head + _GAP for head in heads) + " |", "|" + "---|" * len(heads)]
-    for row in rows:
-        if len(row) == 2 and not row[1]:
-            continue
-        # Code spans and links show their text as it is.
-        cells = [c if is_escaped or c.startswith("`") else escape(c) for c in row]
-        lines.append("| " + " | ".join(cell.replace("\n", " ") + _GAP for cell in cells) + " |")
-    return lines

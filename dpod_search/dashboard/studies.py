@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from contextlib import nullcontext
 from pathlib import Path
@@ -14,6 +15,7 @@ from optuna.trial import FrozenTrial
 from dpod_search.errors import ConfigError
 from dpod_search.errors import RunFolderError
 from dpod_search.report import Run
+from dpod_search.report.run import Trial
 from dpod_search.search import attributes
 from dpod_search.search import open_storage
 from dpod_search.search.quiet import quiet_optuna
@@ -93,12 +95,27 @@ def check_trials(run: Run, trials: list[FrozenTrial]) -> None:
     """
     known = {trial.number: trial for trial in run.trials}
     for number in run.search.front:
-        found = trials[number].user_attrs if number < len(trials) else {}
-        if found.get(attributes.WIDTHS) != dict(known[number].widths):
+        if find_same(trials, known[number]) is None:
             raise RunFolderError(
                 f"trial {number} of the storage is not that of {run.folder}; give the --storage "
                 "that the search was given"
             )
+
+
+def find_same(trials: Sequence[FrozenTrial], known: Trial) -> FrozenTrial | None:
+    """Return the trial of a study that a run folder tells of.
+
+    Args:
+        trials: All trials of the study.
+        known: The trial as the run folder knows it.
+
+    Returns:
+        The trial, or None if the study has none of this number or knows it with other widths.
+    """
+    if known.number >= len(trials):
+        return None
+    found = trials[known.number]
+    return found if found.user_attrs.get(attributes.WIDTHS) == dict(known.widths) else None
 
 
 def written_together(storage: BaseStorage) -> AbstractContextManager[None]:

@@ -9,20 +9,14 @@ from dpod_search.evaluation.evaluator import Evaluator
 from dpod_search.evaluation.evaluator import Measurement
 from dpod_search.evaluation.evaluator import measure
 from dpod_search.evaluation.evaluator import measure_accuracy
-from dpod_search.evaluation.latency import Latency
-from dpod_search.evaluation.latency import measure_latency
-from dpod_search.evaluation.latency import measure_subnet_latency
 
 
 __all__ = [
     "EvaluationSettings",
     "Evaluator",
-    "Latency",
     "Measurement",
     "calibrate",
     "calibrated",
     "measure",
     "measure_accuracy",
-    "measure_latency",
-    "measure_subnet_latency",
 ]

@@ -21,6 +21,7 @@ from dpod_search.latency.request import make_request
 from dpod_search.latency.request import read_request
 from dpod_search.latency.request import write_request
 from dpod_search.latency.settings import LatencySettings
+from dpod_search.latency.subnets import make_subnet_bench
 from dpod_search.latency.subnets import measure_latency
 from dpod_search.latency.subnets import measure_subnet_latency
 from dpod_search.latency.table import LatencyTable
@@ -39,6 +40,7 @@ __all__ = [
     "LatencyTable",
     "fit_latency",
     "make_request",
+    "make_subnet_bench",
     "measure_error",
     "measure_latency",
     "measure_request",

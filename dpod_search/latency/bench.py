@@ -31,8 +31,9 @@ _REFERENCE_SHAPE = (1, 32, 28, 28)
 class Bench:
     """Times nets inside a ``with`` block, which may be entered again and again.
 
-    The reference net is a small one of this package's own: four convolutions of 32 channels, run
-    by the same backend (by eager PyTorch where the backend compiles).
+    The reference net is a small one of this package's own, four convolutions of 32 channels, until
+    :meth:`refer_to` names a better one: what else a machine does befalls nets of like operations
+    alike. It is run by the same backend, by eager PyTorch where the backend compiles.
 
     Args:
         backend: Name of what runs the nets.
@@ -92,6 +93,29 @@ class Bench:
     def nominal_ms(self) -> float:
         """Milliseconds of the reference net that latencies are given for."""
         return self._open_reference().calibrate()
+
+    def refer_to(self, module: nn.Module, images: Tensor) -> None:
+        """Take another net as the reference: a narrow one of the model to be timed, best.
+
+        Call it inside the block, before anything is timed.
+
+        Args:
+            module: A plain module.
+            images: What it runs on.
+
+        Raises:
+            ConfigError: If the backend cannot run it.
+        """
+        backend = EagerBackend() if self._backend.name == "compile" else self._backend
+        self.refer_to_run(
+            backend.prepare(module, images, device=self.device, n_threads=self.n_threads)
+        )
+
+    def refer_to_run(self, run: Run) -> None:
+        """Take what :meth:`prepare` returned as the reference."""
+        clock = choose_clock(self.device.type, self.n_threads)
+        self._reference = Reference(run, self._nominal_ms, clock)
+        self._reference.calibrate()
 
     def prepare(self, module: nn.Module, images: Tensor) -> Run:
         """Make a net ready to be timed; see :meth:`Backend.prepare`."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -18,6 +19,7 @@ from dpod_search.supernet import Subnet
 from dpod_search.supernet import Supernet
 from dpod_search.supernet.layout import Layout
 from dpod_search.supernet.layout import active_size
+from dpod_search.supernet.layout import full_size
 from dpod_search.supernet.plans import LayerPlan
 from dpod_search.supernet.plans import Operation
 from dpod_search.widths import Widths
@@ -98,6 +100,7 @@ def _place(
     spec = read_spec(layer, shape, chains.find_followers(plan.name))
     if spec is None:
         return None
+    spec = replace(spec, full=(full_size(plan.weight_input), full_size(plan.output)))
     return PlacedLayer(plan.name, spec, plan.output, plan.weight_input, tuple(sorted(plan.blocks)))
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
+import logging
 from collections.abc import Callable
 from collections.abc import Mapping
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -16,11 +19,13 @@ from dpod_search.latency.request import LatencyRequest
 from dpod_search.latency.request import RequestedNet
 from dpod_search.latency.request import extract_net
 from dpod_search.latency.request import make_images
+from dpod_search.latency.rounds import measure_in_rounds
 from dpod_search.latency.specs import LayerSpec
 from dpod_search.latency.table import LatencyTable
 from dpod_search.latency.table import LayerGrid
 from dpod_search.latency.table import MeasuredNet
 from dpod_search.latency.table import hash_space
+from dpod_search.latency.timing import Latency
 from dpod_search.placement import place_module
 from dpod_search.progress import Progress
 from dpod_search.progress import SilentProgress
@@ -28,8 +33,14 @@ from dpod_search.rng import numpy_generator
 from dpod_search.supernet import Supernet
 
 
-N_BURSTS = 3  # of one cell of a layer's table: errors of cells cancel in a net
+N_BURSTS = 3  # of one cell of a layer's table in one round: errors of cells cancel in a net
+# How much larger one of two measurements that agree may be.
+AGREE_CELLS = 0.1
+AGREE_NETS = 0.03
+NET_ROUNDS = 3
 KEEP_EVERY = 8  # nets
+
+_logger = logging.getLogger(__name__)
 
 
 def measure_request(
@@ -75,15 +86,21 @@ def measure_request(
         )
     with bench:
         work = _Work(request, bench, known, progress or SilentProgress())
+        work.take_reference(supernet)
         work.measure_layers()
         if keep is not None:
             keep(work.make_table())
-        for n, net in enumerate(work.due, start=1):
-            work.measure_net(net, supernet)
-            if keep is not None and n % KEEP_EVERY == 0:
-                keep(work.make_table())
+        work.measure_nets(supernet, keep)
         work.progress.finish()
-        return work.make_table()
+        table = work.make_table()
+    if 2 * table.n_restless > len(table.nets):
+        _logger.warning(
+            "latency: the machine was throttled or shared while %d of %d nets were measured; "
+            "they are corrected for it, and less certain",
+            table.n_restless,
+            len(table.nets),
+        )
+    return table
 
 
 class _Work:
@@ -114,38 +131,71 @@ class _Work:
             tuple(self.nets[w] for w in (*others, *asked) if w in self.nets),
         )
 
+    def take_reference(self, supernet: Supernet | None) -> None:
+        """Time all in turn with a narrow net of the same model."""
+        reference = self.request.reference
+        if supernet is None:
+            self.bench.refer_to_run(prepare_packed(self.request, reference, self.bench))
+        else:
+            images = make_images(self.request.input_shape, self.request.settings.batch_size)
+            self.bench.refer_to(extract_net(supernet, reference.widths), images)
+
     def measure_layers(self) -> None:
-        """Measure the cells that are missing in random order, so that drift falls on none."""
+        """Measure the cells that are missing."""
+        latencies = measure_in_rounds(
+            len(self.cells),
+            lambda i: self._measure_cell(*self.cells[i]),
+            numpy_generator(0, "latency cells"),
+            n_rounds=2,
+            tolerance=AGREE_CELLS,
+            tell=lambda: self.progress.advance(1, "layers"),
+        )
         found: dict[LayerSpec, dict[tuple[int, int], float]] = {}
-        for i in numpy_generator(0, "latency cells").permutation(len(self.cells)):
-            spec, n_inputs, n_outputs = self.cells[i]
-            ms = self._measure_cell(spec, n_inputs, n_outputs)
-            found.setdefault(spec, {})[n_inputs, n_outputs] = ms
-            self.progress.advance(1, "layers")
+        for (spec, *cell), latency in zip(self.cells, latencies, strict=True):
+            found.setdefault(spec, {})[cell[0], cell[1]] = latency.median_ms
         for spec, cells in found.items():
             self.layers[spec] = _merge(self.layers.get(spec), cells)
 
-    def _measure_cell(self, spec: LayerSpec, n_inputs: int, n_outputs: int) -> float:
+    def measure_nets(
+        self, supernet: Supernet | None, keep: Callable[[LatencyTable], None] | None
+    ) -> None:
+        """Measure the whole nets that are missing, some at a time."""
+        for start in range(0, len(self.due), KEEP_EVERY):
+            nets = self.due[start : start + KEEP_EVERY]
+            latencies = measure_in_rounds(
+                len(nets),
+                functools.partial(self._measure_one_of, nets, supernet),
+                numpy_generator(0, "latency nets"),
+                n_rounds=NET_ROUNDS,
+                tolerance=AGREE_NETS,
+                tell=lambda: self.progress.advance(1, "nets"),
+            )
+            for net, found in zip(nets, latencies, strict=True):
+                numbers = (found.median_ms, found.low_ms, found.high_ms, found.drift)
+                kept = (float(f"{x:.6g}") for x in numbers)
+                self.nets[net.widths] = MeasuredNet(net.widths, *kept)
+            if keep is not None:
+                keep(self.make_table())
+
+    def _measure_cell(self, spec: LayerSpec, n_inputs: int, n_outputs: int) -> Latency:
         batch_size = self.request.settings.batch_size
         module, images = spec.build(n_inputs, n_outputs, batch_size=batch_size)
         if self.request.runs_channels_last and images.ndim == 4:
             # The weights of a 1 x 1 kernel do not tell, so the pictures have to.
             images = images.contiguous(memory_format=torch.channels_last)
             place_module(module, torch.device("cpu"), is_channels_last=True)
-        return self.bench.time(module, images, n_bursts=N_BURSTS).median_ms
+        return self.bench.time(module, images, n_bursts=N_BURSTS)
 
-    def measure_net(self, net: RequestedNet, supernet: Supernet | None) -> None:
-        """Measure a whole net."""
-        settings = self.request.settings
+    def _measure_one_of(
+        self, nets: Sequence[RequestedNet], supernet: Supernet | None, place: int
+    ) -> Latency:
+        net, settings = nets[place], self.request.settings
         if supernet is None:
             run = prepare_packed(self.request, net, self.bench)
         else:
             images = make_images(self.request.input_shape, settings.batch_size)
             run = self.bench.prepare(extract_net(supernet, net.widths), images)
-        found = self.bench.time_run(run, max_seconds=settings.seconds)
-        numbers = (found.median_ms, found.low_ms, found.high_ms, found.drift)
-        self.nets[net.widths] = MeasuredNet(net.widths, *(float(f"{x:.6g}") for x in numbers))
-        self.progress.advance(1, "nets")
+        return self.bench.time_run(run, max_seconds=settings.seconds / NET_ROUNDS)
 
 
 def _find_cells(

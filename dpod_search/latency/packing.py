@@ -51,12 +51,12 @@ def pack_nets(
     told.start("pack", len(request.nets))
     images = make_images(request.input_shape, request.settings.batch_size)
     packed = []
-    for net in request.nets:
+    for net in (request.reference, *request.nets):
         data = _pack(extract_net(supernet, net.widths), images, request.settings.backend)
         packed.append(RequestedNet(net.widths, zlib.compress(data, 9)))
-        told.advance()
+        told.advance(int(net is not request.reference))
     told.finish()
-    return replace(request, nets=tuple(packed))
+    return replace(request, reference=packed[0], nets=tuple(packed[1:]))
 
 
 def prepare_packed(request: LatencyRequest, net: RequestedNet, bench: Bench) -> Run:
@@ -71,7 +71,16 @@ def prepare_packed(request: LatencyRequest, net: RequestedNet, bench: Bench) -> 
             "the latency request holds no nets; write it again with `dpod-search latency request`"
         )
     images = make_images(request.input_shape, request.settings.batch_size)
-    data = _decompress(net.packed)
+    run = _open(request, _decompress(net.packed), images, bench)
+    try:
+        run()
+    except Exception as error:  # whatever operators raise when their arguments do not fit
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
+        raise DataError(f"a net of the latency request cannot be run ({reason})") from error
+    return run
+
+
+def _open(request: LatencyRequest, data: bytes, images: torch.Tensor, bench: Bench) -> Run:
     if request.settings.backend == _ONNX:
         return bench.prepare_onnx(data, images)
     try:

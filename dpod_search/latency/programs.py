@@ -4,6 +4,9 @@ PyTorch reads its own file of an exported program by unpickling parts of it, whi
 the file says, and a request may come from anywhere. Here a program is the operators that were
 exported, by name, with numbers as their arguments. What is read calls these operators only, and
 none that opens a file. Weights are not kept: a clock does not see their values.
+
+Small nets spend much of their time on calling modules. So each operator is given the number of
+modules that were entered right before it, and is called through so many.
 """
 
 from __future__ import annotations
@@ -27,7 +30,19 @@ from dpod_search.errors import DataError
 _GET_ITEM = "getitem"
 _OPERATOR = re.compile(r"aten\.([a-z0-9_]+)\.([A-Za-z0-9_]+)")
 _UNNAMED = (torch.dtype, torch.memory_format, torch.layout)  # enumerations, by their own names
-_INPUT, _TENSOR = "images", "tensor{}"
+_INPUT, _TENSOR, _CALL = "images", "tensor{}", "call{}"
+_MAX_DEPTH = 100  # of modules in modules
+# What may go wrong with values that are not what they should be, in fx and PyTorch too.
+_DAMAGE = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    RuntimeError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+)
 Value = Any  # of JSON
 
 
@@ -53,14 +68,18 @@ def write_program(module: nn.Module, images: Tensor) -> dict[str, Value]:
     tensors: list[Value] = []
     calls: list[Value] = []
     specs = iter(program.graph_signature.input_specs)
+    stack: Mapping[str, Any] = {}
     for node in program.graph.nodes:
         if node.op == "placeholder":
             name = next(specs).target
-            # The one input without a target is the pictures.
-            tensors.append(_INPUT if name is None else _describe(held[name]))
+            # The one input without a target is the pictures; what nothing reads is left out.
+            used = _describe(held[name]) if name is not None and node.users else None
+            tensors.append(_INPUT if name is None else used)
         elif node.op == "call_function":
             keywords = {key: _write(value, places) for key, value in node.kwargs.items()}
-            calls.append([_name(node.target), _write(node.args, places), keywords])
+            before, stack = stack, node.meta.get("nn_module_stack") or stack
+            depth = len(stack.keys() - before.keys())
+            calls.append([_name(node.target), _write(node.args, places), keywords, depth])
         elif node.op != "output":
             raise ConfigError(f"the net cannot be packed ({node.op} {node.target}); measure here")
         else:
@@ -84,35 +103,50 @@ def read_program(value: Value, device: torch.device) -> nn.Module:
     """
     try:
         return _read_program(value, device)
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError, RuntimeError) as error:
+    except _DAMAGE as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
         raise DataError(f"a net of the latency request cannot be read ({reason})") from error
 
 
 def _read_program(value: Value, device: torch.device) -> nn.Module:
     root, graph = nn.Module(), fx.Graph()
-    nodes: list[fx.Node] = []
+    nodes: list[fx.Node | None] = []
     if value["tensors"].count(_INPUT) != 1:
         raise ValueError("it does not take one batch of pictures")
     # fx wants inputs before all else, whatever the order they are counted in.
     images = graph.placeholder(_INPUT)
     for i, entry in enumerate(value["tensors"]):
-        if entry == _INPUT:
-            nodes.append(images)
+        if entry is None or entry == _INPUT:
+            nodes.append(None if entry is None else images)
             continue
         name = _TENSOR.format(i)
         _register(root, name, entry)
         nodes.append(graph.get_attr(name))
-    for name, arguments, keywords in value["calls"]:
+    for i, (name, arguments, keywords, depth) in enumerate(value["calls"]):
+        given = tuple(_read(arguments, nodes, device))
         known = {str(key): _read(item, nodes, device) for key, item in keywords.items()}
         if not all(key.isidentifier() for key in known):
             raise ValueError("an argument has a name that is none")
-        nodes.append(
-            graph.call_function(_find(name), tuple(_read(arguments, nodes, device)), known)
-        )
+        if type(depth) is not int or not 0 <= depth <= _MAX_DEPTH:
+            raise ValueError(f"an operator cannot be in {depth!r} modules")
+        if depth == 0:
+            nodes.append(graph.call_function(_find(name), given, known))
+            continue
+        call = _Call(_find(name))
+        for _ in range(depth - 1):
+            call = _Call(call)
+        root.add_module(_CALL.format(i), call)
+        nodes.append(graph.call_module(_CALL.format(i), given, known))
     graph.output(_read(value["result"], nodes, device))
-    graph.eliminate_dead_code()
     return fx.GraphModule(root, graph).eval()
+
+
+class _Call(nn.Module):
+    """A module that is what it calls: a forward of its own would take as long again."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        super().__init__()
+        self.__dict__["forward"] = function
 
 
 def _name(target: Any) -> str:
@@ -162,7 +196,7 @@ def _register(root: nn.Module, name: str, entry: Value) -> None:
     tensor = torch.ones(shape)
     if len(shape) > 1:
         tensor.normal_(generator=torch.Generator().manual_seed(0))
-        tensor *= math.sqrt(2 / max(1, math.prod(shape[1:])))
+        tensor /= math.sqrt(max(1, math.prod(shape[1:])))
     tensor = tensor.to(kind)
     if is_parameter:
         root.register_parameter(name, nn.Parameter(tensor, requires_grad=False))
@@ -187,14 +221,14 @@ def _write(value: Any, places: Mapping[fx.Node, int]) -> Value:
     raise ConfigError(f"the net cannot be packed: {value!r} stands in its graph")
 
 
-def _read(value: Value, nodes: list[fx.Node], device: torch.device) -> Any:
+def _read(value: Value, nodes: list[fx.Node | None], device: torch.device) -> Any:
     if isinstance(value, list):
         return [_read(item, nodes, device) for item in value]
     if not isinstance(value, dict):
         return value
     ((kind, item),) = value.items()
     if kind == "of":
-        if type(item) is not int or item < 0:
+        if type(item) is not int or item < 0 or nodes[item] is None:
             raise ValueError(f"{item!r} is no place")
         return nodes[item]
     if kind == "device":

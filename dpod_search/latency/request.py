@@ -41,6 +41,7 @@ from dpod_search.supernet import Supernet
 
 FORMAT = "dpod-search latency request"
 VERSION = 1
+_REFERENCE_RATIO = 0.25
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,7 @@ class LatencyRequest:
         space: Fingerprint of the width space of the nets.
         nets: The nets.
         runs_channels_last: The nets run on channels-last tensors.
+        reference: A narrow net that the others are timed in turn with.
     """
 
     settings: LatencySettings
@@ -99,6 +101,7 @@ class LatencyRequest:
     space: str
     nets: tuple[RequestedNet, ...]
     runs_channels_last: bool
+    reference: RequestedNet
 
     def is_held_by(self, table: LatencyTable) -> bool:
         """Say whether a table has all that is asked for."""
@@ -157,7 +160,16 @@ def make_request(
         hash_space(supernet.space),
         tuple(RequestedNet(net.active) for net in ordered),
         supernet.grouping.runs_channels_last,
+        find_reference(supernet),
     )
+
+
+def find_reference(supernet: Supernet) -> RequestedNet:
+    """Return the net that nets of a supernet are timed in turn with.
+
+    It has the operations of all of them and is quick, so that little time goes to it.
+    """
+    return RequestedNet(supernet.space.uniform(_REFERENCE_RATIO).active)
 
 
 def extract_net(supernet: Supernet, widths: Sequence[int]) -> nn.Module:
@@ -192,15 +204,15 @@ def write_request(request: LatencyRequest, path: Path) -> None:
                 {"spec": x.spec.to_json(), "inputs": list(x.inputs), "outputs": list(x.outputs)}
                 for x in request.layers
             ],
-            "nets": [
-                {
-                    "widths": list(net.widths),
-                    "packed": base64.b64encode(net.packed or b"").decode(),
-                }
-                for net in request.nets
-            ],
+            "reference": _describe_net(request.reference),
+            "nets": [_describe_net(net) for net in request.nets],
         },
     )
+
+
+def _describe_net(net: RequestedNet) -> dict[str, Any]:
+    packed = base64.b64encode(net.packed or b"").decode()
+    return {"widths": list(net.widths), "packed": packed}
 
 
 def read_request(path: Path) -> LatencyRequest:
@@ -236,7 +248,8 @@ def _parse(value: dict[str, Any]) -> LatencyRequest:
         raise DataError(f"input_shape must be whole numbers >= 1, got {shape}")
     layers = tuple(map(_parse_layer, value["layers"]))
     nets = tuple(map(_parse_net, value["nets"]))
-    return LatencyRequest(settings, tuple(shape), layers, space, nets, is_last)
+    reference = _parse_net(value["reference"])
+    return LatencyRequest(settings, tuple(shape), layers, space, nets, is_last, reference)
 
 
 def _parse_layer(value: Any) -> RequestedLayer:

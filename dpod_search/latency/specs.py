@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from dataclasses import asdict
 from dataclasses import dataclass
 from dataclasses import fields
@@ -60,6 +61,8 @@ class LayerSpec:
             depthwise convolution; empty if it has one group of all channels.
         has_bias: Whether it has a bias.
         followers: What is timed with it, in order: ``norm`` and names of activations.
+        full: Input and output channels at full width, so that layers of other widths have tables
+            of their own; empty where that is all the same.
     """
 
     kind: str
@@ -72,6 +75,7 @@ class LayerSpec:
     conv_group: tuple[int, ...] = ()
     has_bias: bool = False
     followers: tuple[str, ...] = ()
+    full: tuple[int, ...] = ()
 
     def build(self, n_inputs: int, n_outputs: int, *, batch_size: int) -> tuple[nn.Module, Tensor]:
         """Make the layer at widths of its own, and pictures for it.
@@ -109,7 +113,8 @@ class LayerSpec:
     def to_json(self) -> dict[str, Any]:
         """Return it as JSON values, defaults left out."""
         own = {f.name: f.default for f in fields(self)}
-        return {name: v for name, v in asdict(self).items() if v != own[name]}
+        changed = {name: v for name, v in asdict(self).items() if v != own[name]}
+        return {name: list(v) if isinstance(v, tuple) else v for name, v in changed.items()}
 
     @classmethod
     def from_json(cls, value: object) -> LayerSpec:
@@ -138,7 +143,14 @@ class LayerSpec:
     def _check(self) -> None:
         if self.kind not in ("conv", "transposed", "linear"):
             raise DataError(f"a layer cannot be of kind {self.kind!r}")
-        numbers = (*self.size, *self.kernel, *self.stride, *self.dilation, *self.conv_group)
+        numbers = (
+            *self.size,
+            *self.kernel,
+            *self.stride,
+            *self.dilation,
+            *self.conv_group,
+            *self.full,
+        )
         if min(numbers, default=1) < 1 or min(self.padding + self.output_padding, default=0) < 0:
             raise DataError(f"a layer cannot have the sizes of {self.to_json()}")
         n_axes = len(self.size)
@@ -149,7 +161,14 @@ class LayerSpec:
         of_output = n_axes if self.kind == "transposed" else 0
         due = (n_axes, n_axes, n_axes, n_axes, of_output)
         axes = (self.kernel, self.stride, self.padding, self.dilation, self.output_padding)
-        if tuple(map(len, axes)) != due or len(self.conv_group) not in (0, 2 if n_axes else 0):
+        pairs = (len(self.full), len(self.conv_group))
+        if tuple(map(len, axes)) != due or not set(pairs) <= {0, 2} or (not n_axes and pairs[1]):
+            raise DataError(f"a layer has properties that do not fit each other: {self.to_json()}")
+        spans = (d * (k - 1) + 1 for d, k in zip(self.dilation, self.kernel, strict=True))
+        padded = (n + 2 * p for n, p in zip(self.size, self.padding, strict=False))
+        steps = zip(self.output_padding, self.stride, self.dilation, strict=False)
+        is_too_small = self.kind == "conv" and any(map(operator.lt, padded, spans))
+        if is_too_small or any(extra >= max(others) for extra, *others in steps):
             raise DataError(f"a layer has properties that do not fit each other: {self.to_json()}")
         for name in self.followers:
             if name != NORM and name not in ACTIVATIONS:

@@ -10,11 +10,15 @@ from torch import Tensor
 from torch import nn
 
 from dpod_search.latency.bench import Bench
+from dpod_search.latency.request import extract_net
+from dpod_search.latency.request import find_reference
+from dpod_search.latency.request import make_images
 from dpod_search.latency.timing import Latency
 from dpod_search.placement import Placement
 from dpod_search.placement import device_of
 from dpod_search.placement import place_module
 from dpod_search.rng import torch_generator
+from dpod_search.supernet import Subnet
 
 
 class Runnable(Protocol):
@@ -107,3 +111,35 @@ def measure_subnet_latency(
         bench = Bench(backend, where, n_threads=n_threads, batch_size=len(images))
     with bench:
         return bench.time(module, images, max_seconds=max_seconds)
+
+
+def make_subnet_bench(
+    subnet: Runnable,
+    *,
+    backend: str = "eager",
+    batch_size: int = 1,
+    n_threads: int | None = None,
+    images: Tensor | None = None,
+) -> Bench:
+    """Make a bench for many subnets like one.
+
+    Args:
+        subnet: Of a supernet: the bench times in turn with a narrow net of it. A finetuned one knows
+            of none, and is timed in turn with a net of this package.
+        backend: As for :func:`measure_latency`.
+        batch_size: Pictures in a forward pass.
+        n_threads: As for :func:`measure_latency`.
+        images: What is run, in place of ``batch_size`` random pictures.
+
+    Raises:
+        ConfigError: If the backend is unknown or missing, or cannot run the net.
+    """
+    n_images = batch_size if images is None else len(images)
+    device = subnet.placement.device
+    bench = Bench(backend, device, n_threads=n_threads, batch_size=n_images)
+    if isinstance(subnet, Subnet):
+        narrow = extract_net(subnet.supernet, find_reference(subnet.supernet).widths)
+        given = make_images(subnet.input_shape, batch_size) if images is None else images
+        with bench:
+            bench.refer_to(narrow, given)
+    return bench

@@ -20,6 +20,8 @@ from dpod_search.finetune import FinetuneSettings
 from dpod_search.finetune import make_teacher
 from dpod_search.finetune import prepare_finetuning
 from dpod_search.finetune import run_jobs
+from dpod_search.pipeline import latency
+from dpod_search.pipeline import oneshot
 from dpod_search.pipeline import searching
 from dpod_search.pipeline.choosing import Chosen
 from dpod_search.pipeline.choosing import choose_subnets
@@ -45,7 +47,16 @@ def describe_inputs(session: Session) -> dict[str, Any]:
             **dataclasses.asdict(session.config.finetune),
             "checkpoint_seconds": FinetuneSettings().checkpoint_seconds,  # changes no weight
         },
+        **latency.describe_inputs(session),
+        **_describe_choices(session),
     }
+
+
+def _describe_choices(session: Session) -> dict[str, str]:
+    # The trials of other budgets stay in the study, so it does not tell which are chosen now.
+    if not session.config.oneshot.method:
+        return {}
+    return {"choices": hash_file(session.folder.require(oneshot.FILE, "search"))}
 
 
 def run(session: Session) -> list[str]:
@@ -87,6 +98,8 @@ def _find_key(session: Session, item: Chosen) -> str:
     """Return the hash of all that a finetuned subnet depends on."""
     inputs = describe_inputs(session)
     # How the subnets were chosen does not matter to one of them.
+    for name in ("latency", "choices"):
+        inputs.pop(name, None)
     settings = {name: v for name, v in inputs["finetune"].items() if name != "budgets"}
     return hash_value(
         {

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from dpod_search.data import SeededLoader
 from dpod_search.errors import DpodSearchError
 from dpod_search.files import hash_file
@@ -13,11 +15,14 @@ from dpod_search.importance import UnitImportance
 from dpod_search.importance import measure_unit_importance
 from dpod_search.latency.footprint import NAME as LATENCY
 from dpod_search.pipeline.session import Session
+from dpod_search.search import Proposal
+from dpod_search.search import SearchTask
 from dpod_search.search.programs import WidthTables
 from dpod_search.supernet import Supernet
 
 
 FILE = "importance.json"
+SEEDS = "seeds.json"
 
 
 def measure_importance(session: Session, supernet: Supernet, criterion: str) -> UnitImportance:
@@ -40,8 +45,23 @@ def find_importance(session: Session, criterion: str = "taylor") -> UnitImportan
     on another machine, chooses the same widths.
     """
     path = session.path / FILE
+    key = _find_key(session, criterion)
+    if path.is_file():
+        try:
+            kept = read_json(path)
+            if kept["key"] == key:
+                return UnitImportance.from_json(kept)
+        except (DpodSearchError, KeyError, TypeError, ValueError):
+            pass  # it is measured anew
+    found = measure_importance(session, session.supernet, criterion)
+    if not session.is_guest:
+        write_json(path, {"key": key, **found.to_json()})
+    return found
+
+
+def _find_key(session: Session, criterion: str) -> str:
     weights = session.folder.require("supernet.safetensors", "train")
-    key = hash_value(
+    return hash_value(
         {
             "weights": hash_file(weights),
             "data": session.data.fingerprint,
@@ -51,17 +71,38 @@ def find_importance(session: Session, criterion: str = "taylor") -> UnitImportan
             "batch_size": session.config.training.batch_size,
         }
     )
-    if path.is_file():
-        try:
-            kept = read_json(path)
-            if kept["key"] == key:
-                return UnitImportance.from_json(kept)
-        except (DpodSearchError, KeyError, TypeError):
-            pass  # it is measured anew
-    found = measure_importance(session, session.supernet, criterion)
+
+
+def keep_seeds(
+    session: Session,
+    task: SearchTask,
+    propose: Callable[[WidthTables], list[Proposal]],
+    criterion: str = "taylor",
+) -> list[Proposal]:
+    """Return seeds that are proposed for the importance of units, kept in the run folder."""
+    path = session.path / SEEDS
+    search = session.config.search
+    key = hash_value(
+        {
+            "importance": _find_key(session, criterion),
+            "path": hash_file(session.folder.require("path.json", "train")),
+            "settings": [search.n_ladder, search.n_mdp],
+            "objectives": [objective.name for objective in task.objectives],
+            "constraints": dict(task.constraints),
+            "provenance": dict(task.provenance),
+        }
+    )
+    try:
+        kept = read_json(path) if path.is_file() else {}
+        if kept.get("key") == key:
+            return [Proposal(task.space.make(x["widths"]), x["source"]) for x in kept["seeds"]]
+    except (DpodSearchError, AttributeError, KeyError, TypeError, ValueError):
+        pass  # they are proposed anew
+    seeds = propose(make_tables(session, find_importance(session, criterion)))
     if not session.is_guest:
-        write_json(path, {"key": key, **found.to_json()})
-    return found
+        told = [{"source": seed.source, "widths": dict(seed.widths)} for seed in seeds]
+        write_json(path, {"key": key, "seeds": told})
+    return seeds
 
 
 def make_tables(session: Session, importance: UnitImportance) -> WidthTables:

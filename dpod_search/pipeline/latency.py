@@ -11,11 +11,14 @@ from typing import Any
 
 from dpod_search.config import StudyConfig
 from dpod_search.errors import DataError
+from dpod_search.errors import RunFolderError
 from dpod_search.files import hash_file
+from dpod_search.files import hash_value
 from dpod_search.files import write_json
 from dpod_search.latency import Bench
 from dpod_search.latency import Latency
 from dpod_search.latency import LatencyModel
+from dpod_search.latency import LatencyRequest
 from dpod_search.latency import LatencyTable
 from dpod_search.latency import fit_latency
 from dpod_search.latency import make_request
@@ -24,6 +27,7 @@ from dpod_search.latency import read_table
 from dpod_search.latency import take_fingerprint
 from dpod_search.latency.footprint import NAME
 from dpod_search.latency.request import extract_net
+from dpod_search.latency.request import find_reference
 from dpod_search.latency.request import make_images
 from dpod_search.latency.table import hash_space
 from dpod_search.search.budgets import split_bounds
@@ -42,10 +46,18 @@ _logger = logging.getLogger(__name__)
 
 def is_asked(config: StudyConfig) -> bool:
     """Say whether a study asks for the modelled latency of its subnets."""
+    is_budget = NAME in _list_bounded(config.finetune.budgets)
+    return is_searched(config) or is_budget or config.latency.table is not None
+
+
+def is_searched(config: StudyConfig) -> bool:
+    """Say whether the trials of a study depend on the modelled latency."""
     search = config.search
-    budgets = (*config.finetune.budgets, *config.oneshot.budgets)
-    names = {*search.objectives, *search.constraints, *_list_bounded(budgets)}
-    return NAME in names or config.latency.table is not None
+    return NAME in {
+        *search.objectives,
+        *search.constraints,
+        *_list_bounded(config.oneshot.budgets),
+    }  # fmt: skip  (a list)
 
 
 def _list_bounded(budgets: Iterable[str]) -> Iterable[str]:
@@ -57,24 +69,45 @@ def find_table(session: Session) -> tuple[Path, LatencyTable]:
     """Return the table of a run, measured now if there is none.
 
     One that the study names comes first, then that of the run folder. What the latter lacks is
-    measured on this machine.
+    measured on this machine, but for guests, who only read.
 
     Raises:
         DataError: If a table is damaged, or the run folder's lacks something and was measured
             elsewhere.
+        RunFolderError: If a guest finds none.
     """
     settings = session.config.latency
     if settings.table is not None:
         path = Path(settings.table).expanduser()
         return path, read_table(path)
     path = session.path / TABLE
-    known = read_table(path) if path.is_file() else None
+    known = _read_own(path) if path.is_file() else None
     if known is not None and not _is_as_set(session, known):
         _logger.info("latency: the table of the run folder is for other settings; measured anew")
         known = None
     request = make_request(session.blank_supernet, settings, seed=session.seed)
     if known is None or not request.is_held_by(known):
-        known = measure_request(
+        if session.is_guest:
+            raise RunFolderError(
+                f"{path} is not there, or not what this study asks for; measure it with "
+                "`dpod-search search` and the same --study and --out first"
+            )
+        known = _measure(session, request, known, path)
+    return path, known
+
+
+def _read_own(path: Path) -> LatencyTable:
+    try:
+        return read_table(path)
+    except DataError as error:
+        raise DataError(f"{error}: delete the file, and the same command does that") from error
+
+
+def _measure(
+    session: Session, request: LatencyRequest, known: LatencyTable | None, path: Path
+) -> LatencyTable:
+    try:
+        table = measure_request(
             request,
             supernet=session.blank_supernet,
             device=session.device,
@@ -82,8 +115,10 @@ def find_table(session: Session) -> tuple[Path, LatencyTable]:
             progress=session.progress,
             keep=lambda table: table.write(path),
         )
-        known.write(path)
-    return path, known
+    except DataError as error:
+        raise DataError(f"{path}: {error}, or delete it to measure here") from error
+    table.write(path)
+    return table
 
 
 def _is_as_set(session: Session, table: LatencyTable) -> bool:
@@ -113,7 +148,8 @@ def fit_model(session: Session) -> LatencyModel:
             max_error=settings.max_error,
         )
     except DataError as error:
-        raise DataError(f"{path}: {error}") from error
+        fix = "" if settings.table else "; what is measured again has to be deleted before"
+        raise DataError(f"{path}: {error}{fix}") from error
     difference = find_difference(session, table)
     if difference:
         _logger.warning("latency: the table is of another device (%s)", difference)
@@ -152,7 +188,8 @@ def describe_inputs(session: Session) -> dict[str, str]:
     if not is_asked(session.config):
         return {}
     path, _ = session.latency_table
-    return {"latency": hash_file(path)}
+    # Of one table other nets may be held out, and what is left fitted to.
+    return {"latency": hash_value([hash_file(path), session.config.latency.n_held_out])}
 
 
 class Stopwatch:
@@ -176,8 +213,11 @@ class Stopwatch:
         self._images = make_images(session.blank_supernet.example_shape, table.device.batch_size)
 
     def __enter__(self) -> Stopwatch:
-        """Open the bench."""
+        """Open the bench, with the reference that the table has."""
         self._bench.__enter__()
+        supernet = self._session.blank_supernet
+        reference = extract_net(supernet, find_reference(supernet).widths)
+        self._bench.refer_to(reference, self._images)
         return self
 
     def __exit__(self, *error: Any) -> None:

@@ -14,10 +14,13 @@ from collections.abc import Callable
 from collections.abc import Mapping
 from dataclasses import asdict
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from dpod_search.errors import ConfigError
+from dpod_search.errors import DpodSearchError
 from dpod_search.errors import InfeasibleError
+from dpod_search.errors import RunFolderError
 from dpod_search.files import hash_file
 from dpod_search.files import hash_value
 from dpod_search.files import read_json
@@ -25,6 +28,7 @@ from dpod_search.files import write_json
 from dpod_search.importance import UnitImportance
 from dpod_search.latency.footprint import NAME as LATENCY
 from dpod_search.pipeline import latency
+from dpod_search.pipeline.correcting import correct
 from dpod_search.pipeline.importance import find_importance
 from dpod_search.pipeline.importance import make_tables
 from dpod_search.pipeline.importance import measure_importance
@@ -43,7 +47,6 @@ from dpod_search.widths import Widths
 
 
 FILE = "oneshot.json"
-NEAR = 0.97  # of the budget: what was measured so near below it is not pushed nearer
 
 _logger = logging.getLogger(__name__)
 
@@ -108,13 +111,19 @@ def find_choices(session: Session, task: SearchTask) -> Mapping[str, Any]:
     key = hash_value(
         {
             "weights": hash_file(weights),
-            "settings": [settings.method, list(settings.budgets), settings.n_batches],
+            "settings": asdict(settings),
             "constraints": dict(task.constraints),
             **latency.describe_inputs(session),
         }
     )
-    if path.is_file() and (kept := read_json(path)).get("key") == key:
-        return dict(kept)
+    kept = _read_kept(path)
+    if kept.get("key") == key:
+        return kept
+    if session.is_guest:
+        raise RunFolderError(
+            f"{path} is not there, or not what was chosen at these budgets; run "
+            "`dpod-search search` with the same --study and --out first"
+        )
     choose = _make_chooser(session, task, find_importance(session, find_criterion(session)))
     choices, unmet = [], {}
     session.progress.start(settings.method, len(settings.budgets))
@@ -131,6 +140,14 @@ def find_choices(session: Session, task: SearchTask) -> Mapping[str, Any]:
     content = {"key": key, "method": settings.method, "choices": choices, "unmet": unmet}
     write_json(path, content)
     return content
+
+
+def _read_kept(path: Path) -> dict[str, Any]:
+    try:
+        kept = read_json(path) if path.is_file() else None
+    except DpodSearchError:
+        kept = None  # widths are chosen anew
+    return kept if isinstance(kept, dict) else {}
 
 
 def check_budgets(session: Session, task: SearchTask) -> None:
@@ -179,9 +196,9 @@ def _make_chooser(session: Session, task: SearchTask, importance: UnitImportance
             solution = found.solution
             if not solution.is_proven:
                 _logger.warning(
-                    "search: the width program stopped after %.0f s, at most %.2g %% below the "
+                    "search: the width program stopped after %.3g s, at most %.2g %% below the "
                     "optimum; raise oneshot.seconds",
-                    settings.seconds,
+                    solution.seconds,
                     100 * solution.gap,
                 )
             return found.widths, {
@@ -223,39 +240,19 @@ def _choose_at(session: Session, task: SearchTask, budget: str, choose: Choose) 
     full = task.measure_footprint(task.space.full)[LATENCY]
     assert of_latency.limit is not None
     wished = of_latency.limit / full
-    best: tuple[float, Widths, dict[str, Any]] | None = None
-    factor = 1.0
-    for n in range(session.config.oneshot.n_corrections + 1):
-        try:
-            widths, known = choose(_lower(bounds, of_latency, factor))
-        except InfeasibleError:
-            if best is None:
-                raise
-            break
-        share = latency.measure_shares(session, [widths])[widths]
-        known = {**known, "measured_share": round(share, 4), "n_corrections": n}
-        if best is None or _is_better(share, best[0], wished):
-            best = (share, widths, known)
-        if NEAR * wished <= share <= wished:
-            break
-        # A little below, as clocks are noisy.
-        factor *= 0.99 * wished / share
-        factor = min(factor, 1.25)
-    assert best is not None
-    share, widths, known = best
-    if share > wished:
+    found = correct(
+        lambda factor: choose(_lower(bounds, of_latency, factor)),
+        lambda widths: latency.measure_shares(session, [widths])[widths],
+        wished=wished,
+        n_corrections=session.config.oneshot.n_corrections,
+    )
+    if found.share > wished:
         _logger.warning(
             "search: %s: the subnet takes %.1f %% of the full net's time where %.1f %% were "
-            "wished; no nearer one was found", budget, 100 * share, 100 * wished,
+            "wished; no nearer one was found", budget, 100 * found.share, 100 * wished,
         )  # fmt: skip
-    return _describe(task, budget, widths, known)
-
-
-def _is_better(share: float, other: float, wished: float) -> bool:
-    """Say whether a measured share is better: within the wish before beyond it, then nearest."""
-    if (share <= wished) != (other <= wished):
-        return share <= wished
-    return abs(share - wished) < abs(other - wished)
+    measured = {"measured_share": round(found.share, 4), "n_corrections": found.n_corrections}
+    return _describe(task, budget, found.widths, {**found.known, **measured})
 
 
 def _lower(bounds: Constraints, bound: Bound, factor: float) -> Constraints:

@@ -13,9 +13,9 @@ from dpod_search.files import read_json
 from dpod_search.footprint.shares import measure_shares
 from dpod_search.pipeline import latency
 from dpod_search.pipeline import oneshot
-from dpod_search.pipeline.importance import find_importance
-from dpod_search.pipeline.importance import make_tables
+from dpod_search.pipeline.importance import keep_seeds
 from dpod_search.pipeline.session import Session
+from dpod_search.search import Proposal
 from dpod_search.search import ProposalRequest
 from dpod_search.search import SearchResult
 from dpod_search.search import SearchTask
@@ -27,6 +27,7 @@ from dpod_search.search import propose_seeds
 from dpod_search.search import run_study
 from dpod_search.search import write_records
 from dpod_search.search.crew import check_shareable
+from dpod_search.search.identity import grow_seeds
 from dpod_search.search.status import count_trials
 from dpod_search.supernet import Supernet
 
@@ -43,9 +44,14 @@ def describe_inputs(session: Session) -> dict[str, Any]:
         "storage": session.storage,
         "search": dataclasses.asdict(session.config.search),
         "evaluation": dataclasses.asdict(session.config.evaluation),
-        **latency.describe_inputs(session),
+        **_describe_latency(session),
         **oneshot.describe_inputs(session),
     }
+
+
+def _describe_latency(session: Session) -> dict[str, str]:
+    # A budget of the finetuning alone must not make a search that has ended another one.
+    return latency.describe_inputs(session) if latency.is_searched(session.config) else {}
 
 
 def run(session: Session) -> list[str]:
@@ -57,7 +63,8 @@ def run(session: Session) -> list[str]:
     warning = describe_empty_front(read_json(session.path / "search.json"))
     if warning:
         _logger.warning("search: %s", warning)
-    return ["search.json", "trials.csv"]
+    chosen = [oneshot.FILE] if session.config.oneshot.method else []
+    return ["search.json", "trials.csv", *chosen]
 
 
 def describe_empty_front(found: Mapping[str, Any]) -> str | None:
@@ -132,19 +139,35 @@ def search_study(session: Session, *, is_shared: bool = False) -> SearchResult:
         prepare_sharing(session)
     settings = session.config.search
     task = make_search_task(session, session.supernet)
-    profiles = read_json(session.folder.require("path.json", "train"))["profiles"]
-    path = [task.space.make(profile["widths"]) for profile in profiles]
     study = open_study(
         session.config.name, find_storage(session), task.objectives, make_sampler(settings, task)
     )
     if session.config.oneshot.method:
-        seeds = oneshot.propose(session, task)
+        # A run that has been at other budgets keeps their trials.
+        seeds = grow_seeds(study, task, oneshot.propose(session, task))
         settings = oneshot.set_search(settings, len(seeds))
     else:
-        tables = make_tables(session, find_importance(session)) if settings.n_mdp else None
-        seeds = propose_seeds(ProposalRequest(task, settings, path, tables))
+        seeds = find_seeds(session, task)
     is_shared = is_shared or session.n_jobs > 1
     return run_study(study, task, settings, seeds, session.progress, is_shared=is_shared)
+
+
+def find_seeds(session: Session, task: SearchTask) -> list[Proposal]:
+    """Return the subnets that a search begins with.
+
+    Those of the width program are chosen once and kept in the run folder: a solver that runs out
+    of time need not find the same ones again, and a study goes on with its own seeds only.
+    """
+    settings = session.config.search
+    profiles = read_json(session.folder.require("path.json", "train"))["profiles"]
+    path = [task.space.make(profile["widths"]) for profile in profiles]
+    if not settings.n_mdp:
+        return propose_seeds(ProposalRequest(task, settings, path))
+    return keep_seeds(
+        session,
+        task,
+        lambda tables: propose_seeds(ProposalRequest(task, settings, path, tables)),
+    )
 
 
 def make_search_task(session: Session, supernet: Supernet) -> SearchTask:
@@ -162,7 +185,7 @@ def make_search_task(session: Session, supernet: Supernet) -> SearchTask:
 
 
 def _find_provenance(session: Session) -> dict[str, str]:
-    found = {"data": session.data.fingerprint, **latency.describe_inputs(session)}
+    found = {"data": session.data.fingerprint, **_describe_latency(session)}
     weights = session.path / "supernet.safetensors"
     # The task is also made before the training, to check what is to be searched.
     return {**found, "weights": hash_file(weights)} if weights.exists() else found

@@ -124,7 +124,11 @@ class Session:
     @cached_property
     def objectives(self) -> tuple[Objective, ...]:
         """The objectives of the search."""
-        return resolve_objectives(self.config.search.objectives, loader=self.validation_batches)
+        return resolve_objectives(
+            self.config.search.objectives,
+            loader=self.validation_batches,
+            latency=self.config.latency,
+        )
 
     @cached_property
     def blank_supernet(self) -> Supernet:

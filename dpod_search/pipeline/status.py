@@ -8,9 +8,11 @@ from typing import Any
 from filelock import FileLock
 from filelock import Timeout
 
+from dpod_search.config import StudyConfig
 from dpod_search.config import load_study
 from dpod_search.errors import RunFolderError
 from dpod_search.files import read_json
+from dpod_search.pipeline import oneshot
 from dpod_search.pipeline.choosing import find_budgets
 from dpod_search.pipeline.folder import RunFolder
 from dpod_search.pipeline.run import STAGES
@@ -40,18 +42,14 @@ def read_status(out: Path, storage: str | None = None) -> dict[str, Any]:
     folder = RunFolder(out)
     journal = out / "study.journal"
     has_study = storage is not None or journal.exists()
+    trials = count_trials(config.name, storage or str(journal)) if has_study else {}
     status: dict[str, Any] = {
         "study": config.name,
         "folder": str(out),
         "is_running": _is_locked(out / ".lock"),
         "stages": {stage.name: folder.has_ended(stage.name) for stage in STAGES},
-        "trials": count_trials(config.name, storage or str(journal)) if has_study else {},
-        "n_trials": config.search.n_trials,
-        "limits": {
-            name: getattr(config.search, name)
-            for name in ("n_evaluated", "seconds", "stall")
-            if getattr(config.search, name) is not None
-        },
+        "trials": trials,
+        **_find_limits(config, out, sum(trials.values())),
         "n_finetuned": _count_finetuned(out, has_ended=folder.has_ended("finetune")),
     }
     if (out / "search.json").is_file():
@@ -61,6 +59,22 @@ def read_status(out: Path, storage: str | None = None) -> dict[str, Any]:
     if status["stages"]["finetune"] and (out / "front.json").is_file():
         status["budgets"] = find_budgets(read_json(out / "front.json"))
     return status
+
+
+def _find_limits(config: StudyConfig, out: Path, n_trials: int) -> dict[str, Any]:
+    """Say how many trials there will be, and what else may end the search."""
+    search = config.search
+    if config.oneshot.method:
+        # Each budget has a trial, but those with the same widths share one.
+        n_due = len(config.oneshot.budgets)
+        if (out / oneshot.FILE).is_file():
+            choices = read_json(out / oneshot.FILE)["choices"]
+            n_due = len({tuple(choice["widths"].values()) for choice in choices})
+        # A run may have been at other budgets before.
+        return {"n_trials": max(n_due, n_trials), "limits": {}}
+    names = ("n_evaluated", "seconds", "stall")
+    limits = {name: getattr(search, name) for name in names if getattr(search, name) is not None}
+    return {"n_trials": search.n_trials, "limits": limits}
 
 
 def _count_finetuned(out: Path, *, has_ended: bool) -> int:

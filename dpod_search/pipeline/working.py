@@ -83,11 +83,14 @@ def helping_workers(session: Session) -> Iterator[None]:
     Raises:
         ConfigError: If several processes cannot share the storage.
     """
-    n_more = session.n_jobs - 1
+    # Without a search there is a trial for each budget, and nothing to share.
+    n_more = 0 if session.config.oneshot.method else session.n_jobs - 1
     if n_more < 1:
         yield
         return
     searching.prepare_sharing(session)
+    # What helpers only read is made before.
+    searching.find_seeds(session, searching.make_search_task(session, session.supernet))
     # All cores for each would be slower than one core for each.
     n_threads = session.n_threads
     helpers = [_start_helper(session, n_threads) for _ in range(n_more)]

@@ -8,6 +8,7 @@ from itertools import groupby
 from pathlib import PurePosixPath
 
 from dpod_search.intervals import compute_wilson_interval
+from dpod_search.report.latency_section import show_latency_wishes
 from dpod_search.report.markup import paragraph
 from dpod_search.report.markup import table
 from dpod_search.report.picks import list_chosen
@@ -21,7 +22,10 @@ from dpod_search.report.text import plural
 from dpod_search.report.text import points
 from dpod_search.report.text import short_size_heading
 from dpod_search.report.text import size_of
+from dpod_search.report.text import spell_budget
 from dpod_search.report.text import stage_missing
+from dpod_search.report.text import tell_stale
+from dpod_search.report.text import tell_unmet
 
 
 def show_picks(run: Run) -> str:
@@ -43,10 +47,11 @@ def show_picks(run: Run) -> str:
         "model",
     )  # fmt: skip  (a table)
     rows = []
-    for reason, member in _list_reasons(front):
+    for reason, budget, member in _list_reasons(front):
         if member is None:
             nothing = ["–"] * (len(columns) - 2)
-            rows.append([reason, *nothing, "none is that small"])
+            why = "none is that small" if budget is None else "none was chosen"
+            rows.append([reason, *nothing, why])
             continue
         footprint, share = member.footprint, member.macs_share
         accuracies = (member.validation_accuracy, member.test_accuracy)
@@ -55,16 +60,25 @@ def show_picks(run: Run) -> str:
     accuracies = (front.full.validation_accuracy, front.full.test_accuracy)
     full = _describe(front.full.footprint, 1.0, accuracies, front, sizes)
     rows.append(["full net", "–", *full, ""])
-    caption = (
-        "The most accurate finetuned subnet within each budget, chosen on validation; shares "
-        "are of the full net's MACs. Lost: points of test accuracy against the full net, "
-        "finetuned like the others."
-    )
-    parts = [table(caption, columns, rows, texts=1), _tell_noise(run)]
-    parts += [paragraph(f"{_spell(budget)}: {why}") for budget, why in front.unmet.items()]
+    parts = [table(_caption(run, front), columns, rows, texts=1), _tell_noise(run)]
+    if run.oneshot is None:  # else they stand with what was chosen
+        parts += [paragraph(tell_unmet(budget, why)) for budget, why in front.unmet.items()]
+    parts += [show_latency_wishes(run), _show_stale(run)]
     if run.exported is None:
         parts.append(paragraph(stage_missing("export", run), kind="missing"))
-    return "\n".join(parts)
+    return "\n".join(part for part in parts if part)
+
+
+def _caption(run: Run, front: FinetunedFront) -> str:
+    told = ""
+    if front.budgets:
+        who = "the search" if run.oneshot is None else run.oneshot.method
+        told = f"First your budgets, with the subnet that {who} chose for each. "
+    return (
+        f"{told}Beside a share of the full net's MACs, the finetuned subnet within it that is the "
+        "most accurate on validation. Lost: points of test accuracy against the full net, "
+        "finetuned like the others."
+    )
 
 
 def list_folders(run: Run) -> dict[int | None, str]:
@@ -77,19 +91,18 @@ def list_folders(run: Run) -> dict[int | None, str]:
     return folders
 
 
-def _list_reasons(front: FinetunedFront) -> Iterator[tuple[str, Member | None]]:
+def _list_reasons(
+    front: FinetunedFront,
+) -> Iterator[tuple[str, str | None, Member | None]]:
+    """List what each row tells, the user's budget if it is one of those, and the member."""
     for chosen in list_chosen(front):
-        yield _spell(chosen.reason), chosen.member
+        yield spell_budget(chosen.reason), chosen.reason, chosen.member
     for member in front.members:
         if member.is_knee:
-            yield "no budget: a knee", member
+            yield "no budget: a knee", None, member
     # Budgets with the same answer share a row.
     for member, picks in groupby(pick_members(front), key=lambda pick: pick.member):
-        yield f"≤ {', '.join(percent(pick.budget, 0) for pick in picks)}", member
-
-
-def _spell(budget: str) -> str:
-    return budget.replace("<=", " ≤ ").replace(",", ", ")
+        yield f"≤ {', '.join(percent(pick.budget, 0) for pick in picks)}", None, member
 
 
 def _describe(
@@ -108,6 +121,11 @@ def _describe(
         percent(test, 2),
         points(front.full.test_accuracy - test),
     ]
+
+
+def _show_stale(run: Run) -> str:
+    told = tell_stale(run)
+    return paragraph(told, kind="missing") if told else ""
 
 
 def _tell_noise(run: Run) -> str:

@@ -19,6 +19,7 @@ from dpod_search.report.figures import FigureKind
 from dpod_search.report.markup import embed_json
 from dpod_search.report.markup import paragraph
 from dpod_search.report.markup import section
+from dpod_search.report.oneshot_section import show_oneshot
 from dpod_search.report.packing import pack_figure
 from dpod_search.report.run import Run
 from dpod_search.report.summary import summarize
@@ -26,18 +27,38 @@ from dpod_search.report.summary import summarize
 
 @dataclass(frozen=True)
 class SectionKind:
-    """One section of tables: its anchor, its heading, and what shows it."""
+    """One section of tables: its anchor, its heading, and what shows it.
+
+    Args:
+        name: Its anchor.
+        title: Its heading.
+        show: Returns its content; if that is empty, the section is left out.
+        oneshot_title: Its heading for a run that did not search; empty for the same one.
+    """
 
     name: str
     title: str
     show: Callable[[Run], str]
+    oneshot_title: str = ""
 
 
-BEFORE_FIGURES = (SectionKind("picks", "What to pick", show_picks),)
+@dataclass(frozen=True)
+class _Section:
+    name: str
+    title: str
+    html: str
+
+
+BEFORE_FIGURES = (
+    SectionKind("oneshot", "What was chosen, without a search", show_oneshot),
+    SectionKind("picks", "What to pick", show_picks),
+)
 AFTER_FIGURES = (
-    SectionKind("finetuned", "The front after finetuning", sections.show_finetuned),
-    SectionKind("searched", "The front as searched", sections.show_searched),
-    SectionKind("fates", "Trials and audit", sections.show_fates),
+    SectionKind(
+        "finetuned", "The front after finetuning", sections.show_finetuned, "After finetuning"
+    ),
+    SectionKind("searched", "The front as searched", sections.show_searched, "Before finetuning"),
+    SectionKind("fates", "Trials and audit", sections.show_fates, "Trials"),
     SectionKind("exported", "Exported models", sections.show_exported),
     SectionKind("environment", "Environment", sections.show_environment),
     SectionKind("config", "Study", sections.show_config),
@@ -54,15 +75,19 @@ def build_page(run: Run, drawn: Sequence[tuple[FigureKind, Drawing | Absent]]) -
     Returns:
         The whole HTML file.
     """
-    drawn = [(kind, drawing) for kind, drawing in drawn if not _is_left_out(drawing)]
+    figures = [
+        _Section(f"figure-{k.name}", k.title, show_figure(k.name, k.title, drawing))
+        for k, drawing in drawn
+        if not _is_left_out(drawing)
+    ]
+    before, after = (_show_all(kinds, run) for kinds in (BEFORE_FIGURES, AFTER_FIGURES))
+    shown = [*before, *figures, *after]
     body = [
         f"<header>\n<h1>{html.escape(run.search.study)}</h1>",
         paragraph(summarize(run), kind="summary"),
-        _list_contents([kind for kind, _ in drawn]),
+        _list_contents(shown),
         "</header>\n<main>",
-        *(_show(kind, run) for kind in BEFORE_FIGURES),
-        *(show_figure(kind, drawing) for kind, drawing in drawn),
-        *(_show(kind, run) for kind in AFTER_FIGURES),
+        *(part.html for part in shown),
         "</main>",
         show_colours(),
     ]
@@ -87,38 +112,42 @@ def _is_left_out(drawing: Drawing | Absent) -> bool:
     return isinstance(drawing, Absent) and drawing.is_left_out
 
 
-def _show(kind: SectionKind, run: Run) -> str:
-    return section(kind.name, kind.title, kind.show(run))
+def _show_all(kinds: Sequence[SectionKind], run: Run) -> list[_Section]:
+    shown = []
+    for kind in kinds:
+        title = kind.title if run.oneshot is None else kind.oneshot_title or kind.title
+        if content := kind.show(run):
+            shown.append(_Section(kind.name, title, section(kind.name, title, content)))
+    return shown
 
 
-def _list_contents(kinds: Sequence[FigureKind]) -> str:
-    links = [(kind.name, kind.title) for kind in BEFORE_FIGURES]
-    links += [(f"figure-{kind.name}", kind.title) for kind in kinds]
-    links += [(kind.name, kind.title) for kind in AFTER_FIGURES]
-    items = "".join(f'<li><a href="#{name}">{html.escape(text)}</a></li>' for name, text in links)
-    return f'<nav aria-label="Contents"><ul>{items}</ul></nav>'
+def _list_contents(shown: Sequence[_Section]) -> str:
+    links = [f'<li><a href="#{s.name}">{html.escape(s.title)}</a></li>' for s in shown]
+    return f'<nav aria-label="Contents"><ul>{"".join(links)}</ul></nav>'
 
 
-def show_figure(kind: FigureKind, drawing: Drawing | Absent, *, numbers: str | None = None) -> str:
+def show_figure(
+    name: str, title: str, drawing: Drawing | Absent, *, numbers: str | None = None
+) -> str:
     """Show a figure in a section of its own, or why there is none.
 
     Args:
-        kind: Its name and title.
+        name: Its name in files and anchors.
+        title: Its heading.
         drawing: The figure.
         numbers: The CSV file behind it; that of the report by default.
     """
-    numbers = numbers or f"figures/{kind.name}.csv"
-    name = f"figure-{kind.name}"
+    numbers = numbers or f"figures/{name}.csv"
     if isinstance(drawing, Absent):
-        return section(name, kind.title, paragraph(drawing.reason, kind="missing"))
+        return section(f"figure-{name}", title, paragraph(drawing.reason, kind="missing"))
     caption = html.escape(drawing.caption)
     body = (
-        f'<figure data-figure="{kind.name}">\n'
-        f'<div class="plot" role="img" aria-label="{html.escape(kind.title)}">'
+        f'<figure data-figure="{name}">\n'
+        f'<div class="plot" role="img" aria-label="{html.escape(title)}">'
         "<noscript>The figure is drawn by a script of this page; its numbers are in the CSV file."
         "</noscript></div>\n"
         f"<figcaption>{caption} Numbers: <code>{html.escape(numbers)}</code></figcaption>\n"
         f'<script type="application/json">{embed_json(pack_figure(drawing.figure))}</script>\n'
         "</figure>"
     )
-    return section(name, kind.title, body)
+    return section(f"figure-{name}", title, body)

@@ -37,7 +37,7 @@ def write_pngs(run_folder: Path) -> tuple[Path, ...]:
     Raises:
         ConfigError: If kaleido is not installed, or finds no browser.
         RunFolderError: If the search stage has not run there.
-        CheckpointError: If a file is damaged.
+        CheckpointError: If a file is damaged or cannot be written.
     """
     check_png()
     run = read_run(run_folder)
@@ -79,6 +79,7 @@ def draw_pngs(figures: Mapping[Path, go.Figure]) -> None:
 
     Raises:
         ConfigError: If the browser cannot be started.
+        CheckpointError: If a file cannot be written.
     """
     if not figures:
         return
@@ -89,13 +90,15 @@ def draw_pngs(figures: Mapping[Path, go.Figure]) -> None:
             drawn = [Path(scratch) / f"{i}.png" for i in range(len(figures))]
             settings: dict[str, Any] = {"format": "png", "width": _WIDTH, "scale": _SCALE}
             write_images([_print(f) for f in figures.values()], drawn, **settings)
-            for file, png in zip(figures, drawn, strict=True):
-                write_bytes(file, _shrink(png))
+            pictures = [_shrink(png) for png in drawn]
     except (RuntimeError, OSError, ValueError) as error:
         raise ConfigError(
             f"the browser {_find_browser()} did not draw the PNGs ({type(error).__name__}: "
             f"{error}); name another in BROWSER_PATH, or leave --png out"
         ) from error
+    # Outside, as a folder that cannot be written to is no fault of the browser.
+    for file, picture in zip(figures, pictures, strict=True):
+        write_bytes(file, picture)
 
 
 def _print(figure: go.Figure) -> go.Figure:

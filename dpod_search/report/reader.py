@@ -13,27 +13,28 @@ from dpod_search.errors import RunFolderError
 from dpod_search.pareto import Direction
 from dpod_search.report.fields import Fields
 from dpod_search.report.fields import fail
+from dpod_search.report.finetuned import read_front
+from dpod_search.report.latency_fit import LatencyDevice
+from dpod_search.report.latency_fit import LatencyFit
+from dpod_search.report.manifest import read_manifest
+from dpod_search.report.oneshot import OneShot
+from dpod_search.report.oneshot import OneShotChoice
 from dpod_search.report.run import FATES
 from dpod_search.report.run import Audit
-from dpod_search.report.run import ExportedFile
-from dpod_search.report.run import ExportedModel
-from dpod_search.report.run import FinetunedFront
-from dpod_search.report.run import FullNet
 from dpod_search.report.run import Group
-from dpod_search.report.run import Member
 from dpod_search.report.run import Objective
 from dpod_search.report.run import Profile
 from dpod_search.report.run import Run
 from dpod_search.report.run import Search
 from dpod_search.report.run import Training
 from dpod_search.report.run import TrainingStep
+from dpod_search.report.subnets import read_footprint
+from dpod_search.report.subnets import read_footprints
+from dpod_search.report.subnets import read_widths
 from dpod_search.report.trials import read_trials
 
 
 T = TypeVar("T")
-
-# Version 0.1.0 knew these and did not write their names down.
-_FIRST_FOOTPRINTS = ("macs", "params", "weight_bytes")
 
 
 def read_run(folder: Path) -> Run:
@@ -60,16 +61,29 @@ def read_run(folder: Path) -> Run:
     unknown = set(search.front) - {trial.number for trial in trials}
     if unknown:
         fail(folder / "search.json", "front", "trials of trials.csv", sorted(unknown))
+    config = _read_if_there(folder / "config.toml", _read_config)
     return Run(
         folder=folder,
         search=search,
         trials=trials,
         training=_read_if_there(folder / "training.json", _read_training),
         path=_read_if_there(folder / "path.json", lambda path: _read_path(path, search)),
-        front=_read_if_there(folder / "front.json", lambda path: _read_front(path, search)),
-        exported=_read_if_there(folder / "exported" / "manifest.json", _read_manifest),
-        config=_read_if_there(folder / "config.toml", _read_config),
+        front=_read_if_there(folder / "front.json", lambda path: read_front(path, search, trials)),
+        exported=_read_if_there(
+            folder / "exported" / "manifest.json", lambda path: read_manifest(path, trials)
+        ),
+        config=config,
         environment=_read_if_there(folder / "environment.json", _read_environment),
+        latency=(
+            _read_if_there(folder / "latency.json", _read_latency)
+            if "latency" in search.footprints
+            else None  # of an earlier search, which modelled latency
+        ),
+        oneshot=(
+            _read_if_there(folder / "oneshot.json", lambda path: _read_oneshot(path, search))
+            if _may_be_oneshot(config)
+            else None  # of an earlier run in this folder, which did not search
+        ),
     )
 
 
@@ -79,7 +93,7 @@ def _read_if_there(path: Path, read: Callable[[Path], T]) -> T | None:
 
 def _read_search(path: Path) -> Search:
     fields = Fields.from_file(path)
-    footprints = _read_footprints(fields)
+    footprints = read_footprints(fields)
     objectives = tuple(_read_objective(f, footprints) for f in fields.inners("objectives"))
     if not objectives:
         fields.refuse("objectives", "a list of at least one objective")
@@ -100,13 +114,6 @@ def _read_search(path: Path) -> Search:
         importance=_read_importance(fields),
         importance_r2=_read_numbers(fields, "importance_r2"),
     )
-
-
-def _read_footprints(fields: Fields) -> tuple[str, ...]:
-    names = fields.texts("footprints") if "footprints" in fields.values else _FIRST_FOOTPRINTS
-    if "macs" not in names:
-        fields.refuse("footprints", "names with macs among them")
-    return names
 
 
 def _read_objective(fields: Fields, footprints: tuple[str, ...]) -> Objective:
@@ -185,7 +192,7 @@ def _read_step(fields: Fields) -> TrainingStep:
 def _read_path(path: Path, search: Search) -> tuple[Profile, ...]:
     return tuple(
         Profile(
-            widths=_read_widths(inner, search),
+            widths=read_widths(inner, search),
             macs=inner.integer("macs", low=1),
             accuracy=inner.optional_number("accuracy"),
         )
@@ -193,94 +200,51 @@ def _read_path(path: Path, search: Search) -> tuple[Profile, ...]:
     )
 
 
-def _read_widths(fields: Fields, search: Search) -> dict[str, int]:
-    widths = fields.inner("widths")
-    return {
-        group.name: widths.integer(group.name, low=min(group.rungs)) for group in search.groups
-    }
-
-
-def _read_front(path: Path, search: Search) -> FinetunedFront:
+def _read_latency(path: Path) -> LatencyFit:
     fields = Fields.from_file(path)
-    full = fields.inner("full")
-    unmet = fields.inner("unmet_budgets") if fields.get("unmet_budgets") else Fields(path, "", {})
-    footprints = _read_footprints(fields)
-    members = [_read_member(inner, search, footprints) for inner in fields.inners("members")]
-    return FinetunedFront(
-        seed=fields.integer("seed"),
-        footprints=footprints,
-        full=FullNet(
-            footprint=_read_footprint(full, footprints),
-            validation_accuracy=full.number("validation_accuracy"),
-            test_accuracy=full.number("test_accuracy"),
+    device = fields.inner("device")
+    return LatencyFit(
+        device=LatencyDevice(
+            **{name: device.text(name) for name in ("processor", "device", "backend", "version")},
+            n_threads=device.integer("n_threads", low=1),
+            batch_size=device.integer("batch_size", low=1),
         ),
-        members=tuple(sorted(members, key=lambda member: member.macs)),
+        is_other_device=fields.flag("is_other_device"),
+        difference=fields.text("difference"),
+        full_ms=fields.number("full_ms"),
+        mape=fields.number("mape"),
+        worst=fields.number("worst"),
+        rank_correlation=fields.number("rank_correlation"),
+        n_held_out=fields.integer("n_held_out"),
+    )
+
+
+def _may_be_oneshot(config: str | None) -> bool:
+    if config is None:
+        return True
+    settings = tomllib.loads(config).get("oneshot")
+    return bool(settings.get("method")) if isinstance(settings, dict) else False
+
+
+def _read_oneshot(path: Path, search: Search) -> OneShot:
+    fields = Fields.from_file(path)
+    unmet = fields.inner("unmet")
+    return OneShot(
+        method=fields.text("method"),
+        choices=tuple(_read_choice(inner, search) for inner in fields.inners("choices")),
         unmet={budget: unmet.text(budget) for budget in unmet.values},
-        budgets=fields.texts("budgets") if "budgets" in fields.values else (),
     )
 
 
-def _read_footprint(fields: Fields, names: tuple[str, ...]) -> dict[str, float]:
-    # All but the modelled latency are counts.
-    return {
-        name: fields.number(name)
-        if name == "latency"
-        else fields.integer(name, low=1 if name == "macs" else 0)
-        for name in names
-    }
-
-
-def _read_member(fields: Fields, search: Search, footprints: tuple[str, ...]) -> Member:
-    widths = _read_widths(fields, search)
-    is_full = all(widths[group.name] == group.full for group in search.groups)
-    return Member(
-        # Only the full net, which all others are compared with, may be no trial.
-        trial=fields.optional_integer("trial") if is_full else fields.integer("trial"),
-        widths=widths,
-        footprint=_read_footprint(fields, footprints),
-        macs_share=fields.number("macs_share"),
-        accuracy_before=fields.number("validation_accuracy_before"),
-        validation_accuracy=fields.number("validation_accuracy"),
-        test_accuracy=fields.number("test_accuracy"),
-        test_accuracy_before=(
-            fields.optional_number("test_accuracy_before")
-            if "test_accuracy_before" in fields.values
-            else None
-        ),
-        on_front=fields.flag("on_front"),
-        is_full=is_full,
-        is_knee=fields.flag("knee") if "knee" in fields.values else False,
-        budgets=fields.texts("budgets") if "budgets" in fields.values else (),
-    )
-
-
-def _read_manifest(path: Path) -> tuple[ExportedModel, ...]:
-    return tuple(
-        ExportedModel(
-            trial=inner.optional_integer("trial"),
-            files=_read_files(inner.inner("files"), inner.optional_number("max_difference")),
-        )
-        for inner in Fields.from_file(path).inners("models")
-    )
-
-
-def _read_files(fields: Fields, difference: float | None) -> tuple[ExportedFile, ...]:
-    # Older versions knew one difference for all files of a model.
-    files = [(kind, fields.inner(kind)) for kind in fields.values]
-    return tuple(
-        ExportedFile(
-            kind=kind,
-            path=file.text("path"),
-            sha256=file.text("sha256"),
-            n_bytes=file.integer("bytes"),
-            max_difference=(
-                file.number("max_difference")
-                if file.get("max_difference") is not None
-                else difference
-            ),
-            test_accuracy=file.optional_number("test_accuracy"),
-        )
-        for kind, file in files
+def _read_choice(fields: Fields, search: Search) -> OneShotChoice:
+    return OneShotChoice(
+        budget=fields.text("budget"),
+        widths=read_widths(fields, search),
+        footprint=read_footprint(fields.inner("footprint"), search.footprints),
+        importance=fields.optional_number("importance"),
+        gap=fields.optional_number("gap"),
+        is_proven=fields.flag("is_proven") if "is_proven" in fields.values else None,
+        measured_share=fields.optional_number("measured_share"),
     )
 
 

@@ -8,6 +8,8 @@ from dataclasses import field
 from pathlib import Path
 
 from dpod_search.pareto import Direction
+from dpod_search.report.latency_fit import LatencyFit
+from dpod_search.report.oneshot import OneShot
 
 
 FATES = ("evaluated", "audited", "cached", "pruned-constraint", "pruned-surrogate", "failed")
@@ -199,7 +201,8 @@ class Member:
 
     The full net is among the members. If no trial had its widths, its ``trial`` is None.
     ``budgets`` are those of the user's that it was chosen for. Folders of older versions do not
-    know the accuracy on test before finetuning.
+    know the accuracy on test before finetuning. ``measured_latency_share`` is what a clock says, as
+    a share of the full net, where it was asked.
     """
 
     trial: int | None
@@ -214,6 +217,7 @@ class Member:
     is_knee: bool = False
     budgets: tuple[str, ...] = ()
     test_accuracy_before: float | None = None
+    measured_latency_share: float | None = None
 
     @property
     def macs(self) -> int:
@@ -239,6 +243,7 @@ class FinetunedFront:
         members: The members.
         budgets: The user's budgets, as they were spelled.
         unmet: Why no member was chosen, for those of them that none meets.
+        n_stale: How many of the file's subnets are left out, as they are of an earlier search.
     """
 
     seed: int
@@ -247,6 +252,12 @@ class FinetunedFront:
     members: tuple[Member, ...]
     budgets: tuple[str, ...] = ()
     unmet: Mapping[str, str] = field(default_factory=dict)
+    n_stale: int = 0
+
+    def find_latency_share(self, member: Member) -> float | None:
+        """Return a member's modelled latency over the full net's, if latency was modelled."""
+        of_full = self.full.footprint.get("latency")
+        return member.footprint["latency"] / of_full if of_full else None
 
 
 @dataclass(frozen=True)
@@ -292,6 +303,8 @@ class Run:
         exported: The models of ``exported/manifest.json``, or None.
         config: The text of ``config.toml``, or None.
         environment: ``environment.json`` with dotted names, or None.
+        latency: ``latency.json``, or None where no latency was modelled.
+        oneshot: ``oneshot.json``, or None where widths were searched.
     """
 
     folder: Path
@@ -303,3 +316,5 @@ class Run:
     exported: tuple[ExportedModel, ...] | None
     config: str | None
     environment: Mapping[str, str] | None
+    latency: LatencyFit | None = None
+    oneshot: OneShot | None = None

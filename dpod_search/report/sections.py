@@ -29,7 +29,21 @@ _MEASURED_COLUMNS = ("validation, before", "validation, after", "test", "points 
 
 def _name_columns(front: FinetunedFront) -> list[str]:
     sizes = [size_heading(name) for name in _list_sizes(front)]
-    return ["trial", size_heading("macs"), "share of full", *sizes, *_MEASURED_COLUMNS]
+    shares = [f"latency of full, {kind}" for kind in _list_latency_shares(front)]
+    return ["trial", size_heading("macs"), "share of full", *sizes, *shares, *_MEASURED_COLUMNS]
+
+
+def _list_latency_shares(front: FinetunedFront) -> dict[str, dict[int, float]]:
+    """Return the known shares of the full net's latency, by kind and by place of the member."""
+    kinds = {
+        "modelled": [front.find_latency_share(member) for member in front.members],
+        "measured": [member.measured_latency_share for member in front.members],
+    }
+    known = {
+        kind: {i: share for i, share in enumerate(shares) if share is not None}
+        for kind, shares in kinds.items()
+    }
+    return {kind: shares for kind, shares in known.items() if shares}
 
 
 def _list_sizes(front: FinetunedFront) -> list[str]:
@@ -44,10 +58,12 @@ def _describe_sizes(
     return [size_of("macs", footprint["macs"]), percent(macs_share), *sizes]
 
 
-def _describe_member(member: Member, front: FinetunedFront) -> list[str]:
+def _describe_member(place: int, member: Member, front: FinetunedFront) -> list[str]:
+    latencies = [shares.get(place) for shares in _list_latency_shares(front).values()]
     return [
         member.title,
         *_describe_sizes(member.footprint, member.macs_share, front),
+        *("–" if share is None else percent(share) for share in latencies),
         percent(member.accuracy_before, 2),
         percent(member.validation_accuracy, 2),
         percent(member.test_accuracy, 2),
@@ -58,6 +74,7 @@ def _describe_member(member: Member, front: FinetunedFront) -> list[str]:
 def _describe_full(front: FinetunedFront) -> list[str]:
     full = front.full
     sizes = _describe_sizes(full.footprint, 1.0, front)
+    sizes += [percent(1.0)] * len(_list_latency_shares(front))
     accuracies = ["–", percent(full.validation_accuracy, 2), percent(full.test_accuracy, 2)]
     return ["–", *sizes, *accuracies, points(0.0)]
 
@@ -67,13 +84,19 @@ def show_finetuned(run: Run) -> str:
     if run.front is None:
         return paragraph(stage_missing("finetune", run), kind="missing")
     rows = [
-        [*_describe_member(member, run.front), "yes" if member.on_front else "no, dominated"]
-        for member in run.front.members
+        [*_describe_member(i, member, run.front), "yes" if member.on_front else "no, dominated"]
+        for i, member in enumerate(run.front.members)
     ]
     if not any(member.is_full for member in run.front.members):
         rows.append(["full net", *_describe_full(run.front)[1:], ""])
     caption = "The finetuned members of the front and the full net, ascending in MACs."
-    columns = (*_name_columns(run.front), "still on the front")
+    on_front = "still on the front"
+    if run.oneshot is not None:
+        caption = "The finetuned subnets and the full net, ascending in MACs."
+        on_front = "on their front"
+    if "measured" in _list_latency_shares(run.front):
+        caption += " Latency was measured on the subnet cut out, in turn with the full net."
+    columns = (*_name_columns(run.front), on_front)
     return table(caption, columns, rows, texts=1)
 
 
@@ -82,12 +105,13 @@ def show_searched(run: Run) -> str:
     names = {objective.name: objective for objective in run.search.objectives}
     extra = [name for name in run.search.footprints if name not in names]
     chosen = set(run.search.front)
-    members = [trial for trial in run.trials if trial.number in chosen]
+    # Of a run that did not search every subnet counts, the best or not.
+    members = [t for t in run.trials if t.number in chosen or run.oneshot is not None]
     members.sort(key=lambda trial: trial.values.get("macs", 0.0))
 
     def describe(trial: Trial) -> list[str]:
         values = [value_of(names[name], trial.values.get(name)) for name in names]
-        sizes = [count(trial.values[name]) if name in trial.values else "–" for name in extra]
+        sizes = [_write_size(name, trial.values.get(name)) for name in extra]
         macs = trial.values.get("macs")
         share = "–" if macs is None else percent(macs / run.search.full["macs"])
         return [str(trial.number), *values, *sizes, share, trial.source]
@@ -95,18 +119,29 @@ def show_searched(run: Run) -> str:
     heads = [quantity(name) for name in [*names, *extra]]
     columns = ("trial", *heads, "share of full MACs", "proposed by")
     caption = "The front on validation, before finetuning, ascending in MACs."
+    if run.oneshot is not None:
+        caption = "What was chosen, on validation, before finetuning, ascending in MACs."
     return table(caption, columns, [describe(trial) for trial in members], texts=1)
+
+
+def _write_size(name: str, value: float | None) -> str:
+    if value is None:
+        return "–"
+    return size_of(name, value) if name == "latency" else count(value)
 
 
 def show_fates(run: Run) -> str:
     """Show what became of the trials, and how often the surrogate was wrong to prune."""
     counts = run.search.counts
     total = max(sum(counts.values()), 1)
-    rows = [[fate, count(counts[fate]), percent(counts[fate] / total)] for fate in FATES]
+    # What only a search does is no news of a run that did not.
+    fates = [fate for fate in FATES if run.oneshot is None or counts[fate]]
+    rows = [[fate, count(counts[fate]), percent(counts[fate] / total)] for fate in fates]
     limits = [f"{label(name)} {limit}" for name, limit in run.search.constraints.items()]
     told = f"Constraints: {', '.join(limits)}." if limits else "There were no constraints."
-    fates = table("What became of the trials.", ("fate", "trials", "share"), rows)
-    return paragraph(_tell_audit(run)) + paragraph(told) + fates
+    audit = "" if run.oneshot is not None else paragraph(_tell_audit(run))
+    shown = table("What became of the trials.", ("fate", "trials", "share"), rows)
+    return audit + paragraph(told) + shown
 
 
 def _tell_audit(run: Run) -> str:

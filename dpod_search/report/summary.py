@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dpod_search.report.oneshot import OneShot
 from dpod_search.report.picks import pick_example
 from dpod_search.report.run import FinetunedFront
 from dpod_search.report.run import Run
 from dpod_search.report.text import label
 from dpod_search.report.text import percent
 from dpod_search.report.text import plural
+from dpod_search.report.text import spell_budget
 from dpod_search.report.text import stage_missing
 
 
@@ -17,6 +19,8 @@ def summarize(run: Run) -> str:
 
 
 def _tell_search(run: Run) -> str:
+    if run.oneshot is not None:
+        return _tell_oneshot(run, run.oneshot)
     counts = run.search.counts
     n_evaluated = counts["evaluated"] + counts["audited"]
     told = [f"{plural(n_evaluated, 'subnet')} evaluated"]
@@ -33,6 +37,18 @@ def _tell_search(run: Run) -> str:
     return (
         f"The search set out to {aims} over {plural(len(run.search.groups), 'channel group')}: "
         f"{', '.join(told[:-1])}{' and ' if told[1:] else ''}{told[-1]}. The front holds {plural(len(run.search.front), 'subnet')}."
+    )
+
+
+def _tell_oneshot(run: Run, chosen: OneShot) -> str:
+    budgets = ", ".join(map(spell_budget, chosen.budgets))
+    n_failed = run.search.counts["failed"]
+    failed = f"; {n_failed:,} of them failed" if n_failed else ""
+    return (
+        f"The widths of {plural(len(run.search.groups), 'channel group')} were chosen by "
+        f"{chosen.describe_method()} at {plural(len(chosen.budgets), 'budget')} ({budgets}), "
+        f"without a supernet training and without a search: {plural(len(run.trials), 'subnet')}"
+        f"{failed}."
     )
 
 

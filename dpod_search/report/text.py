@@ -97,6 +97,16 @@ def plural(n: int, noun: str) -> str:
     return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
 
 
+def spell_budget(budget: str) -> str:
+    """Write a budget as people read it."""
+    return budget.replace("<=", " ≤ ").replace(">=", " ≥ ").replace(",", ", ")
+
+
+def tell_unmet(budget: str, why: str) -> str:
+    """Say why nothing was chosen for a budget."""
+    return f"{spell_budget(budget)}: {why.removeprefix(f'{budget}: ')}"
+
+
 def write_command(stage: str, run: Run) -> str:
     """Return the command that runs a stage on a run folder, with the folder's own settings."""
     has_config = run.config is not None
@@ -113,3 +123,15 @@ def stage_missing(stage: str, run: Run) -> str:
 def written_by_older(what: str) -> str:
     """Say that the version that searched did not write something yet."""
     return f"An older version searched in this folder; it did not write {what} yet."
+
+
+def tell_stale(run: Run) -> str:
+    """Say that subnets of an earlier search are left out, and what renews them; else nothing."""
+    n_stale = 0 if run.front is None else run.front.n_stale
+    if not n_stale:
+        return ""
+    return (
+        f"{plural(n_stale, 'finetuned subnet')} of an earlier search "
+        f"{'is' if n_stale == 1 else 'are'} left out: the trials have other widths now. "
+        f"Run: {write_command('finetune', run)}"
+    )

@@ -17,9 +17,11 @@ from dpod_search.errors import RunFolderError
 from dpod_search.search import attributes
 from dpod_search.search.objectives import Objective
 from dpod_search.search.proposals import Proposal
+from dpod_search.search.proposals import keep_first
 from dpod_search.search.sampler import make_sampler
 from dpod_search.search.settings import SearchSettings
 from dpod_search.search.task import SearchTask
+from dpod_search.widths import Widths
 
 
 _UNKNOWN = "unknown"
@@ -34,6 +36,7 @@ _NAMES = {
     attributes.SEEDS: "other subnets to try first",
     "data": "other data",
     "weights": "other weights of the supernet",
+    "latency": "another latency table",
 }
 
 
@@ -68,14 +71,11 @@ def bind_study(
         attributes.CONSTRAINTS: [[bound.name, bound.text] for bound in task.bounds.bounds],
         attributes.SAMPLER: sampler or name_sampler(study.sampler, task, settings),
         attributes.SEED: task.seed,
-        attributes.SEEDS: [[seed.source, list(seed.widths.active)] for seed in seeds],
+        attributes.SEEDS: _describe_seeds(seeds),
     }
     known = study.user_attrs
-    kept = known.get(attributes.PROVENANCE, {})
     # First, because other weights come with other seeds, and are what the user has to know.
-    # What one of the two does not tell cannot differ: a task made in Python may know less.
-    for key in sorted(kept.keys() & task.provenance.keys()):
-        _check_equal(study.study_name, key, kept[key], task.provenance[key])
+    kept = _check_provenance(study, task)
     # Trials that somebody has put in the queue of a new study say nothing of it yet.
     is_new = all(t.state == TrialState.WAITING for t in study.get_trials(deepcopy=False))
     for key, value in identity.items():
@@ -93,6 +93,32 @@ def bind_study(
     described = _to_json(asdict(settings))
     if known.get(attributes.SETTINGS) != described:
         study.set_user_attr(attributes.SETTINGS, described)
+
+
+def grow_seeds(study: optuna.Study, task: SearchTask, seeds: Sequence[Proposal]) -> list[Proposal]:
+    """Let a study have further seeds, where its trials are its seeds alone.
+
+    Args:
+        study: The study; if it is not new its seeds are written.
+        task: The task it is to answer.
+        seeds: Those it is to have, besides those it has.
+
+    Returns:
+        All of them, those that the study had before first: trials keep their numbers.
+
+    Raises:
+        RunFolderError: If the study is of other data or weights.
+    """
+    _check_provenance(study, task)
+    known = study.user_attrs.get(attributes.SEEDS)
+    if known is None or study.user_attrs.get(attributes.SPACE) != _to_json(task.space.to_json()):
+        return list(seeds)  # it is new, or will be refused
+    names = task.space.names
+    old = [Proposal(Widths(names, tuple(active)), source) for source, active in known]
+    every = keep_first([*old, *seeds])
+    if len(every) > len(old):
+        study.set_user_attr(attributes.SEEDS, _describe_seeds(every))
+    return every
 
 
 def name_sampler(sampler: BaseSampler, task: SearchTask, settings: SearchSettings) -> str:
@@ -129,6 +155,19 @@ def check_objectives_of(study: optuna.Study, objectives: Sequence[Objective]) ->
             f"study {study.study_name} has directions {there}, not {asked}; "
             "choose another --out, study name or storage"
         )
+
+
+def _describe_seeds(seeds: Sequence[Proposal]) -> list[Any]:
+    return [[seed.source, list(seed.widths.active)] for seed in seeds]
+
+
+def _check_provenance(study: optuna.Study, task: SearchTask) -> dict[str, str]:
+    """Raise unless a study was made with the data and weights of a task; return what it knows."""
+    kept: dict[str, str] = study.user_attrs.get(attributes.PROVENANCE, {})
+    # What one of the two does not tell cannot differ: a task made in Python may know less.
+    for key in sorted(kept.keys() & task.provenance.keys()):
+        _check_equal(study.study_name, key, kept[key], task.provenance[key])
+    return kept
 
 
 def _check_equal(study: str, key: str, known: Any, value: Any) -> None:

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import field
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 from typing import Any
 from typing import Literal
 from typing import get_args
@@ -25,6 +26,10 @@ from dpod_search.errors import ObjectiveError
 from dpod_search.errors import check_range
 from dpod_search.imports import import_object
 from dpod_search.pareto import Direction
+
+
+if TYPE_CHECKING:
+    from dpod_search.latency import LatencySettings
 
 
 @dataclass(frozen=True)
@@ -127,6 +132,7 @@ def ModelledLatency(model: Any) -> Objective:  # noqa: N802  (as above)
 
 def LatencyMs(  # noqa: N802  (as above)
     *,
+    backend: str = "eager",
     batch_size: int = 1,
     n_threads: int | None = None,
     max_seconds: float = 1.0,
@@ -134,42 +140,64 @@ def LatencyMs(  # noqa: N802  (as above)
 ) -> Objective:
     """Minimise the median milliseconds of a forward pass, measured on the machine of the search.
 
-    The subnet is cut out as a plain module for it and run where the supernet is. Clocks are noisy:
-    two measurements of one subnet differ, and whatever else runs on the machine, workers of the
-    same study too, makes them longer.
+    The subnet is cut out as a plain module for it and run where the supernet is, in turn with a
+    narrow one of the same supernet: what befalls both alike, such as a lower clock rate, cancels. Clocks are
+    noisy all the same, and two measurements of one subnet differ.
 
     Args:
+        backend: What runs the subnet: ``eager`` PyTorch, ``compile`` (``torch.compile``) or
+            ``onnxruntime`` (the extra ``onnx``).
         batch_size: Pictures in a forward pass.
-        n_threads: CPU threads of PyTorch meanwhile; None leaves their number as it is.
+        n_threads: CPU threads meanwhile; None leaves their number as it is. With one thread
+            processor time is counted, which neighbours on the machine disturb less.
         max_seconds: Time for one subnet; less is taken if the median is certain before.
         images: What is run, shape (N, C, ...), in place of ``batch_size`` random pictures; for
             models that take anything but floating-point numbers.
 
     Raises:
-        ConfigError: If a number is out of range.
+        ConfigError: If a number is out of range, or the backend is unknown.
     """
     check_range("batch_size of LatencyMs", batch_size, low=1)
     check_range("max_seconds of LatencyMs", max_seconds, low=0)
     if n_threads is not None:
         check_range("n_threads of LatencyMs", n_threads, low=1)
+    from dpod_search.latency.settings import BACKEND_NAMES
+
+    if backend not in BACKEND_NAMES:
+        raise ConfigError(
+            f"no latency backend is called {backend!r}; {name_nearest(backend, BACKEND_NAMES)}"
+        )
+    benches: dict[Any, Any] = {}  # one a device: what it found out about the machine stays
 
     def measure(subnet: Any) -> float:
         # Imported when it is needed, so that widths can be searched without a supernet.
-        from dpod_search.evaluation import measure_subnet_latency
+        from dpod_search.latency import make_subnet_bench
+        from dpod_search.latency import measure_subnet_latency
 
+        device = subnet.placement.device
+        if device not in benches:
+            benches[device] = make_subnet_bench(
+                subnet,
+                backend=backend,
+                batch_size=batch_size,
+                n_threads=n_threads,
+                images=images,
+            )
         found = measure_subnet_latency(
             subnet,
             batch_size=batch_size,
-            n_threads=n_threads,
             max_seconds=max_seconds,
             images=images,
+            bench=benches[device],
         )
         return found.median_ms
 
     return Objective("latency_ms", "minimize", measure)
 
 
-def resolve_objective(spec: object, *, loader: Any = None) -> Objective:
+def resolve_objective(
+    spec: object, *, loader: Any = None, latency: LatencySettings | None = None
+) -> Objective:
     """Make an objective of what a user gave.
 
     Args:
@@ -179,6 +207,7 @@ def resolve_objective(spec: object, *, loader: Any = None) -> Objective:
             of :func:`list_footprints`); or ``"package.module:name"`` of a callable, or of a class
             that needs no arguments.
         loader: Validation batches, for ``"accuracy"``.
+        latency: How ``"latency_ms"`` is measured; None as :func:`LatencyMs` does.
 
     Returns:
         The objective.
@@ -189,7 +218,7 @@ def resolve_objective(spec: object, *, loader: Any = None) -> Objective:
     if isinstance(spec, Objective):
         return spec
     if isinstance(spec, str):
-        return _resolve_name(spec, loader)
+        return _resolve_name(spec, loader, latency)
     if isinstance(spec, type):
         spec = _instantiate(spec)
     if not callable(spec):
@@ -204,7 +233,9 @@ def resolve_objective(spec: object, *, loader: Any = None) -> Objective:
     return Objective(str(name), direction, spec, "footprint" if needs == "widths" else "subnet")
 
 
-def resolve_objectives(specs: Sequence[object], *, loader: Any = None) -> tuple[Objective, ...]:
+def resolve_objectives(
+    specs: Sequence[object], *, loader: Any = None, latency: LatencySettings | None = None
+) -> tuple[Objective, ...]:
     """Make the objectives of a study of what a user gave; see :func:`resolve_objective`.
 
     Raises:
@@ -213,7 +244,9 @@ def resolve_objectives(specs: Sequence[object], *, loader: Any = None) -> tuple[
     """
     if isinstance(specs, str) or not isinstance(specs, Iterable):
         raise ConfigError(f"objectives must be a list, got {specs!r}; put it in brackets")
-    return check_objectives([resolve_objective(spec, loader=loader) for spec in specs])
+    return check_objectives(
+        [resolve_objective(spec, loader=loader, latency=latency) for spec in specs]
+    )
 
 
 def check_objectives(objectives: Sequence[Objective]) -> tuple[Objective, ...]:
@@ -238,22 +271,33 @@ def name_nearest(name: str, known: Collection[str]) -> str:
     return f"{hint}known: {', '.join(known)}"
 
 
-def _make_accuracy(loader: Any) -> Objective:
+def _make_accuracy(loader: Any, _latency: LatencySettings | None) -> Objective:
     if loader is None:
         raise ConfigError("objective accuracy needs validation data; pass Accuracy(loader)")
     return Accuracy(loader)
 
 
+def _make_latency_ms(_loader: Any, latency: LatencySettings | None) -> Objective:
+    if latency is None:
+        return LatencyMs()
+    return LatencyMs(
+        backend=latency.backend,
+        batch_size=latency.batch_size,
+        n_threads=latency.n_threads,
+        max_seconds=latency.seconds,
+    )
+
+
 # The measured objectives that have a name in studies: a new one is a line here.
-_MEASURED: Mapping[str, Callable[[Any], Objective]] = MappingProxyType(
+_MEASURED: Mapping[str, Callable[[Any, LatencySettings | None], Objective]] = MappingProxyType(
     {
         "accuracy": _make_accuracy,
-        "latency_ms": lambda _loader: LatencyMs(),
+        "latency_ms": _make_latency_ms,
     }
 )
 
 
-def _resolve_name(name: str, loader: Any) -> Objective:
+def _resolve_name(name: str, loader: Any, latency: LatencySettings | None) -> Objective:
     if ":" in name:
         return resolve_objective(import_object(name))
     footprints = (*list_footprints(), "latency")
@@ -262,7 +306,7 @@ def _resolve_name(name: str, loader: Any) -> Objective:
     if name not in _MEASURED:
         known = [*_MEASURED, *footprints, "package.module:name"]
         raise ConfigError(f"no objective is called {name}; {name_nearest(name, known)}")
-    return _MEASURED[name](loader)
+    return _MEASURED[name](loader, latency)
 
 
 def _instantiate(cls: type) -> object:

@@ -27,6 +27,8 @@ COMMANDS = [
     *STAGE_NAMES,
     "run",
     "worker",
+    "mdp",
+    "latency",
     "compare",
     "dashboard",
     "inspect",

@@ -174,6 +174,60 @@ def test_a_trial_that_has_left_the_front_keeps_neither_note_nor_files(run):
     assert {file.name for file in (run / "artifacts").iterdir()} == kept
 
 
+def test_old_accuracies_do_not_stand_under_new_numbers(run):
+    front = read_json(run / "front.json")
+    member = next(m for m in front["members"] if m["macs_share"] < 1)
+    # As after a new search: that number belongs to another trial now.
+    known = {m["trial"] for m in front["members"]}
+    member["trial"] = next(t.number for t in read_run(run).trials if t.number not in known)
+    member["test_accuracy"] = 0.1234
+    write_json(run / "front.json", front)
+    _, told, trials = show(run)
+    assert "12.34" not in told["note"]["body"]
+    assert all("12.34" not in trial["note"]["body"] for trial in trials.values())
+
+
+def test_what_a_study_lacks_is_not_decorated(run, tmp_path):
+    """A study that is shorter than the folder's, as far as the front knows the same."""
+    search, front = read_json(run / "search.json"), read_json(run / "front.json")
+    kept = open_storage(run / "study.journal")
+    own = optuna.load_study(study_name="digits", storage=kept).trials
+    last = own[-1]
+    search["front"] = [number for number in search["front"] if number != last.number]
+    front["members"][0] |= {"trial": last.number, "widths": last.user_attrs[attributes.WIDTHS]}
+    write_json(run / "search.json", search)
+    write_json(run / "front.json", front)
+    other = open_storage(tmp_path / "other.journal")
+    study = optuna.create_study(
+        study_name="digits", storage=other, directions=["maximize", "minimize"]
+    )
+    study.add_trials(own[:-1])
+    found = decorate_study(run, "digits", other)
+    told = {t["number"]: t for t in ask_study(other, run, found.study_id)["trials"]}
+    assert told[search["front"][0]]["note"]["body"]
+    assert last.number not in told
+
+
+def test_finetuned_trials_of_an_earlier_search_do_not_point_to_new_ones(run):
+    kept = open_storage(run / "study.journal")
+    child = optuna.load_study(study_name="digits-finetune", storage=kept)
+    number = child.trials[0].user_attrs[attributes.PARENT]
+    other = next(t for t in read_run(run).trials if t.number != number)
+    stale = optuna.trial.create_trial(
+        state=optuna.trial.TrialState.COMPLETE,
+        values=child.trials[0].values,
+        user_attrs={
+            attributes.PARENT: number,
+            attributes.WIDTHS: dict(other.widths),
+        },
+    )
+    child.add_trial(stale)
+    found, _, _ = show(run)
+    told = ask_study(found.storage, run, found.study_id + 1)["trials"]
+    assert told[0]["note"]["body"]
+    assert told[-1]["note"]["body"] == ""
+
+
 def test_a_file_that_was_taken_away_comes_back(run):
     found, told, _ = show(run)
     artifact = told["artifacts"][0]["artifact_id"]

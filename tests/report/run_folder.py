@@ -72,7 +72,10 @@ class RunFolder:
         for group in self.documents["search.json"]["groups"]:
             group["name"] = new if group["name"] == old else group["name"]
         profiles = self.documents["path.json"]["profiles"]
-        for holder in [*profiles, *self.documents["front.json"]["members"]]:
+        models = self.documents["exported/manifest.json"]["models"]
+        # A model shares its widths with the member that it was made of.
+        subnets = [*profiles, *self.documents["front.json"]["members"], *models]
+        for holder in {id(subnet["widths"]): subnet for subnet in subnets}.values():
             holder["widths"][new] = holder["widths"].pop(old)
 
     def replace_objectives(self, objectives: Mapping[str, str]) -> None:
@@ -95,6 +98,68 @@ class RunFolder:
             holder[name] = holder["macs"] // macs_each
         for document in (search, front):
             document["footprints"].append(name)
+
+    def model_latency(self) -> dict[str, Any]:
+        """Write latency as a run does that models it and measures what was finetuned."""
+        self.add_footprint("latency", 1)
+        front, search = self.documents["front.json"], self.documents["search.json"]
+        for holder in [*self.rows, search["full"], front["full"], *front["members"]]:
+            holder["latency"] = float(f"{0.1 + holder['macs'] / 1e6:.4g}")
+        for member in front["members"]:
+            share = member["latency"] / front["full"]["latency"]
+            member["measured_latency_share"] = round(share + 0.03, 4)
+        self.documents["latency.json"] = {
+            "table": "0f" * 32,
+            "device": {
+                "processor": "Toy 9000",
+                "machine": "x86_64",
+                "system": "Linux",
+                "n_cores": 2,
+                "device": "cpu",
+                "backend": "eager",
+                "version": "torch 2.9.0",
+                "n_threads": 1,
+                "batch_size": 1,
+            },
+            "is_other_device": False,
+            "difference": "",
+            "full_ms": front["full"]["latency"],
+            "weights": {"layers": 1.1},
+            "mape": 0.043,
+            "worst": 0.119,
+            "rank_correlation": 0.987,
+            "n_held_out": 16,
+        }
+        return dict(self.documents["latency.json"])
+
+    def skip_search(self, method: str = "mdp") -> dict[str, Any]:
+        """Write what a run does that chose its widths at once: two subnets for three budgets."""
+        chosen = self.front[1], self.front[-1]
+        by_number = {row["number"]: row for row in self.rows}
+        self.rows = [by_number[number] for number in chosen]
+        front, search = self.documents["front.json"], self.documents["search.json"]
+        front["members"] = [m for m in front["members"] if m["trial"] in chosen]
+        choices = []
+        for number, budget in zip(chosen, ("macs<=10%", "macs<=60%"), strict=True):
+            row = by_number[number]
+            self.choose(budget, number)
+            sizes = {name: row[name] for name in search["footprints"]}
+            widths = {name: row[f"width:{name}"] for name in GROUPS}
+            choices.append({"budget": budget, "widths": widths, "footprint": sizes})
+        if method == "mdp":
+            choices[0] |= {"importance": 0.625, "bound": 0.625, "gap": 0.0, "is_proven": True}
+            choices[1] |= {"importance": 0.9, "bound": 0.92, "gap": 0.0213, "is_proven": False}
+        unmet = {"params<=9": "params<=9: the smallest subnet has 99; raise the budget"}
+        front["budgets"].append("params<=9")
+        front["unmet_budgets"] = unmet
+        search["front"] = [chosen[1]]
+        search["counts"] = dict.fromkeys(search["counts"], 0) | {"evaluated": 2}
+        for row in self.rows:
+            row |= {"source": method, "fate": "evaluated"}
+        self.config += f'\n[oneshot]\nmethod = "{method}"\nbudgets = []\n'
+        document = {"key": "0f", "method": method, "choices": choices, "unmet": unmet}
+        self.documents["oneshot.json"] = document
+        return document
 
     def choose(self, budget: str, trial: int | None) -> None:
         """Add a budget of the user's, and the member that was chosen for it."""

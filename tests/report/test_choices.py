@@ -26,7 +26,7 @@ def test_the_user_s_budgets_come_first_in_their_order(run: RunFolder) -> None:
     assert rows[0][:2] == ["macs ≤ 25%", str(large)]
     assert rows[1][:2] == ["params ≤ 2k, macs ≤ 5M", str(small)]
     assert rows[2][1] == "–"
-    assert rows[2][-1] == "none is that small"
+    assert rows[2][-1] == "none was chosen"
     why = "no member of the front meets it; the smallest has 9 macs"
     run.documents["front.json"]["unmet_budgets"] = {"macs<=1": why}
     assert f"macs ≤ 1: {why}" in show_picks(read_run(run.write()))
@@ -74,3 +74,57 @@ def test_folders_of_older_versions_have_no_budgets_and_no_knees(run: RunFolder) 
     for member in run.documents["front.json"]["members"]:
         del member["budgets"], member["knee"]
     assert show_rows(run)[0][0].startswith("≤")
+
+
+def show_tables(run: RunFolder) -> list[list[list[str]]]:
+    """Return the cells of every table of the section, the heads first."""
+    markup = show_picks(read_run(run.write()))
+    tables = re.findall("<table>(.*?)</table>", markup, flags=re.DOTALL)
+    rows = [re.findall("<tr>(.*?)</tr>", table) for table in tables]
+    return [[re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row) for row in table] for table in rows]
+
+
+def test_the_caption_tells_given_budgets_from_shares(run: RunFolder) -> None:
+    assert "your budgets" not in show_picks(read_run(run.write()))
+    run.choose("macs<=25%", run.front[4])
+    assert "First your budgets, with the subnet that the search chose for each." in show_picks(
+        read_run(run.write())
+    )
+
+
+def test_wishes_for_latency_stand_beside_the_clock(run: RunFolder) -> None:
+    run.model_latency()
+    members = run.documents["front.json"]["members"]
+    first, second, third = members[1], members[3], members[4]
+    first["measured_latency_share"], second["measured_latency_share"] = 0.49, 0.531
+    del third["measured_latency_share"]
+    for budget, member in (
+        ("latency<=50%", first),
+        ("macs<=80% and latency <= 50 %", second),
+        ("latency<=0.5", third),
+        ("macs<=70%", third),
+    ):
+        run.choose(budget, member["trial"])
+    of_full = run.documents["front.json"]["full"]["latency"]
+    _, wishes = show_tables(run)
+    modelled = [percent(m["latency"] / of_full) for m in (first, second, third)]
+    half = percent(0.5)
+    assert [row[2:] for row in wishes[1:]] == [
+        [half, modelled[0], percent(0.49), "\u22121.0", "yes"],
+        [half, modelled[1], percent(0.531), "3.1", "no"],
+        [percent(0.5 / of_full), modelled[2], "–", "–", "not measured"],
+    ]
+
+
+def test_without_a_budget_on_latency_there_are_no_wishes(run: RunFolder) -> None:
+    run.model_latency()
+    run.choose("macs<=70%", run.front[2])
+    assert len(show_tables(run)) == 1
+
+
+def test_subnets_of_an_earlier_search_are_told_of(run: RunFolder) -> None:
+    assert "earlier search" not in show_picks(read_run(run.write()))
+    run.documents["front.json"]["members"][2]["trial"] = 999
+    markup = show_picks(read_run(run.write()))
+    assert "1 finetuned subnet of an earlier search is left out" in markup
+    assert "dpod-search finetune" in markup

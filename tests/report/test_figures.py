@@ -378,3 +378,82 @@ class TestLatency:
         drawing = draw(run, "latency")
         assert f"{sign:.2f}" in drawing.caption
         assert len(drawing.table.rows) == sum(row["accuracy"] != "" for row in run.rows)
+
+    def test_the_model_is_drawn_with_its_error_and_its_device(self, run: RunFolder) -> None:
+        run.model_latency()
+        run.write()
+        drawing = draw(run, "latency")
+        drawn = find_trace(drawing.figure, "modelled")
+        assert list(drawn.y) == [row["latency"] for row in run.rows]
+        for told in ("4.3\u00a0% off", "11.9\u00a0% at worst on 16 subnets", "with 0.99"):
+            assert told in drawing.caption
+        assert "Toy 9000 (cpu), eager with torch 2.9.0, 1 thread" in drawing.caption
+        assert "another device" not in drawing.caption
+        assert drawing.table.column("latency") == tuple(row["latency"] for row in run.rows)
+
+    def test_the_clock_stands_against_the_model(self, run: RunFolder) -> None:
+        run.model_latency()
+        drawing = draw(run, "latency")
+        members = run.documents["front.json"]["members"]
+        timed = find_trace(drawing.figure, "finetuned subnets")
+        assert list(timed.y) == [m["measured_latency_share"] for m in members]
+        diagonal = find_trace(drawing.figure, "measured = modelled")
+        assert list(diagonal.x) == list(diagonal.y)
+        assert "3.0 points apart" in drawing.caption
+        known = {row[0]: row[-1] for row in drawing.table.rows if row[-1] is not None}
+        assert known == {m["trial"]: m["measured_latency_share"] for m in members}
+
+    def test_a_table_of_another_device_is_told_plainly(self, run: RunFolder) -> None:
+        run.model_latency()
+        difference = "processor: Toy 9000 -> Toy 1"
+        run.documents["latency.json"] |= {"is_other_device": True, "difference": difference}
+        for member in run.documents["front.json"]["members"]:
+            del member["measured_latency_share"]
+        drawing = draw(run, "latency")
+        assert f"another device than the one that the run was made on ({difference})" in (
+            drawing.caption
+        )
+        assert {trace.name for trace in drawing.figure.data} == {"modelled", "full net"}
+        assert drawing.table.columns == ("trial", "macs", "latency")
+
+    def test_measured_and_modelled_stand_side_by_side(self, run: RunFolder) -> None:
+        run.model_latency()
+        run.replace_objectives({"accuracy": "maximize", "latency_ms": "minimize"})
+        drawing = draw(run, "latency")
+        columns = ("trial", "macs", "latency_ms", "latency", "modelled_share", "measured_share")
+        assert drawing.table.columns == columns
+        measured = find_trace(drawing.figure, "measured by the search")
+        assert measured.marker.symbol != find_trace(drawing.figure, "modelled").marker.symbol
+
+
+class TestOneShot:
+    def test_what_tells_of_a_search_is_left_out(self, run: RunFolder) -> None:
+        run.skip_search()
+        read = read_run(run.write())
+        left_out = {name for name, draw in DRAW.items() if isinstance(draw(read), Absent)}
+        assert left_out == {
+            "importance", "latency", "hypervolume", "surrogate", "calibration", "path",
+        }  # fmt: skip
+        for name in left_out:
+            absent = DRAW[name](read)
+            assert isinstance(absent, Absent)
+            assert absent.is_left_out
+
+    def test_captions_do_not_speak_of_a_search(self, run: RunFolder) -> None:
+        run.skip_search()
+        for name in ("front", "finetuned"):
+            caption = draw(run, name).caption
+            assert "search" not in caption
+            assert "surrogate" not in caption
+        assert "It alone was trained" in draw(run, "training").caption
+        assert "searched front" not in {t.name for t in draw(run, "front").figure.data}
+
+
+def test_one_profile_is_no_path(run: RunFolder) -> None:
+    run.documents["training.json"]["policy"] = "dense"
+    profiles = run.documents["path.json"]["profiles"]
+    assert "8 profiles from the full net on the right" in draw(run, "path").caption
+    del profiles[1:]
+    caption = draw(run, "path").caption
+    assert "The training policy dense makes no path" in caption
+    assert "on the right" not in caption

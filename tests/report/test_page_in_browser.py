@@ -33,6 +33,7 @@ def test_figures_are_drawn_in_silence_and_without_a_network(
     run: RunFolder, tmp_path: Path, is_dark: bool
 ) -> None:
     run.replace_objectives({"accuracy": "maximize", "macs": "minimize", "latency_ms": "minimize"})
+    run.model_latency()
     run.documents["front.json"]["members"][1]["knee"] = True
     run.choose("macs<=50%", run.front[2])
     report = write_report(run.write())
@@ -42,6 +43,16 @@ def test_figures_are_drawn_in_silence_and_without_a_network(
         assert count_marks(page.dom, kind.name) > 0, kind.name
     assert page.console == ()
     assert page.requests == ()
+
+
+def test_a_run_without_a_search_is_drawn_in_silence(run: RunFolder, tmp_path: Path) -> None:
+    run.model_latency()
+    run.skip_search()
+    page = open_page(write_report(run.write()).as_uri(), tmp_path)
+    for name in ("finetuned", "front", "widths", "footprint", "latency", "training"):
+        assert count_marks(page.dom, name) > 0, name
+    assert not find_section(page.dom, "figure-surrogate")
+    assert page.console == ()
 
 
 def test_hostile_names_are_shown_and_not_run(run: RunFolder, tmp_path: Path, hostile: str) -> None:

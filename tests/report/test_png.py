@@ -5,15 +5,18 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import plotly.graph_objects as go
 import pytest
 from browser import find_chromium
 from PIL import Image
 from report.run_folder import RunFolder
 
+from dpod_search.errors import CheckpointError
 from dpod_search.errors import ConfigError
 from dpod_search.report import FIGURES
 from dpod_search.report import check_png
 from dpod_search.report import write_pngs
+from dpod_search.report.png import draw_pngs
 
 
 @pytest.mark.e2e
@@ -65,3 +68,17 @@ def test_a_browser_that_does_not_start_is_one_line(
     with pytest.raises(ConfigError, match="did not draw the PNGs") as caught:
         write_pngs(run.write())
     assert "\n" not in str(caught.value)
+
+
+def test_a_folder_that_cannot_be_written_is_no_fault_of_the_browser(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def write_images(figures: object, files: list[Path], **settings: object) -> None:
+        for file in files:
+            Image.new("RGB", (4, 4)).save(file)
+
+    monkeypatch.setattr("plotly.io.write_images", write_images)
+    (tmp_path / "figures").write_text("a file where the folder should be")
+    with pytest.raises(CheckpointError) as caught:
+        draw_pngs({tmp_path / "figures" / "front.png": go.Figure()})
+    assert "browser" not in str(caught.value)

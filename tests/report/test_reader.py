@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from report.run_folder import GROUPS
 from report.run_folder import RunFolder
 
 from dpod_search.errors import CheckpointError
@@ -94,6 +95,120 @@ def test_the_difference_of_a_model_stands_for_its_files(run: RunFolder) -> None:
         None,
     )
     assert (exported[1].files[0].max_difference, exported[1].files[0].test_accuracy) == (0.0, 0.5)
+
+
+def test_a_card_was_never_loaded_and_has_no_difference(run: RunFolder) -> None:
+    files = run.documents["exported/manifest.json"]["models"][0]["files"]
+    files["safetensors"]["max_difference"] = 1.2e-6
+    files["card"] = {"path": "0/README.md", "sha256": "0f" * 32, "bytes": 900}
+    exported = read_run(run.write()).exported
+    assert exported is not None
+    found = {file.kind: file.max_difference for file in exported[0].files}
+    assert found == {"safetensors": 1.2e-6, "card": None}
+
+
+def test_what_an_earlier_search_left_is_left_out(run: RunFolder) -> None:
+    front = run.documents["front.json"]
+    stale, gone = front["members"][2], front["members"][3]
+    stem = 2 if stale["widths"]["stem"] != 2 else 4
+    stale["widths"] = {**stale["widths"], "stem": stem}
+    gone["trial"] = 999
+    kept = [m["trial"] for m in front["members"] if m is not stale and m is not gone]
+    full = front["full"] | {"trial": 998, "widths": dict(GROUPS), "macs_share": 1.0}
+    front["members"].append(full | {"validation_accuracy_before": 0.9, "on_front": True})
+    models = run.documents["exported/manifest.json"]["models"]
+    models[2]["widths"], models[3]["trial"] = stale["widths"], 999
+    read = read_run(run.write())
+    assert read.front is not None
+    assert [m.trial for m in read.front.members if not m.is_full] == kept
+    # The full net is the same one, but that trial is not.
+    assert [m.trial for m in read.front.members if m.is_full] == [None]
+    assert read.front.n_stale == 2
+    assert read.exported is not None
+    assert [model.trial for model in read.exported] == kept
+    for member in front["members"]:
+        member["trial"] = 999
+    assert read_run(run.write()).front is None
+
+
+def test_latency_and_one_shot_choices_are_optional(run: RunFolder) -> None:
+    read = read_run(run.write())
+    assert read.latency is None
+    assert read.oneshot is None
+    assert read.front is not None
+    assert all(m.measured_latency_share is None for m in read.front.members)
+
+
+def test_reads_the_error_and_the_device_of_modelled_latency(run: RunFolder) -> None:
+    written = run.model_latency()
+    read = read_run(run.write())
+    assert read.latency is not None
+    assert read.latency.mape == written["mape"]
+    assert read.latency.n_held_out == 16
+    assert "Toy 9000" in read.latency.describe_device()
+    assert read.front is not None
+    for member, document in zip(
+        read.front.members, run.documents["front.json"]["members"], strict=True
+    ):
+        assert member.measured_latency_share == document["measured_latency_share"]
+        share = read.front.find_latency_share(member)
+        assert share == pytest.approx(document["measured_latency_share"] - 0.03, abs=1e-4)
+
+
+def test_a_latency_model_of_an_earlier_search_is_not_this_one_s(run: RunFolder) -> None:
+    run.model_latency()
+    for name in ("search.json", "front.json"):
+        run.documents[name]["footprints"].remove("latency")
+    assert read_run(run.write()).latency is None
+
+
+def test_reads_what_was_chosen_at_once(run: RunFolder) -> None:
+    written = run.skip_search()
+    read = read_run(run.write()).oneshot
+    assert read is not None
+    assert read.method == "mdp"
+    assert read.budgets == ("macs<=10%", "macs<=60%", "params<=9")
+    assert [choice.is_proven for choice in read.choices] == [True, False]
+    assert [dict(c.widths) for c in read.choices] == [c["widths"] for c in written["choices"]]
+    assert read.choices[0].measured_share is None
+
+
+def test_choices_of_a_run_that_searches_by_now_are_not_its_own(run: RunFolder) -> None:
+    run.skip_search()
+    run.config = run.config.replace('method = "mdp"', 'method = ""')
+    assert read_run(run.write()).oneshot is None
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "told"),
+    [
+        ("latency.json", '"mape": 0.043', '"mape": NaN', "mape must be a finite number"),
+        ("latency.json", '"n_threads": 1', '"n_threads": 0', "device.n_threads must be a whole"),
+        ("latency.json", "{", "", "latency.json is damaged"),
+        ("latency.json", '"device": {', '"machine": {', "device must be an object"),
+        (
+            "front.json",
+            '"measured_latency_share": ',
+            '"measured_latency_share": [], "x": ',
+            "a number",
+        ),
+        ("oneshot.json", '"method": "mdp"', '"method": 7', "method must be text"),
+        ("oneshot.json", '"stem": ', '"stem": -', "widths.stem must be a whole number"),
+        ("oneshot.json", '"is_proven": true', '"is_proven": 1', "is_proven must be true or false"),
+        ("oneshot.json", "{", "", "oneshot.json is damaged"),
+    ],
+)
+def test_damaged_latencies_and_choices_give_one_clear_line(
+    run: RunFolder, name: str, old: str, new: str, told: str
+) -> None:
+    run.model_latency()
+    run.skip_search()
+    folder = run.write()
+    replace(name, old, new)(folder)
+    with pytest.raises(CheckpointError) as caught:
+        read_run(folder)
+    assert told in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 def spoil_json(name: str) -> Callable[[Path], None]:

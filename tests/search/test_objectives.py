@@ -1,13 +1,16 @@
 from __future__ import annotations
 
 import pytest
+import torch
 from search.fakes import ACCURACY
 from search.fakes import make_task
 
 from dpod_search.errors import ConfigError
 from dpod_search.errors import DpodSearchError
-from dpod_search.evaluation import Latency as MeasuredLatency
 from dpod_search.footprint import METRICS
+from dpod_search.latency import Latency as MeasuredLatency
+from dpod_search.latency import LatencySettings
+from dpod_search.placement import Placement
 from dpod_search.search import Accuracy
 from dpod_search.search import LatencyMs
 from dpod_search.search import Macs
@@ -135,20 +138,63 @@ def test_an_objective_needs_a_name_and_a_function():
         Objective("x", "minimize")
 
 
-def test_latency_has_a_name_and_asks_the_clock(monkeypatch):
+class Placed:
+    """What latency needs of a subnet."""
+
+    placement = Placement(torch.device("cpu"))
+
+
+@pytest.fixture
+def timed(monkeypatch):
+    """What the clock is asked."""
     seen = []
 
     def watch(subnet, **options):
         seen.append((subnet, options))
         return MeasuredLatency(7.5, 7.0, 8.0, 5)
 
-    monkeypatch.setattr("dpod_search.evaluation.measure_subnet_latency", watch)
+    monkeypatch.setattr("dpod_search.latency.measure_subnet_latency", watch)
+    return seen
+
+
+def test_latency_has_a_name_and_asks_the_clock(timed):
     named = resolve_objective("latency_ms")
     assert (named.name, named.direction, named.is_measured) == ("latency_ms", "minimize", True)
-    assert named.function("a subnet") == 7.5
-    options = {"batch_size": 8, "n_threads": 2, "max_seconds": 0.5, "images": None}
-    LatencyMs(batch_size=8, n_threads=2, max_seconds=0.5).function("another")
-    assert seen[1] == ("another", options)
+    assert named.function(Placed()) == 7.5
+
+    subnet = Placed()
+    LatencyMs(batch_size=8, n_threads=2, max_seconds=0.5).function(subnet)
+    found, options = timed[1]
+    assert found is subnet
+    device = options["bench"].fingerprint
+    assert (device.backend, device.n_threads, device.batch_size) == ("eager", 2, 8)
+    del options["bench"]
+    assert options == {"batch_size": 8, "max_seconds": 0.5, "images": None}
+
+
+def test_one_bench_measures_all_subnets(timed):
+    objective = LatencyMs(n_threads=1)
+    for _ in range(3):
+        objective.function(Placed())
+    assert len({id(options["bench"]) for _, options in timed}) == 1
+
+
+def test_the_settings_of_a_study_reach_the_clock(timed):
+    settings = LatencySettings(backend="compile", batch_size=4, n_threads=3, seconds=0.25)
+    (objective,) = resolve_objectives(["latency_ms"], latency=settings)
+    objective.function(Placed())
+
+    ((_, options),) = timed
+    device = options["bench"].fingerprint
+    assert (device.backend, device.n_threads, device.batch_size) == ("compile", 3, 4)
+    assert (options["batch_size"], options["max_seconds"]) == (4, 0.25)
+
+
+def test_an_unknown_backend_is_named():
+    with pytest.raises(
+        ConfigError, match="'onnxruntim'; did you mean onnxruntime.*eager, compile"
+    ):
+        LatencyMs(backend="onnxruntim")
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import torch
 from torch import Tensor
 from torch import nn
@@ -35,10 +37,13 @@ class CompiledBackend:
         # Else the compiler gives up on the ninth module of one class, and runs it as it is.
         torch.compiler.reset()
         run = make_run(module, images, device)
-        # In place: a compiled wrapper would have other names for the parameters.
-        module.compile(dynamic=False)
         try:
-            run()
+            with warnings.catch_warnings():
+                # Of PyTorch about its own parts.
+                warnings.simplefilter("ignore")
+                # In place: a compiled wrapper would have other names for the parameters.
+                module.compile(dynamic=False)
+                run()
         except Exception as error:  # the compiler's own kinds of errors are not public
             reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
             raise ConfigError(

@@ -44,6 +44,11 @@ def draw_searched(runs: Sequence[NamedRun]) -> Drawing | Absent:
     plane = choose_plane(runs[0].run)
     found = {named: _place_searched(named, plane) for named in runs}
     caption = "The front of each run as it was searched, on validation, before any finetuning."
+    if any(named.run.oneshot is not None for named in runs):
+        caption += (
+            " Of a run without a search every subnet that was chosen is a mark; its accuracy is "
+            "that of the net's own weights cut out, where a search has a supernet's."
+        )
     return _draw_fronts(found, plane, caption)
 
 
@@ -71,7 +76,10 @@ def draw_finetuned(runs: Sequence[NamedRun]) -> Drawing | Absent:
 
 def draw_growth(runs: Sequence[NamedRun]) -> Drawing | Absent:
     """Draw the hypervolume of each run's front after each of its trials, on one scale."""
-    measured = {named: find_measured(named.run) for named in runs}
+    searched = [named for named in runs if named.run.oneshot is None]
+    if not searched:
+        return Absent("None of the runs searched, so no front grew.", is_left_out=True)
+    measured = {named: find_measured(named.run) for named in searched}
     measured = {named: trials for named, trials in measured.items() if trials}
     if not measured:
         return Absent("No trial of any run was measured in every objective.")
@@ -108,12 +116,16 @@ def draw_growth(runs: Sequence[NamedRun]) -> Drawing | Absent:
         f"trials of all runs. Reference point: {scale.describe_reference()}. Accuracies are those "
         "of each run's own supernet, so a better trained one stands higher from the start."
     )
+    left_out = [named.name for named in runs if named not in searched]
+    if left_out:
+        caption += f" Left out, as nothing grew there: {', '.join(left_out)}."
     return Drawing(figure, Table.from_rows(("run", "trial", "hypervolume"), rows), caption)
 
 
 def _place_searched(named: NamedRun, plane: Plane) -> list[Place]:
     chosen = set(named.run.search.front)
-    trials = [trial for trial in named.run.trials if trial.number in chosen]
+    has_all = named.run.oneshot is not None
+    trials = [trial for trial in named.run.trials if has_all or trial.number in chosen]
     located = [(place, t.number) for t in trials if (place := plane.locate(t)) is not None]
     stairs = set(find_stairs([place for place, _ in located], plane))
     return [Place(*place, number, place in stairs) for place, number in located]

@@ -64,9 +64,10 @@ def read_runs(folders: Sequence[Path]) -> tuple[NamedRun, ...]:
             "after the other, such as runs/first runs/second"
         )
     names = _name_apart(folders)
+    found = [read_run(folder) for folder in folders]
     runs = tuple(
-        NamedRun(name, read_run(folder), style)
-        for name, folder, style in zip(names, folders, SERIES, strict=False)
+        NamedRun(_add_method(name, run), run, style)
+        for name, run, style in zip(names, found, SERIES, strict=False)
     )
     for other in runs[1:]:
         _check_comparable(runs[0], other)
@@ -85,6 +86,11 @@ def _name_apart(folders: Sequence[Path]) -> list[str]:
         if len(set(names)) == len(names):
             return names
     return [str(path) for path in paths]
+
+
+def _add_method(name: str, run: Run) -> str:
+    """Say how the widths were chosen where there was no search."""
+    return name if run.oneshot is None else f"{name} ({run.oneshot.method}, no search)"
 
 
 def _check_comparable(first: NamedRun, other: NamedRun) -> None:

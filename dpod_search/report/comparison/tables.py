@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Sequence
 
@@ -9,39 +10,59 @@ from dpod_search.report.comparison.runs import NamedRun
 from dpod_search.report.figures.drawing import Cell
 from dpod_search.report.figures.drawing import Table
 from dpod_search.report.picks import PICK_BUDGETS
+from dpod_search.report.picks import list_chosen
 from dpod_search.report.picks import pick_best
 from dpod_search.report.reader import flatten
+from dpod_search.report.run import FinetunedFront
+from dpod_search.report.run import Member
 from dpod_search.report.text import count
 from dpod_search.report.text import percent
+from dpod_search.report.text import spell_budget
 
 
 PICK_COLUMNS = ("budget", "run", "trial", "macs", "validation_accuracy", "test_accuracy")
 
 
 def tabulate_picks(runs: Sequence[NamedRun]) -> Table:
-    """Return the best finetuned member of each run within each budget of macs.
+    """Return what each run offers within each budget.
 
-    The budgets are shares of the largest full net of all runs, the same number of macs for each.
+    The budgets that all runs were given come first, with the member that was chosen for them; then
+    shares of the largest full net's macs of all runs, the same number of macs for each, with the
+    most accurate finetuned member within them.
     """
     fronts = [(named.name, named.run.front) for named in runs if named.run.front is not None]
     full = max((front.full.macs for _, front in fronts), default=0)
     rows: list[tuple[Cell, ...]] = []
+    for given in _list_shared(front for _, front in fronts):
+        for name, front in fronts:
+            rows.append((given, name, *_tell(_find_chosen(front, given))))
     for share in PICK_BUDGETS:
         budget = int(share * full)
         for name, front in fronts:
-            member = pick_best(m for m in front.members if m.macs <= budget)
-            if member is None:
-                rows.append((budget, name, None, None, None, None))
-            else:
-                accuracies = (member.validation_accuracy, member.test_accuracy)
-                rows.append((budget, name, member.trial, member.macs, *accuracies))
+            best = pick_best(m for m in front.members if m.macs <= budget)
+            rows.append((budget, name, *_tell(best)))
     return Table.from_rows(PICK_COLUMNS, rows)
+
+
+def _list_shared(fronts: Iterable[FinetunedFront]) -> list[str]:
+    first, *others = [front.budgets for front in fronts] or [()]
+    return [budget for budget in first if all(budget in budgets for budgets in others)]
+
+
+def _find_chosen(front: FinetunedFront, budget: str) -> Member | None:
+    return next((c.member for c in list_chosen(front) if c.reason == budget), None)
+
+
+def _tell(member: Member | None) -> tuple[Cell, ...]:
+    if member is None:
+        return (None, None, None, None)
+    return (member.trial, member.macs, member.validation_accuracy, member.test_accuracy)
 
 
 def show_pick(cells: Sequence[object]) -> list[str]:
     """Write one row of :func:`tabulate_picks` for the page."""
     budget, name, trial, macs, validation, test = cells
-    head = f"≤ {count(_number(budget))} MACs"
+    head = spell_budget(budget) if isinstance(budget, str) else _spell_macs(budget)
     if macs is None:
         return [head, "–", "–", "–", "–", str(name)]
     called = "full net" if trial is None else str(trial)
@@ -69,6 +90,10 @@ def _list_settings(named: NamedRun) -> Iterator[tuple[str, str]]:
     for name in named.run.search.footprints:
         yield f"full net: {name}", count(named.run.search.full.get(name, 0))
     yield "trials", str(len(named.run.trials))
+
+
+def _spell_macs(budget: object) -> str:
+    return f"≤ {count(_number(budget))} MACs"
 
 
 def _number(value: object) -> float:

@@ -21,18 +21,19 @@ from dpod_search.report.comparison.tables import tabulate_settings
 from dpod_search.report.document import read_asset
 from dpod_search.report.document import write_document
 from dpod_search.report.figures import Absent
-from dpod_search.report.figures import FigureKind
 from dpod_search.report.figures import Table
 from dpod_search.report.markup import paragraph
 from dpod_search.report.markup import section
 from dpod_search.report.markup import table
 from dpod_search.report.page import show_colours
 from dpod_search.report.page import show_figure
+from dpod_search.report.run import Run
+from dpod_search.report.text import plural
 
 
 _FIGURES = (
     ("finetuned", "The fronts after finetuning", draw_finetuned),
-    ("searched", "The fronts as searched", draw_searched),
+    ("searched", "The fronts before finetuning", draw_searched),
     ("growth", "How the fronts grew", draw_growth),
 )
 
@@ -64,10 +65,8 @@ def write_comparison(run_folders: Sequence[Path], out: Path) -> tuple[Path, ...]
         section("picks", "What each offers", _show_picks(picks)),
     ]
     for name, title, drawing in drawn:
-        numbers = f"{out.stem}-{name}.csv"
-        # The function that draws is not asked again.
-        kind = FigureKind(name, title, lambda _run: Absent(""))
-        body.append(show_figure(kind, drawing, numbers=numbers))
+        if not (isinstance(drawing, Absent) and drawing.is_left_out):
+            body.append(show_figure(name, title, drawing, numbers=f"{out.stem}-{name}.csv"))
     body += [
         section("settings", "What differs", _show_settings(settings)),
         "</main>",
@@ -87,11 +86,7 @@ def write_comparison(run_folders: Sequence[Path], out: Path) -> tuple[Path, ...]
 
 
 def _introduce(runs: Sequence[NamedRun]) -> list[str]:
-    told = [
-        f"{named.name}: {len(named.run.trials):,} trials, a front of {len(named.run.search.front)}"
-        + ("" if named.run.front is None else f", {len(named.run.front.members)} finetuned")
-        for named in runs
-    ]
+    told = [f"{named.name}: {_tell_run(named.run)}" for named in runs]
     texts = [f"{'; '.join(told)}."]
     if splits_differ(runs):
         texts.append(
@@ -101,13 +96,23 @@ def _introduce(runs: Sequence[NamedRun]) -> list[str]:
     return texts
 
 
+def _tell_run(run: Run) -> str:
+    if run.oneshot is None:
+        told = f"{len(run.trials):,} trials, a front of {len(run.search.front)}"
+    else:
+        n_met, n_all = len(run.oneshot.choices), len(run.oneshot.budgets)
+        told = f"{plural(len(run.trials), 'subnet')} for {n_met} of {plural(n_all, 'budget')}"
+    return told + ("" if run.front is None else f", {len(run.front.members)} finetuned")
+
+
 def _show_picks(picks: Table) -> str:
     if not picks.rows:
         return paragraph("None of the runs has finetuned its front yet.", kind="missing")
     columns = ("budget", "trial", "MACs", "validation", "test", "run")
     caption = (
         "The most accurate finetuned subnet of each run within the same budget, chosen on "
-        "validation. Budgets are shares of the largest full net."
+        "validation. Budgets in MACs are shares of the largest full net; where all runs were given "
+        "a budget, it stands first, with the subnet that each chose for it."
     )
     return table(caption, columns, [show_pick(row) for row in picks.rows], texts=1)
 

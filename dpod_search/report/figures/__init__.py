@@ -7,6 +7,7 @@ from dpod_search.report.figures.drawing import Absent
 from dpod_search.report.figures.drawing import Drawing
 from dpod_search.report.figures.drawing import FigureKind
 from dpod_search.report.figures.drawing import Table
+from dpod_search.report.figures.drawing import of_search
 from dpod_search.report.figures.finetuned import draw_finetuned
 from dpod_search.report.figures.front import draw_front
 from dpod_search.report.figures.groups import draw_footprint
@@ -25,12 +26,12 @@ FIGURES = (
     FigureKind("finetuned", "Before and after finetuning", draw_finetuned),
     FigureKind("front", "Every trial and the front", draw_front),
     FigureKind("widths", "Widths along the front", draw_widths),
-    FigureKind("importance", "Which groups matter", draw_importance),
+    FigureKind("importance", "Which groups matter", of_search(draw_importance)),
     FigureKind("footprint", "Where the full net's cost lies", draw_footprint),
     FigureKind("latency", "Latency against MACs", draw_latency),
-    FigureKind("hypervolume", "How the front grew", draw_hypervolume),
-    FigureKind("surrogate", "The surrogate", draw_surrogate),
-    FigureKind("calibration", "Could the surrogate be trusted?", draw_calibration),
+    FigureKind("hypervolume", "How the front grew", of_search(draw_hypervolume)),
+    FigureKind("surrogate", "The surrogate", of_search(draw_surrogate)),
+    FigureKind("calibration", "Could the surrogate be trusted?", of_search(draw_calibration)),
     FigureKind("training", "Training the supernet", draw_training),
-    FigureKind("path", "The path of progressive shrinking", draw_path),
+    FigureKind("path", "The path of progressive shrinking", of_search(draw_path)),
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import functools
 import io
 from collections.abc import Callable
 from collections.abc import Iterable
@@ -88,3 +89,15 @@ class FigureKind:
     name: str
     title: str
     draw: Callable[[Run], Drawing | Absent]
+
+
+def of_search(draw: Callable[[Run], Drawing | Absent]) -> Callable[[Run], Drawing | Absent]:
+    """Leave a figure out where widths were chosen without a search, as it tells of a search."""
+
+    @functools.wraps(draw)
+    def draw_if_searched(run: Run) -> Drawing | Absent:
+        if run.oneshot is not None:
+            return Absent("Nothing was searched.", is_left_out=True)
+        return draw(run)
+
+    return draw_if_searched

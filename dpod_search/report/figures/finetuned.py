@@ -58,7 +58,7 @@ def draw_finetuned(run: Run) -> Drawing | Absent:
         yaxis=value_axis("accuracy", is_accuracy=True),
     )
     lay_out(figure, height=480)
-    return Drawing(figure, _tabulate(front, n_test), _caption(members, n_test))
+    return Drawing(figure, _tabulate(front, n_test), _caption(run, members, n_test))
 
 
 def _draw_stairs(
@@ -203,11 +203,15 @@ def _tabulate(front: FinetunedFront, n_test: int) -> Table:
     return Table.from_rows(columns, rows)
 
 
-def _caption(members: Sequence[Member], n_test: int) -> str:
-    text = (
-        "The chosen subnets before finetuning (as the search measured them) and after it. "
-        "Everything was chosen on validation; test pictures were looked at once."
-    )
+def _caption(run: Run, members: Sequence[Member], n_test: int) -> str:
+    if run.oneshot is None:
+        text = "The chosen subnets before finetuning (as the search measured them) and after it. "
+        text += "Everything was chosen on validation; test pictures were looked at once."
+    else:
+        text = (
+            f"The subnets that {run.oneshot.method} chose, before finetuning and after it. Test "
+            "pictures were looked at once."
+        )
     if n_test:
         text += f" Bars are the 95\u00a0% intervals that {count(n_test)} test pictures allow."
     if any(member.is_knee for member in members):

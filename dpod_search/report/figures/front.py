@@ -100,7 +100,7 @@ def _draw_stairs(run: Run, plane: Plane) -> Iterator[go.Scatter]:
     if not stairs:
         return
     yield go.Scatter(
-        name="searched front",
+        name="searched front" if run.oneshot is None else "front as chosen",
         x=[x for x, _ in stairs],
         y=[y for _, y in stairs],
         mode="lines",
@@ -202,6 +202,8 @@ def _tabulate(run: Run, plane: Plane) -> Table:
 
 def _caption(run: Run, plane: Plane, n_unplaced: int) -> str:
     goal = "higher" if plane.y.direction == "maximize" else "lower"
+    if run.oneshot is not None:
+        return _caption_oneshot(run, plane, goal)
     text = (
         f"Each mark is a trial; {goal} and further left is better. The stairs are the searched "
         "front, measured on validation. Trials that the surrogate pruned stand, hollow, at their "
@@ -212,3 +214,13 @@ def _caption(run: Run, plane: Plane, n_unplaced: int) -> str:
     if run.front is not None and plane.y.name == "accuracy":
         text += "Dotted lines lead from a member of the front to itself after finetuning."
     return text.strip()
+
+
+def _caption_oneshot(run: Run, plane: Plane, goal: str) -> str:
+    text = (
+        f"Each mark is a subnet that was chosen for a budget; {goal} and further left is better. "
+        "The stairs join those that no other beats, measured on validation before finetuning."
+    )
+    if run.front is not None and plane.y.name == "accuracy":
+        text += " Dotted lines lead from a subnet to itself after finetuning."
+    return text

@@ -55,8 +55,17 @@ def draw_path(run: Run) -> Drawing | Absent:
         (i, profile.macs, profile.accuracy, *(profile.widths[name] for name in groups))
         for i, profile in enumerate(profiles)
     ]
-    caption = (
-        f"{plural(len(profiles), 'profile')} from the full net on the right to the floor on the "
+    return Drawing(figure, Table.from_rows(columns, rows), _caption(run, len(profiles)))
+
+
+def _caption(run: Run, n_profiles: int) -> str:
+    if n_profiles == 1:
+        policy = "" if run.training is None else f" {run.training.policy}"
+        return (
+            f"The training policy{policy} makes no path: its only profile is the net as it was "
+            "trained, with its accuracy on validation."
+        )
+    return (
+        f"{plural(n_profiles, 'profile')} from the full net on the right to the floor on the "
         "left. Accuracy of the trained supernet at each, on validation."
     )
-    return Drawing(figure, Table.from_rows(columns, rows), caption)

@@ -48,14 +48,16 @@ def draw_training(run: Run) -> Drawing | Absent:
     lay_out(figure, height=440)
     columns = ("step", "loss", "partial_loss", "lr")
     rows = [(e.step, e.loss, e.partial_loss, e.learning_rate) for e in training.history]
-    return Drawing(figure, Table.from_rows(columns, rows), _caption(training))
+    return Drawing(figure, Table.from_rows(columns, rows), _caption(run, training))
 
 
-def _caption(training: Training) -> str:
+def _caption(run: Run, training: Training) -> str:
     text = (
         f"Policy {training.policy}: {count(training.n_steps)} steps in "
         f"{training.seconds:,.1f} seconds."
     )
     if training.full_accuracy is not None:
         text += f" The full net reached {percent(training.full_accuracy, 2)} on validation."
+    if run.oneshot is not None:
+        text += " It alone was trained; its units were then put in the order of their importance."
     return text

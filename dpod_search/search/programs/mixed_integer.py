@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy.optimize import Bounds
@@ -28,7 +29,7 @@ from dpod_search.tabulated import IntArray
 
 SCALE = 1e3  # the largest coefficient of a row: 1e-6 is then 1e-9 of it
 N_EXCLUDED = 50
-_SOLVED, _INFEASIBLE = 0, 2
+_SOLVED, _INFEASIBLE, _FAILED = 0, 2, 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +75,7 @@ def solve_parts(
     options = {"mip_rel_gap": max(gap, _find_share(parts, step))}
     for _ in range(N_EXCLUDED):
         options["time_limit"] = max(deadline - time.monotonic(), 0.01)
-        solved = milp(
+        solved = _solve(
             -value / unit,
             integrality=program.integrality,
             bounds=program.bounds,
@@ -114,7 +115,7 @@ def minimise_largest(parts: Parts, rows: Sequence[int], deadline: float) -> floa
     for row in rows:
         beyond = np.append(program.express(row) / unit, -1.0)[None]
         constraints.append(LinearConstraint(beyond, -np.inf, -parts.constants[row] / unit))
-    solved = milp(
+    solved = _solve(
         np.append(np.zeros(n), 1.0),  # the largest of the rows, in units
         integrality=np.append(program.integrality, 0),
         bounds=Bounds(np.append(np.zeros(n), -np.inf), np.append(np.ones(n), np.inf)),
@@ -124,6 +125,15 @@ def minimise_largest(parts: Parts, rows: Sequence[int], deadline: float) -> floa
     if solved.x is None:
         return None
     return float(parts.measure(program.read(solved.x[:-1]))[list(rows)].max())
+
+
+def _solve(costs: FloatArray, *, options: dict[str, Any], **program: Any) -> OptimizeResult:
+    """Solve, once more in another way where HiGHS breaks off with an error of its own."""
+    solved = milp(costs, options=options, **program)
+    # Its presolve now and then leaves something that its simplex cannot solve.
+    if solved.status == _FAILED and solved.x is None:
+        solved = milp(costs, options={**options, "presolve": False}, **program)
+    return solved
 
 
 def find_step(tables: Sequence[FloatArray]) -> float:

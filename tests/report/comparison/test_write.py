@@ -178,6 +178,38 @@ def test_before_finetuning_the_searched_fronts_are_left(runs: list[RunFolder]) -
     assert text.count('<script type="application/json">') == 2
 
 
+def test_runs_without_a_search_carry_their_method(runs: list[RunFolder]) -> None:
+    runs[1].rows = runs[0].rows
+    runs[1].front = runs[0].front
+    for name in ("search.json", "front.json"):
+        runs[1].documents[name] = json.loads(json.dumps(runs[0].documents[name]))
+    for run, method in zip(runs, ("mdp", "uniform"), strict=True):
+        run.skip_search(method)
+    page = compare(runs)
+    text = page.read_text()
+    names = ["first (mdp, no search)", "second (uniform, no search)"]
+    assert " and ".join(names) in text
+    assert "2 subnets for 2 of 3 budgets, 2 finetuned" in text
+    # Nothing grew, so nothing is said of it.
+    assert "How the fronts grew" not in text
+    assert not page.with_name("compare-growth.csv").exists()
+    picks = read_csv(page, "picks")
+    assert [row["run"] for row in picks[:2]] == names
+    given = [row["budget"] for row in picks if "<=" in row["budget"]]
+    assert given == [b for b in ("macs<=10%", "macs<=60%", "params<=9") for _ in names]
+    assert picks[0]["trial"] == str(runs[0].rows[0]["number"])
+    assert picks[4]["trial"] == ""
+    # A subnet that another one beats was chosen all the same.
+    assert len(read_csv(page, "searched")) == 4
+
+
+def test_growth_is_that_of_the_runs_that_searched(runs: list[RunFolder]) -> None:
+    runs[1].skip_search("taylor")
+    page = compare(runs)
+    assert {row["run"] for row in read_csv(page, "growth")} == {"first"}
+    assert "Left out, as nothing grew there: second (taylor, no search)." in page.read_text()
+
+
 @pytest.mark.e2e
 @pytest.mark.parametrize("is_dark", [False, True])
 def test_the_page_is_drawn_in_silence_and_without_a_network(
