@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from dataclasses import field
+from functools import partial
 
 import pytest
 from torch import Tensor
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from dpod_search.latency import Bench
 from dpod_search.latency import Latency
@@ -40,8 +42,12 @@ class FakeClock:
 
     def attach(self, monkeypatch: pytest.MonkeyPatch) -> FakeClock:
         """Let every bench ask this clock."""
-        monkeypatch.setattr(Bench, "prepare", lambda bench, module, images: (module, images))
-        monkeypatch.setattr(Bench, "time_run", lambda bench, run, **options: self._time(*run))
+        monkeypatch.setattr(
+            Bench, "prepare", lambda bench, module, images: partial(module.eval(), images)
+        )
+        monkeypatch.setattr(
+            Bench, "time_run", lambda bench, run, **options: self._time(run.func, *run.args)
+        )
         return self
 
     def _time(self, module: nn.Module, images: Tensor) -> Latency:
@@ -70,4 +76,8 @@ def count_macs(module: nn.Module, images: Tensor) -> tuple[int, int]:
     module.eval()(images)
     for handle in handles:
         handle.remove()
+    if not layers:  # a packed net is a list of operators
+        with FlopCounterMode(display=False) as counter:
+            module(images)
+        return counter.get_total_flops() // (2 * len(images)), 2
     return sum(found), len(found)

@@ -23,6 +23,7 @@ from scipy.sparse import hstack
 from dpod_search.search.programs.linear import LinearProgram
 from dpod_search.search.programs.parts import VALUE
 from dpod_search.search.programs.parts import Parts
+from dpod_search.search.programs.silence import silent_stdout
 from dpod_search.tabulated import FloatArray
 from dpod_search.tabulated import IntArray
 
@@ -129,10 +130,12 @@ def minimise_largest(parts: Parts, rows: Sequence[int], deadline: float) -> floa
 
 def _solve(costs: FloatArray, *, options: dict[str, Any], **program: Any) -> OptimizeResult:
     """Solve, once more in another way where HiGHS breaks off with an error of its own."""
-    solved = milp(costs, options=options, **program)
+    with silent_stdout():
+        solved = milp(costs, options=options, **program)
     # Its presolve now and then leaves something that its simplex cannot solve.
     if solved.status == _FAILED and solved.x is None:
-        solved = milp(costs, options={**options, "presolve": False}, **program)
+        with silent_stdout():
+            solved = milp(costs, options={**options, "presolve": False}, **program)
     return solved
 
 
