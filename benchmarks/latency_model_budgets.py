@@ -109,7 +109,7 @@ def measure_shares(
 
         def measure(widths: Widths) -> float:
             found = bench.time(extract_net(supernet, widths.active), images, max_seconds=seconds)
-            return found.median_ms / of_full
+            return found.quiet_ms / of_full
 
         for share in SHARES:
 

@@ -152,7 +152,7 @@ class _Work:
         )
         found: dict[LayerSpec, dict[tuple[int, int], float]] = {}
         for (spec, *cell), latency in zip(self.cells, latencies, strict=True):
-            found.setdefault(spec, {})[cell[0], cell[1]] = latency.median_ms
+            found.setdefault(spec, {})[cell[0], cell[1]] = latency.quiet_ms
         for spec, cells in found.items():
             self.layers[spec] = _merge(self.layers.get(spec), cells)
 
@@ -171,7 +171,7 @@ class _Work:
                 tell=lambda: self.progress.advance(1, "nets"),
             )
             for net, found in zip(nets, latencies, strict=True):
-                numbers = (found.median_ms, found.low_ms, found.high_ms, found.drift)
+                numbers = (found.quiet_ms, found.low_ms, found.high_ms, found.drift)
                 kept = (float(f"{x:.6g}") for x in numbers)
                 self.nets[net.widths] = MeasuredNet(net.widths, *kept)
             if keep is not None:

@@ -2,8 +2,8 @@
 
 What something else on a machine does may last for seconds and need not befall a net and the
 reference alike: it makes whatever runs many small operations slower, mostly. So all is measured in
-rounds, in random order; what does not agree with itself is measured again, and of measurements
-that agree the fastest count.
+rounds, in random order; what does not agree with itself is measured again, and the fastest passes of
+all rounds count.
 """
 
 from __future__ import annotations
@@ -52,26 +52,32 @@ def measure_in_rounds(
                 tell()
         if round_ + 1 >= n_rounds:
             due = [i for i in due if find_pair(found[i], tolerance) is None]
-    return [combine(each, tolerance) for each in found]
+    return [combine(each) for each in found]
 
 
 def find_pair(latencies: Sequence[Latency], tolerance: float) -> tuple[Latency, Latency] | None:
     """Return the two fastest measurements that agree, or None."""
-    ordered = sorted(latencies, key=lambda latency: latency.median_ms)
+    ordered = sorted(latencies, key=lambda latency: latency.quiet_ms)
     for one, other in itertools.pairwise(ordered):
-        if other.median_ms <= (1 + tolerance) * one.median_ms:
+        if other.quiet_ms <= (1 + tolerance) * one.quiet_ms:
             return one, other
     return None
 
 
-def combine(latencies: Sequence[Latency], tolerance: float) -> Latency:
-    """Return the mean of the two fastest measurements that agree; the median where none do."""
-    counted = find_pair(latencies, tolerance) or latencies
+def combine(latencies: Sequence[Latency]) -> Latency:
+    """Return several measurements of one thing as one.
+
+    The fastest pass of all, and the reference's, are those of the whole; medians and intervals are
+    the medians of theirs.
+    """
     return Latency(
-        statistics.median(x.median_ms for x in counted),
-        statistics.median(x.low_ms for x in counted),
-        statistics.median(x.high_ms for x in counted),
-        sum(x.n_bursts for x in counted),
-        sum(x.n_outliers for x in counted),
+        statistics.median(x.median_ms for x in latencies),
+        statistics.median(x.low_ms for x in latencies),
+        statistics.median(x.high_ms for x in latencies),
+        sum(x.n_bursts for x in latencies),
+        sum(x.n_outliers for x in latencies),
         max(x.drift for x in latencies),
+        min(x.fastest_ms for x in latencies),
+        min(x.reference_ms for x in latencies),
+        latencies[0].nominal_ms,
     )

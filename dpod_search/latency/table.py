@@ -72,8 +72,8 @@ class MeasuredNet:
 
     Args:
         widths: Its active width in every group, in the order of the space.
-        ms: Median milliseconds, drift corrected.
-        low_ms: Lower end of the median's 95 % interval.
+        ms: Milliseconds when nothing disturbs it, drift corrected; see ``Latency.quiet_ms``.
+        low_ms: Lower end of the 95 % interval of the median, which lies above.
         high_ms: Upper end.
         drift: How restless the machine was meanwhile, see :class:`Latency`.
     """

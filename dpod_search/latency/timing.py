@@ -16,6 +16,7 @@ from collections.abc import Callable
 from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import field
+from dataclasses import replace
 
 from dpod_search.latency.settings import TOLERANCE
 
@@ -48,6 +49,9 @@ class Latency:
         n_outliers: Bursts left out, because something else got in their way.
         drift: Time of the reference's slowest burst over that of its fastest, >= 1: how restless
             the machine was, be it neighbours or throttling.
+        fastest_ms: Milliseconds of the net's fastest pass, as the clock said.
+        reference_ms: Of the reference's fastest pass, as the clock said; 0 if it is not known.
+        nominal_ms: Milliseconds of the reference that all is given for.
     """
 
     median_ms: float
@@ -56,6 +60,20 @@ class Latency:
     n_bursts: int
     n_outliers: int = 0
     drift: float = 1.0
+    fastest_ms: float = 0.0
+    reference_ms: float = 0.0
+    nominal_ms: float = 0.0
+
+    @property
+    def quiet_ms(self) -> float:
+        """What a pass takes when nothing disturbs it, drift corrected.
+
+        The fastest pass over the reference's fastest: the most stable number of all on a machine
+        that others use, as long as there are passes that nothing disturbs.
+        """
+        if self.reference_ms == 0:
+            return self.median_ms
+        return self.nominal_ms * self.fastest_ms / self.reference_ms
 
     @classmethod
     def of(cls, times_ms: Sequence[float], *, drift: float = 1.0) -> Latency:
@@ -131,8 +149,10 @@ def measure_interleaved(
     found: list[float] = []
     seen = [before]
     n_looked_at = MIN_BURSTS
+    fastest = math.inf
     while True:
         passed = time_burst(run, reference.clock, BURST_SECONDS)
+        fastest = min(fastest, passed)
         after = reference.burst()
         seen.append(after)
         found.append(nominal * passed / math.sqrt(before * after))
@@ -141,14 +161,16 @@ def measure_interleaved(
             reference.clock() - start >= max_seconds
             or time.perf_counter() - wall >= _PATIENCE * max_seconds
         )
-        if n_bursts is not None:
-            if len(found) == n_bursts:
-                return Latency.of(found, drift=max(seen) / min(seen))
+        n_due = n_bursts or (MIN_BURSTS if is_over else n_looked_at)
+        if len(found) < n_due:
             continue
-        if len(found) < (MIN_BURSTS if is_over else n_looked_at):
-            continue
-        latency = Latency.of(found, drift=max(seen) / min(seen))
-        if is_over or latency.is_narrow:
+        latency = replace(
+            Latency.of(found, drift=max(seen) / min(seen)),
+            fastest_ms=1e3 * fastest,
+            reference_ms=1e3 * min(seen),
+            nominal_ms=nominal,
+        )
+        if is_over or n_bursts is not None or latency.is_narrow:
             return latency
         n_looked_at = len(found) + 2
 

@@ -249,7 +249,7 @@ def measure_shares(session: Session, widths: Iterable[Widths]) -> Mapping[Widths
     full = session.blank_supernet.space.full
     found: dict[Widths, float] = {}
     with Stopwatch(session) as stopwatch:
-        of_full = stopwatch.time_widths(full).median_ms
+        of_full = stopwatch.time_widths(full).quiet_ms
         for item in widths:
-            found[item] = 1.0 if item == full else stopwatch.time_widths(item).median_ms / of_full
+            found[item] = 1.0 if item == full else stopwatch.time_widths(item).quiet_ms / of_full
     return found
