@@ -159,13 +159,17 @@ def check_budgets(session: Session, task: SearchTask) -> None:
     """
     smallest = task.measure_footprint(task.space.smallest)
     # Of latency a little is left to the program: the narrowest net need not be the fastest.
-    smallest[LATENCY] = 0.8 * smallest.get(LATENCY, 0.0)
+    hoped = {**smallest, LATENCY: 0.8 * smallest.get(LATENCY, 0.0)}
     unmet = []
     for budget in session.config.oneshot.budgets:
+        bounds = _read(task, budget)
         try:
-            _read(task, budget).check_reachable(smallest)
-        except InfeasibleError as error:
-            unmet.append(f"{budget}: {error}")
+            bounds.check_reachable(hoped)
+        except InfeasibleError:
+            try:
+                bounds.check_reachable(smallest)  # which has the numbers for the message
+            except InfeasibleError as error:
+                unmet.append(f"{budget}: {error}")
     if unmet and len(unmet) == len(session.config.oneshot.budgets):
         raise InfeasibleError("; ".join(unmet))
 
