@@ -81,12 +81,13 @@ def finetune(
     seed: Seed = None,
     storage: Storage = None,
     budgets: Budgets = None,
+    latency_table: LatencyTableFile = None,
     jobs: Jobs = 1,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
     """Finetune the best subnets and test them."""
-    sets = set_budgets(sets, budgets)
+    sets = set_latency_table(set_budgets(sets, budgets), latency_table)
     _run(("finetune",), study, out, sets, seed, storage, jobs, quiet, as_json)
 
 
@@ -96,11 +97,12 @@ def worker(
     sets: Sets = None,
     seed: Seed = None,
     storage: Storage = None,
+    latency_table: LatencyTableFile = None,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
     """Join a search: one more process on the study of a run folder, or of a copy of it."""
-    config = load_config(study, sets, seed)
+    config = load_config(study, set_latency_table(sets, latency_table), seed)
     folder = out or Path("runs") / config.name
     with Bars(Console(stderr=True, markup=False), is_quiet=quiet or as_json) as bars:
         result = work(config, folder, storage=storage, progress=bars)

@@ -14,6 +14,7 @@ from dpod_search.latency.specs import ACTIVATIONS
 from dpod_search.latency.specs import NORM
 from dpod_search.latency.specs import LayerSpec
 from dpod_search.latency.specs import read_spec
+from dpod_search.latency.table import hash_nets
 from dpod_search.rng import torch_generator
 from dpod_search.supernet import Subnet
 from dpod_search.supernet import Supernet
@@ -92,6 +93,12 @@ def list_placed_layers(supernet: Supernet) -> tuple[PlacedLayer, ...]:
         for shape in shapes[plan.name]
         if (placed := _place(plan, modules[plan.name], shape, chains)) is not None
     )
+
+
+def hash_model(supernet: Supernet) -> str:
+    """Return the fingerprint of a supernet's nets, by which tables and requests know them."""
+    specs = [layer.spec for layer in list_placed_layers(supernet)]
+    return hash_nets(supernet.space, supernet.example_shape, specs)
 
 
 def _place(

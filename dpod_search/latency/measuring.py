@@ -6,6 +6,7 @@ import functools
 import itertools
 import logging
 from collections.abc import Callable
+from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
 
@@ -14,6 +15,7 @@ import torch
 
 from dpod_search.errors import DataError
 from dpod_search.latency.bench import Bench
+from dpod_search.latency.layers import hash_model
 from dpod_search.latency.packing import prepare_packed
 from dpod_search.latency.request import LatencyRequest
 from dpod_search.latency.request import RequestedNet
@@ -24,7 +26,6 @@ from dpod_search.latency.specs import LayerSpec
 from dpod_search.latency.table import LatencyTable
 from dpod_search.latency.table import LayerGrid
 from dpod_search.latency.table import MeasuredNet
-from dpod_search.latency.table import hash_space
 from dpod_search.latency.timing import Latency
 from dpod_search.placement import place_module
 from dpod_search.progress import Progress
@@ -39,6 +40,10 @@ AGREE_CELLS = 0.1
 AGREE_NETS = 0.03
 NET_ROUNDS = 3
 KEEP_EVERY = 8  # nets
+KEEP_CELLS = 150
+
+# A layer at a pair of widths.
+Cell = tuple[LayerSpec, int, int]
 
 _logger = logging.getLogger(__name__)
 
@@ -71,14 +76,15 @@ def measure_request(
             table is of another device.
     """
     settings = request.settings
-    if supernet is not None and hash_space(supernet.space) != request.space:
+    if supernet is not None and hash_model(supernet) != request.space:
         raise DataError("the latency request is of another model; make one for this supernet")
     bench = Bench(
         settings.backend,
         device,
         n_threads=settings.n_threads,
         batch_size=settings.batch_size,
-        nominal_ms=None if known is None else known.reference_ms,
+        # Of another model the reference is another net.
+        nominal_ms=known.reference_ms if known and known.space == request.space else None,
     )
     if known is not None and (other := known.device.describe_difference(bench.fingerprint)):
         raise DataError(
@@ -87,9 +93,7 @@ def measure_request(
     with bench:
         work = _Work(request, bench, known, progress or SilentProgress())
         work.take_reference(supernet)
-        work.measure_layers()
-        if keep is not None:
-            keep(work.make_table())
+        work.measure_layers(keep)
         work.measure_nets(supernet, keep)
         work.progress.finish()
         table = work.make_table()
@@ -140,21 +144,24 @@ class _Work:
             images = make_images(self.request.input_shape, self.request.settings.batch_size)
             self.bench.refer_to(extract_net(supernet, reference.widths), images)
 
-    def measure_layers(self) -> None:
-        """Measure the cells that are missing."""
-        latencies = measure_in_rounds(
-            len(self.cells),
-            lambda i: self._measure_cell(*self.cells[i]),
-            numpy_generator(0, "latency cells"),
-            n_rounds=2,
-            tolerance=AGREE_CELLS,
-            tell=lambda: self.progress.advance(1, "layers"),
-        )
-        found: dict[LayerSpec, dict[tuple[int, int], float]] = {}
-        for (spec, *cell), latency in zip(self.cells, latencies, strict=True):
-            found.setdefault(spec, {})[cell[0], cell[1]] = latency.quiet_ms
-        for spec, cells in found.items():
-            self.layers[spec] = _merge(self.layers.get(spec), cells)
+    def measure_layers(self, keep: Callable[[LatencyTable], None] | None) -> None:
+        """Measure the cells that are missing, those of some layers at a time."""
+        for cells in _cut(self.cells):
+            latencies = measure_in_rounds(
+                len(cells),
+                functools.partial(self._measure_cell, cells),
+                numpy_generator(0, "latency cells"),
+                n_rounds=2,
+                tolerance=AGREE_CELLS,
+                tell=lambda: self.progress.advance(1, "layers"),
+            )
+            found: dict[LayerSpec, dict[tuple[int, int], float]] = {}
+            for (spec, n_inputs, n_outputs), latency in zip(cells, latencies, strict=True):
+                found.setdefault(spec, {})[n_inputs, n_outputs] = latency.quiet_ms
+            for spec, known in found.items():
+                self.layers[spec] = _merge(self.layers.get(spec), known)
+            if keep is not None:
+                keep(self.make_table())
 
     def measure_nets(
         self, supernet: Supernet | None, keep: Callable[[LatencyTable], None] | None
@@ -177,7 +184,8 @@ class _Work:
             if keep is not None:
                 keep(self.make_table())
 
-    def _measure_cell(self, spec: LayerSpec, n_inputs: int, n_outputs: int) -> Latency:
+    def _measure_cell(self, cells: Sequence[Cell], place: int) -> Latency:
+        spec, n_inputs, n_outputs = cells[place]
         batch_size = self.request.settings.batch_size
         module, images = spec.build(n_inputs, n_outputs, batch_size=batch_size)
         if self.request.runs_channels_last and images.ndim == 4:
@@ -198,9 +206,19 @@ class _Work:
         return self.bench.time_run(run, max_seconds=settings.seconds / NET_ROUNDS)
 
 
-def _find_cells(
-    request: LatencyRequest, known: Mapping[LayerSpec, LayerGrid]
-) -> list[tuple[LayerSpec, int, int]]:
+def _cut(cells: Sequence[Cell]) -> Iterator[list[Cell]]:
+    """Cut cells into parts of whole layers, each large enough for its rounds to lie apart."""
+    part: list[Cell] = []
+    for _, of_layer in itertools.groupby(cells, key=lambda cell: cell[0]):
+        part += of_layer
+        if len(part) >= KEEP_CELLS:
+            yield part
+            part = []
+    if part:
+        yield part
+
+
+def _find_cells(request: LatencyRequest, known: Mapping[LayerSpec, LayerGrid]) -> list[Cell]:
     """Return what grids lack, where they are too small or too coarse for a request."""
     cells = []
     for layer in request.layers:

@@ -20,12 +20,12 @@ import numpy as np
 from scipy.stats import spearmanr
 
 from dpod_search.errors import DataError
+from dpod_search.latency.layers import hash_model
 from dpod_search.latency.layers import list_placed_layers
 from dpod_search.latency.parts import build_parts
 from dpod_search.latency.settings import MIN_FIT
 from dpod_search.latency.table import LatencyTable
 from dpod_search.latency.table import MeasuredNet
-from dpod_search.latency.table import hash_space
 from dpod_search.supernet import Supernet
 from dpod_search.tabulated import FloatArray
 from dpod_search.tabulated import TableSum
@@ -148,7 +148,7 @@ def check_nets(supernet: Supernet, table: LatencyTable, n_held_out: int) -> Sequ
     Raises:
         DataError: If not.
     """
-    if table.space != hash_space(supernet.space):
+    if table.space != hash_model(supernet):
         raise DataError(
             "the latency table is of another model (its width space is not this one's); make a "
             "request for this study with `dpod-search latency request` and measure that"

@@ -22,6 +22,7 @@ from dpod_search.errors import DataError
 from dpod_search.errors import DpodSearchError
 from dpod_search.files import read_json
 from dpod_search.files import write_json
+from dpod_search.latency.layers import hash_model
 from dpod_search.latency.layers import list_placed_layers
 from dpod_search.latency.layers import sample_subnets
 from dpod_search.latency.settings import MIN_FIT
@@ -29,7 +30,6 @@ from dpod_search.latency.settings import LatencySettings
 from dpod_search.latency.specs import LayerSpec
 from dpod_search.latency.table import LatencyTable
 from dpod_search.latency.table import LayerGrid
-from dpod_search.latency.table import hash_space
 from dpod_search.latency.table import parse_axes
 from dpod_search.latency.table import parse_widths
 from dpod_search.placement import place_module
@@ -157,7 +157,7 @@ def make_request(
         chosen,
         supernet.example_shape,
         layers,
-        hash_space(supernet.space),
+        hash_model(supernet),
         tuple(RequestedNet(net.active) for net in ordered),
         supernet.grouping.runs_channels_last,
         find_reference(supernet),

@@ -2,7 +2,7 @@
 
 What something else on a machine does may last for seconds and need not befall a net and the
 reference alike: it makes whatever runs many small operations slower, mostly. So all is measured in
-rounds, in random order; what does not agree with itself is measured again, and the fastest passes of
+rounds, in random order; what does not agree with itself is measured again, and the fastest bursts of
 all rounds count.
 """
 
@@ -67,7 +67,7 @@ def find_pair(latencies: Sequence[Latency], tolerance: float) -> tuple[Latency, 
 def combine(latencies: Sequence[Latency]) -> Latency:
     """Return several measurements of one thing as one.
 
-    The fastest pass of all, and the reference's, are those of the whole; medians and intervals are
+    The fastest burst of all, and the reference's, are those of the whole; medians and intervals are
     the medians of theirs.
     """
     return Latency(

@@ -93,7 +93,7 @@ class LatencyTable:
         device: The device.
         reference_ms: Milliseconds of the reference net that all others are given for.
         layers: The layers.
-        space: Fingerprint of the width space that the nets are of, see :func:`hash_space`.
+        space: Fingerprint of the width space that the nets are of, see :func:`hash_nets`.
         nets: Whole subnets.
     """
 
@@ -142,9 +142,16 @@ class LatencyTable:
         }  # fmt: skip  (a table)
 
 
-def hash_space(space: WidthSpace) -> str:
-    """Return the fingerprint of a width space, by which a table knows its model."""
-    return hash_value(space.to_json())
+def hash_nets(space: WidthSpace, input_shape: Sequence[int], specs: Sequence[LayerSpec]) -> str:
+    """Return the fingerprint of the nets of a width space, by which a table knows its model.
+
+    Args:
+        space: The width space.
+        input_shape: Shape (C, ...) of one sample.
+        specs: The layers, in their order.
+    """
+    layers = [spec.to_json() for spec in specs]
+    return hash_value({"space": space.to_json(), "input": list(input_shape), "layers": layers})
 
 
 def read_table(path: Path) -> LatencyTable:

@@ -2,9 +2,9 @@
 
 Whatever else a machine does, and however it changes its clock rate, befalls the net that is timed
 and a reference net beside it alike. So both run in turn, in short bursts, and what counts is the
-ratio of a burst to the reference's bursts before and after it. Of a burst its fastest pass stands
-for all: others were disturbed, and nothing makes a pass too fast. The median forgives what happened
-in one burst, its interval says how much it may be trusted.
+ratio of a burst to the reference's bursts before and after it. The median forgives
+what happened in one burst, its interval says how much it may be trusted; and as nothing makes a net
+too fast, the fastest bursts tell what it takes when nothing disturbs it.
 """
 
 from __future__ import annotations
@@ -49,8 +49,8 @@ class Latency:
         n_outliers: Bursts left out, because something else got in their way.
         drift: Time of the reference's slowest burst over that of its fastest, >= 1: how restless
             the machine was, be it neighbours or throttling.
-        fastest_ms: Milliseconds of the net's fastest pass, as the clock said.
-        reference_ms: Of the reference's fastest pass, as the clock said; 0 if it is not known.
+        fastest_ms: Milliseconds of a pass in the net's fastest burst, as the clock said.
+        reference_ms: In the reference's fastest burst, as the clock said; 0 if it is not known.
         nominal_ms: Milliseconds of the reference that all is given for.
     """
 
@@ -68,8 +68,8 @@ class Latency:
     def quiet_ms(self) -> float:
         """What a pass takes when nothing disturbs it, drift corrected.
 
-        The fastest pass over the reference's fastest: the most stable number of all on a machine
-        that others use, as long as there are passes that nothing disturbs.
+        The fastest burst over the reference's fastest: the most stable number of all on a machine
+        that others use, as long as there are bursts that nothing disturbs.
         """
         if self.reference_ms == 0:
             return self.median_ms
@@ -185,7 +185,7 @@ def warm_up(run: Run) -> None:
 
 
 def time_burst(run: Run, clock: Clock, seconds: float) -> float:
-    """Run a net for a while and return the seconds of its fastest pass.
+    """Run a net for a while and return the median seconds of its passes.
 
     Args:
         run: Runs it once.

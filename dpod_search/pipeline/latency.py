@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 from typing import Any
@@ -26,10 +27,10 @@ from dpod_search.latency import measure_request
 from dpod_search.latency import read_table
 from dpod_search.latency import take_fingerprint
 from dpod_search.latency.footprint import NAME
+from dpod_search.latency.layers import hash_model
 from dpod_search.latency.request import extract_net
 from dpod_search.latency.request import find_reference
 from dpod_search.latency.request import make_images
-from dpod_search.latency.table import hash_space
 from dpod_search.search.budgets import split_bounds
 from dpod_search.widths import Widths
 
@@ -128,7 +129,7 @@ def _is_as_set(session: Session, table: LatencyTable) -> bool:
         and device.batch_size == settings.batch_size
         and device.n_threads == settings.n_threads
         and device.device == session.device.type
-        and table.space == hash_space(session.blank_supernet.space)
+        and table.space == hash_model(session.blank_supernet)
     )
 
 
@@ -214,10 +215,12 @@ class Stopwatch:
 
     def __enter__(self) -> Stopwatch:
         """Open the bench, with the reference that the table has."""
-        self._bench.__enter__()
         supernet = self._session.blank_supernet
         reference = extract_net(supernet, find_reference(supernet).widths)
-        self._bench.refer_to(reference, self._images)
+        with ExitStack() as stack:
+            stack.enter_context(self._bench)
+            self._bench.refer_to(reference, self._images)
+            stack.pop_all()
         return self
 
     def __exit__(self, *error: Any) -> None:

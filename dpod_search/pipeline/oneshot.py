@@ -10,6 +10,7 @@ and blocks).
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -21,6 +22,7 @@ from dpod_search.errors import ConfigError
 from dpod_search.errors import DpodSearchError
 from dpod_search.errors import InfeasibleError
 from dpod_search.errors import RunFolderError
+from dpod_search.errors import SolverError
 from dpod_search.files import hash_file
 from dpod_search.files import hash_value
 from dpod_search.files import read_json
@@ -37,6 +39,7 @@ from dpod_search.search import Proposal
 from dpod_search.search import SearchSettings
 from dpod_search.search import SearchTask
 from dpod_search.search.budgets import read_budget
+from dpod_search.search.budgets import split_bounds
 from dpod_search.search.constraints import Bound
 from dpod_search.search.constraints import Constraints
 from dpod_search.search.oneshot import OneShotRequest
@@ -125,18 +128,20 @@ def find_choices(session: Session, task: SearchTask) -> Mapping[str, Any]:
             "`dpod-search search` with the same --study and --out first"
         )
     choose = _make_chooser(session, task, find_importance(session, find_criterion(session)))
-    choices, unmet = [], {}
+    choices, unmet, has_infeasible = [], {}, False
     session.progress.start(settings.method, len(settings.budgets))
     for budget in settings.budgets:
         try:
             choices.append(_choose_at(session, task, budget, choose))
-        except InfeasibleError as error:
+        except (InfeasibleError, SolverError) as error:
+            has_infeasible = has_infeasible or isinstance(error, InfeasibleError)
             unmet[budget] = f"{budget}: {error}"
             _logger.warning("search: %s", unmet[budget])
         session.progress.advance(1, budget)
     session.progress.finish()
     if not choices:
-        raise InfeasibleError("; ".join(unmet.values()))
+        kind = InfeasibleError if has_infeasible else SolverError
+        raise kind("; ".join(unmet.values()))
     content = {"key": key, "method": settings.method, "choices": choices, "unmet": unmet}
     write_json(path, content)
     return content
@@ -184,10 +189,16 @@ def _read(task: SearchTask, budget: str) -> Constraints:
             f"budget {budget!r}: {measured} is known only when a subnet is measured, and widths "
             f"are chosen before{hint}"
         )
-    # What a study's own constraints say holds too; of two bounds on one name the budget's does.
-    named = {bound.name for bound in bounds}
-    others = tuple(b for b in task.bounds.exact if b.name not in named)
-    return Constraints((*bounds, *others))
+    # What a study's own constraints say holds too: of two bounds on one name the lower one.
+    own = {bound.name: bound for bound in task.bounds.exact}
+    merged = [_take_lower(bound, own.pop(bound.name, None)) for bound in bounds]
+    return Constraints((*merged, *own.values()))
+
+
+def _take_lower(bound: Bound, other: Bound | None) -> Bound:
+    if other is None or bound.limit is None or other.limit is None:
+        return bound
+    return bound if bound.limit <= other.limit else other
 
 
 def _make_chooser(session: Session, task: SearchTask, importance: UnitImportance) -> Choose:
@@ -238,14 +249,17 @@ def _choose_at(session: Session, task: SearchTask, budget: str, choose: Choose) 
     """Choose at one budget; where latency is bounded, what is measured has to be within it."""
     bounds = _read(task, budget)
     of_latency = next((b for b in bounds if b.name == LATENCY), None)
-    if of_latency is None or not latency.can_measure(session):
+    is_asked = LATENCY in split_bounds(budget)
+    if of_latency is None or not is_asked or not latency.can_measure(session):
         widths, known = choose(bounds)
         return _describe(task, budget, widths, known)
     full = task.measure_footprint(task.space.full)[LATENCY]
     assert of_latency.limit is not None
     wished = of_latency.limit / full
+    # A constraint of the study is on the model's latency, which then must not be exceeded.
+    most = 1.0 if LATENCY in task.constraints else math.inf
     found = correct(
-        lambda factor: choose(_lower(bounds, of_latency, factor)),
+        lambda factor: choose(_lower(bounds, of_latency, min(factor, most))),
         lambda widths: latency.measure_shares(session, [widths])[widths],
         wished=wished,
         n_corrections=session.config.oneshot.n_corrections,

@@ -64,8 +64,9 @@ def run(session: Session) -> list[str]:
     config, settings = session.config, session.config.training
     supernet = session.blank_supernet
     with joined_ranks(session.config.device) as ranks:
-        ranks.share(_TRAIN)
-        if config.oneshot.method and config.model.weights is not None:
+        takes_weights = bool(config.oneshot.method) and config.model.weights is not None
+        ranks.share(_SKIP if takes_weights else _TRAIN)
+        if takes_weights:
             result = _take_weights(session)
         else:
             result = _train(session, ranks, _checkpoint(session))

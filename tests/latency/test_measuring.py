@@ -202,3 +202,23 @@ def test_a_device_measures_a_request_without_the_model(supernet, tmp_path, backe
     assert found.device.backend == backend
     assert wanted.is_held_by(found)
     assert found.reference_ms == table.reference_ms > 0
+
+
+def test_what_is_known_of_another_model_does_not_set_the_scale(supernet, timed):
+    known = measure_request(make_request(supernet, FEW), supernet=supernet)
+    other = build_supernet(
+        make_residual_net(n_blocks=4), torch.zeros(2, 3, 8, 8), removes_blocks=True
+    ).eval()
+
+    grown = measure_request(
+        make_request(other, FEW), supernet=other, known=replace(known, reference_ms=7.0)
+    )
+    assert grown.reference_ms == 2.0  # its own reference, measured now
+
+
+def test_the_same_net_at_another_size_is_another_model(supernet):
+    larger = build_supernet(
+        make_residual_net(), torch.zeros(2, 3, 16, 16), removes_blocks=True
+    ).eval()
+    assert larger.space == supernet.space
+    assert make_request(larger, FEW).space != make_request(supernet, FEW).space
