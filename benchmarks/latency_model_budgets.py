@@ -25,8 +25,11 @@ from dpod_search.importance import measure_unit_importance
 from dpod_search.latency import Bench
 from dpod_search.latency import LatencyModel
 from dpod_search.latency.layers import sample_subnets
+from dpod_search.latency.measuring import AGREE_NETS
+from dpod_search.latency.measuring import NET_ROUNDS
 from dpod_search.latency.request import extract_net
 from dpod_search.latency.request import make_images
+from dpod_search.latency.rounds import measure_in_rounds
 from dpod_search.pipeline.correcting import correct
 from dpod_search.rng import numpy_generator
 from dpod_search.rng import torch_generator
@@ -108,7 +111,15 @@ def measure_shares(
         of_full = bench.nominal_ms
 
         def measure(widths: Widths) -> float:
-            found = bench.time(extract_net(supernet, widths.active), images, max_seconds=seconds)
+            run = bench.prepare(extract_net(supernet, widths.active), images)
+            (found,) = measure_in_rounds(  # as a run measures its shares
+                1,
+                lambda _: bench.time_run(run, max_seconds=seconds / NET_ROUNDS),
+                numpy_generator(0, "latency_model", "shares"),
+                n_rounds=NET_ROUNDS,
+                tolerance=AGREE_NETS,
+                tell=lambda: None,
+            )
             return found.quiet_ms / of_full
 
         for share in SHARES:

@@ -28,9 +28,13 @@ from dpod_search.latency import read_table
 from dpod_search.latency import take_fingerprint
 from dpod_search.latency.footprint import NAME
 from dpod_search.latency.layers import hash_model
+from dpod_search.latency.measuring import AGREE_NETS
+from dpod_search.latency.measuring import NET_ROUNDS
 from dpod_search.latency.request import extract_net
 from dpod_search.latency.request import find_reference
 from dpod_search.latency.request import make_images
+from dpod_search.latency.rounds import measure_in_rounds
+from dpod_search.rng import numpy_generator
 from dpod_search.search.budgets import split_bounds
 from dpod_search.widths import Widths
 
@@ -230,8 +234,17 @@ class Stopwatch:
     def time_widths(self, widths: Widths) -> Latency:
         """Time a subnet, cut out."""
         module = extract_net(self._session.blank_supernet, widths.active)
-        seconds = self._session.config.latency.seconds
-        return self._bench.time(module, self._images, max_seconds=seconds)
+        run = self._bench.prepare(module, self._images)
+        seconds = self._session.config.latency.seconds / NET_ROUNDS
+        (found,) = measure_in_rounds(
+            1,
+            lambda _: self._bench.time_run(run, max_seconds=seconds),
+            numpy_generator(0, "latency shares"),
+            n_rounds=NET_ROUNDS,
+            tolerance=AGREE_NETS,
+            tell=lambda: None,
+        )
+        return found
 
 
 def can_measure(session: Session) -> bool:
