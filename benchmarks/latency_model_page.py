@@ -78,7 +78,7 @@ def _write_error(found: dict[str, Any]) -> Iterator[str]:
 
 def _write_repeat(found: dict[str, Any]) -> Iterator[str]:
     each = next(iter(found.values()))
-    yield "## Two measurements an hour of load apart"
+    yield "## Measured again under load"
     yield ""
     yield f"{len(each['subnets'])} subnets of {each['net']}, measured again and again, each time by a new process with a new bench, on the machine as it was (*quiet*)"
     yield f"and while other processes multiplied matrices and streamed memory on all cores (*loaded*, kind `{each['load_kind']}`). *Corrected* is what"
