@@ -27,5 +27,6 @@ def test_a_run_with_each_policy_ends_with_a_report(policy: str, tmp_path: Path) 
     assert training["policy"] == policy
     assert training["history"][-1]["loss"] > 0
     assert ("group_lasso" in training["history"][-1]) == (policy == "sandwich")
-    assert ("makes no path" in (tmp_path / "report.html").read_text()) == (not profiles)
+    # A path of the full net alone is none.
+    assert "makes no path" in (tmp_path / "report.html").read_text()
     assert json.loads((tmp_path / "front.json").read_text())["members"]
