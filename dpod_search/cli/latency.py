@@ -19,6 +19,7 @@ from dpod_search.cli.options import load_config
 from dpod_search.cli.options import make_console
 from dpod_search.cli.show import show_json
 from dpod_search.cli.show import show_latency
+from dpod_search.config import StudyConfig
 from dpod_search.data import load_data
 from dpod_search.errors import ConfigError
 from dpod_search.latency import fit_latency
@@ -29,10 +30,8 @@ from dpod_search.latency import read_request
 from dpod_search.latency import read_table
 from dpod_search.latency import write_request
 from dpod_search.models import build_model
-from dpod_search.rng import torch_generator
+from dpod_search.pipeline.session import make_supernet
 from dpod_search.supernet import Supernet
-from dpod_search.supernet import build_supernet
-from dpod_search.supernet import import_handlers
 
 
 latency = typer.Typer(
@@ -69,7 +68,7 @@ def request(
     changes += [f'latency.backend="{backend}"'] if backend else []
     changes += [f"latency.n_threads={threads}"] if threads else []
     config = load_config(study, changes, seed)
-    supernet = _build(study, changes, seed)
+    supernet = _build(config)
     wanted = make_request(supernet, config.latency, seed=config.seed)
     with Bars(Console(stderr=True, markup=False), is_quiet=quiet) as bars:
         packed = pack_nets(wanted, supernet, progress=bars)
@@ -129,7 +128,7 @@ def show(
     """Show how right a table makes the latency model of a study."""
     config = load_config(study, sets, seed)
     held = read_table(table)
-    supernet = _build(study, sets, seed)
+    supernet = _build(config)
     model = fit_latency(
         supernet, held, n_held_out=config.latency.n_held_out, max_error=float("inf")
     )
@@ -146,17 +145,9 @@ def show(
         show_latency(make_console(), found)
 
 
-def _build(study: str, sets: list[str] | None, seed: int | None) -> Supernet:
-    config = load_config(study, sets, seed)
+def _build(config: StudyConfig) -> Supernet:
     splits = load_data(config.data, config.seed)
     net = build_model(
         config.model, input_shape=splits.input_shape, n_classes=splits.n_classes, seed=config.seed
     )
-    return build_supernet(
-        net,
-        torch.randn((2, *splits.input_shape), generator=torch_generator(config.seed, "example")),
-        ratios=config.supernet.ratios,
-        multiple=config.supernet.multiple,
-        removes_blocks=config.supernet.removes_blocks,
-        handlers=import_handlers(config.supernet.handlers),
-    )
+    return make_supernet(config, net, splits.input_shape)

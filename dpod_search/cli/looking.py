@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 from typing import Annotated
 
-import torch
 import typer
 
 from dpod_search.cli.inspection import inspect_supernet
@@ -30,10 +29,8 @@ from dpod_search.errors import ConfigError
 from dpod_search.files import write_text
 from dpod_search.models import build_model
 from dpod_search.pipeline import read_status
+from dpod_search.pipeline.session import make_supernet
 from dpod_search.report.graph import build_graph_page
-from dpod_search.rng import torch_generator
-from dpod_search.supernet import build_supernet
-from dpod_search.supernet import import_handlers
 
 
 def inspect(
@@ -77,14 +74,7 @@ def inspect(
             raise
         tried = f"--input-shape {','.join(map(str, shape))} --classes {n_classes}"
         raise ConfigError(f"{error} (tried with {tried})") from error
-    supernet = build_supernet(
-        net,
-        torch.randn((2, *shape), generator=torch_generator(config.seed, "example")),
-        ratios=config.supernet.ratios,
-        multiple=config.supernet.multiple,
-        removes_blocks=config.supernet.removes_blocks,
-        handlers=import_handlers(config.supernet.handlers),
-    )
+    supernet = make_supernet(config, net, shape)
     found = inspect_supernet(supernet, study or str(model))
     if page is not None:
         _write_page(page, build_graph_page(found))

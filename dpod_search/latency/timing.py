@@ -15,7 +15,6 @@ import time
 from collections.abc import Callable
 from collections.abc import Sequence
 from dataclasses import dataclass
-from dataclasses import field
 from dataclasses import replace
 
 from dpod_search.latency.settings import TOLERANCE
@@ -111,7 +110,6 @@ class Reference:
     run: Run
     nominal_ms: float | None = None
     clock: Clock = time.perf_counter
-    _kept: list[float] = field(default_factory=list, repr=False)
 
     def calibrate(self) -> float:
         """Return its milliseconds, measured now if they never were."""

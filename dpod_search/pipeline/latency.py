@@ -144,7 +144,7 @@ def fit_model(session: Session) -> LatencyModel:
         DataError: If the table is damaged or of another model, or the model is too wrong.
     """
     settings = session.config.latency
-    path, table = find_table(session)
+    path, table = session.latency_table
     try:
         model = fit_latency(
             session.blank_supernet,

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
+from torch import nn
 
 from dpod_search.config import StudyConfig
 from dpod_search.data import DataSplits
@@ -139,17 +140,7 @@ class Session:
             n_classes=self.data.n_classes,
             seed=self.seed,
         )
-        supernet = build_supernet(
-            model,
-            # Not the user's pictures: one that holds NaN is the training's to complain about.
-            torch.randn(
-                (2, *self.data.input_shape), generator=torch_generator(self.seed, "example")
-            ),
-            ratios=self.config.supernet.ratios,
-            multiple=self.config.supernet.multiple,
-            removes_blocks=self.config.supernet.removes_blocks,
-            handlers=import_handlers(self.config.supernet.handlers),
-        )
+        supernet = make_supernet(self.config, model, self.data.input_shape)
         supernet.calibration_images = self.calibration_images
         place_module(supernet, self.device, is_channels_last=supernet.grouping.runs_channels_last)
         return supernet
@@ -225,3 +216,26 @@ class Session:
             rank=ranks.rank,
             n_ranks=ranks.n_ranks,
         )
+
+
+def make_supernet(config: StudyConfig, model: nn.Module, input_shape: tuple[int, ...]) -> Supernet:
+    """Make the supernet of a study's model, as its settings say.
+
+    Args:
+        config: The study.
+        model: The model.
+        input_shape: Shape (C, ...) of one sample.
+
+    Raises:
+        GroupingError: If the model cannot be made a supernet.
+    """
+    # Not the user's pictures: one that holds NaN is the training's to complain about.
+    example = torch.randn((2, *input_shape), generator=torch_generator(config.seed, "example"))
+    return build_supernet(
+        model,
+        example,
+        ratios=config.supernet.ratios,
+        multiple=config.supernet.multiple,
+        removes_blocks=config.supernet.removes_blocks,
+        handlers=import_handlers(config.supernet.handlers),
+    )
