@@ -8,15 +8,21 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable
+from collections.abc import Iterable
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextlib import suppress
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 from dpod_search.errors import CheckpointError
+
+
+_ASIDE = re.compile(r"\.(.+)\.\d+\.part")  # how `write_whole` names a file that is not whole yet
 
 
 def write_whole(path: Path, write: Callable[[Path], None]) -> None:
@@ -95,6 +101,8 @@ def hash_value(value: Any) -> str:
 def whole_folder(path: Path) -> Iterator[Path]:
     """Give a folder to fill, which takes the place of ``path`` when the block ends well.
 
+    Files of the earlier folder that the new one has not are the user's own, and come with it.
+
     Args:
         path: The folder to create or replace.
 
@@ -105,11 +113,9 @@ def whole_folder(path: Path) -> Iterator[Path]:
         CheckpointError: If the operating system refuses to write or to rename. The earlier
             folder, if there was one, is left as it was.
     """
-    aside = path.with_name(f".{path.name}.part")
-    old = path.with_name(f".{path.name}.old")
+    aside, old = _beside(path)
     try:
-        _put_back(old, path)  # a process may have been killed between the two renames
-        shutil.rmtree(aside, ignore_errors=True)
+        finish_folder(path)
         aside.mkdir(parents=True)
         yield aside
         for written in sorted(aside.rglob("*")):
@@ -124,34 +130,62 @@ def whole_folder(path: Path) -> Iterator[Path]:
         ) from error
     finally:
         with suppress(OSError):
-            _put_back(old, path)
+            if not path.exists() and old.exists():
+                os.replace(old, path)
+            _hand_on(old, path)
         shutil.rmtree(aside, ignore_errors=True)
     _flush_folder(path.parent)
 
 
-def remove_leftovers(folder: Path) -> None:
-    """Delete what killed processes left half written in a folder and below it.
+def finish_folder(path: Path) -> None:
+    """Complete what a process left that was killed inside :func:`whole_folder`.
+
+    Args:
+        path: The folder that it replaced; nobody else may be writing there.
+
+    Raises:
+        OSError: If the operating system refuses; nothing is lost.
+    """
+    aside, old = _beside(path)
+    if old.is_dir() and not path.exists():  # killed between the renames: what lies aside is whole
+        os.replace(aside if aside.is_dir() else old, path)
+    _hand_on(old, path)
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def remove_leftovers(folder: Path, names: Iterable[str]) -> None:
+    """Delete files that killed processes left half written in a folder, but nothing below it.
 
     Args:
         folder: Nobody else may be writing there.
+        names: Patterns of what this package writes there: other files are not its to delete.
     """
-    for aside in list(folder.rglob(".*.part")):
-        if aside.is_dir():
-            shutil.rmtree(aside, ignore_errors=True)
-        else:
+    for path in list(folder.iterdir()):
+        made = _ASIDE.fullmatch(path.name)
+        is_ours = made and any(fnmatchcase(made[1], name) for name in names)
+        if is_ours and path.is_file() and not path.is_symlink():
             with suppress(OSError):
-                aside.unlink()
+                path.unlink()
 
 
 def _fill(path: Path, data: bytes) -> None:
     path.write_bytes(data)
 
 
-def _put_back(old: Path, path: Path) -> None:
-    """Undo half a replacement, or clean up after a whole one."""
-    if old.exists() and not path.exists():
-        os.replace(old, path)
-    shutil.rmtree(old, ignore_errors=True)
+def _beside(path: Path) -> tuple[Path, Path]:
+    """Return where a folder is filled, and where the earlier one waits for its end."""
+    return path.with_name(f".{path.name}.part"), path.with_name(f".{path.name}.old")
+
+
+def _hand_on(old: Path, path: Path) -> None:
+    """Move what a replaced folder alone has to its successor, then delete it."""
+    if old.is_symlink():
+        old.unlink()  # what it leads to is somebody else's
+    elif old.is_dir():
+        for own in list(old.iterdir()):
+            if not os.path.lexists(path / own.name):
+                os.replace(own, path / own.name)
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def _flush_folder(path: Path) -> None:

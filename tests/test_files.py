@@ -196,8 +196,35 @@ def test_a_whole_folder_takes_the_earlier_ones_place_at_once(tmp_path: Path) -> 
         (aside / "deep" / "b").write_text("two")
         assert names(path) == ["a"]
 
-    assert names(path) == ["deep"]
+    assert names(path) == ["a", "deep"]
     assert names(tmp_path) == ["models"]
+
+
+def test_the_users_own_files_stay_in_a_folder_that_is_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "models"
+    with whole_folder(path) as aside:
+        (aside / "model").write_text("one")
+    (path / "notes").mkdir()
+    (path / "notes" / "mine.txt").write_text("the user's")
+    with whole_folder(path) as aside:
+        (aside / "model").write_text("two")
+
+    assert (path / "model").read_text() == "two"
+    assert (path / "notes" / "mine.txt").read_text() == "the user's"
+    assert names(tmp_path) == ["models"]
+
+
+def test_a_link_to_a_folder_is_replaced_and_what_it_leads_to_stays(tmp_path: Path) -> None:
+    path, elsewhere = tmp_path / "models", tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "mine.txt").write_text("the user's")
+    path.symlink_to(elsewhere)
+    with whole_folder(path) as aside:
+        (aside / "model").write_text("two")
+
+    assert names(path) == ["model"]
+    assert names(elsewhere) == ["mine.txt"]
+    assert names(tmp_path) == ["elsewhere", "models"]
 
 
 @pytest.mark.parametrize("error", [KeyError("own"), KeyboardInterrupt(), OSError(28, "full")])
@@ -242,28 +269,29 @@ def test_a_rename_that_fails_leaves_the_earlier_folder(
 
 def test_a_process_killed_between_the_renames_loses_nothing(tmp_path: Path) -> None:
     path = tmp_path / "models"
-    (tmp_path / ".models.old").mkdir()
-    (tmp_path / ".models.old" / "a").write_text("one")
-    (tmp_path / ".models.part").mkdir()
-    (tmp_path / ".models.part" / "rubbish").write_text("half")
+    for name, text in ((".models.old", "one"), (".models.part", "two")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "model").write_text(text)
+    (tmp_path / ".models.old" / "notes.txt").write_text("the user's")
 
     with whole_folder(path) as aside:
-        assert names(path) == ["a"]
+        assert (path / "model").read_text() == "two"
         assert names(aside) == []
-        (aside / "b").write_text("two")
-    assert names(path) == ["b"]
+        (aside / "model").write_text("three")
+    assert (path / "model").read_text() == "three"
+    assert names(path) == ["model", "notes.txt"]
     assert names(tmp_path) == ["models"]
 
 
 def test_a_leftover_of_a_finished_replacement_is_cleaned_up(tmp_path: Path) -> None:
     path = tmp_path / "models"
-    for folder, name in ((path, "a"), (tmp_path / ".models.old", "older")):
+    for folder, text in ((path, "new"), (tmp_path / ".models.old", "old")):
         folder.mkdir()
-        (folder / name).write_text("one")
+        (folder / "model").write_text(text)
 
     with pytest.raises(CheckpointError), whole_folder(path):
         raise OSError(28, "full")
-    assert names(path) == ["a"]
+    assert (path / "model").read_text() == "new"
     assert names(tmp_path) == ["models"]
 
 

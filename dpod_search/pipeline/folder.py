@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from collections.abc import Sequence
 from contextlib import suppress
@@ -21,6 +22,7 @@ from dpod_search.config import dump_toml
 from dpod_search.config import load_study
 from dpod_search.errors import CheckpointError
 from dpod_search.errors import RunFolderError
+from dpod_search.files import finish_folder
 from dpod_search.files import hash_file
 from dpod_search.files import hash_value
 from dpod_search.files import read_json
@@ -50,6 +52,29 @@ NOT_TRAINED_FOR = (
     "training.n_workers:",
     "training.checkpoint_seconds:",
 )  # fmt: skip  (a table)
+
+# Where files are written aside, and which: a clean-up looks at nothing else. What the dashboard
+# puts into `artifacts` is left alone, for it takes no lock.
+_WRITTEN = {
+    "": ("config.toml", ".owner", "*.json", "*.safetensors", "trials.csv", "report.html"),
+    ".stages": ("*.json",),
+    "finetuned": (".*.checkpoint.safetensors",),
+    "exported": ("manifest.json",),
+    "exported/*": ("model.*", "README.md"),
+    "figures": ("*.csv", "*.png"),
+}
+# What a run would write over in a folder of somebody else's.
+_RESULTS = (
+    "supernet.safetensors",
+    "training.json",
+    "path.json",
+    "environment.json",
+    "search.json",
+    "trials.csv",
+    "front.json",
+    "report.html",
+)  # fmt: skip  (a table)
+_SUBNET_ASIDE = re.compile(r"\.(\d+|full)\.(part|old)")  # by `whole_folder`
 
 
 @dataclass
@@ -88,7 +113,6 @@ class RunFolder:
                 f"cannot use {self.path} as a run folder: {error.strerror or error}; "
                 "choose another --out"
             ) from error
-        remove_leftovers(self.path)
         write_text(self.path / ".owner", f"{os.getpid()}\n")
         return self
 
@@ -111,10 +135,12 @@ class RunFolder:
 
         Raises:
             RunFolderError: If the folder holds another study, or weights that were trained
-                otherwise; names the first differences.
+                otherwise; names the first differences. If it holds no run, but files of the
+                names that a run would write.
         """
         file = self.path / "config.toml"
         if not file.exists():
+            self._check_foreign()
             return
         held = load_study(file)
         changed = [] if held.name == config.name else [f"name: {held.name} -> {config.name}"]
@@ -130,6 +156,22 @@ class RunFolder:
                 f"{self.path} holds a different study ({shown}); "
                 "choose another --out, or delete the folder to start anew"
             )
+
+    def recover(self) -> None:
+        """Delete what killed processes left half written, and complete what only lacks its name.
+
+        A folder without a study is not ours to tidy, and neither is what a link leads to. Call
+        it inside the lock, after :meth:`check_study`.
+        """
+        if not (self.path / "config.toml").is_file():
+            return
+        for place, names in _WRITTEN.items():
+            for folder in self.path.glob(place) if place else [self.path]:
+                inside = (folder, *folder.parents)[: len(Path(place).parts)]
+                if folder.is_dir() and not any(path.is_symlink() for path in inside):
+                    remove_leftovers(folder, names)
+                    if place == "finetuned":
+                        _finish_subnets(folder)
 
     def claim(self, config: StudyConfig) -> None:
         """Write down which study the folder holds."""
@@ -208,6 +250,14 @@ class RunFolder:
                 "with the same --study, --out, --set and --storage first"
             )
 
+    def _check_foreign(self) -> None:
+        foreign = [name for name in _RESULTS if (self.path / name).exists()]
+        if foreign and not (self.path / ".stages").exists():
+            raise RunFolderError(
+                f"{self.path} holds no run, and a run would write over {foreign[0]} in it; "
+                "choose another --out, or move it away"
+            )
+
     def _remove_empty(self) -> None:
         """Delete the folders that were made here, if they hold nothing but the lock."""
         own = [self.path / name for name in (".owner", ".lock")]
@@ -234,3 +284,10 @@ class RunFolder:
             return f" (process {int((self.path / '.owner').read_text())})"
         except (OSError, ValueError):
             return ""
+
+
+def _finish_subnets(finetuned: Path) -> None:
+    found = {m[1] for path in finetuned.iterdir() if (m := _SUBNET_ASIDE.fullmatch(path.name))}
+    for name in sorted(found):
+        with suppress(OSError):  # finetuning meets it again, and says so
+            finish_folder(finetuned / name)

@@ -157,6 +157,7 @@ def run_stages(
         log_to(out / "log.jsonl"),
     ):
         folder.check_study(config)
+        folder.recover()
         session = Session(config, folder, progress or SilentProgress(), storage, n_jobs)
         _check_start(session, stages)
         kept = _keep_claim(folder)

@@ -63,18 +63,83 @@ def test_a_killed_process_leaves_no_lock(held):
         assert (path / ".owner").read_text() == f"{os.getpid()}\n"
 
 
-def test_what_a_killed_process_was_writing_is_deleted(tmp_path):
-    kept = tmp_path / "finetuned" / "3" / "model.safetensors"
-    for file in (
-        kept,
-        tmp_path / ".training.checkpoint.safetensors.123.part",
-        tmp_path / "finetuned" / ".3.part" / ".model.safetensors.123.part",
-    ):
+def touch(*files):
+    for file in files:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(b"0")
-    with RunFolder(tmp_path):
+
+
+def list_files(folder):
+    return {str(file.relative_to(folder)) for file in folder.rglob("*") if not file.is_dir()}
+
+
+def test_what_a_killed_process_was_writing_is_deleted(tmp_path):
+    kept = tmp_path / "finetuned" / "3" / "model.safetensors"
+    touch(
+        kept,
+        tmp_path / ".training.checkpoint.safetensors.123.part",
+        tmp_path / "..owner.123.part",
+        tmp_path / ".stages" / ".train.json.123.part",
+        tmp_path / "finetuned" / "..3.checkpoint.safetensors.123.part",
+        tmp_path / "finetuned" / ".3.part" / ".model.safetensors.123.part",
+        tmp_path / "exported" / ".manifest.json.123.part",
+        tmp_path / "exported" / "full" / ".model.pt2.123.part",
+        tmp_path / "figures" / ".front.csv.123.part",
+    )
+    with RunFolder(tmp_path) as folder:
+        folder.claim(load_tiny())
+        folder.recover()
         assert kept.exists()
-        assert not list(tmp_path.rglob(".*.part"))
+        assert not list(tmp_path.rglob("*.part"))
+
+
+def test_what_looks_like_a_leftover_and_is_none_stays(tmp_path):
+    run, elsewhere = tmp_path / "run", tmp_path / "elsewhere"
+    touch(
+        run / ".film.mkv.part",
+        run / ".film.mkv.123.part",
+        run / ".other.part" / "keep.txt",
+        run / "finetuned" / ".other.part" / "keep.txt",
+        run / "films" / ".config.toml.123.part",
+        run / "another" / ".training.checkpoint.safetensors.123.part",
+        run / "another" / "finetuned" / ".3.part" / ".model.safetensors.123.part",
+        run / "exported" / "full" / "mine" / ".model.pt2.123.part",
+        elsewhere / ".manifest.json.123.part",
+        elsewhere / "full" / ".model.pt2.123.part",
+    )
+    (run / "exported" / "link").symlink_to(elsewhere / "full")
+    (run / "figures").symlink_to(elsewhere)
+    (elsewhere / ".front.csv.123.part").touch()
+    with RunFolder(run) as folder:
+        folder.claim(load_tiny())
+        before = list_files(tmp_path)
+        folder.recover()
+        assert list_files(tmp_path) == before
+
+
+def test_a_folder_that_holds_no_run_is_not_tidied(tmp_path):
+    touch(tmp_path / ".training.json.123.part", tmp_path / "finetuned" / ".3.part" / "keep.txt")
+    before = list_files(tmp_path)
+    with RunFolder(tmp_path) as folder:
+        folder.recover()
+    assert before <= list_files(tmp_path)
+
+
+@pytest.mark.parametrize("is_replaced", [True, False])
+def test_a_kill_between_the_renames_of_a_subnet_is_completed(tmp_path, is_replaced):
+    finetuned = tmp_path / "finetuned"
+    new, old = finetuned / ".13.part", finetuned / ".13.old"
+    touch(old / "model.safetensors", old / "notes.txt")
+    if is_replaced:
+        touch(new / "model.safetensors")
+        (new / "model.safetensors").write_bytes(b"new")
+    with RunFolder(tmp_path) as folder:
+        folder.claim(load_tiny())
+        folder.recover()
+    assert list_files(finetuned) == {"13/model.safetensors", "13/notes.txt"}
+    model = (finetuned / "13" / "model.safetensors").read_bytes()
+    assert model == (b"new" if is_replaced else b"0")
+    assert {path.name for path in finetuned.iterdir()} == {"13"}
 
 
 def test_the_folder_is_made_locked_and_freed(tmp_path):
@@ -119,6 +184,15 @@ def test_a_new_folder_takes_any_study(folder):
     assert not (folder.path / "config.toml").exists()
     folder.claim(load_tiny())
     assert load_study(folder.path / "config.toml") == load_tiny()
+    folder.check_study(load_tiny())
+
+
+def test_a_file_of_the_users_is_not_written_over(folder):
+    (folder.path / "report.html").write_text("the user's")
+    (folder.path / "notes.txt").touch()
+    with pytest.raises(RunFolderError, match=r"holds no run, .* write over report.html .*--out"):
+        folder.check_study(load_tiny())
+    folder.mark_done("train", {}, [])  # a run, then, whose config.toml was deleted
     folder.check_study(load_tiny())
 
 

@@ -136,6 +136,22 @@ def test_a_report_without_a_run_is_refused(tmp_path):
     assert "\n" not in str(caught.value)
 
 
+def test_a_command_on_a_folder_that_is_no_run_deletes_nothing_there(tmp_path):
+    mine = tmp_path / "mine"
+    for name in (
+        "films/.other.part/keep.txt",
+        "films/.film.mkv.part",
+        "run/finetuned/.3.part/model.safetensors",
+        "run/.training.checkpoint.safetensors.123.part",
+    ):
+        (mine / name).parent.mkdir(parents=True, exist_ok=True)
+        (mine / name).touch()
+    before = set(mine.rglob("*"))
+    with pytest.raises(RunFolderError, match=r"config.toml is missing"):
+        run_tiny(mine, stages=["report"])
+    assert before <= set(mine.rglob("*"))
+
+
 def test_another_study_is_refused_and_nothing_is_touched(run):
     before = (run / "config.toml").read_bytes()
     with pytest.raises(RunFolderError, match=r"training.lr: 0.1 -> 0.2"):
