@@ -256,7 +256,7 @@ def show_status(console: Console, status: Mapping[str, Any]) -> None:
         console.print(f"{stage:>9}: {'ended' if has_ended else 'not ended'}", highlight=False)
     trials = ", ".join(f"{n} {state}" for state, n in status["trials"].items()) or "none"
     if "counts" in status and not status["trials"]:
-        trials = "not in the run folder; --storage says where they are"
+        trials = "not in the run folder; --storage says where they are, or search again"
     else:
         limits = "".join(f", or {name} = {n:g}" for name, n in status.get("limits", {}).items())
         trials = f"{trials} of {status['n_trials']}{limits}"

@@ -28,7 +28,9 @@ from dpod_search.pipeline.choosing import choose_subnets
 from dpod_search.pipeline.delivering import check_searched
 from dpod_search.pipeline.delivering import describe_front
 from dpod_search.pipeline.session import Session
+from dpod_search.search import name_finetune_study
 from dpod_search.search import record_finetuned
+from dpod_search.search.status import count_trials
 from dpod_search.supernet import Subnet
 from dpod_search.training import CheckpointFile
 from dpod_search.weights import save_weights
@@ -92,6 +94,15 @@ def run(session: Session) -> list[str]:
     )
     write_json(session.path / "front.json", front)
     return [*outputs, "front.json"]
+
+
+def has_children(session: Session) -> bool:
+    """Say whether the child study still has the trials that the ended finetuning left there."""
+    front = read_json(session.folder.require("front.json", "finetune"))
+    name = name_finetune_study(session.config.name)
+    counts = count_trials(name, searching.find_storage(session))
+    n_expected = sum(member["trial"] is not None for member in front["members"])
+    return counts.get("complete", 0) >= n_expected
 
 
 def _find_key(session: Session, item: Chosen) -> str:

@@ -186,11 +186,9 @@ class RunFolder:
         if not self.has_ended(stage):
             return False
         kept = self._read_marker(stage)
-        if kept["inputs"] != hash_value(dict(inputs)):
+        if kept["inputs"] != hash_value(dict(inputs)) or not self.is_whole(stage):
             return False
         files = {self.path / name: digest for name, digest in kept["outputs"].items()}
-        if not all(file.is_file() for file in files):
-            return False
         for file, digest in files.items():
             if hash_file(file) != digest:
                 raise CheckpointError(
@@ -224,6 +222,16 @@ class RunFolder:
     def has_ended(self, stage: str) -> bool:
         """Say whether a stage has ever ended, whatever its inputs were."""
         return self._marker(stage).exists()
+
+    def is_whole(self, stage: str) -> bool:
+        """Say whether a stage has ever ended and its files are still there, changed or not.
+
+        Raises:
+            CheckpointError: If its marker is damaged.
+        """
+        if not self.has_ended(stage):
+            return False
+        return all((self.path / name).is_file() for name in self._read_marker(stage)["outputs"])
 
     def require(self, name: str, stage: str) -> Path:
         """Return a file that an earlier stage writes.

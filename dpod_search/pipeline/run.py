@@ -34,6 +34,7 @@ from dpod_search.pipeline.working import helping_workers
 from dpod_search.placement import limit_threads
 from dpod_search.progress import Progress
 from dpod_search.progress import SilentProgress
+from dpod_search.report import FIGURES
 from dpod_search.report import write_report
 from dpod_search.training import launched_ranks
 
@@ -51,6 +52,7 @@ class Stage:
         run: Does the work, or goes on with it, and returns the files it wrote.
         clean_up: Deletes what was only needed until the stage was marked as ended, if anything.
         skip: Called in place of ``run`` where the stage was done before.
+        is_there: Says of a stage that ended whether what it wrote into the study is still there.
     """
 
     name: str
@@ -58,6 +60,7 @@ class Stage:
     run: Callable[[Session], list[str]]
     clean_up: Callable[[Session], None] | None = None
     skip: Callable[[Session], None] | None = None
+    is_there: Callable[[Session], bool] | None = None
 
 
 @dataclass(frozen=True)
@@ -92,7 +95,9 @@ def _describe_report_inputs(session: Session) -> dict[str, Any]:
 
 
 def _run_report(session: Session) -> list[str]:
-    return [str(write_report(session.path).relative_to(session.path))]
+    files = [write_report(session.path)]
+    files += [session.path / "figures" / f"{kind.name}.csv" for kind in FIGURES]
+    return [str(file.relative_to(session.path)) for file in files if file.is_file()]
 
 
 def _run_search(session: Session) -> list[str]:
@@ -102,8 +107,10 @@ def _run_search(session: Session) -> list[str]:
 
 STAGES: tuple[Stage, ...] = (
     Stage("train", training.describe_inputs, training.run, training.clean_up, training.dismiss),
-    Stage("search", searching.describe_inputs, _run_search),
-    Stage("finetune", finetuning.describe_inputs, finetuning.run),
+    Stage("search", searching.describe_inputs, _run_search, is_there=searching.has_trials),
+    Stage(
+        "finetune", finetuning.describe_inputs, finetuning.run, is_there=finetuning.has_children
+    ),
     Stage("export", exporting.describe_inputs, exporting.run),
     Stage("report", _describe_report_inputs, _run_report),
 )
@@ -217,7 +224,11 @@ def _restoring(kept: Mapping[Path, str]) -> Iterator[None]:
 def _run_stage(stage: Stage, session: Session) -> StageOutcome:
     start = time.perf_counter()
     inputs = stage.describe_inputs(session)
-    if session.folder.is_done(stage.name, inputs):
+    is_done = session.folder.is_done(stage.name, inputs)
+    if is_done and stage.is_there is not None and not stage.is_there(session):
+        _logger.warning("%s: is done again, for the study is not what it left", stage.name)
+        is_done = False
+    if is_done:
         _clean_up(stage, session)
         if stage.skip is not None:
             stage.skip(session)

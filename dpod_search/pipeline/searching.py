@@ -105,15 +105,26 @@ def require_trials(session: Session) -> None:
     Raises:
         RunFolderError: If it has not, because the journal was deleted for instance.
     """
-    storage = find_storage(session)
-    counts = count_trials(session.config.name, storage)
-    n_finished = sum(n for state, n in counts.items() if state not in ("running", "waiting"))
-    expected = sum(read_json(session.folder.require("search.json", "search"))["counts"].values())
+    n_finished, expected = _count_trials(session)
     if n_finished < expected:
         raise RunFolderError(
-            f"{storage} has {n_finished} finished trials of the {expected} that search.json tells "
+            f"{find_storage(session)} has {n_finished} finished trials of the {expected} that search.json tells "
             "of; put the study back, or delete search.json to search again"
         )
+
+
+def has_trials(session: Session) -> bool:
+    """Say whether the storage still has the trials that the ended search left there."""
+    n_finished, expected = _count_trials(session)
+    return n_finished >= expected
+
+
+def _count_trials(session: Session) -> tuple[int, int]:
+    """Return how many finished trials the storage has, and how many the ended search had."""
+    counts = count_trials(session.config.name, find_storage(session))
+    n_finished = sum(n for state, n in counts.items() if state not in ("running", "waiting"))
+    found = read_json(session.folder.require("search.json", "search"))
+    return n_finished, sum(found["counts"].values())
 
 
 def prepare_sharing(session: Session) -> None:

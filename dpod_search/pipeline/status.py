@@ -27,11 +27,12 @@ def read_status(out: Path, storage: str | None = None) -> dict[str, Any]:
         storage: URL or path of Optuna's storage; None is the journal in the run folder.
 
     Returns:
-        Study, whether a process works on it, ended stages, trials by state, and what the
-        search found so far.
+        Study, whether a process works on it, stages whose results are all there, trials by
+        state, and what the search found so far.
 
     Raises:
         RunFolderError: If the folder holds no run.
+        CheckpointError: If a file is damaged.
     """
     config_file = out / "config.toml"
     if not config_file.is_file():
@@ -43,11 +44,14 @@ def read_status(out: Path, storage: str | None = None) -> dict[str, Any]:
     journal = out / "study.journal"
     has_study = storage is not None or journal.exists()
     trials = count_trials(config.name, storage or str(journal)) if has_study else {}
+    stages = {stage.name: folder.is_whole(stage.name) for stage in STAGES}
+    # Without the storage in sight it cannot be said that the study is gone.
+    stages["search"] &= bool(trials) or not has_study
     status: dict[str, Any] = {
         "study": config.name,
         "folder": str(out),
         "is_running": _is_locked(out / ".lock"),
-        "stages": {stage.name: folder.has_ended(stage.name) for stage in STAGES},
+        "stages": stages,
         "trials": trials,
         **_find_limits(config, out, sum(trials.values())),
         "n_finetuned": _count_finetuned(out, has_ended=folder.has_ended("finetune")),

@@ -687,6 +687,38 @@ def test_finetuning_never_searches_again_when_the_study_is_lost(searched):
     assert not (searched / "study.journal").exists()
 
 
+@pytest.mark.parametrize("how", ["deleted", "emptied", "in a database"])
+def test_a_search_whose_study_is_gone_is_done_again_to_the_same_end(finished, run, how):
+    names = ("trials", "n_front", "counts", "stages")
+    before = {name: read_status(finished)[name] for name in names}
+    storage = None
+    if how == "deleted":
+        (run / "study.journal").unlink()
+    elif how == "emptied":
+        (run / "study.journal").write_text("")
+    else:
+        storage = f"sqlite:///{run}/study.db"
+        run_tiny(run, storage=storage, stages=["search", "finetune"])
+        (run / "study.db").unlink()
+    # Without a journal the study may well be in a database that nobody named.
+    assert read_status(run, storage)["stages"]["search"] is (how == "deleted")
+    # The report shows the new seconds.
+    assert run_tiny(run, storage=storage) == ["search", "finetune", "report"]
+    assert {name: read_status(run, storage)[name] for name in names} == before
+    for name in ("front.json", "exported/manifest.json"):
+        assert (run / name).read_bytes() == (finished / name).read_bytes()
+    assert run_tiny(run, storage=storage) == []
+
+
+def test_a_figure_that_is_gone_is_drawn_again(finished, run):
+    (run / "figures" / "front.csv").unlink()
+    assert read_status(run)["stages"] == {name: name != "report" for name in NAMES}
+    assert run_tiny(run) == ["report"]
+    assert hash_file(run / "figures" / "front.csv") == hash_file(
+        finished / "figures" / "front.csv"
+    )
+
+
 def test_a_search_that_is_refused_leaves_the_folder_as_it_was(searched):
     config = (searched / "config.toml").read_text()
     with pytest.raises(RunFolderError, match="another sampler: it was nsga2, now random"):
