@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
+from dpod_search.data.pictures import read_picture
 from dpod_search.data.settings import DataSettings
 from dpod_search.data.source import DataSource
 from dpod_search.errors import DataError
@@ -63,19 +63,6 @@ def load_image_folder(folder: str, settings: DataSettings) -> DataSource:
         test,
         None if test is None else _labels(test),
     )
-
-
-def read_picture(path: str) -> Image.Image:
-    """Read a picture as RGB.
-
-    Raises:
-        DataError: If the file is missing or is no picture.
-    """
-    try:
-        with Image.open(path) as image:
-            return image.convert("RGB")
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise DataError(f"{path} cannot be read as a picture ({error}); remove it") from error
 
 
 def _open(root: Path, image_size: int | None) -> Any:

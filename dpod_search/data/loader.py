@@ -23,6 +23,7 @@ from dpod_search.data.datasets import ImageDataset
 from dpod_search.data.datasets import fetch_batch
 from dpod_search.errors import ConfigError
 from dpod_search.errors import DataError
+from dpod_search.errors import DpodSearchError
 from dpod_search.errors import check_range
 from dpod_search.rng import derive_seed
 from dpod_search.rng import numpy_generator
@@ -139,13 +140,16 @@ class SeededLoader:
         if self.n_workers == 0:
             yield from map(batches.__getitem__, numbered)
         else:
-            yield from DataLoader(
-                batches,
-                sampler=numbered,
-                batch_size=None,
-                num_workers=self.n_workers,
-                # Without one, PyTorch would draw the workers' seeds from the global generator.
-                generator=torch_generator(self.seed, "workers", epoch),
+            yield from map(
+                _unwrap,
+                DataLoader(
+                    _Answers(batches),
+                    sampler=numbered,
+                    batch_size=None,
+                    num_workers=self.n_workers,
+                    # Without one, PyTorch would draw the workers' seeds from the global generator.
+                    generator=torch_generator(self.seed, "workers", epoch),
+                ),
             )
 
     def _batches_of(self, epoch: int) -> list[list[int]]:
@@ -181,6 +185,28 @@ class _AugmentedBatches(Dataset[Batch]):
         number, indices = index
         images, labels = fetch_batch(self._loader.dataset, indices)
         return self._loader.augment(images, self._epoch, number), labels
+
+
+class _Answers(Dataset[Batch | DpodSearchError]):
+    """Batches from another process, or what it has to say of the pictures.
+
+    PyTorch would hand over an error with the traceback of that process as its message.
+    """
+
+    def __init__(self, batches: _AugmentedBatches) -> None:
+        self._batches = batches
+
+    def __getitem__(self, index: tuple[int, Sequence[int]]) -> Batch | DpodSearchError:
+        try:
+            return self._batches[index]
+        except DpodSearchError as error:
+            return error
+
+
+def _unwrap(answer: Batch | DpodSearchError) -> Batch:
+    if isinstance(answer, DpodSearchError):
+        raise answer
+    return answer
 
 
 def gather_images(source: ImageDataset | Iterable[Batch], limit: int) -> Tensor:

@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 
 from dpod_search.data import DataSettings
+from dpod_search.data import SeededLoader
 from dpod_search.data import load_data
 from dpod_search.errors import DataError
 
@@ -121,3 +122,18 @@ def test_real_pictures(data_root: Path, tmp_path: Path) -> None:
 
     assert splits.n_classes == 10
     assert splits.input_shape == (3, 32, 32)
+
+
+@pytest.mark.parametrize("n_workers", [0, 1])
+def test_damaged_picture_is_one_line_from_another_process_too(
+    tmp_path: Path, n_workers: int
+) -> None:
+    write_pictures(tmp_path)
+    train = load_data(make_settings(tmp_path), 0).train
+    for path in tmp_path.glob("*/*.png"):
+        path.write_bytes(b"not a picture")
+
+    with pytest.raises(DataError) as caught:
+        list(SeededLoader(train, batch_size=4, seed=0, n_workers=n_workers))
+    assert str(caught.value).startswith(str(tmp_path))
+    assert "\n" not in str(caught.value)
