@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import numbers
+from typing import Any
 
 
 class DpodSearchError(Exception):
@@ -59,43 +60,92 @@ class RunFolderError(DpodSearchError, RuntimeError):
     """A run folder is in use, belongs to another study, or lacks a stage's results."""
 
 
-def check_range(
-    name: str, value: object, *, low: float | None = None, high: float | None = None
-) -> None:
+# Bounds that no honest study meets and several rooms have: thirty years, and more threads or
+# processes than any machine bears (what this one bears is asked where they are made).
+MAX_SECONDS = 1_000_000_000
+MAX_PROCESSES = 1024
+
+# Characters of a value that a message shows; the rest is left out in the middle.
+_SHOWN = 80
+
+
+def show(value: object) -> str:
+    """Spell a value that the user gave, for a message: on one line, and short however long it is."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # more digits, or deeper, than Python spells
+        return f"a {type(value).__name__} too large to be shown"
+    if len(text) <= _SHOWN:
+        return text
+    half = _SHOWN // 2
+    return f"{text[:half]} ... {text[-half:]} ({len(text):,} characters)"
+
+
+def check_range(name: str, value: object, *, low: float, high: float) -> None:
     """Raise unless a setting lies in its range.
 
     Args:
         name: The setting as the user spells it, for the message.
         value: The value got.
-        low: Smallest value allowed, or None.
-        high: Largest value allowed, or None.
+        low: Smallest value allowed.
+        high: Largest value allowed. Infinity for none, which lets infinity itself pass: no
+            setting of a study has that.
 
     Raises:
         ConfigError: If ``value`` is outside ``[low, high]`` or is not a number.
     """
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
-        raise ConfigError(f"{name} must be a number, got {value!r}")
-    number = float(value)
-    if (
-        math.isnan(number)
-        or (low is not None and number < low)
-        or (high is not None and number > high)
-    ):
-        bounds = [f">= {low:g}"] if low is not None else []
-        bounds += [f"<= {high:g}"] if high is not None else []
-        raise ConfigError(f"{name} must be {' and '.join(bounds)}, got {value!r}")
+        raise ConfigError(f"{name} must be a number, got {show(value)}")
+    number: Any = value  # not as a float, for a whole number may be too large to be one
+    if not low <= number <= high:  # nor is NaN
+        raise ConfigError(f"{name} must be {_spell_range(low, high)}, got {show(value)}")
 
 
-def check_count(name: str, value: object, *, low: int) -> None:
+def check_count(name: str, value: object, *, low: int, high: int) -> None:
     """Raise unless a setting is a whole number in its range.
 
     Args:
         name: The setting as the user spells it, for the message.
         value: The value got.
         low: Smallest value allowed.
+        high: Largest value allowed.
 
     Raises:
-        ConfigError: If ``value`` is below ``low`` or is no whole number.
+        ConfigError: If ``value`` is outside ``[low, high]`` or is no whole number.
     """
-    if isinstance(value, bool) or not isinstance(value, int) or value < low:
-        raise ConfigError(f"{name} must be a whole number >= {low}, got {value!r}")
+    number: Any = value
+    is_whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+    if not is_whole or not low <= number <= high:
+        allowed = _spell_range(low, high)
+        raise ConfigError(f"{name} must be a whole number {allowed}, got {show(value)}")
+
+
+def check_list(name: str, value: object, *, low: int, high: int) -> None:
+    """Raise unless a setting is a list of so many entries, none of them twice.
+
+    Args:
+        name: The setting as the user spells it, for the message.
+        value: The value got.
+        low: Fewest entries allowed.
+        high: Most entries allowed.
+
+    Raises:
+        ConfigError: If not.
+    """
+    if not isinstance(value, list | tuple):
+        raise ConfigError(f"{name} must be a list, got {show(value)}")
+    if not low <= len(value) <= high:
+        raise ConfigError(f"{name} must have {low:,} to {high:,} entries, got {len(value):,}")
+    for place, entry in enumerate(value):
+        if entry in value[:place]:
+            raise ConfigError(f"{name} has {show(entry)} twice; leave one of them")
+
+
+def _spell_range(low: float, high: float) -> str:
+    bounds = [f">= {_spell_bound(low)}"] if low > -math.inf else []
+    bounds += [f"<= {_spell_bound(high)}"] if high < math.inf else []
+    return " and ".join(bounds) or "a number"
+
+
+def _spell_bound(bound: float) -> str:
+    return f"{int(bound):,}" if bound == int(bound) else f"{bound:g}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -9,6 +10,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 from torch import nn
+
+from dpod_search.errors import MAX_PROCESSES
+from dpod_search.errors import ConfigError
+from dpod_search.errors import check_count
 
 
 @dataclass(frozen=True)
@@ -63,9 +68,42 @@ def place_module(
     return module
 
 
+def check_parallel(name: str, n: int, *, low: int = 1) -> None:
+    """Raise unless this machine can bear so many threads or processes at once.
+
+    A study may be read on another machine than it runs on, so this is asked where they are made,
+    before the first of them.
+
+    Args:
+        name: The setting as the user spells it, for the message.
+        n: How many.
+        low: Fewest allowed.
+
+    Raises:
+        ConfigError: If they are more than four for each core, and more than 16; or too few.
+    """
+    check_count(name, n, low=low, high=MAX_PROCESSES)
+    n_cores = os.cpu_count() or 1
+    limit = max(16, 4 * n_cores)
+    if n > limit:
+        raise ConfigError(
+            f"{name} must be <= {limit} on this machine, which has {n_cores} cores, got {n:,}"
+        )
+
+
 @contextmanager
-def limit_threads(n_threads: int | None) -> Iterator[None]:
-    """Let PyTorch use so many threads inside the block; None leaves it as it is."""
+def limit_threads(n_threads: int | None, *, name: str = "threads") -> Iterator[None]:
+    """Let PyTorch use so many threads inside the block; None leaves it as it is.
+
+    Args:
+        n_threads: How many.
+        name: The setting they come from, for the message.
+
+    Raises:
+        ConfigError: If this machine cannot bear them, see :func:`check_parallel`.
+    """
+    if n_threads is not None:
+        check_parallel(name, n_threads)
     before = torch.get_num_threads()
     try:
         if n_threads is not None:

@@ -21,6 +21,7 @@ from scipy.stats import kendalltau
 
 from dpod_search.errors import ConfigError
 from dpod_search.errors import DataError
+from dpod_search.errors import check_count
 from dpod_search.errors import check_range
 
 
@@ -62,7 +63,8 @@ class BootstrapSettings:
     """How the interval of a score is found.
 
     Args:
-        n_resamples: Times that as many networks are drawn with replacement, >= 1.
+        n_resamples: Times that as many networks are drawn with replacement, 1 to
+            1,000,000.
         confidence: Share of those scores that the interval holds, in (0, 1).
     """
 
@@ -71,7 +73,7 @@ class BootstrapSettings:
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        check_range("n_resamples", self.n_resamples, low=1)
+        check_count("n_resamples", self.n_resamples, low=1, high=1_000_000)
         check_range("confidence", self.confidence, low=0.001, high=0.999)
 
 

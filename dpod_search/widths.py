@@ -20,6 +20,8 @@ import numpy as np
 import numpy.typing as npt
 
 from dpod_search.errors import ConfigError
+from dpod_search.errors import check_count
+from dpod_search.errors import check_range
 
 
 DEFAULT_RATIOS = tuple(i / 8 for i in range(1, 9))
@@ -138,18 +140,19 @@ class WidthSpace:
 
         Args:
             full_widths: Full width of each group.
-            ratios: Width ratios in (0, 1]; 1 is added if it is missing.
-            multiple: Round widths up to a multiple of this.
+            ratios: Width ratios, each 1e-6 to 1, 1 to 1,000 of them; 1 is added if it is missing.
+            multiple: Round widths up to a multiple of this, 1 to 10,000.
             blocks: Names of the groups that are blocks: removed or there, 0 or 1.
             inside: By block, the groups that exist inside it only.
 
         Raises:
-            ConfigError: If a ratio is outside (0, 1] or ``multiple`` is below 1.
+            ConfigError: If a ratio is out of range, there are none, or ``multiple`` is
+                out of range.
         """
-        if not all(0 < ratio <= 1 for ratio in ratios):
-            raise ConfigError(f"width ratios must lie in (0, 1], got {list(ratios)}")
-        if multiple < 1:
-            raise ConfigError(f"multiple must be >= 1, got {multiple}")
+        check_count("number of ratios", len(ratios), low=1, high=1_000)
+        for ratio in ratios:
+            check_range("width ratios", ratio, low=1e-6, high=1)
+        check_count("multiple", multiple, low=1, high=10_000)
         rungs = tuple(
             BLOCK_RUNGS
             if name in blocks

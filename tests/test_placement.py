@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import copy
+import os
 
+import pytest
 import torch
 from torch import nn
 
+from dpod_search.errors import ConfigError
 from dpod_search.placement import Placement
+from dpod_search.placement import check_parallel
 from dpod_search.placement import device_of
+from dpod_search.placement import limit_threads
 from dpod_search.placement import place_module
 from dpod_search.placement import placement_of
 
@@ -58,3 +63,22 @@ def test_pictures_follow_the_weights() -> None:
     place_module(net, CPU, is_channels_last=False)
     assert placement_of(net) == Placement(CPU, is_channels_last=False)
     assert Placement(CPU).put(torch.zeros(2, 3, 4, 4)).is_contiguous()
+
+
+@pytest.mark.parametrize("n", [0, 10_000, 2**63 - 1])
+def test_threads_that_no_machine_bears_are_refused_before_they_are_made(n: int) -> None:
+    before = torch.get_num_threads()
+    with pytest.raises(ConfigError, match="threads must be"), limit_threads(n):
+        pass
+    assert torch.get_num_threads() == before
+
+
+def test_a_machine_bears_four_threads_a_core_and_always_16(monkeypatch) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    check_parallel("--jobs", 32)
+    with pytest.raises(ConfigError, match="--jobs must be <= 32 .* which has 8 cores, got 33"):
+        check_parallel("--jobs", 33)
+    monkeypatch.setattr(os, "cpu_count", lambda: None)
+    check_parallel("--jobs", 16)
+    with pytest.raises(ConfigError, match="--jobs must be <= 16 on this machine"):
+        check_parallel("--jobs", 17)

@@ -12,8 +12,11 @@ from typing import get_type_hints
 import torch
 
 from dpod_search.data import DataSettings
+from dpod_search.data.augmentation import check_crop_padding
+from dpod_search.errors import MAX_PROCESSES
 from dpod_search.errors import ConfigError
-from dpod_search.errors import check_range
+from dpod_search.errors import check_count
+from dpod_search.errors import show
 from dpod_search.evaluation import EvaluationSettings
 from dpod_search.export import ExportSettings
 from dpod_search.finetune import FinetuneSettings
@@ -25,15 +28,20 @@ from dpod_search.supernet import SupernetSettings
 from dpod_search.training import TrainingSettings
 
 
+_MAX_PIXELS = 10_000_000_000  # of all pictures that are in memory at once
+
+
 @dataclass(frozen=True)
 class StudyConfig:
     """A study, everything decided.
 
     Args:
-        name: Names the run folder and the Optuna study: letters, digits, hyphens, underscores and dots.
-        seed: Every random number of the study derives from it; >= 0.
+        name: Names the run folder and the Optuna study: at most 100 letters, digits, hyphens,
+            underscores and dots.
+        seed: Every random number of the study derives from it; 0 to 2^63 - 1.
         device: Where nets run, as PyTorch spells it: ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
-        threads: CPU threads of PyTorch, >= 1; without it PyTorch decides.
+        threads: CPU threads of PyTorch, 1 to 1,024 and as many as the machine can bear; without it
+            PyTorch decides.
         data: Which pictures, and how they are split.
         model: Which model the supernet is made of.
         supernet: Which widths it offers.
@@ -66,20 +74,46 @@ class StudyConfig:
 
     def __post_init__(self) -> None:
         """Check what belongs to no room."""
-        if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", self.name):
+        if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}", self.name):
             raise ConfigError(
-                f"name must be letters, digits, '-', '_' and '.', for it names a folder; "
-                f"got {self.name!r}"
+                f"name must be at most 100 letters, digits, '-', '_' and '.', for it names a "
+                f"folder; got {show(self.name)}"
             )
-        check_range("seed", self.seed, low=0)
+        check_count("seed", self.seed, low=0, high=2**63 - 1)
         if self.threads is not None:
-            check_range("threads", self.threads, low=1)
-        try:
-            torch.device(self.device)
-        except RuntimeError as error:
-            raise ConfigError(
-                f"device must be cpu, cuda, cuda:<n> or mps, got {self.device!r}"
-            ) from error
+            check_count("threads", self.threads, low=1, high=MAX_PROCESSES)
+        _check_device(self.device)
+        if self.data.image_size is not None:
+            self._check_pixels(self.data.image_size)
+
+    def _check_pixels(self, size: int) -> None:
+        """Check what is only too large together with the size of the pictures."""
+        check_crop_padding("training.crop_padding", self.training.crop_padding, (size, size))
+        counts = {
+            "training.batch_size": self.training.batch_size,
+            "evaluation.n_calibration": self.evaluation.n_calibration,
+            "evaluation.batch_size": self.evaluation.batch_size,
+            "latency.batch_size": self.latency.batch_size,
+            "finetune.batch_size": self.finetune.batch_size,
+        }
+        limit = max(1, _MAX_PIXELS // size**2)
+        for name, n in counts.items():
+            if n > limit:
+                raise ConfigError(
+                    f"{name} must be <= {limit:,} with pictures of {size} x {size}, got {n:,}"
+                )
+
+
+def _check_device(name: str) -> None:
+    # PyTorch also knows `meta`, where tensors have no values, and numbers no machine counts to.
+    is_known = re.fullmatch(r"[a-z]{1,20}(:[0-9]{1,3})?", name) and not name.startswith("meta")
+    try:
+        if is_known:
+            torch.device(name)
+            return
+    except RuntimeError:
+        pass
+    raise ConfigError(f"device must be cpu, cuda, cuda:<n> or mps, got {show(name)}")
 
 
 def find_sections(settings: type[Any]) -> dict[str, type[Any]]:

@@ -7,6 +7,7 @@ draws. It draws from PyTorch's global generator, which is seeded around a batch 
 from __future__ import annotations
 
 from collections.abc import Callable
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dpod_search.errors import ConfigError
+from dpod_search.errors import show
 from dpod_search.imports import call_with
 from dpod_search.imports import import_object
 from dpod_search.imports import is_import_path
@@ -65,6 +67,24 @@ def augment_batch(
     return cropped.permute(0, 3, 1, 2)
 
 
+def check_crop_padding(name: str, crop_padding: int, size: Sequence[int]) -> None:
+    """Raise unless something of every picture is left when it is shifted.
+
+    Args:
+        name: The setting as the user spells it.
+        crop_padding: Largest shift, in pixels.
+        size: Height and width of the pictures.
+
+    Raises:
+        ConfigError: If a picture can be shifted out of sight.
+    """
+    if crop_padding >= min(size):
+        raise ConfigError(
+            f"{name} must be <= {min(size) - 1} with pictures of "
+            f"{' x '.join(map(str, size))}, got {crop_padding:,}"
+        )
+
+
 def check_augmentation(name: str, augmentation: str) -> None:
     """Raise unless an augmentation is known by its name.
 
@@ -80,7 +100,7 @@ def check_augmentation(name: str, augmentation: str) -> None:
     if not set(augmentation.split("+")) <= set(_RECIPES):
         raise ConfigError(
             f"{name} must be {CROP_FLIP!r}, one of {sorted(_RECIPES)} or several joined by '+', "
-            f"or package.module:function, got {augmentation!r}"
+            f"or package.module:function, got {show(augmentation)}"
         )
 
 

@@ -16,15 +16,18 @@ from torch.utils.data import Dataset
 from dpod_search.data.augmentation import CROP_FLIP
 from dpod_search.data.augmentation import Transform
 from dpod_search.data.augmentation import augment_batch
+from dpod_search.data.augmentation import check_crop_padding
 from dpod_search.data.augmentation import check_transform
 from dpod_search.data.augmentation import make_transform
 from dpod_search.data.augmentation import transform_batch
 from dpod_search.data.datasets import ImageDataset
 from dpod_search.data.datasets import fetch_batch
+from dpod_search.data.settings import MAX_PIXELS
 from dpod_search.errors import ConfigError
 from dpod_search.errors import DataError
 from dpod_search.errors import DpodSearchError
-from dpod_search.errors import check_range
+from dpod_search.errors import check_count
+from dpod_search.placement import check_parallel
 from dpod_search.rng import derive_seed
 from dpod_search.rng import numpy_generator
 from dpod_search.rng import torch_generator
@@ -41,18 +44,19 @@ class SeededLoader:
 
     Args:
         dataset: Map-style dataset of pictures and labels.
-        batch_size: Pictures in a batch, >= 1.
+        batch_size: Pictures in a batch, 1 to 1,000,000.
         seed: Seed of the study.
         shuffle: Draw a new order every epoch; otherwise the dataset's own.
         drop_last: Leave out the last batch if it is smaller than the others.
-        crop_padding: Shift pictures at random by up to so many pixels; 0 for none.
+        crop_padding: Shift pictures at random by up to so many pixels, less than their shorter
+            side has; 0 for none.
         flip: Mirror pictures left to right with probability 1/2.
         augmentation: What is done after that: ``crop-flip`` for nothing; ``trivialaugment``,
             ``randaugment``, ``randomerasing``, or several joined by ``+``; a function that
             returns a transform, as ``package.module:function``; or a transform of
             ``torchvision.transforms.v2`` itself.
-        n_workers: Processes that fetch and augment pictures; 0 does so in this one, best for
-            sets in memory.
+        n_workers: Processes that fetch and augment pictures, as many as the machine can bear; 0
+            does so in this one, best for sets in memory.
         rank: Of ``n_ranks`` processes that share every batch, the one whose part this is, from 0.
         n_ranks: How many they are; ``batch_size``, and every batch, is divisible by it.
 
@@ -78,11 +82,11 @@ class SeededLoader:
         n_ranks: int = 1,
     ) -> None:
         """Stand at the first batch of epoch 0."""
-        check_range("batch_size", batch_size, low=1)
-        check_range("crop_padding", crop_padding, low=0)
-        check_range("n_workers", n_workers, low=0)
-        check_range("n_ranks", n_ranks, low=1)
-        check_range("rank", rank, low=0, high=n_ranks - 1)
+        check_count("batch_size", batch_size, low=1, high=1_000_000)
+        check_count("crop_padding", crop_padding, low=0, high=MAX_PIXELS)
+        check_parallel("n_workers", n_workers, low=0)
+        check_count("n_ranks", n_ranks, low=1, high=1_000_000)
+        check_count("rank", rank, low=0, high=n_ranks - 1)
         if len(dataset) == 0:
             raise DataError("a loader needs at least one picture, got an empty dataset")
         if drop_last and batch_size > len(dataset):
@@ -102,9 +106,13 @@ class SeededLoader:
         self.crop_padding = crop_padding
         self.flip = flip
         self._transform = make_transform(augmentation)
-        if self._transform is not None:
-            name = augmentation if isinstance(augmentation, str) else repr(augmentation)
-            check_transform(self._transform, fetch_batch(dataset, [0])[0][0], name)
+        if crop_padding or self._transform is not None:
+            picture = fetch_batch(dataset, [0])[0][0]
+            if crop_padding:
+                check_crop_padding("crop_padding", crop_padding, picture.shape[-2:])
+            if self._transform is not None:
+                name = augmentation if isinstance(augmentation, str) else repr(augmentation)
+                check_transform(self._transform, picture, name)
         self.n_workers = n_workers
         self.rank = rank
         self.n_ranks = n_ranks
@@ -128,8 +136,8 @@ class SeededLoader:
         Raises:
             ConfigError: If the position is out of range.
         """
-        check_range("epoch", epoch, low=0)
-        check_range("batch", batch, low=0, high=len(self))
+        check_count("epoch", epoch, low=0, high=1_000_000)
+        check_count("batch", batch, low=0, high=len(self))
         self.epoch, self.batch = epoch, batch
 
     def __iter__(self) -> Iterator[Batch]:
@@ -215,16 +223,16 @@ def gather_images(source: ImageDataset | Iterable[Batch], limit: int) -> Tensor:
     Args:
         source: A dataset, of which evenly spaced pictures are taken; or a loader, of which the
             first are.
-        limit: Largest number of pictures, >= 1.
+        limit: Largest number of pictures, 1 to 10,000,000.
 
     Returns:
         At most ``limit`` pictures, ``n x channels x height x width``.
 
     Raises:
-        ConfigError: If ``limit`` is below 1.
+        ConfigError: If ``limit`` is out of range.
         DataError: If there are no pictures.
     """
-    check_range("limit", limit, low=1)
+    check_count("limit", limit, low=1, high=10_000_000)
     if isinstance(source, ImageDataset):
         if len(source) == 0:
             raise DataError("there are no pictures to gather")

@@ -7,7 +7,11 @@ from dataclasses import dataclass
 from dataclasses import field
 from typing import Any
 
+from dpod_search.errors import check_count
 from dpod_search.errors import check_range
+
+
+MAX_PIXELS = 16_384  # of a side
 
 
 @dataclass(frozen=True)
@@ -20,11 +24,14 @@ class DataSettings:
         root: Folder of downloaded sets, relative to the current directory.
         download: Fetch a set that is not in ``root`` yet.
         arguments: Keyword arguments of an imported function; built-in sources take none.
-        image_size: Height and width to resize pictures to, in pixels; without it pictures keep
-            their size, and those of a folder become 64 x 64.
-        validation_share: Share of the training pictures that accuracy is searched on.
-        calibration_share: Share of the training pictures that judge the shrinks of the path.
-        test_share: Share of the training pictures to test on, if the source has no test set.
+        image_size: Height and width to resize pictures to, 1 to 16,384 pixels; without it pictures
+            keep their size, and those of a folder become 64 x 64.
+        validation_share: Share of the training pictures that accuracy is searched on, 0.01 to 0.9;
+            the three shares together leave 0.05 to train on.
+        calibration_share: Share of the training pictures that judge the shrinks of the path, 0.01
+            to 0.9.
+        test_share: Share of the training pictures to test on, if the source has no test set, 0.01 to
+            0.9.
 
     Raises:
         ConfigError: If a share or the size is out of range, or the shares leave nothing to
@@ -46,7 +53,10 @@ class DataSettings:
             check_range(f"data.{name}", getattr(self, name), low=0.01, high=0.9)
         total = self.validation_share + self.calibration_share + self.test_share
         check_range(
-            "the sum of data.validation_share, calibration_share and test_share", total, high=0.95
+            "the sum of data.validation_share, calibration_share and test_share",
+            total,
+            low=0,
+            high=0.95,
         )
         if self.image_size is not None:
-            check_range("data.image_size", self.image_size, low=1)
+            check_count("data.image_size", self.image_size, low=1, high=MAX_PIXELS)

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch import nn
 
 from dpod_search.errors import DataError
-from dpod_search.errors import check_range
+from dpod_search.errors import check_count
 from dpod_search.evaluation.calibration import calibrated
 from dpod_search.evaluation.calibration import in_evaluation_mode
 from dpod_search.evaluation.normed_layer import FoldedStand
@@ -44,9 +44,11 @@ class EvaluationSettings:
     """How subnets are evaluated.
 
     Args:
-        n_calibration: Training pictures that BatchNorm statistics are estimated on, >= 2.
-        batch_size: Pictures run at once, in calibration and when accuracy is measured, >= 2.
-            Below ``n_calibration`` the layers in the middle are normalised batch by batch.
+        n_calibration: Training pictures that BatchNorm statistics are estimated on, 2 to
+            1,000,000.
+        batch_size: Pictures run at once, in calibration and when accuracy is measured, 2 to
+            1,000,000. Below ``n_calibration`` the layers in the middle are normalised batch by
+            batch.
     """
 
     n_calibration: int = 512
@@ -54,8 +56,8 @@ class EvaluationSettings:
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        check_range("evaluation.n_calibration", self.n_calibration, low=2)
-        check_range("evaluation.batch_size", self.batch_size, low=2)
+        check_count("evaluation.n_calibration", self.n_calibration, low=2, high=1_000_000)
+        check_count("evaluation.batch_size", self.batch_size, low=2, high=1_000_000)
 
 
 @dataclass(frozen=True)

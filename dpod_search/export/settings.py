@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from dpod_search.errors import ConfigError
+from dpod_search.errors import check_list
 from dpod_search.errors import check_range
+from dpod_search.errors import show
 from dpod_search.export.formats import FORMATS
 
 
@@ -14,11 +16,11 @@ class ExportSettings:
     """Which files are written of every finetuned subnet.
 
     Args:
-        formats: Any of ``safetensors`` (weights, and ``model.py`` that rebuilds the net),
+        formats: At least one of ``safetensors`` (weights, and ``model.py`` that rebuilds the net),
             ``torch_export`` (a whole program, .pt2), ``onnx``, and ``onnx_int8`` (quantised to
             8 bits); the last two need the extra ``dpod-search[onnx]``.
         tolerance: Largest difference of logits allowed between a module and its reloaded export,
-            relative to the largest logit; ``onnx_int8`` is exempt, its difference is stated.
+            relative to the largest logit, 0 to 1; ``onnx_int8`` is exempt, its difference is stated.
     """
 
     formats: tuple[str, ...] = ("safetensors", "torch_export")
@@ -26,10 +28,11 @@ class ExportSettings:
 
     def __post_init__(self) -> None:
         """Check names and ranges."""
-        check_range("export.tolerance", self.tolerance, low=0)
+        check_range("export.tolerance", self.tolerance, low=0, high=1)
+        check_list("export.formats", self.formats, low=1, high=10)
         for name in self.formats:
             if name not in FORMATS:
-                raise ConfigError(f"export.formats knows {sorted(FORMATS)}, got {name!r}")
+                raise ConfigError(f"export.formats knows {sorted(FORMATS)}, got {show(name)}")
 
     @property
     def files(self) -> tuple[str, ...]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from dpod_search.errors import MAX_SECONDS
 from dpod_search.errors import ConfigError
 from dpod_search.errors import check_count
+from dpod_search.errors import check_list
 from dpod_search.errors import check_range
 from dpod_search.search.budgets import split_bounds
 from dpod_search.training import OptimizerSettings
@@ -18,44 +21,44 @@ class FinetuneSettings:
     """How the chosen subnets are finetuned.
 
     Args:
-        n_subnets: Subnets of the front to finetune, those that keep most hypervolume, or
-            ``all`` of the front; the full net is finetuned besides, as what they are compared
+        n_subnets: Subnets of the front to finetune, those that keep most hypervolume, 1 to
+            1,000,000, or ``all`` of the front; the full net is finetuned besides, as what they are compared
             with.
         budgets: In place of ``n_subnets`` the best subnet under each of these budgets, for
-            instance ``["macs<=2M", "macs<=25% and params<=50k"]``.
-        epochs: Passes of the full net over the training pictures, >= 1.
+            instance ``["macs<=2M", "macs<=25% and params<=50k"]``; at most 1,000.
+        epochs: Passes of the full net over the training pictures, 1 to 1,000,000.
         equal_cost: How evenly the compute is shared, in [0, 1]. 1 gives every subnet the
             multiply-adds that ``epochs`` of the full net take: one of a tenth of the full net's
             macs sees the pictures ten times as often. 0 gives all the same epochs. Between them,
             epochs grow with (full macs / macs) to this power. Small nets need the epochs, but
             take more time for a multiply-add.
-        max_epochs: No subnet gets more, >= ``epochs``.
-        batch_size: Pictures in a batch, >= 2.
+        max_epochs: No subnet gets more, ``epochs`` to 1,000,000.
+        batch_size: Pictures in a batch, 2 to 1,000,000.
         optimizer: ``sgd`` (with Nesterov momentum) or ``adamw``, which needs a lower ``lr``.
         schedule: How the learning rate moves after its rise: ``cosine`` or ``one-cycle``.
-        lr: Highest learning rate.
-        momentum: Of ``sgd``, and the first beta of ``adamw``, in [0, 1).
-        weight_decay: >= 0.
+        lr: Highest learning rate, 1e-12 to 1,000.
+        momentum: Of ``sgd``, and the first beta of ``adamw``, 0 to 0.9999.
+        weight_decay: 0 to 1,000.
         decays_norms: Weight decay also on vectors: scales and shifts of norms, biases.
-        warmup_share: Share of the steps over which the learning rate rises, in [0, 1).
-        max_grad_norm: Gradients are scaled down to this norm; 0 leaves them.
-        ema_decay: Of the average of the weights that is delivered in place of the last ones, in
-            [0, 1); 0 for none.
+        warmup_share: Share of the steps over which the learning rate rises, 0 to 0.99.
+        max_grad_norm: Gradients are scaled down to this norm, at most 1,000,000; 0 leaves them.
+        ema_decay: Of the average of the weights that is delivered in place of the last ones, 0 to
+            0.999999; 0 for none.
         precision: ``float32``, or ``bfloat16`` for convolutions and matrix products.
         distillation: Weight of the full net's answers in the loss, in [0, 1]; the labels have
             the rest.
-        temperature: Of distillation, > 0.
+        temperature: Of distillation, 0.001 to 1,000.
         features: Weight of the difference between where the subnet looks and where the full net
-            does, at the last layer of each resolution, >= 0. Above 0 the full net runs at each
-            step, whatever ``n_views`` says.
+            does, at the last layer of each resolution, 0 to 1,000,000. Above 0 the full net runs
+            at each step, whatever ``n_views`` says.
         patience: Looks at validation, of twenty that are spread over the epochs, without a new
-            best accuracy after which finetuning ends; the best weights are delivered. 0 looks at
-            nothing and delivers the last ones. A falling learning rate often has the best at the
+            best accuracy after which finetuning ends, 0 to 1,000,000; the best weights are
+            delivered. 0 looks at nothing and delivers the last ones. A falling learning rate often has the best at the
             end, and accuracy on validation is then too good: judge by test.
         n_views: Augmented copies of every picture, seen again and again in turn, whose answers by
-            the full net are computed once for all subnets, >= 1; 0 augments anew in every epoch
-            and runs the full net at each step, which costs more than a small subnet itself.
-        checkpoint_seconds: Time between two checkpoints.
+            the full net are computed once for all subnets, 1 to 10,000; 0 augments anew in every
+            epoch and runs the full net at each step, which costs more than a small subnet itself.
+        checkpoint_seconds: Time between two checkpoints, 0 to 1,000,000,000.
     """
 
     n_subnets: int | Literal["all"] = 12
@@ -84,20 +87,22 @@ class FinetuneSettings:
     def __post_init__(self) -> None:
         """Check the ranges."""
         if self.n_subnets != "all":
-            check_count("finetune.n_subnets", self.n_subnets, low=1)
+            check_count("finetune.n_subnets", self.n_subnets, low=1, high=1_000_000)
         _check_budgets(self.budgets)
-        check_count("finetune.epochs", self.epochs, low=1)
+        check_count("finetune.epochs", self.epochs, low=1, high=1_000_000)
         check_range("finetune.equal_cost", self.equal_cost, low=0, high=1)
-        check_count("finetune.max_epochs", self.max_epochs, low=self.epochs)
-        check_count("finetune.batch_size", self.batch_size, low=2)
+        check_count("finetune.max_epochs", self.max_epochs, low=self.epochs, high=1_000_000)
+        check_count("finetune.batch_size", self.batch_size, low=2, high=1_000_000)
         OptimizerSettings.part_of(self, "finetune")
         check_precision("finetune.precision", self.precision)
         check_range("finetune.distillation", self.distillation, low=0, high=1)
-        check_range("finetune.temperature", self.temperature, low=1e-3)
-        check_range("finetune.features", self.features, low=0)
-        check_count("finetune.patience", self.patience, low=0)
-        check_count("finetune.n_views", self.n_views, low=0)
-        check_range("finetune.checkpoint_seconds", self.checkpoint_seconds, low=0)
+        check_range("finetune.temperature", self.temperature, low=1e-3, high=1_000)
+        check_range("finetune.features", self.features, low=0, high=1_000_000)
+        check_count("finetune.patience", self.patience, low=0, high=1_000_000)
+        check_count("finetune.n_views", self.n_views, low=0, high=10_000)
+        check_range(
+            "finetune.checkpoint_seconds", self.checkpoint_seconds, low=0, high=MAX_SECONDS
+        )
 
     def epochs_of(self, macs_share: float) -> int:
         """Return the epochs of a subnet.
@@ -111,9 +116,8 @@ class FinetuneSettings:
         return min(self.max_epochs, round(wished))
 
 
-def _check_budgets(budgets: object) -> None:
-    if not isinstance(budgets, list | tuple):
-        raise ConfigError(f"finetune.budgets must be a list such as ['macs<=2M'], got {budgets!r}")
+def _check_budgets(budgets: Sequence[str]) -> None:
+    check_list("finetune.budgets", budgets, low=0, high=1_000)
     for budget in budgets:
         try:
             split_bounds(budget)  # what they name is known when there is a net

@@ -17,13 +17,13 @@ from torch import Tensor
 from dpod_search.errors import ConfigError
 from dpod_search.errors import DataError
 from dpod_search.errors import TrainingError
-from dpod_search.errors import check_count
 from dpod_search.finetune.finetuned import FinetunedSubnet
 from dpod_search.finetune.settings import FinetuneSettings
 from dpod_search.finetune.teacher import make_teacher
 from dpod_search.finetune.tuning import FinetuneJob
 from dpod_search.finetune.tuning import find_subnet
 from dpod_search.finetune.tuning import prepare_finetuning
+from dpod_search.placement import check_parallel
 from dpod_search.placement import limit_threads
 from dpod_search.progress import Progress
 from dpod_search.progress import SilentProgress
@@ -162,11 +162,11 @@ def finetune_all(
         The finetuned modules, in the order of the subnets.
 
     Raises:
-        ConfigError: If ``n_jobs`` is below 1, a candidate has no supernet, or they are of several.
+        ConfigError: If ``n_jobs`` is below 1 or more than this machine can bear, a candidate has no supernet, or they are of several.
         TrainingError: If a loss or the gradients of one are not finite, or a process was lost.
         DataError: If a loader is empty, or cannot be handed to another process.
     """
-    check_count("n_jobs", n_jobs, low=1)
+    check_parallel("n_jobs", n_jobs)
     chosen = settings or FinetuneSettings()
     wanted = [find_subnet(subnet) for subnet in subnets]
     if any(subnet.supernet is not wanted[0].supernet for subnet in wanted):

@@ -75,7 +75,7 @@ def measure_unit_importance(
     """
     if criterion not in CRITERIA:
         raise ConfigError(f"criterion must be one of {sorted(CRITERIA)}, got {criterion!r}")
-    check_count("n_batches", n_batches, low=1)
+    check_count("n_batches", n_batches, low=1, high=1_000_000)
     found = CRITERIA[criterion](supernet, islice(batches, n_batches), loss)
     for layer in found:
         if not np.all(np.isfinite(layer.scores)):

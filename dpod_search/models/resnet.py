@@ -13,7 +13,10 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch import nn
 
-from dpod_search.errors import check_range
+from dpod_search.errors import check_count
+
+
+_MAX_WIDTH = 4096
 
 
 class BasicBlock(nn.Module):
@@ -94,16 +97,19 @@ class ResNet(nn.Module):
 def build_resnet8(
     *, input_shape: tuple[int, int, int], n_classes: int, width: int = 16
 ) -> nn.Module:
-    """Build ResNet-8: one block a stage; arguments as :class:`ResNet`'s."""
-    check_range("model.arguments.width", width, low=1)
+    """Build ResNet-8: one block a stage; arguments as :class:`ResNet`'s, ``width`` 1 to 4,096."""
+    check_count("model.arguments.width", width, low=1, high=_MAX_WIDTH)
     return ResNet(input_shape[0], n_classes, n_blocks=1, width=width)
 
 
 def build_resnet20(
     *, input_shape: tuple[int, int, int], n_classes: int, width: int = 16
 ) -> nn.Module:
-    """Build ResNet-20: three blocks a stage, 40.81 M macs at 3 x 32 x 32 and 10 classes."""
-    check_range("model.arguments.width", width, low=1)
+    """Build ResNet-20: three blocks a stage, 40.81 M macs at 3 x 32 x 32 and 10 classes.
+
+    ``width`` is 1 to 4,096.
+    """
+    check_count("model.arguments.width", width, low=1, high=_MAX_WIDTH)
     return ResNet(input_shape[0], n_classes, n_blocks=3, width=width)
 
 

@@ -31,6 +31,7 @@ from dpod_search.pipeline.folder import RunFolder
 from dpod_search.pipeline.logs import log_to
 from dpod_search.pipeline.session import Session
 from dpod_search.pipeline.working import helping_workers
+from dpod_search.placement import check_parallel
 from dpod_search.placement import limit_threads
 from dpod_search.progress import Progress
 from dpod_search.progress import SilentProgress
@@ -147,11 +148,13 @@ def run_stages(
     Raises:
         RunFolderError: If the folder is in use, holds another study, or an earlier stage's
             results are missing.
+        ConfigError: If this machine cannot bear the processes or threads that are asked for.
         DpodSearchError: Whatever a stage meets.
     """
     unknown = sorted(set(stages) - {stage.name for stage in STAGES})
     if unknown:
         raise ConfigError(f"there is no stage {unknown[0]!r}; there are train to report")
+    _check_machine(config, n_jobs)
     if not launched_ranks().is_first:
         if "train" in stages:
             with limit_threads(config.threads):
@@ -180,6 +183,16 @@ def run_stages(
                 with _restoring(kept if stage.name == "search" else {}):
                     outcomes.append(_run_stage(stage, session))
         return outcomes
+
+
+def _check_machine(config: StudyConfig, n_jobs: int) -> None:
+    """Raise if there would be more processes or threads than this machine can bear."""
+    check_parallel("--jobs", n_jobs)
+    check_parallel("training.n_workers", config.training.n_workers, low=0)
+    if config.threads is not None:
+        check_parallel("threads", config.threads)
+    if config.latency.table is None:  # else they are another device's, maybe
+        check_parallel("latency.n_threads", config.latency.n_threads)
 
 
 def _check_start(session: Session, stages: Sequence[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Mapping
@@ -16,6 +17,7 @@ import numpy as np
 
 from dpod_search.errors import ConfigError
 from dpod_search.errors import InfeasibleError
+from dpod_search.errors import check_count
 from dpod_search.errors import check_range
 from dpod_search.pareto import FloatArray
 from dpod_search.pareto import find_knee
@@ -112,7 +114,7 @@ class Front:
         if unknown is not None:
             raise ConfigError(f"no footprint is called {unknown}; {name_nearest(unknown, known)}")
         for name, limit in bounds.items():
-            check_range(f"bound on {name}", limit)
+            check_range(f"bound on {name}", limit, low=-math.inf, high=math.inf)
             smallest = min((member.footprint[name] for member in left), default=None)
             left = [member for member in left if member.footprint[name] <= limit]
             if not left:
@@ -186,7 +188,7 @@ class Front:
         """Choose k members that keep as much of the front's hypervolume as greedy choice can.
 
         Args:
-            k: How many, >= 1; all members are returned if there are no more.
+            k: How many, 1 to 1,000,000; all members are returned if there are no more.
 
         Returns:
             A smaller front. From k = 2 on the cheapest member and the best in the first
@@ -195,7 +197,7 @@ class Front:
         Raises:
             ConfigError: If ``k`` is below 1.
         """
-        check_range("number of members to select", k, low=1)
+        check_count("number of members to select", k, low=1, high=1_000_000)
         if len(self) <= k:
             return self
         best = self.members.index(self._find_best(self.members))

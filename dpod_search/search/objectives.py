@@ -20,9 +20,12 @@ from typing import Any
 from typing import Literal
 from typing import get_args
 
+from dpod_search.errors import MAX_PROCESSES
+from dpod_search.errors import MAX_SECONDS
 from dpod_search.errors import ConfigError
 from dpod_search.errors import DpodSearchError
 from dpod_search.errors import ObjectiveError
+from dpod_search.errors import check_count
 from dpod_search.errors import check_range
 from dpod_search.imports import import_object
 from dpod_search.pareto import Direction
@@ -147,20 +150,20 @@ def LatencyMs(  # noqa: N802  (as above)
     Args:
         backend: What runs the subnet: ``eager`` PyTorch, ``compile`` (``torch.compile``) or
             ``onnxruntime`` (the extra ``onnx``).
-        batch_size: Pictures in a forward pass.
-        n_threads: CPU threads meanwhile; None leaves their number as it is. With one thread
+        batch_size: Pictures in a forward pass, 1 to 1,000,000.
+        n_threads: CPU threads meanwhile, 1 to 1,024; None leaves their number as it is. With one thread
             processor time is counted, which neighbours on the machine disturb less.
-        max_seconds: Time for one subnet; less is taken if the median is certain before.
+        max_seconds: Time for one subnet, 0 to 1,000,000,000; less is taken if the median is certain before.
         images: What is run, shape (N, C, ...), in place of ``batch_size`` random pictures; for
             models that take anything but floating-point numbers.
 
     Raises:
         ConfigError: If a number is out of range, or the backend is unknown.
     """
-    check_range("batch_size of LatencyMs", batch_size, low=1)
-    check_range("max_seconds of LatencyMs", max_seconds, low=0)
+    check_count("batch_size of LatencyMs", batch_size, low=1, high=1_000_000)
+    check_range("max_seconds of LatencyMs", max_seconds, low=0, high=MAX_SECONDS)
     if n_threads is not None:
-        check_range("n_threads of LatencyMs", n_threads, low=1)
+        check_count("n_threads of LatencyMs", n_threads, low=1, high=MAX_PROCESSES)
     from dpod_search.latency.settings import BACKEND_NAMES
 
     if backend not in BACKEND_NAMES:

@@ -8,11 +8,17 @@ from dataclasses import field
 from typing import Literal
 from typing import get_args
 
+from dpod_search.errors import MAX_SECONDS
 from dpod_search.errors import ConfigError
+from dpod_search.errors import check_count
+from dpod_search.errors import check_list
 from dpod_search.errors import check_range
+from dpod_search.errors import show
 
 
 SamplerName = Literal["nsga2", "nsga2-plain", "tpe", "gp", "random"]
+
+_MAX_TRIALS = 10_000_000
 
 
 @dataclass(frozen=True)
@@ -20,13 +26,16 @@ class SearchSettings:
     """How to search.
 
     Args:
-        n_trials: Finished trials of the study in all, seeds included. Of this limit and the next
-            three the first that is reached ends the search; raising it continues the study.
-        n_evaluated: Evaluated subnets in all, seeds included; without it only trials count.
-        seconds: Wall seconds of searching, summed over the processes that resumed the study.
-        stall: End when this many evaluated subnets in a row have raised the front's hypervolume by
-            less than a thousandth.
-        population_size: Completed trials of one generation of NSGA-II.
+        n_trials: Finished trials of the study in all, seeds included, 1 to 10,000,000. Of this
+            limit and the next three the first that is reached ends the search; raising it
+            continues the study.
+        n_evaluated: Evaluated subnets in all, seeds included, 1 to 10,000,000; without it only
+            trials count.
+        seconds: Wall seconds of searching, summed over the processes that resumed the study, 0.001
+            to 1,000,000,000.
+        stall: End when this many evaluated subnets in a row, 1 to 10,000,000, have raised the
+            front's hypervolume by less than a thousandth.
+        population_size: Completed trials of one generation of NSGA-II, 2 to 100,000.
         objectives: ``accuracy``, ``latency_ms``, a footprint by its name (``macs``, ``params``,
             ...), or your own ``package.module:name``; one to four.
         constraints: Bounds on footprints and objectives, for instance ``{ macs = "<= 40%", params =
@@ -34,13 +43,15 @@ class SearchSettings:
         sampler: Which sampler proposes widths: ``nsga2``, ``nsga2-plain`` (Optuna's own), ``tpe``,
             ``gp`` or ``random``.
         surrogate: Whether a surrogate may prune unpromising trials.
-        min_evaluated: Evaluated subnets before the surrogate may prune.
+        min_evaluated: Evaluated subnets before the surrogate may prune, 10 to 10,000,000.
         audit_share: Share, in [0, 1], of would-be-pruned trials that are evaluated all the
             same, so that the rate of false prunes is known.
-        refit_every: The surrogate is fitted again after this many evaluated subnets.
-        n_ladder: Uniform subnets that seed the first generation; 0 for none.
-        n_mdp: Subnets that the width program proposes, for a ladder of budgets; 0 for none.
-        confidence: Coverage in (0, 1) of the surrogate's intervals.
+        refit_every: The surrogate is fitted again after this many evaluated subnets, 1 to
+            10,000,000.
+        n_ladder: Uniform subnets that seed the first generation, at most 10,000; 0 for none.
+        n_mdp: Subnets that the width program proposes, for a ladder of budgets, at most 10,000; 0
+            for none.
+        confidence: Coverage of the surrogate's intervals, 0.5 to 0.999.
 
     Raises:
         ConfigError: If a setting is outside its range.
@@ -64,20 +75,22 @@ class SearchSettings:
 
     def __post_init__(self) -> None:
         """Check every range once."""
-        check_range("search.n_trials", self.n_trials, low=1)
-        for name, low in (("n_evaluated", 1), ("seconds", 0.001), ("stall", 1)):
-            value = getattr(self, name)
-            if value is not None:
-                check_range(f"search.{name}", value, low=low)
-        check_range("search.population_size", self.population_size, low=2)
-        check_range("number of search.objectives", len(self.objectives), low=1, high=4)
+        check_count("search.n_trials", self.n_trials, low=1, high=_MAX_TRIALS)
+        if self.n_evaluated is not None:
+            check_count("search.n_evaluated", self.n_evaluated, low=1, high=_MAX_TRIALS)
+        if self.seconds is not None:
+            check_range("search.seconds", self.seconds, low=0.001, high=MAX_SECONDS)
+        if self.stall is not None:
+            check_count("search.stall", self.stall, low=1, high=_MAX_TRIALS)
+        check_count("search.population_size", self.population_size, low=2, high=100_000)
+        check_list("search.objectives", self.objectives, low=1, high=4)
         # Fewer than ten points leave cross-validation nothing to learn from.
-        check_range("search.min_evaluated", self.min_evaluated, low=10)
+        check_count("search.min_evaluated", self.min_evaluated, low=10, high=_MAX_TRIALS)
         check_range("search.audit_share", self.audit_share, low=0, high=1)
-        check_range("search.refit_every", self.refit_every, low=1)
-        check_range("search.n_ladder", self.n_ladder, low=0)
-        check_range("search.n_mdp", self.n_mdp, low=0)
+        check_count("search.refit_every", self.refit_every, low=1, high=_MAX_TRIALS)
+        check_count("search.n_ladder", self.n_ladder, low=0, high=10_000)
+        check_count("search.n_mdp", self.n_mdp, low=0, high=10_000)
         check_range("search.confidence", self.confidence, low=0.5, high=0.999)
         if self.sampler not in get_args(SamplerName):
             names = ", ".join(get_args(SamplerName))
-            raise ConfigError(f"search.sampler must be one of {names}, got {self.sampler!r}")
+            raise ConfigError(f"search.sampler must be one of {names}, got {show(self.sampler)}")

@@ -14,7 +14,10 @@ from torch import nn
 
 from dpod_search.errors import ConfigError
 from dpod_search.errors import GroupingError
+from dpod_search.errors import check_count
+from dpod_search.errors import check_list
 from dpod_search.errors import check_range
+from dpod_search.errors import show
 from dpod_search.imports import is_import_path
 from dpod_search.supernet.groups import discover_groups
 from dpod_search.supernet.inside import find_inside
@@ -44,8 +47,9 @@ class SupernetSettings:
     """Which widths the supernet offers.
 
     Args:
-        ratios: Width ratios in (0, 1], the same ladder for every group; 1 is always added.
-        multiple: Widths are rounded up to a multiple of this (8 suits many devices).
+        ratios: Width ratios, the same ladder for every group: 1 to 1,000 of them, each 1e-6 to 1;
+            1 itself is always added.
+        multiple: Widths are rounded up to a multiple of this, 1 to 10,000 (8 suits many devices).
         removes_blocks: Residual blocks can be removed, too.
         handlers: ``package.module:name`` of a dictionary that says how channels pass through
             modules and functions of your own; without it those are traced into.
@@ -58,12 +62,13 @@ class SupernetSettings:
 
     def __post_init__(self) -> None:
         """Check the ranges."""
+        check_list("supernet.ratios", self.ratios, low=1, high=1_000)
         for ratio in self.ratios:
             check_range("supernet.ratios", ratio, low=1e-6, high=1)
-        check_range("supernet.multiple", self.multiple, low=1)
+        check_count("supernet.multiple", self.multiple, low=1, high=10_000)
         if self.handlers is not None and not is_import_path(self.handlers):
             raise ConfigError(
-                f"supernet.handlers reads package.module:name, got {self.handlers!r}"
+                f"supernet.handlers reads package.module:name, got {show(self.handlers)}"
             )
 
 
@@ -82,8 +87,8 @@ def build_supernet(
         model: Any module that ``torch.fx`` can trace. It is copied.
         example_input: Shape (N, C, ...), N >= 1: what the model is given; a tuple of tensors for
             a model that takes several.
-        ratios: Width ratios in (0, 1] that every channel group may take.
-        multiple: Round widths up to a multiple of this.
+        ratios: Width ratios in (0, 1] that every channel group may take, 1 to 1,000 of them.
+        multiple: Round widths up to a multiple of this, 1 to 10,000.
         removes_blocks: Residual blocks whose removal leaves the identity can be removed.
         handlers: How channel dimensions pass through operations of your own, by type of module,
             by function, or by name of a method; see docs/handlers.md.

@@ -17,6 +17,7 @@ from torch import nn
 
 from dpod_search.errors import ConfigError
 from dpod_search.errors import check_range
+from dpod_search.errors import show
 
 
 # AdamW's second moment; its first is `momentum`.
@@ -34,14 +35,14 @@ class OptimizerSettings:
         optimizer: ``sgd`` (Nesterov momentum) or ``adamw``.
         schedule: ``cosine`` rises linearly and falls as a cosine to 0; ``one-cycle`` rises as a
             cosine from 1/25 of the highest rate and falls to 1/250,000 of it.
-        lr: Highest learning rate, > 0.
-        momentum: Of ``sgd``, and the first beta of ``adamw``, in [0, 1).
-        weight_decay: >= 0; of ``adamw`` it is decoupled from the gradients.
+        lr: Highest learning rate, 1e-12 to 1,000.
+        momentum: Of ``sgd``, and the first beta of ``adamw``, 0 to 0.9999.
+        weight_decay: 0 to 1,000; of ``adamw`` it is decoupled from the gradients.
         decays_norms: Weight decay also on vectors: norms' scales and shifts, biases.
-        warmup_share: Share of the steps over which the rate rises, in [0, 1). For ``one-cycle``
+        warmup_share: Share of the steps over which the rate rises, 0 to 0.99. For ``one-cycle``
             0.3 is usual.
-        max_grad_norm: Gradients are scaled down to this norm; 0 leaves them.
-        ema_decay: Of the average of the weights that is delivered, in [0, 1); 0 delivers the
+        max_grad_norm: Gradients are scaled down to this norm, at most 1,000,000; 0 leaves them.
+        ema_decay: Of the average of the weights that is delivered, 0 to 0.999999; 0 delivers the
             weights themselves.
         section: Where the settings stand, for messages.
 
@@ -67,11 +68,11 @@ class OptimizerSettings:
         name = self.section
         _check_choice(f"{name}.optimizer", self.optimizer, _OPTIMIZERS)
         _check_choice(f"{name}.schedule", self.schedule, _SCHEDULES)
-        check_range(f"{name}.lr", self.lr, low=1e-12)
+        check_range(f"{name}.lr", self.lr, low=1e-12, high=1_000)
         check_range(f"{name}.momentum", self.momentum, low=0, high=0.9999)
-        check_range(f"{name}.weight_decay", self.weight_decay, low=0)
+        check_range(f"{name}.weight_decay", self.weight_decay, low=0, high=1_000)
         check_range(f"{name}.warmup_share", self.warmup_share, low=0, high=0.99)
-        check_range(f"{name}.max_grad_norm", self.max_grad_norm, low=0)
+        check_range(f"{name}.max_grad_norm", self.max_grad_norm, low=0, high=1_000_000)
         check_range(f"{name}.ema_decay", self.ema_decay, low=0, high=0.999999)
 
     @classmethod
@@ -112,7 +113,7 @@ _ParameterGroup = dict[str, list[nn.Parameter] | float]
 
 def _check_choice(name: str, value: str, choices: Mapping[str, object]) -> None:
     if value not in choices:
-        raise ConfigError(f"{name} must be one of {sorted(choices)}, got {value!r}")
+        raise ConfigError(f"{name} must be one of {sorted(choices)}, got {show(value)}")
 
 
 def _make_sgd(settings: OptimizerSettings, groups: list[_ParameterGroup]) -> torch.optim.Optimizer:

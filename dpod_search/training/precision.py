@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from dpod_search.errors import ConfigError
+from dpod_search.errors import show
 
 
 PRECISIONS = ("float32", "bfloat16")
@@ -24,7 +25,7 @@ def check_precision(name: str, precision: str) -> None:
         ConfigError: If it is not one of ``PRECISIONS``.
     """
     if precision not in PRECISIONS:
-        raise ConfigError(f"{name} must be one of {sorted(PRECISIONS)}, got {precision!r}")
+        raise ConfigError(f"{name} must be one of {sorted(PRECISIONS)}, got {show(precision)}")
 
 
 def compute_scores(

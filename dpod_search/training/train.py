@@ -10,7 +10,11 @@ from typing import Any
 
 from dpod_search.data.augmentation import CROP_FLIP
 from dpod_search.data.augmentation import check_augmentation
+from dpod_search.data.settings import MAX_PIXELS
+from dpod_search.errors import MAX_PROCESSES
+from dpod_search.errors import MAX_SECONDS
 from dpod_search.errors import ConfigError
+from dpod_search.errors import check_count
 from dpod_search.errors import check_range
 from dpod_search.placement import device_of
 from dpod_search.placement import place_module
@@ -44,32 +48,35 @@ class TrainingSettings:
         policy_options: Options of that policy.
         distillation: Weight of the full net's answers in a partial net's loss, in [0, 1]; the
             labels have the rest. At 0 policies do not run the full net for its answers' sake.
-        temperature: Of distillation, > 0.
+        temperature: Of distillation, 0.001 to 1,000.
         group_lasso: Strength of the hierarchical group lasso, which lets whole suffixes of
-            channels go to zero, >= 0; 0 for none.
-        n_scoring: Pictures of the calibration split that judge the shrinks of the path, at most.
-        epochs: Passes over the training pictures, >= 1.
-        batch_size: Pictures in a batch, >= 2.
+            channels go to zero, 0 to 1,000; 0 for none.
+        n_scoring: Pictures of the calibration split that judge the shrinks of the path, at most, 1 to
+            10,000,000.
+        epochs: Passes over the training pictures, 1 to 1,000,000.
+        batch_size: Pictures in a batch, 2 to 1,000,000.
         optimizer: ``sgd`` (with Nesterov momentum) or ``adamw``, which needs a lower ``lr``.
         schedule: How the learning rate moves after its rise: ``cosine`` or ``one-cycle``.
-        lr: Highest learning rate.
-        momentum: Of ``sgd``, and the first beta of ``adamw``, in [0, 1).
-        weight_decay: >= 0.
+        lr: Highest learning rate, 1e-12 to 1,000.
+        momentum: Of ``sgd``, and the first beta of ``adamw``, 0 to 0.9999.
+        weight_decay: 0 to 1,000.
         decays_norms: Weight decay also on vectors: scales and shifts of norms, biases.
-        warmup_share: Share of the steps over which the learning rate rises, in [0, 1).
-        max_grad_norm: Gradients are scaled down to this norm; 0 leaves them.
-        ema_decay: Of the average of the weights that is delivered in place of the last ones, in
-            [0, 1); 0 for none.
+        warmup_share: Share of the steps over which the learning rate rises, 0 to 0.99.
+        max_grad_norm: Gradients are scaled down to this norm, at most 1,000,000; 0 leaves them.
+        ema_decay: Of the average of the weights that is delivered in place of the last ones, 0 to
+            0.999999; 0 for none.
         precision: ``float32``, or ``bfloat16`` for convolutions and matrix products.
-        label_smoothing: Of the cross-entropy on labels, in [0, 1).
-        crop_padding: Random shifts by up to so many pixels; 0 for none.
+        label_smoothing: Of the cross-entropy on labels, 0 to 0.999.
+        crop_padding: Random shifts by up to so many pixels, less than a picture has and at most
+            16,384; 0 for none.
         flip: Random left-right mirroring.
         augmentation: What is done to pictures after that: ``crop-flip`` for nothing;
             ``trivialaugment``, ``randaugment``, ``randomerasing``, or several joined by ``+``; or
             a function of your own as ``package.module:function``, which returns a transform of
             ``torchvision.transforms.v2``.
-        n_workers: Processes that load pictures; 0 loads in the training process.
-        checkpoint_seconds: Time between two checkpoints.
+        n_workers: Processes that load pictures, at most 1,024 and as many as the machine can
+            bear; 0 loads in the training process.
+        checkpoint_seconds: Time between two checkpoints, 0 to 1,000,000,000.
     """
 
     policy: str = "dpod"
@@ -100,18 +107,20 @@ class TrainingSettings:
     def __post_init__(self) -> None:
         """Check the ranges and the policy."""
         check_range("training.distillation", self.distillation, low=0, high=1)
-        check_range("training.temperature", self.temperature, low=1e-3)
-        check_range("training.group_lasso", self.group_lasso, low=0)
-        check_range("training.n_scoring", self.n_scoring, low=1)
-        check_range("training.epochs", self.epochs, low=1)
-        check_range("training.batch_size", self.batch_size, low=2)
+        check_range("training.temperature", self.temperature, low=1e-3, high=1_000)
+        check_range("training.group_lasso", self.group_lasso, low=0, high=1_000)
+        check_count("training.n_scoring", self.n_scoring, low=1, high=10_000_000)
+        check_count("training.epochs", self.epochs, low=1, high=1_000_000)
+        check_count("training.batch_size", self.batch_size, low=2, high=1_000_000)
         OptimizerSettings.part_of(self, "training")
         check_precision("training.precision", self.precision)
         check_range("training.label_smoothing", self.label_smoothing, low=0, high=0.999)
-        check_range("training.crop_padding", self.crop_padding, low=0)
+        check_count("training.crop_padding", self.crop_padding, low=0, high=MAX_PIXELS)
         check_augmentation("training.augmentation", self.augmentation)
-        check_range("training.n_workers", self.n_workers, low=0)
-        check_range("training.checkpoint_seconds", self.checkpoint_seconds, low=0)
+        check_count("training.n_workers", self.n_workers, low=0, high=MAX_PROCESSES)
+        check_range(
+            "training.checkpoint_seconds", self.checkpoint_seconds, low=0, high=MAX_SECONDS
+        )
         make_options(self.policy, self.policy_options)
 
 

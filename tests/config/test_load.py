@@ -85,7 +85,7 @@ def test_a_table_that_is_named_is_replaced_and_those_above_it_are_kept(
 def test_a_study_without_a_file() -> None:
     assert make_study("mine") == StudyConfig(name="mine")
     assert make_study("mine", ["seed=3"]).seed == 3
-    with pytest.raises(ConfigError, match="--set: seed must be >= 0"):
+    with pytest.raises(ConfigError, match="--set: seed must be a whole number >= 0"):
         make_study("mine", ["seed=-1"])
 
 
@@ -112,8 +112,8 @@ def test_a_study_without_a_file() -> None:
         ("data = 3", "data must be a table, got 3"),
         ("seed = 1.5", "seed must be a valid integer, got 1.5"),
         ("seed = true", "seed must be a valid integer, got True"),
-        ("seed = -1", "seed must be >= 0, got -1"),
-        ("threads = 0", "threads must be >= 1, got 0"),
+        ("seed = -1", "seed must be a whole number >= 0 and <= 9,223,372,036,854,775,807, got -1"),
+        ("threads = 0", "threads must be a whole number >= 1 and <= 1,024, got 0"),
         ("device = 'toaster'", "device must be cpu, cuda.* got 'toaster'"),
         ("name = 'a/b'", "names a folder; got 'a/b'"),
         (
@@ -139,7 +139,10 @@ def test_mistakes_name_file_and_key_in_one_line(study: Path, text: str, message:
         ("sed=1", "--set sed=1: unknown key 'sed'; did you mean 'seed'"),
         ("nothing.like=1", "unknown section 'nothing'; known here: name"),
         ("seed=abc", "--set: seed must be a valid integer, got 'abc'"),
-        ("data.image_size=0", "--set: data.image_size must be >= 1, got 0"),
+        (
+            "data.image_size=0",
+            "--set: data.image_size must be a whole number >= 1 and <= 16,384, got 0",
+        ),
         ("data=3", "--set: data must be a table, got 3"),
     ],
 )

@@ -21,9 +21,12 @@ from dpod_search.models import ModelSettings
 from dpod_search.supernet import SupernetSettings
 
 
-text = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
+text = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=8)
 values = st.recursive(
-    st.booleans() | st.integers(-(2**40), 2**40) | st.floats(allow_nan=False) | text,
+    st.booleans()
+    | st.integers(-(2**40), 2**40)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | text,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(text, inner, max_size=3),
     max_leaves=6,
 )
@@ -43,7 +46,8 @@ configs = st.builds(
     ),
     model=st.builds(ModelSettings, name=text, weights=st.none() | text),
     supernet=st.builds(
-        SupernetSettings, ratios=st.lists(st.floats(0.01, 1), min_size=1).map(tuple)
+        SupernetSettings,
+        ratios=st.lists(st.floats(0.01, 1), min_size=1, unique=True).map(tuple),
     ),
 )
 

@@ -127,7 +127,11 @@ def test_refuses_a_position_out_of_range(position: tuple[int, int]) -> None:
     [
         {"batch_size": 0},
         {"crop_padding": -1},
+        {"crop_padding": 4},  # of pictures of 4 x 4
         {"n_workers": -1},
+        {"n_workers": 1000},  # on any machine of fewer than 250 cores
+        {"n_workers": 2**63 - 1},
+        {"batch_size": 2**63},
         {"batch_size": 24, "drop_last": True},
         {"rank": 2, "n_ranks": 2, "drop_last": True},
         {"rank": 0, "n_ranks": 3, "drop_last": True},  # batches of four

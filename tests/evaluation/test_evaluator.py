@@ -138,7 +138,9 @@ def test_accuracy_of_a_module_is_taken_in_evaluation_mode() -> None:
 
 @pytest.mark.parametrize("wrong", [{"n_calibration": 1}, {"batch_size": 1}])
 def test_settings_are_checked(wrong: dict[str, int]) -> None:
-    with pytest.raises(ConfigError, match=r"evaluation\..* must be >= 2, got 1"):
+    with pytest.raises(
+        ConfigError, match=r"evaluation\..* must be a whole number >= 2 and .* got 1"
+    ):
         EvaluationSettings(**wrong)
 
 

@@ -76,6 +76,8 @@ def test_an_error_in_another_process_is_told_as_in_this_one(trained):
 def test_no_processes_are_refused(trained):
     with pytest.raises(ConfigError, match="n_jobs must be"):
         finetune_all(make_subnets(trained), make_batches(), n_jobs=0)
+    with pytest.raises(ConfigError, match="n_jobs must be <= .* on this machine"):
+        finetune_all(make_subnets(trained), make_batches(), n_jobs=1000)
 
 
 def test_nothing_to_do_is_done(trained):

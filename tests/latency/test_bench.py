@@ -98,3 +98,8 @@ def test_the_reference_is_the_same_work_always():
     net = make_reference_net()
     assert sum(p.numel() for p in net.parameters() if p.ndim == 4) == 4 * 9 * 32 * 32
     assert not net.training
+
+
+def test_more_threads_than_the_machine_bears_are_refused_before_they_are_made():
+    with pytest.raises(ConfigError, match="threads must be <= "), Bench(n_threads=1000):
+        pass

@@ -110,7 +110,10 @@ def test_a_failing_function_is_one_line_with_its_place(
         ({"name": "something else"}, "it is one of resnet8, resnet20, torchvision:<name>"),
         ({"arguments": {"depth": 3}}, "it takes input_shape, n_classes, width"),
         ({"arguments": {"n_classes": 3}}, "both come from the data"),
-        ({"arguments": {"width": 0}}, "model.arguments.width must be >= 1, got 0"),
+        (
+            {"arguments": {"width": 0}},
+            "model.arguments.width must be a whole number >= 1 and <= 4,096, got 0",
+        ),
         ({"name": "torchvision:alexnet"}, r"cannot take pictures of shape \(1, 8, 8\)"),
         ({"name": "no_such_module:net"}, "there is no module"),
     ],

@@ -116,6 +116,20 @@ def test_stages_run_in_their_order_whatever_the_caller_says(run):
     assert [outcome.name for outcome in outcomes] == ["train", "search"]
 
 
+@pytest.mark.parametrize(
+    "override", ["threads=1000", "training.n_workers=1000", "latency.n_threads=1000", ""]
+)
+def test_more_than_the_machine_bears_is_refused_before_anything_is_made(tmp_path, override):
+    name = override.partition("=")[0] or "--jobs"
+    with pytest.raises(ConfigError, match=f"{name} must be <= .* on this machine, .* got 1,000"):
+        run_stages(
+            load_tiny(*([override] if override else [])),
+            tmp_path / "run",
+            n_jobs=1 if override else 1000,
+        )
+    assert not (tmp_path / "run").exists()
+
+
 def test_an_unknown_stage_is_refused_before_anything_is_made(tmp_path):
     with pytest.raises(ConfigError, match="no stage 'finetuning'"):
         run_tiny(tmp_path / "run", stages=["train", "finetuning"])

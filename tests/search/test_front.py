@@ -132,7 +132,7 @@ def test_select_keeps_both_ends(front, k):
 def test_select_one_takes_the_most_accurate_and_many_take_all(front):
     assert list(front.select(1)) == [front[7]]
     assert front.select(8) is front
-    with pytest.raises(ConfigError, match="must be >= 1"):
+    with pytest.raises(ConfigError, match="must be a whole number >= 1"):
         front.select(0)
 
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from dpod_search.errors import MAX_SECONDS
 from dpod_search.errors import ConfigError
 from dpod_search.errors import check_count
+from dpod_search.errors import check_list
 from dpod_search.errors import check_range
+from dpod_search.errors import show
 from dpod_search.search.budgets import split_bounds
 
 
@@ -24,13 +27,13 @@ class OneShotSettings:
     Args:
         method: ``mdp`` (the width program, solved exactly), ``uniform``, ``magnitude``, ``taylor``
             or ``random``; empty for the search.
-        budgets: At least one, such as ``["latency<=50%", "macs<=25% and params<=50k"]``.
-        n_batches: Batches of training pictures that importance is measured on, >= 1.
-        seconds: Time for one width program; when it is over the best subnet so far is taken, and
-            the gap to the optimum told.
+        budgets: One to 1,000, such as ``["latency<=50%", "macs<=25% and params<=50k"]``.
+        n_batches: Batches of training pictures that importance is measured on, 1 to 1,000,000.
+        seconds: Time for one width program, 0.01 to 1,000,000,000; when it is over the best subnet
+            so far is taken, and the gap to the optimum told.
         n_corrections: With a budget on latency the chosen subnet is measured, and the budget of
             the program lowered and solved again so often at most, until the measured latency is
-            within it, >= 0.
+            within it, 0 to 1,000.
     """
 
     method: str = ""
@@ -43,16 +46,15 @@ class OneShotSettings:
         """Check the ranges."""
         if self.method and self.method not in METHODS:
             names = ", ".join(METHODS)
-            raise ConfigError(f"oneshot.method must be one of {names}, got {self.method!r}")
-        if not isinstance(self.budgets, list | tuple):
-            raise ConfigError(f"oneshot.budgets must be a list, got {self.budgets!r}")
+            raise ConfigError(f"oneshot.method must be one of {names}, got {show(self.method)}")
+        check_list("oneshot.budgets", self.budgets, low=0, high=1_000)
         for budget in self.budgets:
             try:
                 split_bounds(budget)
             except ConfigError as error:
                 raise ConfigError(f"oneshot.budgets: {error}") from error
-        check_count("oneshot.n_batches", self.n_batches, low=1)
-        check_range("oneshot.seconds", self.seconds, low=0.01)
-        check_count("oneshot.n_corrections", self.n_corrections, low=0)
+        check_count("oneshot.n_batches", self.n_batches, low=1, high=1_000_000)
+        check_range("oneshot.seconds", self.seconds, low=0.01, high=MAX_SECONDS)
+        check_count("oneshot.n_corrections", self.n_corrections, low=0, high=1_000)
         if self.method and not self.budgets:
             raise ConfigError("oneshot.budgets is empty; give a budget such as macs<=25%")

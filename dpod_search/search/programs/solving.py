@@ -21,6 +21,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from dpod_search.errors import MAX_SECONDS
 from dpod_search.errors import SolverError
 from dpod_search.errors import check_range
 from dpod_search.search.programs.infeasible import explain_infeasible
@@ -56,7 +57,7 @@ def solve_program(
 
     Args:
         program: The program.
-        seconds: Wall seconds after which the best so far is returned, with its proven gap.
+        seconds: Wall seconds, 0.001 to 1,000,000,000, after which the best so far is returned, with its proven gap.
         gap: How far the bound may be above the value, as a share of it; 0 for a proof.
 
     Raises:
@@ -64,7 +65,7 @@ def solve_program(
         InfeasibleError: If nothing is within the limits, naming what can be reached.
         SolverError: If the time was over before anything within the limits was found.
     """
-    check_range("seconds", seconds, low=0.001)
+    check_range("seconds", seconds, low=0.001, high=MAX_SECONDS)
     check_range("gap", gap, low=0, high=1)
     start = time.monotonic()
     solving = _Solving(put_together(program), gap, start + seconds)

@@ -33,10 +33,10 @@ class DelayedOptions:
     """When shrinking begins, and how slowly.
 
     Args:
-        start_share: Share of the steps that train the full net alone, in [0, 1).
+        start_share: Share of the steps that train the full net alone, 0 to 0.99.
         epsilon: Share of the learning rate that subnets begin with, in (0, 1].
         ramp_share: Share of the steps over which their rates grow to the whole, in [0, 1].
-        n_random: Random subnets each step, besides the smallest, >= 0.
+        n_random: Random subnets each step, besides the smallest, 0 to 1,000.
     """
 
     start_share: float = 0.5
@@ -49,7 +49,7 @@ class DelayedOptions:
         check_range("start_share", self.start_share, low=0, high=0.99)
         check_range("epsilon", self.epsilon, low=1e-12, high=1)
         check_range("ramp_share", self.ramp_share, low=0, high=1)
-        check_count("n_random", self.n_random, low=0)
+        check_count("n_random", self.n_random, low=0, high=1_000)
 
 
 class DelayedPolicy(Memoryless):

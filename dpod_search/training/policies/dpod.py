@@ -34,9 +34,10 @@ class DpodOptions:
     """When the path grows, and to how many profiles.
 
     Args:
-        warmup_share: Share of the steps that train the full net alone, in [0, 1).
+        warmup_share: Share of the steps that train the full net alone, 0 to 0.99.
         growth_end: Share of the steps after which the path is complete, in (0, 1].
-        n_profiles: Profiles on the path, the full net and the floor included, >= 2.
+        n_profiles: Profiles on the path, the full net and the floor included, 2 to
+            10,000.
     """
 
     warmup_share: float = 0.25
@@ -47,7 +48,7 @@ class DpodOptions:
         """Check the ranges."""
         check_range("warmup_share", self.warmup_share, low=0, high=0.99)
         check_range("growth_end", self.growth_end, low=self.warmup_share, high=1)
-        check_count("n_profiles", self.n_profiles, low=2)
+        check_count("n_profiles", self.n_profiles, low=2, high=10_000)
 
 
 class DpodPolicy:

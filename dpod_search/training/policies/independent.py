@@ -30,8 +30,8 @@ class IndependentOptions:
     """How many subnets a step trains, and from when on.
 
     Args:
-        n_subnets: Subnets drawn each step, >= 1.
-        warmup_share: Share of the steps that train the full net alone, in [0, 1).
+        n_subnets: Subnets drawn each step, 1 to 1,000.
+        warmup_share: Share of the steps that train the full net alone, 0 to 0.99.
     """
 
     n_subnets: int = 1
@@ -39,7 +39,7 @@ class IndependentOptions:
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        check_count("n_subnets", self.n_subnets, low=1)
+        check_count("n_subnets", self.n_subnets, low=1, high=1_000)
         check_range("warmup_share", self.warmup_share, low=0, high=0.99)
 
 

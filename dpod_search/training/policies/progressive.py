@@ -33,10 +33,10 @@ class ProgressiveOptions:
     """When the rungs open, and how many subnets a step trains.
 
     Args:
-        warmup_share: Share of the steps that train the full net alone, in [0, 1).
+        warmup_share: Share of the steps that train the full net alone, 0 to 0.99.
         growth_end: Share of the steps at which the last phase begins, in [``warmup_share``, 1].
-        n_phases: Phases, >= 1; None for one a reduced rung of the longest ladder.
-        n_subnets: Subnets drawn each step, >= 1.
+        n_phases: Phases, 1 to 1,000; None for one a reduced rung of the longest ladder.
+        n_subnets: Subnets drawn each step, 1 to 1,000.
     """
 
     warmup_share: float = 0.25
@@ -49,8 +49,8 @@ class ProgressiveOptions:
         check_range("warmup_share", self.warmup_share, low=0, high=0.99)
         check_range("growth_end", self.growth_end, low=self.warmup_share, high=1)
         if self.n_phases is not None:
-            check_count("n_phases", self.n_phases, low=1)
-        check_count("n_subnets", self.n_subnets, low=1)
+            check_count("n_phases", self.n_phases, low=1, high=1_000)
+        check_count("n_subnets", self.n_subnets, low=1, high=1_000)
 
 
 class ProgressivePolicy(Memoryless):

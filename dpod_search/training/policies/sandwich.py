@@ -30,14 +30,14 @@ class SandwichOptions:
     """How many subnets lie between the full net and the smallest.
 
     Args:
-        n_random: Random subnets each step, >= 0.
+        n_random: Random subnets each step, 0 to 1,000.
     """
 
     n_random: int = 2
 
     def __post_init__(self) -> None:
         """Check the range."""
-        check_count("n_random", self.n_random, low=0)
+        check_count("n_random", self.n_random, low=0, high=1_000)
 
 
 class SandwichPolicy(Memoryless):
