@@ -71,10 +71,11 @@ def train_supernet(
         The path and the history.
 
     Raises:
-        ConfigError: If the policy or a setting is not known or out of range.
+        ConfigError: If the policy or a setting is not known or out of range, or the model does
+            not return one logit a class.
         TrainingError: If a loss or the gradients are not finite, or another rank was lost.
         CheckpointError: If the checkpoint is damaged, of another run, or cannot be written.
-        DataError: If the loader is empty.
+        DataError: If the loader is empty, or labels are no classes of the model.
     """
     check_supernet(supernet)
     chosen = settings or TrainingSettings()
@@ -114,7 +115,7 @@ def train_supernet(
 def _first_batches(loader: Batches, n_images: int) -> list[tuple[Tensor, Tensor]]:
     batches: list[tuple[Tensor, Tensor]] = []
     for images, labels in loader:
-        batches.append((torch.as_tensor(images), torch.as_tensor(labels)))
+        batches.append((torch.as_tensor(images), labels))
         if sum(len(batch) for batch, _ in batches) >= n_images:
             break
     return batches

@@ -16,6 +16,8 @@ import torch
 from torch import Tensor
 from torch import nn
 
+from dpod_search.classification import check_labels
+from dpod_search.classification import check_scores
 from dpod_search.errors import DataError
 from dpod_search.errors import check_count
 from dpod_search.evaluation.calibration import calibrated
@@ -171,9 +173,10 @@ class Evaluator:
             batches: Pictures (N, *example_shape) with labels (N,).
 
         Raises:
-            ConfigError: If the widths are not of the space.
+            ConfigError: If the widths are not of the space, or the model does not return one
+                logit a class.
             CalibrationError: If the statistics cannot be estimated.
-            DataError: If there are no pictures.
+            DataError: If there are no pictures, or labels are no classes of the model.
         """
         with self.calibrated(widths) as subnet, subnet.folded() as run:
             return measure(run, batches, subnet.placement)
@@ -191,15 +194,16 @@ def measure(
         placement: Where the pictures are moved to.
 
     Raises:
-        DataError: If there are no pictures.
+        ConfigError: If the model does not return one logit a class.
+        DataError: If there are no pictures, or labels are no classes of the model.
     """
     start = time.perf_counter()
     n_right = n_images = 0
     confidence = 0.0
     with torch.no_grad():
         for images, labels in batches:
-            scores = model(placement.put(images))
-            there = labels.to(placement.device)
+            scores = check_scores(model(placement.put(images)), len(images))
+            there = check_labels(labels, len(images), scores.shape[1]).to(placement.device)
             n_right += int((scores.argmax(dim=1) == there).sum())
             likely = scores.double().softmax(dim=1).gather(1, there[:, None])
             confidence += float(likely.sum())
@@ -229,7 +233,8 @@ def measure_accuracy(model: nn.Module | Classifier, batches: Batches) -> float:
         batches: Pictures with labels (N,).
 
     Raises:
-        DataError: If there are no pictures.
+        ConfigError: If the model does not return one logit a class.
+        DataError: If there are no pictures, or labels are no classes of the model.
     """
     if isinstance(model, CalibratedSubnet):
         with model.folded() as run:

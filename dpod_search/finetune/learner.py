@@ -11,6 +11,7 @@ from torch import Tensor
 from torch import nn
 from torch.nn import functional
 
+from dpod_search.classification import check_labels
 from dpod_search.finetune.attention import compare_attention
 from dpod_search.finetune.attention import watching
 from dpod_search.finetune.teacher import Teacher
@@ -47,6 +48,7 @@ class DistillationLearner:
         """Run the module and, if it has a say, ask the teacher."""
         with watching(self.module, self.stages) as seen:
             scores = compute_scores(self.module, images, self.precision)
+        labels = check_labels(labels, *scores.shape)
         loss = (1 - self.weight) * functional.cross_entropy(scores, labels)
         if self.teacher is not None and self.stages:
             wanted, full = self.teacher.watch(images, self.stages)

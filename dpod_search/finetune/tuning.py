@@ -199,11 +199,12 @@ def finetune(
         The finetuned module.
 
     Raises:
-        ConfigError: If the candidate has no supernet, the teacher was made for another loader, or
-            the settings want pictures or feature maps that are not there.
+        ConfigError: If the candidate has no supernet, the teacher was made for another loader,
+            the settings want pictures or feature maps that are not there, or the model does not
+            return one logit a class.
         TrainingError: If a loss or the gradients are not finite.
         CheckpointError: If the checkpoint is damaged, of another run, or cannot be written.
-        DataError: If a loader is empty.
+        DataError: If a loader is empty, or labels are no classes of the model.
     """
     return prepare_finetuning(
         subnet,

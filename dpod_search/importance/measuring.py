@@ -15,6 +15,8 @@ import numpy as np
 from torch import Tensor
 from torch.nn import functional
 
+from dpod_search.classification import check_labels
+from dpod_search.classification import check_scores
 from dpod_search.errors import ConfigError
 from dpod_search.errors import check_count
 from dpod_search.importance.magnitude import score_magnitude
@@ -45,7 +47,8 @@ CRITERIA: Mapping[str, Criterion] = MappingProxyType(
 
 def compute_loss(scores: Any, labels: Tensor) -> Tensor:
     """Compute the cross-entropy of logits, shape (N, n_classes), on labels, shape (N,)."""
-    return functional.cross_entropy(scores, labels)
+    logits = check_scores(scores)
+    return functional.cross_entropy(logits, check_labels(labels, *logits.shape))
 
 
 def measure_unit_importance(

@@ -29,6 +29,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dpod_search.classification import move_labels
 from dpod_search.errors import DataError
 from dpod_search.importance.flow import Flow
 from dpod_search.importance.makers import Maker
@@ -119,7 +120,7 @@ def _differentiate(
     images, labels = batch
     names = sorted({name for name, _ in keys})
     parameters = [supernet.net.get_parameter(name) for name in names]
-    value = loss(supernet(placement.put(images)), labels.to(placement.device))
+    value = loss(supernet(placement.put(images)), move_labels(labels, placement.device))
     gradients: Sequence[Tensor | None] = torch.autograd.grad(value, parameters, allow_unused=True)
     products: dict[str, Tensor] = {
         name: torch.zeros_like(parameter) if gradient is None else parameter.detach() * gradient

@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dpod_search.classification import check_labels
+from dpod_search.classification import check_scores
 from dpod_search.errors import ExportError
 
 
@@ -49,8 +51,9 @@ def count_right(
     n_right = n_images = n_draws = 0
     with torch.inference_mode():
         for images, labels in batches:
-            logits = model(images.cpu())
-            n_right += int((logits.argmax(1) == labels.cpu()).sum())
+            logits = check_scores(model(images.cpu()), len(images))
+            there = check_labels(labels, *logits.shape).cpu()
+            n_right += int((logits.argmax(1) == there).sum())
             n_images += len(labels)
             best = logits.topk(min(2, logits.shape[1]), dim=1).values
             gap = (best[:, 0] - best[:, -1]) / logits.abs().amax().clamp(min=1e-12)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from dpod_search.classification import check_labels
 from dpod_search.errors import ConfigError
 from dpod_search.supernet import Supernet
 from dpod_search.training.lasso import SuffixLasso
@@ -157,6 +158,7 @@ class SupernetLearner:
         self.macs += self._ranks.n_ranks * len(images) * self._cost(widths)
 
     def _on_labels(self, scores: Tensor, labels: Tensor) -> Tensor:
+        labels = check_labels(labels, *scores.shape)
         return functional.cross_entropy(scores, labels, label_smoothing=self._smoothing)
 
     def _on_both(self, scores: Tensor, labels: Tensor, full_scores: Tensor | None) -> Tensor:

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 from torch import nn
 
+from dpod_search.classification import move_labels
 from dpod_search.errors import CheckpointError
 from dpod_search.errors import DataError
 from dpod_search.errors import TrainingError
@@ -107,7 +108,7 @@ class Loop:
             TrainingError: If a loss or the gradients are not finite; names the step and the
                 widths. If ranks train different subnets.
             CheckpointError: If the checkpoint is damaged or cannot be written.
-            DataError: If the loader is empty.
+            DataError: If the loader is empty, or labels are no classes.
         """
         n_batches = count_batches(self.loader)
         n_steps = self.n_epochs * n_batches
@@ -198,8 +199,9 @@ class Loop:
         device = placement.device
         # Each rank drops out channels of its own, for it has pictures of its own.
         rank = (self.ranks.rank,) if self.ranks.rank else ()
+        there = move_labels(labels, device)
         with _own_draws(derive_seed(self.seed, self.task, step, *rank), device):
-            losses = self.learner.compute_gradients(step, placement.put(images), labels.to(device))
+            losses = self.learner.compute_gradients(step, placement.put(images), there)
         losses = self.ranks.average(losses)
         norm = _clip_gradients(self.module, self.optimizer.max_grad_norm)
         # A finite loss can have gradients that are not; they would ruin the weights for good.

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from dpod_search.classification import check_scores
 from dpod_search.errors import ConfigError
 from dpod_search.errors import show
 
@@ -41,9 +42,12 @@ def compute_scores(
 
     Returns:
         Scores (N, n_classes), in float32 so that losses are.
+
+    Raises:
+        ConfigError: If the net returns anything else.
     """
     if precision == "float32":
-        return run(images)
+        return check_scores(run(images), len(images))
     # The backward pass runs outside, as PyTorch advises: it takes the forward's precisions.
     with torch.autocast(images.device.type, dtype=torch.bfloat16):
-        return run(images).float()
+        return check_scores(run(images), len(images)).float()

@@ -183,11 +183,11 @@ def train_supernet(
         The path and the history.
 
     Raises:
-        ConfigError: If the policy or its options are unknown, or the settings have options and
-            the policy is given as a class.
+        ConfigError: If the policy or its options are unknown, the settings have options and the
+            policy is given as a class, or the model does not return one logit a class.
         TrainingError: If a loss or the gradients are not finite, or another rank was lost.
         CheckpointError: If the checkpoint is damaged, of another run, or cannot be written.
-        DataError: If the loader is empty.
+        DataError: If the loader is empty, or labels are no classes of the model.
     """
     if len(supernet.groups) == 0:
         raise ConfigError("the supernet has no channel group to train")
