@@ -27,8 +27,8 @@ from dpod_search.dashboard.picture import draw_widths
 from dpod_search.dashboard.studies import check_trials
 from dpod_search.dashboard.studies import find_same
 from dpod_search.dashboard.studies import find_study
+from dpod_search.dashboard.studies import may_write
 from dpod_search.dashboard.studies import need_dashboard
-from dpod_search.dashboard.studies import open_existing
 from dpod_search.dashboard.studies import require_study
 from dpod_search.dashboard.studies import written_together
 from dpod_search.files import hash_value
@@ -39,6 +39,7 @@ from dpod_search.report import read_run
 from dpod_search.search import attributes
 from dpod_search.search import name_finetune_study
 from dpod_search.search.quiet import quiet_optuna
+from dpod_search.search.storage import open_existing
 
 
 RECORD = "dpod:dashboard"  # system attribute of a study: what was put there, and nobody else's
@@ -55,6 +56,7 @@ class Decorated:
         storage: Where it is kept.
         study_id: Its id there, which is in the dashboard's addresses.
         is_searching: The search has not written its results: only what Optuna knows is shown.
+        is_read_only: The run folder or the storage cannot be written to: it is shown as it is.
         n_notes: Notes written, this time.
         n_figures: Figures written, this time.
         n_files: Files attached, this time.
@@ -63,6 +65,7 @@ class Decorated:
     storage: BaseStorage
     study_id: int
     is_searching: bool = False
+    is_read_only: bool = False
     n_notes: int = 0
     n_figures: int = 0
     n_files: int = 0
@@ -171,7 +174,7 @@ def decorate_study(
     """Put names, notes, figures and files where optuna-dashboard shows them.
 
     The folder's lock is not needed. As long as the search has written no results, nothing is
-    written into its study.
+    written into its study; nor is it where the folder or the storage cannot be written to.
 
     Args:
         run_folder: The run folder; files are put into its folder ``artifacts``.
@@ -187,12 +190,16 @@ def decorate_study(
         CheckpointError: If a file is damaged or cannot be written.
     """
     need_dashboard()
-    opened = open_existing(storage if storage is not None else run_folder / "study.journal")
+    target = storage if storage is not None else run_folder / "study.journal"
+    is_read_only = not may_write(run_folder, target)
+    opened = open_existing(target, is_read_only=is_read_only)
     study = require_study(study_name, opened)
     if not (run_folder / "search.json").is_file():
         return Decorated(opened, study._study_id, is_searching=True)
     run = read_run(run_folder)
     check_trials(run, study.get_trials(deepcopy=False))
+    if is_read_only:
+        return Decorated(opened, study._study_id, is_read_only=True)
     child = find_study(name_finetune_study(study_name), opened)
     with written_together(opened), quiet_optuna():
         return _decorate(run, study, child)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from contextlib import nullcontext
@@ -17,12 +18,9 @@ from dpod_search.errors import RunFolderError
 from dpod_search.report import Run
 from dpod_search.report.run import Trial
 from dpod_search.search import attributes
-from dpod_search.search import open_storage
 from dpod_search.search.quiet import quiet_optuna
 from dpod_search.search.storage import BatchJournalStorage
-
-
-_SQLITE = "sqlite:///"
+from dpod_search.search.storage import find_file
 
 
 def need_dashboard() -> None:
@@ -39,24 +37,11 @@ def need_dashboard() -> None:
         ) from error
 
 
-def open_existing(storage: str | Path | BaseStorage) -> BaseStorage:
-    """Open a storage that is there already: looking at a study must not make an empty one.
-
-    Raises:
-        RunFolderError: If the file of a journal or of SQLite does not exist.
-        ConfigError: If the storage cannot be opened.
-        CheckpointError: If a journal is damaged.
-    """
-    if isinstance(storage, BaseStorage):
-        return storage
-    text = str(storage)
-    file = text.removeprefix(_SQLITE).partition("?")[0] if text.startswith(_SQLITE) else text
-    if "://" not in file and not Path(file).exists():
-        raise RunFolderError(
-            f"there is no {file}; run `dpod-search search` first, or give the --storage that the "
-            "search was given"
-        )
-    return open_storage(storage)
+def may_write(run_folder: Path, storage: str | Path | BaseStorage) -> bool:
+    """Say whether what is known of a run may be written beside its study."""
+    file = None if isinstance(storage, BaseStorage) else find_file(storage)
+    places = [run_folder, *([file, file.parent] if file is not None else [])]
+    return all(os.access(place, os.W_OK) for place in places if place.exists())
 
 
 def find_study(name: str, storage: BaseStorage) -> optuna.Study | None:

@@ -37,7 +37,6 @@ from dpod_search.search.sampler import make_sampler
 from dpod_search.search.settings import SearchSettings
 from dpod_search.search.storage import KernelLock
 from dpod_search.search.storage import open_storage
-from dpod_search.search.storage import repair_journal
 from dpod_search.search.study import open_study
 from dpod_search.search.study import run_study
 from dpod_search.search.task import Footprint
@@ -63,7 +62,6 @@ __all__ = [
     "call_objective",
     "to_number",
     "open_storage",
-    "repair_journal",
     "KernelLock",
     "open_study",
     "run_study",

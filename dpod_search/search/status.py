@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from pathlib import Path
 
 import optuna
 from optuna.samplers import RandomSampler
 
+from dpod_search.errors import RunFolderError
 from dpod_search.search.quiet import quiet_optuna
-from dpod_search.search.storage import open_storage
+from dpod_search.search.storage import open_existing
 
 
 def count_trials(study_name: str, storage: str) -> dict[str, int]:
-    """Count the trials of a study by state; no study or trial is changed.
+    """Count the trials of a study by state; no file is changed.
 
     Args:
         study_name: Name of the study.
@@ -27,14 +27,12 @@ def count_trials(study_name: str, storage: str) -> dict[str, int]:
         ConfigError: If the storage cannot be opened.
         CheckpointError: If a journal is damaged.
     """
-    if "://" not in storage and not Path(storage).exists():
-        return {}  # opening it would make it
     with quiet_optuna():
         try:
             study = optuna.load_study(
-                study_name=study_name, storage=open_storage(storage), sampler=RandomSampler()
+                study_name=study_name, storage=open_existing(storage), sampler=RandomSampler()
             )
-        except KeyError:
+        except (KeyError, RunFolderError):
             return {}
         found = Counter(trial.state.name.lower() for trial in study.get_trials(deepcopy=False))
     return dict(sorted(found.items()))

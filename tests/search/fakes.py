@@ -5,13 +5,20 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
+from optuna.storages import BaseStorage
 
 from dpod_search.rng import numpy_generator
 from dpod_search.search import Macs
 from dpod_search.search import Objective
+from dpod_search.search import SearchResult
+from dpod_search.search import SearchSettings
 from dpod_search.search import SearchTask
+from dpod_search.search import make_sampler
+from dpod_search.search import open_study
+from dpod_search.search import run_study
 from dpod_search.search.history import FinishedTrial
 from dpod_search.search.history import History
 from dpod_search.search.programs import WidthTables
@@ -122,3 +129,13 @@ def make_history(task: SearchTask, trials: list[FinishedTrial]) -> History:
     for trial in trials:
         history.add(trial)
     return history
+
+
+SHORT = SearchSettings(n_trials=8, surrogate=False)
+
+
+def search(storage: str | Path | BaseStorage | None) -> SearchResult:
+    """Search for eight trials, or read what was found."""
+    task = make_task()
+    study = open_study("s", storage, task.objectives, make_sampler(SHORT, task))
+    return run_study(study, task, SHORT)

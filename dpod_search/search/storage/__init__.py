@@ -1,0 +1,34 @@
+"""Where studies are kept: a journal file by default, or whatever Optuna has a URL for."""
+
+from __future__ import annotations
+
+from dpod_search.search.storage.journal import POLL_SECONDS
+from dpod_search.search.storage.journal import BatchJournalStorage
+from dpod_search.search.storage.journal import KernelLock
+from dpod_search.search.storage.journal import TrialJournal
+from dpod_search.search.storage.opening import find_file
+from dpod_search.search.storage.opening import load_or_create_study
+from dpod_search.search.storage.opening import open_existing
+from dpod_search.search.storage.opening import open_storage
+from dpod_search.search.storage.urls import check_lasting
+from dpod_search.search.storage.urls import check_url
+from dpod_search.search.storage.urls import describe_error
+from dpod_search.search.storage.urls import hide_password
+from dpod_search.search.storage.urls import hide_secrets
+
+
+__all__ = [
+    "open_storage",
+    "open_existing",
+    "find_file",
+    "load_or_create_study",
+    "check_url",
+    "check_lasting",
+    "hide_password",
+    "hide_secrets",
+    "describe_error",
+    "BatchJournalStorage",
+    "TrialJournal",
+    "KernelLock",
+    "POLL_SECONDS",
+]
