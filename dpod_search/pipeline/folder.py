@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
+from contextlib import contextmanager
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +31,7 @@ from dpod_search.files import read_json
 from dpod_search.files import remove_leftovers
 from dpod_search.files import write_json
 from dpod_search.files import write_text
+from dpod_search.pipeline.looking import looking_into
 
 
 # What trained weights depend on: once they are there, none of it may change in the same folder.
@@ -104,10 +107,7 @@ class RunFolder:
             # The kernel frees this lock when its process dies, however it dies.
             self._lock.acquire(timeout=0)
         except Timeout as error:
-            raise RunFolderError(
-                f"{self.path} is in use by another process{self._owner()}; "
-                "wait for it, or choose another --out"
-            ) from error
+            raise self._in_use() from error
         except OSError as error:
             raise RunFolderError(
                 f"cannot use {self.path} as a run folder: {error.strerror or error}; "
@@ -126,6 +126,18 @@ class RunFolder:
         if error is not None and self._made:
             self._remove_empty()
         self._lock.release()
+
+    @contextmanager
+    def looked_into(self) -> Iterator[Self]:
+        """Look into the folder inside the block, and leave no trace of it.
+
+        Raises:
+            RunFolderError: If another process works in it.
+        """
+        with looking_into(self.path) as is_used:
+            if is_used:
+                raise self._in_use()
+            yield self
 
     def check_study(self, config: StudyConfig) -> None:
         """Check that the folder may hold a study.
@@ -286,6 +298,12 @@ class RunFolder:
         if isinstance(kept, dict) and "inputs" in kept and isinstance(kept.get("outputs"), dict):
             return kept
         raise CheckpointError(f"{marker} is damaged; delete it and run the same command again")
+
+    def _in_use(self) -> RunFolderError:
+        return RunFolderError(
+            f"{self.path} is in use by another process{self._owner()}; "
+            "wait for it, or choose another --out"
+        )
 
     def _owner(self) -> str:
         try:

@@ -161,19 +161,14 @@ def run_stages(
                 session = Session(config, RunFolder(out), progress or SilentProgress())
                 training.follow(session)
         return []
-    with (
-        RunFolder(out) as folder,
-        limit_threads(config.threads),
-        log_to(out / "log.jsonl"),
-    ):
+    with _entering(out, stages) as folder, limit_threads(config.threads):
         folder.check_study(config)
-        folder.recover()
+        if not _only_looks(stages):
+            folder.recover()
         session = Session(config, folder, progress or SilentProgress(), storage, n_jobs)
         _check_start(session, stages)
         kept = _keep_claim(folder)
-        if set(stages) - {"report"}:
-            # A report alone changes no result, so it must not say that they came of other
-            # settings or another machine.
+        if not _only_looks(stages):
             folder.claim(config)
             write_json(out / "environment.json", describe_environment())
         outcomes = []
@@ -193,6 +188,22 @@ def _check_machine(config: StudyConfig, n_jobs: int) -> None:
         check_parallel("threads", config.threads)
     if config.latency.table is None:  # else they are another device's, maybe
         check_parallel("latency.n_threads", config.latency.n_threads)
+
+
+def _only_looks(stages: Sequence[str]) -> bool:
+    # A report alone changes no result, so it must not say that they came of other settings or
+    # another machine; nor does it write anything but itself.
+    return set(stages) <= {"report"}
+
+
+@contextmanager
+def _entering(out: Path, stages: Sequence[str]) -> Iterator[RunFolder]:
+    if _only_looks(stages):
+        with RunFolder(out).looked_into() as folder:
+            yield folder
+    else:
+        with RunFolder(out) as folder, log_to(out / "log.jsonl"):
+            yield folder
 
 
 def _check_start(session: Session, stages: Sequence[str]) -> None:

@@ -5,9 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
-from filelock import Timeout
-
 from dpod_search.config import StudyConfig
 from dpod_search.config import load_study
 from dpod_search.errors import RunFolderError
@@ -15,6 +12,7 @@ from dpod_search.files import read_json
 from dpod_search.pipeline import oneshot
 from dpod_search.pipeline.choosing import find_budgets
 from dpod_search.pipeline.folder import RunFolder
+from dpod_search.pipeline.looking import looking_into
 from dpod_search.pipeline.run import STAGES
 from dpod_search.search.status import count_trials
 
@@ -47,10 +45,12 @@ def read_status(out: Path, storage: str | None = None) -> dict[str, Any]:
     stages = {stage.name: folder.is_whole(stage.name) for stage in STAGES}
     # Without the storage in sight it cannot be said that the study is gone.
     stages["search"] &= bool(trials) or not has_study
+    with looking_into(out) as is_running:
+        pass  # what is read here may be of different moments
     status: dict[str, Any] = {
         "study": config.name,
         "folder": str(out),
-        "is_running": _is_locked(out / ".lock"),
+        "is_running": is_running,
         "stages": stages,
         "trials": trials,
         **_find_limits(config, out, sum(trials.values())),
@@ -86,15 +86,3 @@ def _count_finetuned(out: Path, *, has_ended: bool) -> int:
     if has_ended and (out / "front.json").is_file():
         return len(read_json(out / "front.json")["members"])
     return len(list((out / "finetuned").glob("*/result.json")))
-
-
-def _is_locked(path: Path) -> bool:
-    if not path.exists():
-        return False
-    lock = FileLock(path)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        return True
-    lock.release()
-    return False
