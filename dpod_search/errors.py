@@ -69,16 +69,22 @@ MAX_PROCESSES = 1024
 _SHOWN = 80
 
 
+def shorten(text: str, n_characters: int = _SHOWN) -> str:
+    """Spell a text of the user's, such as a path, for a message: on one line, and short."""
+    text = text if text.isprintable() else repr(text)[1:-1]
+    if len(text) <= n_characters:
+        return text
+    half = n_characters // 2
+    return f"{text[:half]} ... {text[-half:]}"
+
+
 def show(value: object) -> str:
     """Spell a value that the user gave, for a message: on one line, and short however long it is."""
     try:
         text = repr(value)
     except (ValueError, RecursionError):  # more digits, or deeper, than Python spells
         return f"a {type(value).__name__} too large to be shown"
-    if len(text) <= _SHOWN:
-        return text
-    half = _SHOWN // 2
-    return f"{text[:half]} ... {text[-half:]} ({len(text):,} characters)"
+    return shorten(text)
 
 
 def check_range(name: str, value: object, *, low: float, high: float) -> None:

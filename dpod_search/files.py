@@ -10,6 +10,7 @@ import json
 import os
 import re
 import shutil
+import tomllib
 from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Iterator
@@ -23,6 +24,7 @@ from dpod_search.errors import CheckpointError
 
 
 _ASIDE = re.compile(r"\.(.+)\.\d+\.part")  # how `write_whole` names a file that is not whole yet
+_MAX_JSON = 2**30  # bytes; the largest, a request with its nets, have some megabytes
 
 
 def write_whole(path: Path, write: Callable[[Path], None]) -> None:
@@ -68,14 +70,52 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
+def parse_json(text: str | bytes) -> Any:
+    """Parse a JSON value.
+
+    Raises:
+        ValueError: If it is none, or lies deeper than can be read.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise ValueError("lists or objects lie too deep in each other") from error
+
+
+def parse_toml(text: str) -> dict[str, Any]:
+    """Parse a TOML document.
+
+    Raises:
+        ValueError: If it is none (a ``TOMLDecodeError``), or lies deeper or has longer numbers
+            than can be read.
+    """
+    try:
+        return tomllib.loads(text)
+    except RecursionError as error:
+        raise ValueError("lists or tables lie too deep in each other") from error
+
+
+def read_bounded(path: Path, n_bytes: int) -> bytes:
+    """Read a file that is small if it is what it should be.
+
+    Raises:
+        OSError: If it cannot be read.
+        ValueError: If it has more bytes than that; it is not read then.
+    """
+    size = path.stat().st_size
+    if size > n_bytes:
+        raise ValueError(f"it has {size:,} bytes, and at most {n_bytes:,} are read")
+    return path.read_bytes()
+
+
 def read_json(path: Path) -> Any:
     """Read a JSON file that this package wrote.
 
     Raises:
-        CheckpointError: If the file is missing, cannot be read or is not JSON.
+        CheckpointError: If the file is missing, cannot be read, is too large or is not JSON.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return parse_json(read_bounded(path, _MAX_JSON).decode())
     except FileNotFoundError as error:
         raise CheckpointError(f"{path} is missing; run the stage that writes it") from error
     except ValueError as error:

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch import nn
 
 from dpod_search.errors import CheckpointError
+from dpod_search.files import parse_json
 from dpod_search.files import write_bytes
 
 
@@ -60,7 +61,7 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], Any]:
     """
     try:
         with safetensors.safe_open(path, framework="pt") as file:
-            state = json.loads((file.metadata() or {}).get(_STATE, "null"))
+            state = parse_json((file.metadata() or {}).get(_STATE, "null"))
             return {name: file.get_tensor(name) for name in file.keys()}, state  # noqa: SIM118
     except FileNotFoundError as error:
         raise CheckpointError(

@@ -18,6 +18,8 @@ from hypothesis import strategies as st
 from dpod_search.errors import CheckpointError
 from dpod_search.files import hash_file
 from dpod_search.files import hash_value
+from dpod_search.files import parse_toml
+from dpod_search.files import read_bounded
 from dpod_search.files import read_json
 from dpod_search.files import whole_folder
 from dpod_search.files import write_bytes
@@ -311,3 +313,34 @@ def test_hashes_are_pinned_and_ignore_the_order_of_keys(tmp_path: Path) -> None:
     assert hash_file(tmp_path / "file").startswith("ba7816bf8f01cfea414140de5dae2223")
     assert hash_value({"a": 1, "b": [2]}) == hash_value(json.loads('{"b": [2], "a": 1}'))
     assert hash_value({"a": 1}) != hash_value({"a": 2})
+
+
+@pytest.mark.parametrize(
+    "text", ["[" * 100_000, '{"a":' * 100_000, "9" * 5_000, "\xff", "", "{", "\ufeff1"]
+)
+def test_what_python_cannot_make_json_of_is_damaged(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "search.json"
+    file.write_bytes(text.encode("latin-1" if text == "\xff" else "utf-8"))
+
+    with pytest.raises(CheckpointError, match=r"search\.json is damaged") as caught:
+        read_json(file)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_a_file_larger_than_it_can_be_is_not_read(tmp_path: Path) -> None:
+    file = tmp_path / "front.json"
+    with file.open("wb") as sparse:
+        sparse.truncate(2**30 + 1)
+
+    with pytest.raises(CheckpointError, match="it has 1,073,741,825 bytes, and at most"):
+        read_json(file)
+    with pytest.raises(ValueError, match="it has 1,073,741,825 bytes, and at most 9 are read"):
+        read_bounded(file, 9)
+
+
+@pytest.mark.parametrize(
+    "text", ["x = " + "[" * 3_000, "x = " + "{a = " * 400, "x = " + "9" * 5_000]
+)
+def test_what_python_cannot_make_toml_of_is_a_value_error(text: str) -> None:
+    with pytest.raises(ValueError, match="too deep|Exceeds the limit"):
+        parse_toml(text)

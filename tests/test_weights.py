@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 import pytest
+import safetensors.torch
 import torch
 from torch import nn
 
@@ -123,3 +124,11 @@ def test_a_write_that_fails_leaves_the_earlier_weights(
         save_weights(path, make_net())
     assert path.read_bytes() == before
     assert [child.name for child in tmp_path.iterdir()] == ["net.safetensors"]
+
+
+def test_a_header_whose_state_is_too_deep_is_damaged(tmp_path: Path) -> None:
+    file = tmp_path / "deep.safetensors"
+    safetensors.torch.save_file({"x": torch.ones(1)}, file, {"dpod_search": "[" * 100_000})
+
+    with pytest.raises(CheckpointError, match="cannot be read .*too deep"):
+        read_tensors(file)

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from dpod_search.config.limits import check_values
 from dpod_search.config.parse import Document
 from dpod_search.config.parse import check_keys
 from dpod_search.config.parse import parse_study
@@ -15,6 +16,14 @@ from dpod_search.config.shipped import find_study
 from dpod_search.config.study import StudyConfig
 from dpod_search.config.study import find_sections
 from dpod_search.errors import ConfigError
+from dpod_search.errors import shorten
+from dpod_search.errors import show
+from dpod_search.files import parse_toml
+from dpod_search.files import read_bounded
+
+
+_MAX_BYTES = 1_000_000  # of a study file; one with every setting has 10,000
+_SHOWN_PATH = 200  # characters of a path that messages show
 
 
 def load_study(name_or_path: str | Path, overrides: Iterable[str] = ()) -> StudyConfig:
@@ -37,8 +46,9 @@ def load_study(name_or_path: str | Path, overrides: Iterable[str] = ()) -> Study
     path = find_study(name_or_path)
     document = read_toml(path)
     document.setdefault("name", path.stem)
-    check_keys(document, str(path))
-    return _apply(document, str(path), overrides)
+    source = shorten(str(path), _SHOWN_PATH)
+    check_keys(document, source)
+    return _apply(document, source, overrides)
 
 
 def make_study(name: str, overrides: Iterable[str] = ()) -> StudyConfig:
@@ -55,7 +65,7 @@ def _apply(document: Document, source: str, overrides: Iterable[str]) -> StudyCo
     overridden = []
     for text in overrides:
         key, change = parse_override(text)
-        check_keys(change, f"--set {text}")
+        check_keys(change, f"--set {shorten(text)}")
         _merge(document, change, key.count("."), sections)
         overridden.append(key)
     return parse_study(document, source, overridden)
@@ -65,14 +75,19 @@ def read_toml(path: Path) -> Document:
     """Read a TOML file.
 
     Raises:
-        ConfigError: If it cannot be read or is not valid TOML; names the line.
+        ConfigError: If it cannot be read or is not valid TOML (names the line), or holds a value
+            that no study may.
     """
+    name = shorten(str(path), _SHOWN_PATH)
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        # Some editors begin a file with a mark that it is UTF-8.
+        document = parse_toml(read_bounded(path, _MAX_BYTES).decode("utf-8-sig"))
     except OSError as error:
-        raise ConfigError(f"{path} cannot be read: {error.strerror or error}") from error
+        raise ConfigError(f"{name} cannot be read: {error.strerror or error}") from error
     except ValueError as error:  # not TOML, or not UTF-8
-        raise ConfigError(f"{path} is not valid TOML: {error}") from error
+        raise ConfigError(f"{name} is not valid TOML: {error}") from error
+    check_values(document, name)
+    return document
 
 
 def parse_override(text: str) -> tuple[str, Document]:
@@ -82,21 +97,26 @@ def parse_override(text: str) -> tuple[str, Document]:
         The dotted key, and a document with nothing but the value under it.
 
     Raises:
-        ConfigError: If there is no ``=``, or nothing before it.
+        ConfigError: If there is no ``=``, or nothing before it, or the value is one that no study
+            may hold.
     """
     key, equals, value_text = text.partition("=")
     parts = [part.strip() for part in key.split(".")]
     if not equals or not all(parts):
-        raise ConfigError(f"--set reads section.key=value, got {text!r}")
-    value = _parse_value(value_text.strip())
+        raise ConfigError(f"--set reads section.key=value, got {show(text)}")
+    try:
+        value = _parse_value(value_text.strip())
+    except ValueError as error:
+        raise ConfigError(f"--set {shorten(text)}: the value cannot be read ({error})") from error
     for part in reversed(parts):
         value = {part: value}
+    check_values(value, "--set")
     return ".".join(parts), value
 
 
 def _parse_value(text: str) -> Any:
     try:
-        parsed = tomllib.loads(f"value = {text}")
+        parsed = parse_toml(f"value = {text}")
     except tomllib.TOMLDecodeError:
         return text
     return parsed["value"] if parsed.keys() == {"value"} else text

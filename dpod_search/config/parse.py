@@ -15,9 +15,11 @@ from typing import get_type_hints
 from pydantic import TypeAdapter
 from pydantic import ValidationError
 
+from dpod_search.config.limits import check_values
 from dpod_search.config.study import StudyConfig
 from dpod_search.config.study import find_sections
 from dpod_search.errors import ConfigError
+from dpod_search.errors import show
 
 
 Document = dict[str, Any]
@@ -53,11 +55,12 @@ def parse_study(
         The study; what the document leaves out has its default.
 
     Raises:
-        ConfigError: If a value is of the wrong type or out of range.
+        ConfigError: If a value is of the wrong type or out of range, or one that no study may hold.
     """
+    check_values(document, source)
     # As JSON, because pydantic's strict mode then still takes lists for tuples and tables for
     # dataclasses, and integers for floats, but not "3" for 3.
-    text = json.dumps(document, default=str)
+    text = json.dumps(document, allow_nan=False)
     try:
         return _make_adapter().validate_json(text, strict=True)
     except ValidationError as error:
@@ -78,7 +81,7 @@ def _check_keys(
         if key not in known:
             kind = "section" if isinstance(value, dict) else "key"
             hint = _suggest(key, known, prefix)
-            raise ConfigError(f"{source}: unknown {kind} {prefix + key!r}; {hint}")
+            raise ConfigError(f"{source}: unknown {kind} {show(prefix + key)}; {hint}")
         if key in sections and isinstance(value, dict):
             _check_keys(value, sections[key], f"{prefix}{key}.", source)
 
@@ -89,7 +92,7 @@ def _suggest(key: str, known: list[str], prefix: str) -> str:
     near += [path for path in list_keys(StudyConfig) if path.split(".")[-1] == key]
     if near:
         return f"did you mean {near[0]!r}?"
-    return f"known here: {', '.join(prefix + name for name in known)}"
+    return f"known {f'in [{prefix[:-1]}]' if prefix else 'here'}: {', '.join(known)}"
 
 
 def list_keys(settings: type[Any], prefix: str = "") -> list[str]:
@@ -120,7 +123,7 @@ def _describe(error: ValidationError, source: str, overridden: Collection[str]) 
     where = "--set" if is_set else source
     if first["type"] == "missing":
         return f"{where}: {path} is missing"
-    return f"{where}: {path} must be {limit}, got {first['input']!r}"
+    return f"{where}: {path} must be {limit}, got {show(first['input'])}"
 
 
 def _to_key(location: tuple[int | str, ...]) -> str:

@@ -7,6 +7,8 @@ from importlib import resources
 from pathlib import Path
 
 from dpod_search.errors import ConfigError
+from dpod_search.errors import shorten
+from dpod_search.errors import show
 
 
 def list_studies() -> list[tuple[str, str, Path]]:
@@ -32,19 +34,31 @@ def find_study(name_or_path: str | Path) -> Path:
         ConfigError: If there is none; names those that come with the package.
     """
     text = str(name_or_path)
-    path = Path(text).expanduser()
+    path, is_there = _find_file(text)
     shipped = {name: file for name, _, file in list_studies()}
     names = ", ".join(shipped)
     if path.suffix == ".toml" or len(path.parts) > 1:
-        if path.is_file():
+        if is_there:
             return path
-        raise ConfigError(f"{path} is not a file; give a .toml file or one of: {names}")
+        raise ConfigError(
+            f"{shorten(str(path), 200)} is not a file; give a .toml file or one of: {names}"
+        )
     if text in shipped:
         return shipped[text]
     near = difflib.get_close_matches(text, shipped, n=1)
-    near = [f"{text}.toml"] if Path(f"{text}.toml").is_file() else near
+    near = [f"{text}.toml"] if _find_file(f"{text}.toml")[1] else near
     hint = f"did you mean {near[0]!r}? Give" if near else "give"
-    raise ConfigError(f"there is no study {text!r}; {hint} a .toml file or one of: {names}")
+    raise ConfigError(f"there is no study {show(text)}; {hint} a .toml file or one of: {names}")
+
+
+def _find_file(text: str) -> tuple[Path, bool]:
+    """Return the path that a user spelled, and whether a file is there."""
+    path = Path(text)
+    try:
+        path = path.expanduser()
+        return path, path.is_file()
+    except (OSError, RuntimeError, ValueError):  # too long; no such user; a character of number 0
+        return path, False
 
 
 def _list_folders() -> list[Path]:

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from dpod_search.errors import DataError
+from dpod_search.files import parse_json
 from dpod_search.latency.backends.onnx import convert
 from dpod_search.latency.bench import Bench
 from dpod_search.latency.programs import read_program
@@ -84,7 +85,7 @@ def _open(request: LatencyRequest, data: bytes, images: torch.Tensor, bench: Ben
     if request.settings.backend == _ONNX:
         return bench.prepare_onnx(data, images)
     try:
-        value = json.loads(data)
+        value = parse_json(data)
     except ValueError as error:
         raise DataError(f"a net of the latency request cannot be read ({error})") from error
     module = read_program(value, bench.device)

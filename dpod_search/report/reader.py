@@ -10,6 +10,7 @@ from typing import cast
 
 from dpod_search.errors import CheckpointError
 from dpod_search.errors import RunFolderError
+from dpod_search.files import parse_toml
 from dpod_search.pareto import Direction
 from dpod_search.report.fields import Fields
 from dpod_search.report.fields import fail
@@ -251,7 +252,7 @@ def _read_choice(fields: Fields, search: Search) -> OneShotChoice:
 def _read_config(path: Path) -> str:
     try:
         text = path.read_text(encoding="utf-8")
-        tomllib.loads(text)
+        parse_toml(text)
     except ValueError as error:
         raise CheckpointError(
             f"{path} is damaged ({error}); delete it and run the same command again"

@@ -87,6 +87,7 @@ def pack(value):
         (RequestedNet((1,), zlib.compress(b"x" * 999)[:-5]), "is cut off"),
         (pack(b"\x80\x04\x95"), "cannot be read"),
         (pack(b"{"), "cannot be read"),
+        (pack(b"[" * 100_000), "cannot be read .*too deep"),
         (pack(b"3"), "cannot be read"),
         (pack(json.dumps({"tensors": ["images"]}).encode()), "cannot be read"),
         (pack(json.dumps(MISFIT).encode()), "cannot be run"),

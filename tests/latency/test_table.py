@@ -152,7 +152,7 @@ def test_a_table_that_is_cut_off_is_none(table, tmp_path):
             read_table(file)
 
 
-@pytest.mark.parametrize("text", ["[]", "3", "null", '"x"', "{}", "\x80"])
+@pytest.mark.parametrize("text", ["[]", "3", "null", '"x"', "{}", "\x80", "[" * 100_000])
 def test_a_file_of_something_else_is_none(tmp_path, text):
     file = tmp_path / "table.json"
     file.write_bytes(text.encode("latin-1"))

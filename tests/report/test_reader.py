@@ -234,6 +234,8 @@ def replace(name: str, old: str, new: str) -> Callable[[Path], None]:
         (spoil_json("config.toml"), "config.toml is damaged"),
         (lambda f: (f / "path.json").write_text("[]"), "the file must be a JSON object"),
         (lambda f: (f / "config.toml").write_bytes(b"\xff"), "config.toml is damaged"),
+        (lambda f: (f / "config.toml").write_text("a = " + "[" * 3_000), "config.toml is damaged"),
+        (lambda f: (f / "front.json").write_text("[" * 100_000), "front.json is damaged"),
         (replace("search.json", '"maximize"', '"up"'), "objectives[0].direction must be one of"),
         (replace("search.json", '"maximize"', '["up"]'), "objectives[0].direction must be one of"),
         (replace("search.json", '"study": "digits"', '"study": 3'), "study must be text, got 3"),
