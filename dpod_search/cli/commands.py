@@ -20,6 +20,7 @@ from dpod_search.cli import reporting
 from dpod_search.cli import stages
 from dpod_search.cli.ctrl_c import CtrlC
 from dpod_search.errors import DpodSearchError
+from dpod_search.errors import shorten
 from dpod_search.pipeline import STAGES
 from dpod_search.training import is_first_to_fail
 
@@ -34,6 +35,7 @@ app = typer.Typer(
 )
 
 _INTERRUPTED = 130  # what Typer makes of Ctrl-C
+_SHOWN_REASON = 300  # characters of what PyTorch says of the memory
 
 
 def _register() -> None:
@@ -76,6 +78,9 @@ def main() -> None:
             if isinstance(error, OSError):
                 # One without a file may come from a user's own function, in words of its own.
                 _fail(f"{error.filename or type(error).__name__}: {error.strerror or error}")
+            if _is_out_of_memory(error):
+                reason = shorten(str(error), _SHOWN_REASON)
+                _fail(f"memory is short ({reason}); take smaller batches, pictures or models")
             raise
 
 
@@ -92,6 +97,14 @@ def show_version(
 def _is_interrupt(error: BaseException) -> bool:
     is_exit = isinstance(error, SystemExit) and error.code == _INTERRUPTED
     return is_exit or isinstance(error, KeyboardInterrupt)
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    # PyTorch has an error of its own on a GPU, which is a RuntimeError, and none on the CPU.
+    words = ("out of memory", "can't allocate memory", "not enough memory")
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError) and any(word in str(error) for word in words)
+    )
 
 
 def _fail(error: object) -> NoReturn:

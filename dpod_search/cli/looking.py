@@ -24,8 +24,11 @@ from dpod_search.config import load_study
 from dpod_search.config import make_study
 from dpod_search.config import template
 from dpod_search.data import load_data
+from dpod_search.data.settings import MAX_PIXELS
 from dpod_search.errors import CheckpointError
 from dpod_search.errors import ConfigError
+from dpod_search.errors import check_count
+from dpod_search.errors import show
 from dpod_search.files import write_text
 from dpod_search.models import build_model
 from dpod_search.pipeline import read_status
@@ -45,7 +48,8 @@ def inspect(
         str, typer.Option("--input-shape", metavar="C,H,W", help="Input of --model.")
     ] = "3,224,224",
     n_classes: Annotated[
-        int, typer.Option("--classes", metavar="N", min=1, help="Outputs of --model.")
+        int,
+        typer.Option("--classes", metavar="N", min=1, max=1_000_000, help="Outputs of --model."),
     ] = 1000,
     sets: Sets = None,
     page: Annotated[
@@ -137,10 +141,11 @@ def _write_page(path: Path, text: str) -> None:
 def _parse_shape(text: str) -> tuple[int, int, int]:
     try:
         channels, height, width = (int(part) for part in text.split(","))
-        if min(channels, height, width) < 1:
-            raise ValueError(text)
+        for size in (channels, height, width):
+            check_count("each", size, low=1, high=MAX_PIXELS)
     except ValueError as error:
         raise ConfigError(
-            f"--input-shape must be channels,height,width such as 3,224,224, got {text!r}"
+            f"--input-shape must be channels,height,width such as 3,224,224, each at most "
+            f"{MAX_PIXELS:,}, got {show(text)}"
         ) from error
     return channels, height, width

@@ -15,6 +15,8 @@ from typing import TypeVar
 
 from dpod_search.errors import ConfigError
 from dpod_search.errors import InfeasibleError
+from dpod_search.errors import shorten
+from dpod_search.errors import show
 from dpod_search.search.constraints import Bound
 from dpod_search.search.constraints import Constraints
 from dpod_search.search.constraints import parse_constraints
@@ -65,11 +67,13 @@ def split_bounds(budget: str) -> dict[str, str]:
         match = _BOUND.fullmatch(part)
         if match is None:
             raise ConfigError(
-                f"budget {budget!r} must read like 'macs<=2M', 'macs<=25%' or "
+                f"budget {show(budget)} must read like 'macs<=2M', 'macs<=25%' or "
                 "'macs<=5M and params<=50k'"
             )
         if match[1] in specs:
-            raise ConfigError(f"budget {budget!r} bounds {match[1]} twice; leave one of them")
+            raise ConfigError(
+                f"budget {show(budget)} bounds {shorten(match[1])} twice; leave one of them"
+            )
         specs[match[1]] = match[2]
     return specs
 
@@ -91,7 +95,7 @@ def read_budget(
     try:
         return parse_constraints(specs, full, objectives)
     except ConfigError as error:
-        raise ConfigError(f"budget {budget!r}: {error}") from error
+        raise ConfigError(f"budget {show(budget)}: {error}") from error
 
 
 def keep_within(

@@ -21,6 +21,8 @@ import numpy.typing as npt
 
 from dpod_search.errors import ConfigError
 from dpod_search.errors import InfeasibleError
+from dpod_search.errors import check_range
+from dpod_search.errors import show
 from dpod_search.pareto import FloatArray
 from dpod_search.search.objectives import Objective
 from dpod_search.search.objectives import name_nearest
@@ -31,7 +33,9 @@ BoolArray = npt.NDArray[np.bool_]
 
 _ZERO = 1e-12
 _UNITS = {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9}
-_NUMBER = r"([-+]?[0-9_]*\.?[0-9_]+(?:[eE][+-]?[0-9]+)?)"
+_DIGITS = r"[0-9]+(?:_[0-9]+)*"
+_NUMBER = rf"([-+]?(?:(?:{_DIGITS})?\.)?{_DIGITS}(?:[eE][+-]?[0-9]+)?)"
+_LARGEST = 1e18  # of a bound, and no net has more of anything
 _PATTERN = re.compile(rf"\s*([<>]=)\s*{_NUMBER}\s*([kMG%]?)\s*")
 _EXAMPLES = {"<=": '"<= 5M" or "<= 40%"', ">=": '">= 0.9" or ">= 95%"'}
 
@@ -249,16 +253,19 @@ def _parse(
     match = _PATTERN.fullmatch(str(spec))
     if match is None:
         raise ConfigError(
-            f"constraint on {name} must read like {_EXAMPLES[sense]}, got {str(spec)!r}"
+            f"constraint on {name} must read like {_EXAMPLES[sense]}, got {show(str(spec))}"
         )
     if match[1] != sense:
         aim = "maximised" if sense == ">=" else "minimised"
         raise ConfigError(
-            f'constraint on {name} must read "{sense} ...", for {name} is {aim}; got {str(spec)!r}'
+            f'constraint on {name} must read "{sense} ...", for {name} is {aim}; got {show(str(spec))}'
         )
     number, unit = float(match[2]), match[3]
     if not number > 0 and (unit == "%" or not is_measured):
-        raise ConfigError(f"constraint on {name} must be above 0, got {str(spec)!r}")
+        raise ConfigError(f"constraint on {name} must be above 0, got {show(str(spec))}")
+    check_range(
+        f"constraint on {name}", number * _UNITS.get(unit, 1), low=-_LARGEST, high=_LARGEST
+    )
     share = number / 100 if unit == "%" else None
     limit = number * _UNITS[unit] if share is None else None
     bound = Bound(name, limit, f"{sense} {match[2]}{unit}", sense, share, is_measured)

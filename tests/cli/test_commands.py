@@ -271,6 +271,22 @@ def check_refused(result, *parts):
         (["inspect", "--model", "resnet8", "--input-shape", "3,32"], ["channels,height,width"]),
         (["inspect", "--model", "resnet8", "--input-shape", "a,b,c"], ["'a,b,c'"]),
         (["inspect", "--model", "resnet8", "--input-shape", "0,8,8"], ["'0,8,8'"]),
+        (
+            ["inspect", "--model", "resnet8", "--input-shape", "3,99999,9"],
+            ["16,384", "'3,99999,9'"],
+        ),
+        (["inspect", "--model", "resnet8", "--input-shape", f"{'9' * 5000},9,9"], ["at most"]),
+        (["run", "--study", "digits", "--seed", "9" * 4000], ["seed must be a number", "64 bits"]),
+        (
+            ["run", "--study", "digits", "--jobs", "1000"],
+            ["--jobs must be <=", "cores, got 1,000"],
+        ),
+        (["run", "--study", "digits", "--set", "threads=1000"], ["threads must be <=", "cores"]),
+        (
+            ["run", "--study", "digits", "--set", "training.n_workers=1000"],
+            ["n_workers must be <="],
+        ),
+        (["search", "--study", "digits", "--set", "seed=" + "[" * 3000], ["cannot be read"]),
         (["status", "--study", "digits", "--out", "nothing/here"], ["holds no run"]),
     ],
 )
@@ -280,7 +296,18 @@ def test_mistakes_are_one_line_and_exit_code_2(call, monkeypatch, tmp_path, argu
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("arguments", [["run"], ["nothing"], ["run", "--nothing"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["run"],
+        ["nothing"],
+        ["run", "--nothing"],
+        ["dashboard", "--study", "digits", "--port", "http"],
+        ["dashboard", "--study", "digits", "--port", "65536"],
+        ["run", "--study", "digits", "--jobs", "9" * 5000],
+        ["inspect", "--model", "resnet8", "--classes", "9999999999"],
+    ],
+)
 def test_unknown_commands_and_options_are_exit_code_2(call, arguments):
     code, out, err = call(*arguments)
     assert code == 2
@@ -294,6 +321,11 @@ def test_unknown_commands_and_options_are_exit_code_2(call, arguments):
         (DpodSearchError("two\nlines  of words"), "dpod-search: two lines of words\n"),
         (OSError(28, "No space left on device", "x.bin"), "x.bin: No space left on device\n"),
         (FileNotFoundError("odd"), "dpod-search: FileNotFoundError: odd\n"),
+        (MemoryError("Unable to allocate 1 TiB"), "take smaller batches, pictures or models\n"),
+        (
+            RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"),
+            "take smaller batches, pictures or models\n",
+        ),
     ],
 )
 def test_errors_of_a_stage_are_one_line(call, monkeypatch, tmp_path, error, words):

@@ -10,6 +10,8 @@ from typing import Any
 from typing import get_type_hints
 
 from dpod_search.errors import ConfigError
+from dpod_search.errors import shorten
+from dpod_search.errors import show
 from dpod_search.imports import call_with
 from dpod_search.imports import import_object
 from dpod_search.imports import is_import_path
@@ -70,14 +72,16 @@ def make_options(name: str, options: Mapping[str, Any]) -> Any:
     if name not in POLICIES:
         raise ConfigError(
             f"training.policy must be one of {sorted(POLICIES)} or package.module:name, "
-            f"got {name!r}"
+            f"got {show(name)}"
         )
     kind = POLICIES[name][1]
     _check_numbers(name, get_type_hints(kind), options)
     try:
         return kind(**options)
     except TypeError as error:
-        raise ConfigError(f"training.policy_options of {name}: {error}") from error
+        raise ConfigError(
+            f"training.policy_options of {name}: {shorten(str(error), 200)}"
+        ) from error
 
 
 def _check_numbers(name: str, hints: Mapping[str, Any], options: Mapping[str, Any]) -> None:
@@ -89,7 +93,7 @@ def _check_numbers(name: str, hints: Mapping[str, Any], options: Mapping[str, An
         if (is_share and not isinstance(value, Real)) or (is_bool and wanted in _NUMBERS):
             what = "a number" if is_share else "a whole number"
             raise ConfigError(
-                f"training.policy_options of {name}: {option} must be {what}, got {value!r}"
+                f"training.policy_options of {name}: {option} must be {what}, got {show(value)}"
             )
 
 
