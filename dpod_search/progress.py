@@ -9,10 +9,14 @@ from typing import Protocol
 
 
 class Progress(Protocol):
-    """Receives the progress of one task at a time."""
+    """Receives the progress of a task, and of one inside it while that one waits."""
 
     def start(self, task: str, total: int, done: int = 0) -> None:
-        """Begin a task of ``total`` units, ``done`` of which were finished earlier."""
+        """Begin a task of about ``total`` units, ``done`` of which were finished earlier.
+
+        One that begins before the last has ended is a part of it, whose time is not the time of
+        any of its units.
+        """
 
     def advance(self, n: int = 1, note: str = "") -> None:
         """Count ``n`` more finished units; ``note`` is a short figure to show beside them."""

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from dataclasses import field
 from types import TracebackType
 from typing import Self
 
@@ -12,20 +17,68 @@ from rich.progress import Progress
 from rich.progress import TaskID
 from rich.progress import TextColumn
 from rich.progress import TimeElapsedColumn
-from rich.progress import TimeRemainingColumn
 
 from dpod_search.cli.ctrl_c import stop_if_interrupted
+
+
+# What is left is told by the speed of so many seconds: a step may become dearer on the way.
+_SECONDS_LOOKED_AT = 30.0
+
+
+@dataclass
+class _Task:
+    """A task that is not finished.
+
+    Args:
+        id: Of its bar.
+        done: Units done.
+        done_before: Those of them that an earlier process did.
+        away: Seconds that were spent on tasks inside it.
+        samples: When so many units were done, in seconds without those away.
+    """
+
+    id: TaskID
+    done: int
+    done_before: int
+    away: float = 0.0
+    samples: deque[tuple[float, int]] = field(default_factory=deque)
+
+    def note(self, now: float) -> None:
+        """Remember how far it is."""
+        at = now - self.away
+        while self.samples and self.samples[0][0] < at - _SECONDS_LOOKED_AT:
+            self.samples.popleft()
+        self.samples.append((at, self.done))
+
+    def tell_left(self, total: float) -> str:
+        """Return the time that its units need from here on, without tasks inside it."""
+        (begin, before), (end, done) = self.samples[0], self.samples[-1]
+        if done == before:
+            return "-:--:--"
+        seconds = round((end - begin) / (done - before) * max(0, total - done))
+        return f"{seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02}"
 
 
 class Bars:
     """Draws one bar a task.
 
+    The time left of a task is that of its own units: what is spent on a task inside it, such as
+    the scoring of the path inside the training, has a bar of its own for as long as it lasts.
+
     Args:
-        console: Where; a console that is no terminal gets one line at the end of each task.
+        console: Where; a console that is no terminal gets one line at the end of each task that
+            is in no other.
         is_quiet: Draw nothing.
+        clock: Gives the time in seconds.
     """
 
-    def __init__(self, console: Console, *, is_quiet: bool = False) -> None:
+    def __init__(
+        self,
+        console: Console,
+        *,
+        is_quiet: bool = False,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         """Prepare; nothing is drawn before a task starts."""
         self._console = console
         self._bars = Progress(
@@ -33,14 +86,15 @@ class Bars:
             BarColumn(),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
-            TimeRemainingColumn(),
+            TextColumn("{task.fields[left]}", style="progress.remaining"),
             TextColumn("{task.fields[note]}"),
             console=console,
+            get_time=clock,
             disable=is_quiet or not console.is_terminal,
         )
         self._is_quiet = is_quiet
-        self._task: TaskID | None = None
-        self._done_before = 0
+        self._clock = clock
+        self._open: list[_Task] = []
 
     def __enter__(self) -> Self:
         """Start drawing."""
@@ -59,29 +113,43 @@ class Bars:
     def start(self, task: str, total: int, done: int = 0) -> None:
         """Add a bar."""
         stop_if_interrupted()
-        self._task = self._bars.add_task(task, total=total, completed=done, note="")
-        self._done_before = done
+        bar = self._bars.add_task(task, total=total, completed=done, note="", left="-:--:--")
+        begun = _Task(bar, done, done)
+        begun.note(self._clock())
+        self._open.append(begun)
 
     def advance(self, n: int = 1, note: str = "") -> None:
-        """Move the bar on."""
+        """Move the bar of the task that began last on."""
         stop_if_interrupted()
-        if self._task is not None:
-            self._bars.update(self._task, advance=n, note=note)
+        if not self._open:
+            return
+        task = self._open[-1]
+        task.done += n
+        task.note(self._clock())
+        total = max(self._find_total(task), task.done)  # it may have been a guess
+        left = task.tell_left(total)
+        self._bars.update(task.id, completed=task.done, total=total, note=note, left=left)
 
     def finish(self) -> None:
         """Leave the bar as it stands, or take it away if there was nothing to do.
 
-        On no terminal, say in a line what was done.
+        The bar of a task inside another goes in any case. On no terminal, say in a line what was
+        done.
         """
-        if self._task is None:
+        if not self._open:
             return
-        task = next(task for task in self._bars.tasks if task.id == self._task)
-        if task.completed == self._done_before:
+        task = self._open.pop()
+        bar = next(bar for bar in self._bars.tasks if bar.id == task.id)
+        if self._open:
+            self._open[-1].away += bar.elapsed or 0.0
+        if self._open or task.done == task.done_before:
             self._bars.remove_task(task.id)
         elif not self._is_quiet and not self._console.is_terminal:
-            elapsed = f"{task.elapsed:.1f} s" if task.elapsed is not None else ""
+            elapsed = f"{bar.elapsed:.1f} s" if bar.elapsed is not None else ""
             self._console.print(
-                f"{task.description}: {task.completed:.0f} of {task.total:.0f} {elapsed}".rstrip(),
+                f"{bar.description}: {task.done:.0f} of {bar.total:.0f} {elapsed}".rstrip(),
                 highlight=False,
             )
-        self._task = None
+
+    def _find_total(self, task: _Task) -> float:
+        return next(bar.total or 0.0 for bar in self._bars.tasks if bar.id == task.id)

@@ -68,3 +68,60 @@ def test_an_error_stops_the_drawing():
     with pytest.raises(ZeroDivisionError), bars:
         bars.start("train", 1 // 0)
     assert not bars._bars.live.is_started
+
+
+class Clock:
+    def __init__(self):
+        self.now = 100.0
+
+    def __call__(self):
+        return self.now
+
+
+def read_left(bars):
+    return [bar.fields["left"] for bar in bars._bars.tasks]
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_the_time_left_of_a_task_does_not_count_what_was_spent_inside_it(is_terminal):
+    clock, text = Clock(), StringIO()
+    bars = Bars(Console(file=text, force_terminal=is_terminal, width=120), clock=clock)
+    with bars:
+        bars.start("train", 100)
+        for _ in range(10):
+            clock.now += 1
+            bars.advance()
+        assert read_left(bars) == ["0:01:30"]
+        bars.start("path 3 of 14: scoring", 4)
+        for _ in range(4):
+            clock.now += 120
+            bars.advance()
+        shown = [(bar.description, bar.completed, bar.total) for bar in bars._bars.tasks]
+        assert shown == [("train", 10, 100), ("path 3 of 14: scoring", 4, 4)]
+        bars.finish()
+        assert [bar.description for bar in bars._bars.tasks] == ["train"]
+        clock.now += 1
+        bars.advance()
+        assert read_left(bars) == ["0:01:29"]
+        bars.finish()
+    if not is_terminal:
+        assert text.getvalue() == "train: 11 of 100 491.0 s\n"
+
+
+def test_the_time_left_follows_a_step_that_becomes_dearer():
+    clock = Clock()
+    bars = Bars(Console(file=StringIO()), clock=clock)
+    bars.start("train", 200)
+    for seconds in (1, 3):
+        for _ in range(50):
+            clock.now += seconds
+            bars.advance()
+    assert read_left(bars) == ["0:05:00"]
+
+
+def test_a_total_that_was_a_guess_is_never_passed():
+    bars = Bars(Console(file=StringIO()))
+    bars.start("path 2 of 3: scoring", 2)
+    for _ in range(3):
+        bars.advance()
+    assert [(bar.completed, bar.total) for bar in bars._bars.tasks] == [(3, 3)]
