@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from dpod_search.data import gather_images
-from dpod_search.evaluation import Evaluator
+from dpod_search.evaluation import Judge
 from dpod_search.evaluation import calibrate
 from dpod_search.footprint import build_footprint
 from dpod_search.progress import Progress
@@ -22,7 +22,6 @@ from dpod_search.training import TrainingResult
 from dpod_search.training import TrainingSettings
 from dpod_search.training import rewind
 from dpod_search.training import train_supernet as train_with_policy
-from dpod_search.widths import Widths
 
 
 Batches = Iterable[tuple[Tensor, Tensor]]
@@ -87,25 +86,20 @@ def train_supernet(
     if calibration_images is None:
         calibration_images = gather_images(iter(train_loader), 512)
     supernet.calibration_images = calibration_images
-    evaluator = Evaluator(supernet, calibration_images, batch_size=calibration_batch_size)
     judged = scoring_loader if scoring_loader is not None else _first_batches(train_loader, 512)
+    judge = Judge(supernet, calibration_images, judged, batch_size=calibration_batch_size)
     footprint = build_footprint(supernet)
-
-    def score(widths: Widths) -> float:
-        # Confidence moves with every picture; accuracy on a few hundred moves in steps.
-        return evaluator.evaluate(widths, judged).confidence
-
     result = train_with_policy(
         supernet,
         train_loader,
         chosen,
         cost=lambda widths: footprint.measure(widths)["macs"],
-        score=score,
+        score=judge,
         seed=seed,
         checkpoint=checkpoint,
         progress=progress,
         policy=None if isinstance(policy, str) else policy,
-        n_scored=len(calibration_images) + sum(len(labels) for _, labels in judged),
+        n_scored=judge.n_images,
     )
     calibrate(supernet, calibration_images, batch_size=calibration_batch_size)
     Ranks.joined().share_tensors(supernet)  # whose pictures for calibration may differ

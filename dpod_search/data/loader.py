@@ -126,6 +126,12 @@ class SeededLoader:
         n, size = len(self.dataset), self.batch_size
         return n // size if self.drop_last else math.ceil(n / size)
 
+    @property
+    def n_images(self) -> int:
+        """Pictures of a whole epoch, of all ranks together."""
+        n = len(self.dataset)
+        return n // self.batch_size * self.batch_size if self.drop_last else n
+
     def set_position(self, epoch: int, batch: int = 0) -> None:
         """Choose where the next iteration starts; nothing is loaded or skipped.
 

@@ -9,11 +9,13 @@ from dpod_search.evaluation.evaluator import Evaluator
 from dpod_search.evaluation.evaluator import Measurement
 from dpod_search.evaluation.evaluator import measure
 from dpod_search.evaluation.evaluator import measure_accuracy
+from dpod_search.evaluation.judge import Judge
 
 
 __all__ = [
     "EvaluationSettings",
     "Evaluator",
+    "Judge",
     "Measurement",
     "calibrate",
     "calibrated",

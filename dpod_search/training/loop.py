@@ -299,3 +299,23 @@ def count_batches(loader: Batches) -> int:
     if n_batches == 0:
         raise DataError("the training loader is empty; lower batch_size or give more pictures")
     return n_batches
+
+
+def count_images(loader: Batches, n_ranks: int = 1) -> int:
+    """Return the number of pictures of an epoch, or a little less where a loader does not tell.
+
+    Args:
+        loader: Of this rank, not empty; one that tells nothing is asked for its first batch.
+        n_ranks: Ranks that have such a loader.
+    """
+    n_images = getattr(loader, "n_images", None)
+    if isinstance(n_images, int):
+        return n_images
+    if isinstance(loader, list | tuple):
+        return n_ranks * sum(len(labels) for _, labels in loader)
+    n_batches = count_batches(loader)
+    size = getattr(loader, "batch_size", None)
+    if not isinstance(size, int):
+        size = len(next(iter(loader))[1])
+    is_even = getattr(loader, "drop_last", False)
+    return n_ranks * (n_batches * size if is_even else (n_batches - 1) * size + 1)

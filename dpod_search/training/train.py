@@ -26,6 +26,7 @@ from dpod_search.training.learner import SupernetLearner
 from dpod_search.training.loop import Batches
 from dpod_search.training.loop import Loop
 from dpod_search.training.loop import count_batches
+from dpod_search.training.loop import count_images
 from dpod_search.training.optimizers import OptimizerSettings
 from dpod_search.training.policies import MakePolicy
 from dpod_search.training.policies import PolicyContext
@@ -35,6 +36,7 @@ from dpod_search.training.policies import make_policy
 from dpod_search.training.precision import check_precision
 from dpod_search.training.ranks import Ranks
 from dpod_search.training.scoring import CountedScorer
+from dpod_search.training.scoring import limit_scoring
 from dpod_search.widths import Widths
 
 
@@ -53,6 +55,10 @@ class TrainingSettings:
             channels go to zero, 0 to 1,000; 0 for none.
         n_scoring: Pictures of the calibration split that judge the shrinks of the path, at most, 1 to
             10,000,000.
+        max_scoring_share: Multiply-adds that judging them may take, as a share of those that
+            training the full net alone for as many epochs would take, forward and backward, 0 to
+            1,000. To stay within it fewer pictures judge, fewer shrinks are judged, or none of a
+            profile. 0 judges nothing.
         epochs: Passes over the training pictures, 1 to 1,000,000.
         batch_size: Pictures in a batch, 2 to 1,000,000.
         optimizer: ``sgd`` (with Nesterov momentum) or ``adamw``, which needs a lower ``lr``.
@@ -85,6 +91,7 @@ class TrainingSettings:
     temperature: float = 1.0
     group_lasso: float = 0.0
     n_scoring: int = 2000
+    max_scoring_share: float = 0.1
     epochs: int = 30
     batch_size: int = 64
     optimizer: str = "sgd"
@@ -110,6 +117,7 @@ class TrainingSettings:
         check_range("training.temperature", self.temperature, low=1e-3, high=1_000)
         check_range("training.group_lasso", self.group_lasso, low=0, high=1_000)
         check_count("training.n_scoring", self.n_scoring, low=1, high=10_000_000)
+        check_range("training.max_scoring_share", self.max_scoring_share, low=0, high=1_000)
         check_count("training.epochs", self.epochs, low=1, high=1_000_000)
         check_count("training.batch_size", self.batch_size, low=2, high=1_000_000)
         OptimizerSettings.part_of(self, "training")
@@ -171,13 +179,15 @@ def train_supernet(
         loader: Batches of pictures (N, *example_shape) and labels (N,).
         settings: How.
         cost: Macs of a subnet.
-        score: Quality of a subnet in [0, 1], larger is better, on pictures kept apart.
+        score: Quality of a subnet in [0, 1], larger is better, on pictures kept apart: on all of
+            them, or on as many as its second argument says.
         seed: Seed of the study.
         checkpoint: Where the state is kept; training goes on from it if it exists.
         progress: Who is told.
         policy: A policy's class, used instead of the one that the settings name; called with a
             ``PolicyContext`` alone. Bind options of its own with ``functools.partial``.
-        n_scored: Pictures that ``score`` runs a subnet on, for the result's ``scoring_macs``.
+        n_scored: Pictures that ``score`` runs a subnet on, those that calibrate it included. With
+            0 scores count as free.
 
     Returns:
         The path and the history.
@@ -202,9 +212,22 @@ def train_supernet(
         )
     n_steps = settings.epochs * count_batches(loader)
     ranks = Ranks.joined()
+    progress = progress or SilentProgress()
+    n_images = settings.epochs * count_images(loader, ranks.n_ranks)
+    limit = limit_scoring(settings.max_scoring_share, n_images, cost(supernet.space.full))
+    # What is scored decides what is trained, so that all ranks must go by the same numbers.
+    n_scored, limit = ranks.share([n_scored, limit])
     scorer = CountedScorer(ranks.agree(score), cost, n_scored)
     context = PolicyContext(
-        supernet.space, cost, scorer, n_steps, seed, distills=settings.distillation > 0
+        supernet.space,
+        cost,
+        scorer,
+        n_steps,
+        seed,
+        distills=settings.distillation > 0,
+        n_scored=n_scored,
+        scoring_macs=limit,
+        progress=progress,
     )
     chosen = make_policy(policy or settings.policy, settings.policy_options, context)
     with ranks.noticing_losses():
@@ -229,7 +252,7 @@ def train_supernet(
             optimizer=OptimizerSettings.part_of(settings, "training"),
             task="train",
             checkpoint=checkpoint if ranks.is_first else None,
-            progress=progress or SilentProgress(),
+            progress=progress,
             seed=seed,
             ranks=ranks,
         )

@@ -75,15 +75,24 @@ class StoppedError(Exception):
 
 
 class StopAfter(SilentProgress):
-    """Progress that ends the training after so many steps."""
+    """Progress that ends the training after so many steps, or so many scores of its path."""
 
-    def __init__(self, n_steps: int) -> None:
+    def __init__(self, n_steps: int, *, counts_scores: bool = False) -> None:
         self.n_left = n_steps
+        self.counts_scores = counts_scores
+        self.tasks: list[str] = []
+
+    def start(self, task: str, total: int, done: int = 0) -> None:
+        self.tasks.append(task)
 
     def advance(self, n: int = 1, note: str = "") -> None:
-        self.n_left -= n
+        if (len(self.tasks) > 1) == self.counts_scores:
+            self.n_left -= n
         if self.n_left <= 0:
             raise StoppedError(note)
+
+    def finish(self) -> None:
+        self.tasks.pop()
 
 
 class FixedPolicy:

@@ -114,14 +114,21 @@ class WatchedSteps(SilentProgress):
 
     def __init__(self, supernet: Supernet, part: Part, ranks: Ranks) -> None:
         self._supernet, self._part, self._ranks = supernet, part, ranks
-        self._step = 0
+        self._step = self._depth = 0
         self._file = part.folder / f"steps{ranks.rank}.txt"
         self._file.write_text("")
 
     def start(self, task: str, total: int, done: int = 0) -> None:
-        self._step = done
+        self._depth += 1
+        if self._depth == 1:
+            self._step = done
+
+    def finish(self) -> None:
+        self._depth -= 1
 
     def advance(self, n: int = 1, note: str = "") -> None:
+        if self._depth > 1:  # scores of the path
+            return
         self._step += n
         parameters = nn.ParameterList(self._supernet.parameters())
         with self._file.open("a") as file:

@@ -1,6 +1,13 @@
 from __future__ import annotations
 
+import dataclasses
+from itertools import pairwise
+
 import pytest
+import torch
+from torch import nn
+from torch.utils.data import DataLoader
+from torch.utils.data import TensorDataset
 from training.fakes import StopAfter
 from training.fakes import StoppedError
 from training.fakes import make_batches
@@ -8,14 +15,19 @@ from training.fakes import make_pictures
 from training.fakes import make_supernet
 
 import dpod_search as dpod
+from dpod_search.data import SeededLoader
 from dpod_search.evaluation import Evaluator
 from dpod_search.footprint import build_footprint
+from dpod_search.supernet import build_supernet
 from dpod_search.training import CheckpointFile
 from dpod_search.training import TrainingSettings
 from dpod_search.training import train_supernet
+from dpod_search.training.loop import count_images
 
 
-SETTINGS = TrainingSettings(epochs=4, lr=0.05, policy_options={"n_profiles": 4})
+SETTINGS = TrainingSettings(
+    epochs=4, lr=0.05, policy_options={"n_profiles": 4}, max_scoring_share=100
+)
 
 
 def cost(widths):
@@ -89,3 +101,81 @@ def test_the_verb_counts_the_pictures_that_calibrate_and_those_that_judge(monkey
     assert result.scoring_macs == pytest.approx(wanted)
     # Before the first score, two pictures tell how the layers follow each other.
     assert wanted <= sum(run) <= wanted + 2 * footprint.measure(supernet.space.full)["macs"]
+
+
+def make_deep_supernet(n_groups=23):
+    torch.manual_seed(0)
+    widths = (1, *(4,) * n_groups)
+    layers = []
+    for inputs, outputs in pairwise(widths):
+        conv = nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
+        layers += [conv, nn.BatchNorm2d(outputs), nn.ReLU()]
+    head = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3)]
+    return build_supernet(nn.Sequential(*layers, *head), torch.zeros(2, 1, 6, 6))
+
+
+def train_deep(**options):
+    return dpod.train_supernet(
+        make_deep_supernet(),
+        make_batches(240, 60),
+        scoring_loader=make_batches(12, 6, seed=5),
+        calibration_images=make_pictures(9, seed=6)[0],
+        **options,
+    )
+
+
+def test_many_groups_and_few_epochs_score_for_a_tenth_of_the_training_at_most():
+    result = train_deep(epochs=3)
+    assert len(result.path[0]) == 23
+    assert result.path[-1] == make_deep_supernet().space.smallest
+    assert 0 < result.scoring_macs <= 0.1 * 3 * result.macs
+    # More is allowed where more is asked for, and nothing if nothing is.
+    more = train_deep(settings=TrainingSettings(epochs=1, max_scoring_share=0.5))
+    assert 0.1 * 3 * more.macs < more.scoring_macs <= 0.5 * 3 * more.macs
+    none = train_deep(settings=TrainingSettings(epochs=1, max_scoring_share=0))
+    assert none.scoring_macs == 0
+    assert none.path[-1] == result.path[-1]
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5])
+def test_stopped_while_the_path_is_scored_it_ends_the_same(tmp_path, share):
+    settings = dataclasses.replace(SETTINGS, max_scoring_share=share)
+    asked = []
+
+    def score(widths, n_images=10):
+        asked.append((widths, n_images))
+        return 1 / cost(widths)
+
+    whole = train(score, settings=settings)
+    n_scores = len(asked)
+    for n_done in range(1, n_scores + 1, 3):
+        checkpoint = CheckpointFile(tmp_path / f"{n_done}.safetensors", key="run", every_seconds=0)
+        with pytest.raises(StoppedError):
+            train(score, checkpoint, StopAfter(n_done, counts_scores=True), settings)
+        resumed = train(score, checkpoint, settings=settings)
+        assert resumed.path == whole.path
+        assert resumed.history == whole.history
+        assert resumed.scoring_macs == whole.scoring_macs
+    assert n_scores
+
+
+@pytest.mark.parametrize("n_ranks", [1, 2])
+def test_pictures_of_an_epoch_are_counted_and_never_too_many(n_ranks):
+    dataset = TensorDataset(*make_pictures(20))
+    unsized = [*DataLoader(dataset, batch_size=8)]
+
+    class Plain:
+        def __len__(self):
+            return len(unsized)
+
+        def __iter__(self):
+            return iter(unsized)
+
+    assert count_images(unsized, n_ranks) == 20 * n_ranks
+    assert count_images(Plain(), n_ranks) == 17 * n_ranks
+    assert count_images(DataLoader(dataset, batch_size=8), n_ranks) == 17 * n_ranks
+    assert count_images(DataLoader(dataset, batch_size=8, drop_last=True), n_ranks) == 16 * n_ranks
+    # Ours knows the other ranks.
+    assert count_images(SeededLoader(dataset, batch_size=8, seed=0), n_ranks) == 20
+    loader = SeededLoader(dataset, batch_size=8, seed=0, drop_last=True, n_ranks=n_ranks)
+    assert count_images(loader, n_ranks) == 16

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from dataclasses import field
 from typing import Any
 from typing import Protocol
 
+from dpod_search.progress import Progress
+from dpod_search.progress import SilentProgress
 from dpod_search.widths import Widths
 from dpod_search.widths import WidthSpace
 
 
-Scorer = Callable[[Widths], float]
+# Gives the quality of a subnet on all pictures, or on the number of them that is given second.
+Scorer = Callable[..., float]
 
 
 @dataclass(frozen=True)
@@ -42,11 +47,16 @@ class PolicyContext:
     Args:
         space: The widths of the supernet.
         cost: Macs of a subnet, in closed form.
-        score: Calibrated quality of a subnet in [0, 1] on pictures kept apart, larger is better.
+        score: Calibrated quality of a subnet in [0, 1] on pictures kept apart, larger is better;
+            ``score(widths, n_images)`` looks at only so many of them.
         n_steps: Steps of the whole training.
         seed: Seed of the study.
         distills: Partial nets learn from the full net of the same step. Without it a policy need
             not run the full net for their sake.
+        n_scored: Pictures that a score runs a subnet on, those that calibrate it included.
+        scoring_macs: Multiply-adds that all scores of the training together may take; a score
+            takes ``cost`` of its subnet for each picture.
+        progress: Who is told of what is scored: a task of its own inside the training's.
     """
 
     space: WidthSpace
@@ -55,6 +65,9 @@ class PolicyContext:
     n_steps: int
     seed: int
     distills: bool = True
+    n_scored: int = 0
+    scoring_macs: float = math.inf
+    progress: Progress = field(default_factory=SilentProgress)
 
 
 class Policy(Protocol):

@@ -2,9 +2,8 @@
 
 Warm-up trains the full net alone. From then on each step also trains a subnet in which *one*
 group is narrower than in a profile drawn from the path so far, distilled from the full net. At
-even intervals the path grows: the last profile is shrunk one group and one rung at a time, each
-time where the least quality is lost per log of macs saved, until the next cost on the way from
-the full net to the floor is reached.
+even intervals the path grows by the profile of the next cost on the way from the full net to the
+floor (``shrinking.py``).
 
 References:
     J. Liu: Optimizing Pareto Frontier via Progressive Shrinking (MSc thesis, MBZUAI, 2025), of
@@ -17,7 +16,6 @@ References:
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +24,7 @@ from dpod_search.errors import check_range
 from dpod_search.rng import numpy_generator
 from dpod_search.training.policies.base import Plan
 from dpod_search.training.policies.base import PolicyContext
+from dpod_search.training.policies.shrinking import Shrinking
 from dpod_search.widths import Widths
 
 
@@ -64,6 +63,7 @@ class DpodPolicy:
         self._context = context
         self._options = options or DpodOptions()
         self._path = [context.space.full]
+        self._shrinking = Shrinking(context, self._options.n_profiles)
         self._n_warmup = round(self._options.warmup_share * context.n_steps)
         self._pairs = [
             (group, rung)
@@ -76,7 +76,7 @@ class DpodPolicy:
         while len(self._path) < self._options.n_profiles and step >= self._due(len(self._path)):
             if self._path[-1] == self._context.space.smallest:
                 return
-            self._path.append(self._shrink(self._path[-1], len(self._path)))
+            self._path.append(self._shrinking.shrink(self._path[-1], len(self._path)))
 
     def plan(self, step: int) -> Plan:
         """Return the full net and, after warm-up, one profile with one group narrowed."""
@@ -95,12 +95,14 @@ class DpodPolicy:
         return tuple(self._path)
 
     def state(self) -> Any:
-        """Return the path as rung numbers."""
-        return {"path": [self._context.space.to_rungs(profile) for profile in self._path]}
+        """Return the path as rung numbers, and what its growth must keep."""
+        path = [self._context.space.to_rungs(profile) for profile in self._path]
+        return {"path": path, "shrinking": self._shrinking.state()}
 
     def restore(self, state: Any) -> None:
         """Take up the path again."""
         self._path = [self._context.space.from_rungs(rungs) for rungs in state["path"]]
+        self._shrinking.restore(state["shrinking"])
 
     def _due(self, index: int) -> int:
         options = self._options
@@ -117,46 +119,3 @@ class DpodPolicy:
         n_reduced = len(rungs) - 1
         rung = reduced if top == n_reduced else reduced * (top + 1) // n_reduced
         return profile.replace(name, rungs[rung])
-
-    def _shrink(self, profile: Widths, index: int) -> Widths:
-        """Shrink a profile, greedily, to the cost of the path's profile number ``index``."""
-        context = self._context
-        costs = [math.log(context.cost(w)) for w in (context.space.full, context.space.smallest)]
-        done = index / (self._options.n_profiles - 1)
-        target = costs[0] + done * (costs[1] - costs[0]) + 1e-9
-        quality = context.score(profile)
-        losses: dict[str, float] = {}
-        while math.log(context.cost(profile)) > target and profile != context.space.smallest:
-            quality, profile = self._shrink_once(profile, quality, losses)
-        return profile
-
-    def _shrink_once(
-        self, profile: Widths, quality: float, losses: dict[str, float]
-    ) -> tuple[float, Widths]:
-        """Narrow one group by one rung, where quality lost per log macs saved is least.
-
-        What a group's next rung loses hardly falls while the others shrink, so a loss that was
-        found for a wider profile is taken for a lower bound: groups are scored again in the order
-        of their prices until one is not dearer than the next one at least is ("lazy greedy",
-        Minoux 1978). That scores a few subnets for each shrink instead of one for each group.
-
-        Args:
-            profile: What to narrow.
-            quality: Its score.
-            losses: What each group's next rung lost when it was last scored. Changed in place.
-        """
-        context = self._context
-        narrower, saved = {}, {}
-        for name, rungs in zip(context.space.names, context.space.rungs, strict=True):
-            if profile[name] != rungs[0]:
-                narrower[name] = profile.replace(name, rungs[rungs.index(profile[name]) - 1])
-                ratio = context.cost(profile) / context.cost(narrower[name])
-                saved[name] = max(math.log(ratio), 1e-12)
-        scores: dict[str, float] = {}
-        while True:
-            name = min(narrower, key=lambda n: losses.get(n, -math.inf) / saved[n])
-            if name in scores:
-                losses.pop(name)  # its next rung is another one
-                return scores[name], narrower[name]
-            scores[name] = context.score(narrower[name])
-            losses[name] = quality - scores[name]

@@ -31,7 +31,7 @@ def make_context(
     return PolicyContext(
         space=space,
         cost=lambda widths: footprint.measure(widths)["macs"],
-        score=lambda widths: compute_accuracy(widths, space),
+        score=lambda widths, *n_images: compute_accuracy(widths, space),
         n_steps=n_steps,
         seed=seed,
         distills=distills,

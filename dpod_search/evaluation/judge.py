@@ -1,0 +1,74 @@
+"""Judging subnets by their confidence, on all pictures that are there for it or on fewer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from torch import Tensor
+
+from dpod_search.evaluation.evaluator import Batches
+from dpod_search.evaluation.evaluator import Evaluator
+from dpod_search.supernet import Supernet
+from dpod_search.widths import Widths
+
+
+class Judge:
+    """Measures the quality of subnets of one supernet.
+
+    Args:
+        supernet: The weight-sharing parent; it is left as it was after every call.
+        calibration_images: Shape (n, *example_shape): what BatchNorm statistics are estimated on.
+        batches: Pictures with labels (N,).
+        batch_size: Pictures run at once in calibration.
+    """
+
+    def __init__(
+        self,
+        supernet: Supernet,
+        calibration_images: Tensor,
+        batches: Batches,
+        *,
+        batch_size: int = 1024,
+    ) -> None:
+        """Count the pictures once."""
+        self._supernet = supernet
+        self._images = calibration_images
+        self._batches = batches
+        self._batch_size = batch_size
+        self._n_judging = sum(len(labels) for _, labels in batches)
+        self._evaluators: dict[int, Evaluator] = {}
+
+    @property
+    def n_images(self) -> int:
+        """Pictures that a subnet is run on, those that calibrate it included."""
+        return len(self._images) + self._n_judging
+
+    def __call__(self, widths: Widths, n_images: int | None = None) -> float:
+        """Return the mean probability that a calibrated subnet gives the right class, in [0, 1].
+
+        Confidence moves with every picture, where accuracy on a few hundred moves in steps.
+
+        Args:
+            widths: Of the supernet's space.
+            n_images: Look at only so many pictures, >= 2: the first ones, half of them to
+                calibrate the subnet and half to judge it, as far as there are as many of both.
+        """
+        n_images = min(n_images or self.n_images, self.n_images)
+        n_judging = min(self._n_judging, max(n_images // 2, n_images - len(self._images)))
+        n_calibrating = n_images - n_judging
+        if n_calibrating not in self._evaluators:
+            self._evaluators[n_calibrating] = Evaluator(
+                self._supernet, self._images[:n_calibrating], batch_size=self._batch_size
+            )
+        batches = _take_first(self._batches, n_judging)
+        return self._evaluators[n_calibrating].evaluate(widths, batches).confidence
+
+
+def _take_first(batches: Batches, n_images: int) -> Iterator[tuple[Tensor, Tensor]]:
+    left = n_images
+    for images, labels in batches:
+        if left > 0:
+            yield images[:left], labels[:left]
+        left -= len(labels)
+        if left <= 0:
+            return
