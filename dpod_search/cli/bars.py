@@ -19,6 +19,7 @@ from rich.progress import TextColumn
 from rich.progress import TimeElapsedColumn
 
 from dpod_search.cli.ctrl_c import stop_if_interrupted
+from dpod_search.quantities import seconds
 
 
 # What is left is told by the speed of so many seconds: a step may become dearer on the way.
@@ -55,8 +56,8 @@ class _Task:
         (begin, before), (end, done) = self.samples[0], self.samples[-1]
         if done == before:
             return "-:--:--"
-        seconds = round((end - begin) / (done - before) * max(0, total - done))
-        return f"{seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02}"
+        left = round((end - begin) / (done - before) * max(0, total - done))
+        return f"{left // 3600}:{left // 60 % 60:02}:{left % 60:02}"
 
 
 class Bars:
@@ -145,7 +146,7 @@ class Bars:
         if self._open or task.done == task.done_before:
             self._bars.remove_task(task.id)
         elif not self._is_quiet and not self._console.is_terminal:
-            elapsed = f"{bar.elapsed:.1f} s" if bar.elapsed is not None else ""
+            elapsed = seconds(bar.elapsed) if bar.elapsed is not None else ""
             self._console.print(
                 f"{bar.description}: {task.done:.0f} of {bar.total:.0f} {elapsed}".rstrip(),
                 highlight=False,

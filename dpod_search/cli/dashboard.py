@@ -17,7 +17,7 @@ from dpod_search.dashboard import decorate_study
 from dpod_search.dashboard import is_loopback
 from dpod_search.dashboard import open_server
 from dpod_search.dashboard import serve
-from dpod_search.report.text import plural
+from dpod_search.quantities import plural
 
 
 _MAX_PORT = 65535

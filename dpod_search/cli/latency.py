@@ -31,6 +31,7 @@ from dpod_search.latency import read_table
 from dpod_search.latency import write_request
 from dpod_search.models import build_model
 from dpod_search.pipeline.session import make_supernet
+from dpod_search.quantities import kib
 from dpod_search.supernet import Supernet
 
 
@@ -74,10 +75,10 @@ def request(
         packed = pack_nets(wanted, supernet, progress=bars)
     write_request(packed, out)
     if not quiet:
-        size = out.stat().st_size / 1024
+        size = kib(out.stat().st_size)
         print(
             f"{out}: {len(packed.layers)} layers at {packed.n_cells} widths and "
-            f"{len(packed.nets)} nets, {size:.0f} KiB; on the device: "
+            f"{len(packed.nets)} nets, {size} KiB; on the device: "
             f"dpod-search latency measure {out.name} --out latency_table.json"
         )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import textwrap
+from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -17,10 +18,18 @@ from rich.table import Table
 from dpod_search.files import read_json
 from dpod_search.pipeline import StageOutcome
 from dpod_search.pipeline.choosing import find_budgets
+from dpod_search.pipeline.choosing import find_costs
 from dpod_search.pipeline.latency import SUMMARY
 from dpod_search.pipeline.searching import describe_empty_front
+from dpod_search.quantities import in_percent
+from dpod_search.quantities import number
+from dpod_search.quantities import percent
+from dpod_search.quantities import points
+from dpod_search.quantities import seconds
+from dpod_search.quantities import spell
 from dpod_search.report.graph import InspectedGroup
 from dpod_search.report.graph import Inspection
+from dpod_search.search.budgets import split_bounds
 
 
 def show_json(value: Any) -> None:
@@ -50,7 +59,7 @@ def describe_run(out: Path, outcomes: Sequence[StageOutcome]) -> dict[str, Any]:
 def show_run(console: Console, out: Path, outcomes: Sequence[StageOutcome]) -> None:
     """Print what a run did, and what to do with it."""
     for outcome in outcomes:
-        what = "done before" if outcome.was_done else f"{outcome.seconds:.1f} s"
+        what = "done before" if outcome.was_done else seconds(outcome.seconds)
         console.print(f"{outcome.name:>9}: {what}", highlight=False)
     ran = {outcome.name for outcome in outcomes}
     warning = _find_warning(out, outcomes)
@@ -58,8 +67,10 @@ def show_run(console: Console, out: Path, outcomes: Sequence[StageOutcome]) -> N
         console.print(warning, highlight=False, soft_wrap=True)
     if (out / "front.json").is_file() and ran & {"finetune", "export", "report"}:
         front = read_json(out / "front.json")
-        console.print(_front_table(front))
-        for line in _list_budgets(find_budgets(front), front.get("unmet_budgets", {})):
+        constraints = read_json(out / "search.json").get("constraints", {})
+        console.print(_front_table(front, constraints))
+        unmet = front.get("unmet_budgets", {})
+        for line in _list_budgets(find_budgets(front), unmet, find_costs(front)):
             console.print(line, highlight=False, soft_wrap=True)
     if (out / "report.html").is_file() and "report" in ran:
         console.print(f"report: {out / 'report.html'}", highlight=False, soft_wrap=True)
@@ -72,17 +83,19 @@ def show_choices(console: Console, chosen: Mapping[str, Any]) -> None:
     for choice in chosen["choices"]:
         told = []
         if "importance" in choice:
-            told.append(f"{100 * choice['importance']:.1f} % of the importance")
+            told.append(f"{percent(choice['importance'])} of the importance")
             # A gap is told, never hidden.
-            proven = (
-                "proven optimal" if choice["is_proven"] else f"gap {100 * choice['gap']:.2g} %"
-            )
-            told.append(f"{proven} in {choice['seconds']:.1f} s")
-        costs = [f"{name} {choice['footprint'][name]:,.6g}" for name in ("macs", "params")]
-        if "latency" in choice["footprint"]:
-            costs.append(f"latency {choice['footprint']['latency']:.4g} ms modelled")
+            proven = "proven optimal" if choice["is_proven"] else f"gap {percent(choice['gap'])}"
+            told.append(f"{proven} in {seconds(choice['seconds'])}")
+        footprint = choice["footprint"]
+        shown = dict.fromkeys(("macs", "params", "latency", *split_bounds(choice["budget"])))
+        costs = [
+            f"{name} {spell(name, footprint[name])}{' modelled' if name == 'latency' else ''}"
+            for name in shown
+            if name in footprint
+        ]
         if "measured_share" in choice:
-            costs.append(f"measured {100 * choice['measured_share']:.1f} % of the full net's")
+            costs.append(f"measured {percent(choice['measured_share'])} of the full net's")
         line = "; ".join([f"{chosen['method']} {choice['budget']}", *costs, *told])
         console.print(line, highlight=False, soft_wrap=True)
     for reason in chosen["unmet"].values():
@@ -93,15 +106,16 @@ def show_latency(console: Console, found: Mapping[str, Any]) -> None:
     """Print how right a latency model is."""
     device = found["device"]
     where = f"{device['processor']} ({device['device']}), {device['version']}"
-    error = f"{100 * found['mape']:.1f} % off on average, {100 * found['worst']:.1f} % at worst"
+    error = f"{percent(found['mape'])} off on average, {percent(found['worst'])} at worst"
     correlation = f"rank correlation {found['rank_correlation']:.3f}"
+    full, smallest = (spell("latency", found[f"{which}_ms"]) for which in ("full", "smallest"))
     lines = [
         f"device: {where}, {device['n_threads']} threads, batch {device['batch_size']}",
-        f"full net: {found['full_ms']:.4g} ms, smallest: {found['smallest_ms']:.4g} ms",
+        f"full net: {full}, smallest: {smallest}",
         f"model: {error}, {correlation}, on {found['n_held_out']} subnets it has not seen",
     ]
     if found["mape"] > found["max_error"]:
-        lines.append(f"refused by a run: latency.max_error is {100 * found['max_error']:g} %")
+        lines.append(f"refused by a run: latency.max_error is {percent(found['max_error'])}")
     for line in lines:
         console.print(line, highlight=False, soft_wrap=True)
 
@@ -126,47 +140,67 @@ def _describe_device(summary: Path) -> str | None:
     return f"latencies are those of another device than this one ({found['difference']})"
 
 
-def _front_table(front: Mapping[str, Any]) -> Table:
+def _front_table(front: Mapping[str, Any], constraints: Iterable[str] = ()) -> Table:
     full = front["full"]
     costs = front.get("footprints", ["macs", "params"])  # 0.1.0 did not name them
-    searched = {name for member in front["members"] for name in member.get("values_after", {})}
-    # A line is short: besides macs and params only the costs that the search was about.
-    shown = [name for name in costs if name == "params" or (name in searched and name != "macs")]
+    searched = {name: None for m in front["members"] for name in m.get("values_after", {})}
+    bounded = {name for budget in front.get("budgets", ()) for name in split_bounds(budget)}
+    # A line is short: besides macs and params only the costs that the run was about.
+    asked = {"params", *searched, *bounded, *constraints} - {"macs"}
+    shown = [name for name in costs if name in asked]
+    measured = [name for name in searched if name not in {*costs, "accuracy"}]
     table = Table(
         title=f"{front['study']}: subnets after finetuning, cheapest first",
         caption="lost: points of test accuracy, against the full net",
         box=box.SIMPLE_HEAD,
     )
-    headings = ("trial", "macs", "of full", *shown, "validation", "test", "lost", "front")
+    headings = (
+        "trial",
+        "macs",
+        "of full",
+        *shown,
+        *measured,
+        "validation",
+        "test",
+        "lost",
+        "front",
+    )
     for heading in headings:
         table.add_column(heading, justify="right", overflow="fold")  # a number is never cut
     for member in front["members"]:
-        lost = 100 * (full["test_accuracy"] - member["test_accuracy"])
+        lost = full["test_accuracy"] - member["test_accuracy"]
         is_full = all(member[cost] == full[cost] for cost in costs)
         table.add_row(
             # Without a trial of its own the full net's folder already says so.
             f"{member['trial']} (full)"
             if is_full and member["trial"] is not None
             else member["folder"],
-            f"{member['macs']:,}",
-            f"{100 * member['macs_share']:.1f} %",
-            *(f"{member[cost]:,}" for cost in shown),
-            f"{100 * member['validation_accuracy']:.1f} %",
-            f"{100 * member['test_accuracy']:.1f} %",
-            f"{lost:+.1f}",
+            spell("macs", member["macs"]),
+            percent(member["macs_share"]),
+            *(spell(cost, member[cost]) for cost in shown),
+            *(spell(name, member["values_after"][name]) for name in measured),
+            percent(member["validation_accuracy"]),
+            percent(member["test_accuracy"]),
+            f"{'+' if lost > 0 else ''}{points(lost)}",
             "knee" if member.get("knee") else "yes" if member["on_front"] else "",
         )
     return table
 
 
-def _list_budgets(chosen: Mapping[str, int | None], unmet: Mapping[str, str]) -> list[str]:
-    # A reason names its budget itself.
-    return [
-        unmet.get(budget, f"{budget}: no member of the front")
-        if trial is None
-        else f"{budget}: trial {trial}"
-        for budget, trial in chosen.items()
-    ]
+def _list_budgets(
+    chosen: Mapping[str, int | None],
+    unmet: Mapping[str, str],
+    costs: Mapping[str, Mapping[str, float]],
+) -> list[str]:
+    lines = []
+    for budget, trial in chosen.items():
+        if trial is None:
+            # A reason names its budget itself.
+            lines.append(unmet.get(budget, f"{budget}: no member of the front"))
+            continue
+        told = [f"{name} {spell(name, value)}" for name, value in costs.get(budget, {}).items()]
+        lines.append(", ".join([f"{budget}: trial {trial}", *told]))
+    return lines
 
 
 def describe_supernet(inspection: Inspection) -> dict[str, Any]:
@@ -201,7 +235,7 @@ def show_supernet(console: Console, inspection: Inspection) -> None:
             say(*_wrap(reason, console.width))
     say("", *(f"macs not counted: {operation}" for operation in inspection.uncounted))
     for which, sizes in (("full", inspection.full), ("smallest", inspection.smallest)):
-        costs = ", ".join(f"{name} {value:,}" for name, value in sizes.items())
+        costs = ", ".join(f"{name} {spell(name, value)}" for name, value in sizes.items())
         say(f"{which} net: {costs}")
     say(f"subnets: {inspection.n_subnets:,}")
 
@@ -223,7 +257,7 @@ def _show_group(group: InspectedGroup, room: int) -> list[str]:
     costs = ("macs", "params")
     shares = [share[cost] for share in (group.in_layers, group.saves) for cost in costs]
     numbers = f"{group.kind:>9} {group.rungs[0]:>5} {group.full:>5}"
-    numbers += "".join(f"{100 * share:>7.1f}" for share in shares)
+    numbers += "".join(f"{in_percent(share):>7}" for share in shares)
     if len(group.name) <= room:
         return [f"{group.name:<{room}}{numbers}"]
     return [group.name, f"{'':<{room}}{numbers}"]
@@ -258,7 +292,9 @@ def show_status(console: Console, status: Mapping[str, Any]) -> None:
     if "counts" in status and not status["trials"]:
         trials = "not in the run folder; --storage says where they are, or search again"
     else:
-        limits = "".join(f", or {name} = {n:g}" for name, n in status.get("limits", {}).items())
+        limits = "".join(
+            f", or {name} = {number(n)}" for name, n in status.get("limits", {}).items()
+        )
         trials = f"{trials} of {status['n_trials']}{limits}"
     console.print(f"trials: {trials}", highlight=False)
     if "counts" in status:
@@ -270,16 +306,16 @@ def show_status(console: Console, status: Mapping[str, Any]) -> None:
         if audit["rate"] is not None:
             console.print(
                 f"false prunes: {audit['n_wrong']} of {audit['n_audited']} audited "
-                f"(95 % interval {100 * audit['low']:.0f} to {100 * audit['high']:.0f} %)",
+                f"(95 % interval {in_percent(audit['low'], 0)} to {percent(audit['high'], 0)})",
                 highlight=False,
             )
         if audit.get("saved") is not None:
             console.print(
-                f"evaluations saved by the surrogate: about {100 * audit['saved']:.0f} % "
-                f"(95 % interval {100 * audit['saved_low']:.0f} to "
-                f"{100 * audit['saved_high']:.0f} %, from {audit['n_drawn']} audits)",
+                f"evaluations saved by the surrogate: about {percent(audit['saved'], 0)} "
+                f"(95 % interval {in_percent(audit['saved_low'], 0)} to "
+                f"{percent(audit['saved_high'], 0)}, from {audit['n_drawn']} audits)",
                 highlight=False,
             )
     console.print(f"finetuned: {status['n_finetuned']}", highlight=False)
-    for line in _list_budgets(status.get("budgets", {}), {}):
+    for line in _list_budgets(status.get("budgets", {}), {}, status.get("costs", {})):
         console.print(f"best under {line}", highlight=False)

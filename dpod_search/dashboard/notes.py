@@ -9,15 +9,16 @@ from dataclasses import dataclass
 from dpod_search.dashboard.markdown import code
 from dpod_search.dashboard.markdown import escape
 from dpod_search.dashboard.markdown import table
+from dpod_search.quantities import count
+from dpod_search.quantities import label
+from dpod_search.quantities import plural
+from dpod_search.quantities import quantity
+from dpod_search.quantities import size_heading
+from dpod_search.quantities import size_of
 from dpod_search.report import Run
 from dpod_search.report.run import Member
 from dpod_search.report.run import Trial
-from dpod_search.report.text import count
-from dpod_search.report.text import label
 from dpod_search.report.text import percent
-from dpod_search.report.text import plural
-from dpod_search.report.text import size_heading
-from dpod_search.report.text import size_of
 from dpod_search.report.text import spell_budget
 from dpod_search.report.text import tell_unmet
 from dpod_search.report.text import value_of
@@ -216,7 +217,7 @@ def _list_members(run: Run, places: Places) -> list[str]:
     )
     if not chosen:
         return ["The front is empty."]
-    columns = ["trial", *(label(o.name) for o in objectives)]
+    columns = ["trial", *(quantity(o.name) for o in objectives)]
     has_reasons = any(member.is_knee or member.budgets for member in tuned.values())
     has_clock = any(m.measured_latency_share is not None for m in tuned.values())
     if has_clock:
@@ -226,7 +227,7 @@ def _list_members(run: Run, places: Places) -> list[str]:
     rows = []
     for trial in chosen:
         row = [places.trial(trial.number)]
-        row += [escape(value_of(o, trial.values.get(o.name))) for o in objectives]
+        row += [escape(value_of(o.name, trial.values.get(o.name))) for o in objectives]
         member = tuned.get(trial.number)
         if has_clock:
             row.append(_tell_latency(member))
@@ -274,9 +275,9 @@ def _compare(run: Run, trial: Trial, member: Member | None) -> list[str]:
             continue
         rows.append(
             (
-                f"{label(objective.name)}, {as_what}",
-                value_of(objective, trial.values.get(objective.name)),
-                value_of(objective, full.get(objective.name)),
+                f"{quantity(objective.name)}, {as_what}",
+                value_of(objective.name, trial.values.get(objective.name)),
+                value_of(objective.name, full.get(objective.name)),
             )
         )
     if member is not None and run.front is not None:

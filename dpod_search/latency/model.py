@@ -26,6 +26,7 @@ from dpod_search.latency.parts import build_parts
 from dpod_search.latency.settings import MIN_FIT
 from dpod_search.latency.table import LatencyTable
 from dpod_search.latency.table import MeasuredNet
+from dpod_search.quantities import percent
 from dpod_search.supernet import Supernet
 from dpod_search.tabulated import FloatArray
 from dpod_search.tabulated import TableSum
@@ -58,7 +59,7 @@ class FitError:
     def describe(self) -> str:
         """Say it in one clause."""
         return (
-            f"{self.mape:.1%} off on average, {self.worst:.1%} at worst, rank correlation "
+            f"{percent(self.mape)} off on average, {percent(self.worst)} at worst, rank correlation "
             f"{self.rank_correlation:.3f}, on {self.n_nets} subnets it has not seen"
         )
 
@@ -132,7 +133,7 @@ def fit_latency(
     if not error.mape <= max_error:
         raise DataError(
             f"the latency model is too wrong to be used: {error.describe()} (limit "
-            f"{max_error:.1%}); measure again on a quieter machine, or raise latency.n_fit, "
+            f"{percent(max_error)}); measure again on a quieter machine, or raise latency.n_fit, "
             "latency.seconds or latency.max_error"
         )
     names = [list(parts)[i] for i in used]

@@ -158,3 +158,18 @@ def find_budgets(front: Mapping[str, Any]) -> dict[str, int | None]:
     for member in front["members"]:
         found.update(dict.fromkeys(member.get("budgets", ()), member["trial"]))
     return found
+
+
+def find_costs(front: Mapping[str, Any]) -> dict[str, dict[str, float]]:
+    """Return for each budget what it bounds of the member that was chosen for it.
+
+    Args:
+        front: The content of ``front.json``.
+    """
+    found: dict[str, dict[str, float]] = {}
+    for member in front["members"]:
+        # A footprint stands in the member itself, what was measured among its values.
+        known = {**member.get("values_after", {}), **member}
+        for budget in member.get("budgets", ()):
+            found[budget] = {n: known[n] for n in split_bounds(budget) if n in known}
+    return found

@@ -24,6 +24,7 @@ from dpod_search.pipeline import latency
 from dpod_search.pipeline.choosing import Choice
 from dpod_search.pipeline.choosing import Chosen
 from dpod_search.pipeline.session import Session
+from dpod_search.quantities import percent
 from dpod_search.search import Candidate
 from dpod_search.search import Front
 from dpod_search.search import call_objective
@@ -79,8 +80,8 @@ def check_searched(session: Session, item: Chosen, accuracy: float | None) -> No
         return  # an objective of the user's own may have this name
     if abs(accuracy - searched) > _tolerate(session, 0.01):
         raise CalibrationError(
-            f"trial {item.name} has {100 * accuracy:.2f} % of validation right, and had "
-            f"{100 * searched:.2f} % when it was searched; another machine or version measured "
+            f"trial {item.name} has {percent(accuracy, 2)} of validation right, and had "
+            f"{percent(searched, 2)} when it was searched; another machine or version measured "
             "it: delete search.json and the study, and search again"
         )
 
@@ -102,8 +103,8 @@ def check_delivered(session: Session, name: str, tuned: FinetunedSubnet) -> None
     accuracy = measure_accuracy(tuned, session.validation_batches)
     if tuned.accuracy is None or abs(accuracy - tuned.accuracy) > _tolerate(session, 0.002):
         raise CheckpointError(
-            f"the weights in finetuned/{name} have {100 * accuracy:.2f} % of validation right, and "
-            f"had {100 * (tuned.accuracy or 0):.2f} % when they were finetuned; {fix}"
+            f"the weights in finetuned/{name} have {percent(accuracy, 2)} of validation right, and "
+            f"had {percent(tuned.accuracy or 0, 2)} when they were finetuned; {fix}"
         )
     module = copy.deepcopy(tuned.module)
     size = session.config.evaluation.batch_size

@@ -143,7 +143,7 @@ def _export_one(session: Session, member: dict[str, Any]) -> dict[str, Any]:
         "input_shape": list(tuned.input_shape),
         "classes": list(session.data.class_names),
     }
-    files["card"] = _write_card(session, member["folder"], model)
+    files["card"] = _write_card(session, member, model)
     return model
 
 
@@ -216,7 +216,7 @@ def _test_files(
             check_delivered(seen, stated=stated, file=file["path"], split="validation")
 
 
-def _write_card(session: Session, folder: str, model: dict[str, Any]) -> dict[str, Any]:
+def _write_card(session: Session, member: dict[str, Any], model: dict[str, Any]) -> dict[str, Any]:
     config = session.config
     text = write_card(
         model,
@@ -226,8 +226,9 @@ def _write_card(session: Session, folder: str, model: dict[str, Any]) -> dict[st
         fingerprint=session.data.fingerprint,
         versions=package_versions(),
         full=session.blank_supernet.space.full,
+        values=member.get("values_after", {}),
     )
-    relative = f"exported/{folder}/{_CARD}"
+    relative = f"exported/{member['folder']}/{_CARD}"
     path = session.path / relative
     write_text(path, text)
     return {"path": relative, "sha256": hash_file(path), "bytes": path.stat().st_size}

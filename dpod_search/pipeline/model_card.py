@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from dpod_search.quantities import percent
+from dpod_search.quantities import spell
+
 
 _LOADERS: Mapping[str, tuple[str, str]] = {
     "python": (
@@ -55,6 +58,7 @@ def write_card(
     fingerprint: str,
     versions: Mapping[str, str],
     full: Mapping[str, int],
+    values: Mapping[str, float],
 ) -> str:
     """Write the model card in Markdown.
 
@@ -66,6 +70,7 @@ def write_card(
         fingerprint: Of the data.
         versions: Of the packages it was made with.
         full: Widths of the full net.
+        values: Its objectives after finetuning.
     """
     member = "the full net" if model["trial"] is None else f"trial {model['trial']}"
     shape = " x ".join(map(str, model["input"]["shape"]))
@@ -80,7 +85,10 @@ def write_card(
         "",
         "## How good, how large",
         "",
-        *_table(("what", "value"), [*_accuracies(model), *_footprint(model)]),
+        *_table(
+            ("what", "value"),
+            [*_accuracies(model), *_footprint(model), *_measured(values, model)],
+        ),
         "",
         "The test split is opened for reporting only: no choice was made on it.",
         "",
@@ -121,15 +129,21 @@ def _accuracies(model: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("validation accuracy", model["validation_accuracy"]),
         ("test accuracy", model["test_accuracy"]),
     ]
-    named = [(name, f"{100 * value:.2f} %") for name, value in rows if value is not None]
+    named = [(name, percent(value, 2)) for name, value in rows if value is not None]
     eight_bit = model["files"].get("onnx_int8")
     if eight_bit is not None:
-        named.append(("test accuracy in 8 bits", f"{100 * eight_bit['test_accuracy']:.2f} %"))
+        named.append(("test accuracy in 8 bits", percent(eight_bit["test_accuracy"], 2)))
     return named
 
 
 def _footprint(model: Mapping[str, Any]) -> list[tuple[str, str]]:
-    return [(name, f"{value:,.0f}") for name, value in model["footprint"].items()]
+    return [(name, spell(name, value)) for name, value in model["footprint"].items()]
+
+
+def _measured(values: Mapping[str, float], model: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Tell the objectives of the search that stand nowhere else, such as a measured latency."""
+    others = {"accuracy", *model["footprint"]}
+    return [(name, spell(name, value)) for name, value in values.items() if name not in others]
 
 
 def _loading(model: Mapping[str, Any]) -> list[str]:

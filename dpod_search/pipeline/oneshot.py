@@ -35,6 +35,8 @@ from dpod_search.pipeline.importance import find_importance
 from dpod_search.pipeline.importance import make_tables
 from dpod_search.pipeline.importance import measure_importance
 from dpod_search.pipeline.session import Session
+from dpod_search.quantities import percent
+from dpod_search.quantities import seconds
 from dpod_search.search import Proposal
 from dpod_search.search import SearchSettings
 from dpod_search.search import SearchTask
@@ -211,10 +213,10 @@ def _make_chooser(session: Session, task: SearchTask, importance: UnitImportance
             solution = found.solution
             if not solution.is_proven:
                 _logger.warning(
-                    "search: the width program stopped after %.3g s, at most %.2g %% below the "
+                    "search: the width program stopped after %s, at most %s below the "
                     "optimum; raise oneshot.seconds",
-                    solution.seconds,
-                    100 * solution.gap,
+                    seconds(solution.seconds),
+                    percent(solution.gap),
                 )
             return found.widths, {
                 "importance": float(solution.value),
@@ -266,8 +268,8 @@ def _choose_at(session: Session, task: SearchTask, budget: str, choose: Choose) 
     )
     if found.share > wished:
         _logger.warning(
-            "search: %s: the subnet takes %.1f %% of the full net's time where %.1f %% were "
-            "wished; no nearer one was found", budget, 100 * found.share, 100 * wished,
+            "search: %s: the subnet takes %s of the full net's time where %s were wished; "
+            "no nearer one was found", budget, percent(found.share), percent(wished),
         )  # fmt: skip
     measured = {"measured_share": round(found.share, 4), "n_corrections": found.n_corrections}
     return _describe(task, budget, found.widths, {**found.known, **measured})

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dpod_search import quantities
 from dpod_search.config import StudyConfig
 from dpod_search.errors import ConfigError
 from dpod_search.errors import ObjectiveError
@@ -273,7 +274,7 @@ def _run_stage(stage: Stage, session: Session) -> StageOutcome:
     session.folder.mark_done(stage.name, inputs, outputs)
     _clean_up(stage, session)
     seconds = time.perf_counter() - start
-    _logger.info("%s: ended after %.1f s", stage.name, seconds)
+    _logger.info("%s: ended after %s", stage.name, quantities.seconds(seconds))
     return StageOutcome(stage.name, was_done=False, seconds=seconds)
 
 

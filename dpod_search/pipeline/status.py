@@ -11,6 +11,7 @@ from dpod_search.errors import RunFolderError
 from dpod_search.files import read_json
 from dpod_search.pipeline import oneshot
 from dpod_search.pipeline.choosing import find_budgets
+from dpod_search.pipeline.choosing import find_costs
 from dpod_search.pipeline.folder import RunFolder
 from dpod_search.pipeline.looking import looking_into
 from dpod_search.pipeline.run import STAGES
@@ -61,7 +62,8 @@ def read_status(out: Path, storage: str | None = None) -> dict[str, Any]:
         status["counts"], status["audit"] = found["counts"], found["audit"]
         status["n_front"] = len(found["front"])
     if status["stages"]["finetune"] and (out / "front.json").is_file():
-        status["budgets"] = find_budgets(read_json(out / "front.json"))
+        front = read_json(out / "front.json")
+        status["budgets"], status["costs"] = find_budgets(front), find_costs(front)
     return status
 
 

@@ -14,6 +14,7 @@ from dpod_search.files import hash_value
 from dpod_search.files import write_json
 from dpod_search.pipeline import oneshot
 from dpod_search.pipeline.session import Session
+from dpod_search.quantities import percent
 from dpod_search.training import CheckpointFile
 from dpod_search.training import Ranks
 from dpod_search.training import TrainingResult
@@ -130,8 +131,8 @@ def describe_chance(accuracy: float, n_classes: int) -> str | None:
     if accuracy >= limit:
         return None
     return (
-        f"the full net is right on {accuracy:.1%} of the validation pictures, hardly more than "
-        f"guessing among {n_classes} classes ({guessing:.1%}); change training.lr or "
+        f"the full net is right on {percent(accuracy)} of the validation pictures, hardly more than "
+        f"guessing among {n_classes} classes ({percent(guessing)}); change training.lr or "
         "training.epochs, or check the labels"
     )
 

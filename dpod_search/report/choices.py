@@ -8,6 +8,11 @@ from itertools import groupby
 from pathlib import PurePosixPath
 
 from dpod_search.intervals import compute_wilson_interval
+from dpod_search.quantities import plural
+from dpod_search.quantities import points
+from dpod_search.quantities import quantity
+from dpod_search.quantities import short_size_heading
+from dpod_search.quantities import size_of
 from dpod_search.report.latency_section import show_latency_wishes
 from dpod_search.report.markup import paragraph
 from dpod_search.report.markup import table
@@ -18,14 +23,11 @@ from dpod_search.report.run import FinetunedFront
 from dpod_search.report.run import Member
 from dpod_search.report.run import Run
 from dpod_search.report.text import percent
-from dpod_search.report.text import plural
-from dpod_search.report.text import points
-from dpod_search.report.text import short_size_heading
-from dpod_search.report.text import size_of
 from dpod_search.report.text import spell_budget
 from dpod_search.report.text import stage_missing
 from dpod_search.report.text import tell_stale
 from dpod_search.report.text import tell_unmet
+from dpod_search.report.text import value_of
 
 
 def show_picks(run: Run) -> str:
@@ -41,6 +43,7 @@ def show_picks(run: Run) -> str:
         short_size_heading("macs"),
         "of full",
         *map(short_size_heading, sizes),
+        *map(quantity, front.measured),
         "validation",
         "test",
         "lost",
@@ -55,10 +58,10 @@ def show_picks(run: Run) -> str:
             continue
         footprint, share = member.footprint, member.macs_share
         accuracies = (member.validation_accuracy, member.test_accuracy)
-        cells = _describe(footprint, share, accuracies, front, sizes)
+        cells = _describe(footprint, share, member.measured, accuracies, front)
         rows.append([reason, member.title, *cells, folders.get(member.trial, "not exported")])
     accuracies = (front.full.validation_accuracy, front.full.test_accuracy)
-    full = _describe(front.full.footprint, 1.0, accuracies, front, sizes)
+    full = _describe(front.full.footprint, 1.0, front.measured, accuracies, front)
     rows.append(["full net", "–", *full, ""])
     parts = [table(_caption(run, front), columns, rows, texts=1), _tell_noise(run)]
     if run.oneshot is None:  # else they stand with what was chosen
@@ -108,15 +111,16 @@ def _list_reasons(
 def _describe(
     footprint: Mapping[str, float],
     share: float,
+    measured: Mapping[str, float | None],
     accuracies: tuple[float, float],
     front: FinetunedFront,
-    sizes: list[str],
 ) -> list[str]:
     validation, test = accuracies
     return [
         size_of("macs", footprint["macs"]),
         percent(share),
-        *(size_of(name, footprint[name]) for name in sizes),
+        *(size_of(name, footprint[name]) for name in front.footprints if name != "macs"),
+        *(value_of(name, measured.get(name)) for name in front.measured),
         percent(validation, 2),
         percent(test, 2),
         points(front.full.test_accuracy - test),

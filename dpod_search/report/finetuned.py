@@ -84,4 +84,14 @@ def _read_member(fields: Fields, search: Search, footprints: tuple[str, ...]) ->
         is_knee=fields.flag("knee") if "knee" in fields.values else False,
         budgets=fields.texts("budgets") if "budgets" in fields.values else (),
         measured_latency_share=fields.optional_number("measured_latency_share"),
+        measured=_read_measured(fields, search),
     )
+
+
+def _read_measured(fields: Fields, search: Search) -> dict[str, float]:
+    if "values_after" not in fields.values:  # an older version wrote it
+        return {}
+    values = fields.inner("values_after")
+    told = {"accuracy", *search.footprints}
+    names = [o.name for o in search.objectives if o.name not in told and o.name in values.values]
+    return {name: values.number(name) for name in names}

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from dpod_search.quantities import percent
+
 
 @dataclass(frozen=True)
 class LatencyDevice:
@@ -51,8 +53,9 @@ class LatencyFit:
 
     def describe_error(self) -> str:
         """Say how wrong it is in one clause."""
+        mean, worst = (percent(x).replace(" ", "\u00a0") for x in (self.mape, self.worst))
         return (
-            f"{100 * self.mape:.1f}\u00a0% off on average and {100 * self.worst:.1f}\u00a0% at "
+            f"{mean} off on average and {worst} at "
             f"worst on {self.n_held_out:,} subnets that were measured and not fitted to; their "
             f"ranks correlate with {self.rank_correlation:.2f}"
         )

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 
+from dpod_search.quantities import points
 from dpod_search.report.markup import paragraph
 from dpod_search.report.markup import table
 from dpod_search.report.picks import list_chosen
 from dpod_search.report.run import FinetunedFront
 from dpod_search.report.run import Run
 from dpod_search.report.text import percent
-from dpod_search.report.text import points
 from dpod_search.report.text import spell_budget
 
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 
+from dpod_search.quantities import short_size_heading
+from dpod_search.quantities import size_of
 from dpod_search.report.markup import paragraph
 from dpod_search.report.markup import table
 from dpod_search.report.oneshot import OneShot
 from dpod_search.report.oneshot import OneShotChoice
 from dpod_search.report.run import Run
 from dpod_search.report.text import percent
-from dpod_search.report.text import short_size_heading
-from dpod_search.report.text import size_of
 from dpod_search.report.text import spell_budget
 from dpod_search.report.text import tell_unmet
 
@@ -71,7 +71,7 @@ def _tell_proof(choice: OneShotChoice) -> str:
         return "–"
     if choice.is_proven:
         return "proven"
-    return "not proven" if choice.gap is None else f"at most {100 * choice.gap:.2g}\u00a0% better"
+    return "not proven" if choice.gap is None else f"at most {percent(choice.gap)} better"
 
 
 def _caption(chosen: OneShot, *, has_clock: bool, has_proof: bool) -> str:

@@ -8,6 +8,7 @@ from dataclasses import field
 from pathlib import Path
 
 from dpod_search.pareto import Direction
+from dpod_search.quantities import is_accuracy
 from dpod_search.report.latency_fit import LatencyFit
 from dpod_search.report.oneshot import OneShot
 
@@ -32,7 +33,7 @@ class Objective:
     @property
     def is_accuracy(self) -> bool:
         """Say whether this is an accuracy in [0, 1], which is written in percent."""
-        return self.name.endswith("accuracy")
+        return is_accuracy(self.name)
 
 
 @dataclass(frozen=True)
@@ -202,7 +203,8 @@ class Member:
     The full net is among the members. If no trial had its widths, its ``trial`` is None.
     ``budgets`` are those of the user's that it was chosen for. Folders of older versions do not
     know the accuracy on test before finetuning. ``measured_latency_share`` is what a clock says, as
-    a share of the full net, where it was asked.
+    a share of the full net, where it was asked. ``measured`` are the objectives after finetuning
+    that are neither a footprint nor the accuracy, such as ``latency_ms``.
     """
 
     trial: int | None
@@ -218,6 +220,7 @@ class Member:
     budgets: tuple[str, ...] = ()
     test_accuracy_before: float | None = None
     measured_latency_share: float | None = None
+    measured: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def macs(self) -> int:
@@ -253,6 +256,13 @@ class FinetunedFront:
     budgets: tuple[str, ...] = ()
     unmet: Mapping[str, str] = field(default_factory=dict)
     n_stale: int = 0
+
+    @property
+    def measured(self) -> dict[str, float | None]:
+        """What the search measured besides accuracy, and the full net's value if it is known."""
+        names = dict.fromkeys(name for member in self.members for name in member.measured)
+        of_full = next((m.measured for m in self.members if m.is_full), {})
+        return {name: of_full.get(name) for name in names}
 
     def find_latency_share(self, member: Member) -> float | None:
         """Return a member's modelled latency over the full net's, if latency was modelled."""

@@ -4,6 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from dpod_search.quantities import count
+from dpod_search.quantities import kib
+from dpod_search.quantities import label
+from dpod_search.quantities import points
+from dpod_search.quantities import quantity
+from dpod_search.quantities import size_heading
+from dpod_search.quantities import size_of
 from dpod_search.report.markup import code_block
 from dpod_search.report.markup import paragraph
 from dpod_search.report.markup import table
@@ -12,14 +19,7 @@ from dpod_search.report.run import FinetunedFront
 from dpod_search.report.run import Member
 from dpod_search.report.run import Run
 from dpod_search.report.run import Trial
-from dpod_search.report.text import count
-from dpod_search.report.text import kib
-from dpod_search.report.text import label
 from dpod_search.report.text import percent
-from dpod_search.report.text import points
-from dpod_search.report.text import quantity
-from dpod_search.report.text import size_heading
-from dpod_search.report.text import size_of
 from dpod_search.report.text import stage_missing
 from dpod_search.report.text import value_of
 
@@ -30,6 +30,7 @@ _MEASURED_COLUMNS = ("validation, before", "validation, after", "test", "points 
 def _name_columns(front: FinetunedFront) -> list[str]:
     sizes = [size_heading(name) for name in _list_sizes(front)]
     shares = [f"latency of full, {kind}" for kind in _list_latency_shares(front)]
+    shares += [quantity(name) for name in front.measured]
     return ["trial", size_heading("macs"), "share of full", *sizes, *shares, *_MEASURED_COLUMNS]
 
 
@@ -64,6 +65,7 @@ def _describe_member(place: int, member: Member, front: FinetunedFront) -> list[
         member.title,
         *_describe_sizes(member.footprint, member.macs_share, front),
         *("–" if share is None else percent(share) for share in latencies),
+        *(value_of(name, member.measured.get(name)) for name in front.measured),
         percent(member.accuracy_before, 2),
         percent(member.validation_accuracy, 2),
         percent(member.test_accuracy, 2),
@@ -75,6 +77,7 @@ def _describe_full(front: FinetunedFront) -> list[str]:
     full = front.full
     sizes = _describe_sizes(full.footprint, 1.0, front)
     sizes += [percent(1.0)] * len(_list_latency_shares(front))
+    sizes += [value_of(name, value) for name, value in front.measured.items()]
     accuracies = ["–", percent(full.validation_accuracy, 2), percent(full.test_accuracy, 2)]
     return ["–", *sizes, *accuracies, points(0.0)]
 
@@ -110,8 +113,8 @@ def show_searched(run: Run) -> str:
     members.sort(key=lambda trial: trial.values.get("macs", 0.0))
 
     def describe(trial: Trial) -> list[str]:
-        values = [value_of(names[name], trial.values.get(name)) for name in names]
-        sizes = [_write_size(name, trial.values.get(name)) for name in extra]
+        values = [value_of(name, trial.values.get(name)) for name in names]
+        sizes = [value_of(name, trial.values.get(name)) for name in extra]
         macs = trial.values.get("macs")
         share = "–" if macs is None else percent(macs / run.search.full["macs"])
         return [str(trial.number), *values, *sizes, share, trial.source]
@@ -122,12 +125,6 @@ def show_searched(run: Run) -> str:
     if run.oneshot is not None:
         caption = "What was chosen, on validation, before finetuning, ascending in MACs."
     return table(caption, columns, [describe(trial) for trial in members], texts=1)
-
-
-def _write_size(name: str, value: float | None) -> str:
-    if value is None:
-        return "–"
-    return size_of(name, value) if name == "latency" else count(value)
 
 
 def show_fates(run: Run) -> str:

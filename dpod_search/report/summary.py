@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dpod_search.quantities import label
+from dpod_search.quantities import plural
+from dpod_search.quantities import points
 from dpod_search.report.oneshot import OneShot
 from dpod_search.report.picks import pick_example
 from dpod_search.report.run import FinetunedFront
 from dpod_search.report.run import Run
-from dpod_search.report.text import label
 from dpod_search.report.text import percent
-from dpod_search.report.text import plural
 from dpod_search.report.text import spell_budget
 from dpod_search.report.text import stage_missing
 
@@ -68,9 +69,10 @@ def _tell_finetuning(run: Run) -> str:
 
 
 def _tell_change(front: FinetunedFront, accuracy: float) -> str:
-    difference = round(100 * (front.full.test_accuracy - accuracy), 1)
-    if difference == 0:
+    difference = front.full.test_accuracy - accuracy
+    lost = points(abs(difference))
+    if lost == points(0.0):
         return "loses nothing against"
     verb = "loses" if difference > 0 else "gains"
-    noun = "point" if abs(difference) == 1 else "points"
-    return f"{verb} {abs(difference):.1f} {noun} against"
+    noun = "point" if lost == points(0.01) else "points"
+    return f"{verb} {lost} {noun} against"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from dpod_search.quantities import number
 from dpod_search.search.settings import SearchSettings
 
 
@@ -59,7 +60,7 @@ class Budget:
         if self.n_evaluated is not None and n_evaluated >= self.n_evaluated:
             return f"{n_evaluated} subnets are evaluated"
         if self.seconds is not None and seconds >= self.seconds:
-            return f"{seconds:.0f} seconds of searching are spent"
+            return f"{number(seconds)} seconds of searching are spent"
         if self.stall is not None and self._has_stalled(hypervolumes):
             return f"the last {self.stall} evaluated subnets raised the hypervolume by under 0.1 %"
         return None

@@ -17,6 +17,7 @@ from dpod_search.errors import ConfigError
 from dpod_search.errors import InfeasibleError
 from dpod_search.errors import shorten
 from dpod_search.errors import show
+from dpod_search.quantities import in_own_unit
 from dpod_search.search.constraints import Bound
 from dpod_search.search.constraints import Constraints
 from dpod_search.search.constraints import parse_constraints
@@ -137,7 +138,7 @@ def _value_of(member: Measured, bound: Bound) -> float:
 def _explain(budget: str, bound: Bound, values: Sequence[float], *, is_alone: bool) -> str:
     is_upper = bound.sense == "<="
     nearest = min(values) if is_upper else max(values)
-    spelled = f"{nearest:,.0f}" if abs(nearest) >= 1e3 else f"{nearest:g}"
+    spelled = in_own_unit(bound.name, nearest)
     among = "" if is_alone else " within its other bounds"
     return (
         f"no member of the front meets the budget {budget}: "

@@ -24,6 +24,7 @@ from dpod_search.errors import InfeasibleError
 from dpod_search.errors import check_range
 from dpod_search.errors import show
 from dpod_search.pareto import FloatArray
+from dpod_search.quantities import in_own_unit
 from dpod_search.search.objectives import Objective
 from dpod_search.search.objectives import name_nearest
 
@@ -176,7 +177,7 @@ class Constraints:
             values: As for :meth:`violations`.
         """
         return "; ".join(
-            f"{bound.name} {values[bound.name]:g} is {_beyond(bound)}"
+            f"{bound.name} {_spell(bound, values[bound.name])} is {_beyond(bound)}"
             for bound in self._asked(values)
             if not bound.is_met(values[bound.name])
         )
@@ -203,8 +204,8 @@ class Constraints:
                 continue
             raise InfeasibleError(
                 f"no subnet can meet {bound.name} {bound.text} "
-                f"(at {'most' if is_upper else 'least'} {bound.limit:g}): "
-                f"the {'smallest' if is_upper else 'full net'} has {best[bound.name]:g}; "
+                f"(at {'most' if is_upper else 'least'} {_spell(bound, bound.limit)}): "
+                f"the {'smallest' if is_upper else 'full net'} has {_spell(bound, best[bound.name])}; "
                 + ("raise the bound or allow narrower widths" if is_upper else "lower the bound")
             )
 
@@ -279,12 +280,18 @@ def _resolve(bound: Bound, full: Mapping[str, float]) -> Bound:
     if not (value > 0 and math.isfinite(value)):
         raise ConfigError(
             f"constraint {bound.name} {bound.text} is a share of the full net's value, which is "
-            f"{value:g}; give a number instead of a percentage"
+            f"{_spell(bound, value)}; give a number instead of a percentage"
         )
     return replace(bound, limit=bound.share * value)
+
+
+def _spell(bound: Bound, value: float | None) -> str:
+    assert value is not None  # a bound that is asked has its limit
+    return in_own_unit(bound.name, value)
 
 
 def _beyond(bound: Bound) -> str:
     word = "above" if bound.sense == "<=" else "below"
     spelled = bound.text.removeprefix(f"{bound.sense} ")
-    return f"{word} {spelled}" + (f" ({bound.limit:g})" if bound.share is not None else "")
+    resolved = f" ({_spell(bound, bound.limit)})" if bound.share is not None else ""
+    return f"{word} {spelled}{resolved}"

@@ -23,6 +23,7 @@ from dpod_search.pareto import FloatArray
 from dpod_search.pareto import find_knee
 from dpod_search.pareto import select_by_hypervolume
 from dpod_search.pareto import to_minimized
+from dpod_search.quantities import in_own_unit
 from dpod_search.search.budgets import keep_within
 from dpod_search.search.objectives import Objective
 from dpod_search.search.objectives import name_nearest
@@ -241,6 +242,6 @@ def _explain_empty(name: str, limit: float, smallest: float | None) -> str:
     if smallest is None:
         return _EMPTY
     return (
-        f"no member of the front has {name} <= {limit:g} within the other bounds: "
-        f"the smallest has {smallest:g}; raise the bound"
+        f"no member of the front has {name} <= {in_own_unit(name, limit)} within the other "
+        f"bounds: the smallest has {in_own_unit(name, smallest)}; raise the bound"
     )

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from dataclasses import field
 from typing import Protocol
 
+from dpod_search.quantities import spell
 from dpod_search.search.attributes import AUDIT
 from dpod_search.search.attributes import Fate
 from dpod_search.search.attributes import name_prediction
@@ -146,11 +147,11 @@ class SurrogateGate:
 
     def _explain(self, optimistic: Mapping[str, float]) -> str:
         best = " and ".join(
-            f"{objective.name} at best {optimistic[objective.name]:.4g}"
+            f"{objective.name} at best {spell(objective.name, optimistic[objective.name])}"
             for objective in self._task.measured
         )
         exact = " and ".join(
-            f"{objective.name} {optimistic[objective.name]:.4g}"
+            f"{objective.name} {spell(objective.name, optimistic[objective.name])}"
             for objective in self._task.objectives
             if not objective.is_measured
         )

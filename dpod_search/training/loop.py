@@ -27,6 +27,7 @@ from dpod_search.errors import TrainingError
 from dpod_search.placement import placement_of
 from dpod_search.progress import Progress
 from dpod_search.progress import SilentProgress
+from dpod_search.quantities import number
 from dpod_search.rng import derive_seed
 from dpod_search.training.averaging import WeightAverage
 from dpod_search.training.checkpoint import CheckpointFile
@@ -134,7 +135,7 @@ class Loop:
             self.seconds = before + time.monotonic() - start
             if step % every == 0 or step == n_steps - 1:
                 history.append({"step": step, "lr": lr, **losses})
-            self.progress.advance(1, f"loss {losses['loss']:.3f}")
+            self.progress.advance(1, f"loss {number(losses['loss'])}")
             is_over = self._looks_enough(step, n_steps, average)
             if self.checkpoint and (is_over or self._is_due(saved_at)):
                 # After the last step there is nothing to go on with, however it came to be the last.

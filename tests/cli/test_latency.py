@@ -99,7 +99,7 @@ def test_a_model_that_would_be_refused_is_shown_with_its_figure(call, monkeypatc
     strict = ("--set=latency.max_error=0.01", "--table", "latency_table.json")
     code, out, _ = call("show", *STUDY, *strict)
     assert code == 0
-    assert "refused by a run: latency.max_error is 1 %" in out
+    assert "refused by a run: latency.max_error is 1.0 %" in out
 
 
 @pytest.mark.parametrize(

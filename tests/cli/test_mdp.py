@@ -99,7 +99,7 @@ def test_a_gap_is_printed(call, monkeypatch):
     monkeypatch.setattr(oneshot, "solve_budget", solve)
     code, out, _ = call("-b", "macs<=50%")
     assert code == 0
-    assert "% of the importance; gap 5 % in " in out.splitlines()[0]
+    assert "% of the importance; gap 5.0 % in " in out.splitlines()[0]
 
 
 def test_a_table_of_another_device_is_told_of(call, monkeypatch, tmp_path):

@@ -39,15 +39,17 @@ def test_each_budget_is_told_with_its_trial(call, run, command):
     code, out, _ = call(command, "--budgets", "macs<=1G,macs<=1,params <= 100%")
     assert code == 0
     front = read_json(run / "front.json")
-    (best,) = {m["trial"] for m in front["members"] if m["budgets"]}
+    (member,) = (m for m in front["members"] if m["budgets"])
+    best = member["trial"]
     lines = out.splitlines()
-    at = lines.index(f"macs<=1G: trial {best}")
+    told = f"macs<=1G: trial {best}, macs {member['macs']:,}"
+    at = lines.index(told)
     assert lines[at + 1].startswith(
         "no member of the front meets the budget macs<=1: the smallest"
     )
-    assert lines[at + 2] == f"params <= 100%: trial {best}"
+    assert lines[at + 2] == f"params <= 100%: trial {best}, params {member['params']:,}"
     code, out, _ = call("status")
-    assert f"best under macs<=1G: trial {best}\nbest under macs<=1: no member of the front" in out
+    assert f"best under {told}\nbest under macs<=1: no member of the front" in out
     code, out, _ = call("status", "--json")
     assert json.loads(out)["budgets"] == {
         "macs<=1G": best,

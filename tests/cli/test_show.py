@@ -8,11 +8,14 @@ from rich.console import Console
 
 from dpod_search.cli.show import _front_table
 from dpod_search.cli.show import describe_run
+from dpod_search.cli.show import show_choices
 from dpod_search.cli.show import show_run
 from dpod_search.cli.show import show_status
 from dpod_search.cli.show import show_supernet
 from dpod_search.files import write_json
 from dpod_search.pipeline import StageOutcome
+from dpod_search.pipeline.choosing import find_budgets
+from dpod_search.pipeline.choosing import find_costs
 from dpod_search.report.graph import InspectedDimension
 from dpod_search.report.graph import InspectedGroup
 from dpod_search.report.graph import Inspection
@@ -109,6 +112,66 @@ def test_the_front_shows_the_footprints_that_were_searched():
     assert "weight_bytes" not in text
 
 
+def make_front(**changes):
+    """Make a front of one member of which latency is modelled; nothing was searched along it."""
+    costs = {"macs": 900, "params": 80, "peak_bytes": 4096, "latency": 0.19337}
+    full = {**costs, "test_accuracy": 0.9}
+    member = {**full, "trial": 2, "folder": "2", "macs_share": 1.0, "validation_accuracy": 0.8}
+    member |= {"on_front": True, "values_after": {"accuracy": 0.8, "macs": 900.0}}
+    front = {"study": "digits", "footprints": list(costs), "full": full, "members": [member]}
+    return front | changes
+
+
+def show_finished(tmp_path, front, constraints):
+    write_json(tmp_path / "front.json", front)
+    found = {"constraints": constraints, "counts": {"evaluated": 1}, "front": [2]}
+    write_json(tmp_path / "search.json", found)
+    console = Console(file=(text := StringIO()), width=120)
+    show_run(console, tmp_path, [StageOutcome("finetune", was_done=False, seconds=0.004)])
+    return text.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("budgets", "constraints"),
+    [(["latency<=50%"], {}), (["macs<=5M and latency<=1"], {}), ([], {"latency": "<= 1"})],
+)
+def test_latency_has_a_column_where_it_is_bounded(tmp_path, budgets, constraints):
+    text = show_finished(tmp_path, make_front(budgets=budgets), constraints)
+    heading = next(line for line in text.splitlines() if "of full" in line)
+    assert re.search(r"params +latency +validation", heading)
+    assert "0.1934 ms" in text
+    assert "peak_bytes" not in text
+    assert "0.004 s" in text
+
+
+def test_a_latency_that_the_search_measured_has_a_column(tmp_path):
+    front = make_front()
+    front["footprints"].remove("latency")
+    front["members"][0]["values_after"] |= {"latency_ms": 0.0312, "energy": 1e-5}
+    text = show_finished(tmp_path, front, {})
+    assert re.search(r"params +latency_ms +energy +validation", text)
+    assert "0.0312 ms" in text
+    assert "0.00001" in text
+
+
+def test_a_budget_is_told_with_what_it_bounds(tmp_path):
+    front = make_front(budgets=["macs<=5M and latency<=1"])
+    front["members"][0]["budgets"] = front["budgets"]
+    told = "macs<=5M and latency<=1: trial 2, macs 900, latency 0.1934 ms"
+    assert told in show_finished(tmp_path, front, {})
+    found = {"budgets": find_budgets(front), "costs": find_costs(front)}
+    assert f"best under {told}" in render(show_status, {**STATUS, **found})
+
+
+def test_choices_name_what_their_budget_bounds():
+    footprint = {"macs": 12345678, "params": 80, "latency": 0.019, "peak_bytes": 4096}
+    choice = {"budget": "peak_bytes<=50%", "footprint": footprint, "importance": 0.0002}
+    choice |= {"is_proven": False, "gap": 0.0004, "seconds": 0.02}
+    text = render(show_choices, {"method": "mdp", "choices": [choice], "unmet": {}}, width=200)
+    assert "; macs 12,345,678; params 80; latency 0.019 ms modelled; peak_bytes 4,096; " in text
+    assert "; 0.02 % of the importance; gap 0.04 % in 0.02 s" in text
+
+
 def test_the_audit_is_shown_with_its_interval():
     counts = {"evaluated": 9, "pruned-surrogate": 4, "failed": 0}
     audit = {"n_audited": 5, "n_wrong": 1, "rate": 0.2, "low": 0.036, "high": 0.625}
@@ -154,7 +217,7 @@ def make_inspection(n_groups=1):
 
 def test_what_is_frozen_or_not_counted_is_said():
     text = render(show_supernet, make_inspection())
-    assert re.search(r"features.stage0.conv +heads +2 +8 +25.1 +50.0 +12.5 +0.0\n", text)
+    assert re.search(r"features.stage0.conv +heads +2 +8 +25.1 +50.0 +12.5 +0.04\n", text)
     for part in (
         "  stage0.member0, stage0.member1\n",
         "head  10\n  the output\n  another\n  made at net.py:9\n",

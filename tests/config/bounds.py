@@ -20,6 +20,7 @@ BOUNDS: dict[str, tuple[float, float]] = {
     "training.temperature": (0.001, 1_000),
     "training.group_lasso": (0, 1_000),
     "training.n_scoring": (1, 10_000_000),
+    "training.max_scoring_share": (0, 1_000),
     "training.epochs": (1, 1_000_000),
     "training.batch_size": (2, 1_000_000),
     "training.lr": (1e-12, 1_000),

@@ -120,6 +120,14 @@ def test_latency_is_told_with_its_error_and_its_clock(folder):
     assert "measured, of full" not in write_trial_note(run, trial, None, PLACES, {})
 
 
+def test_a_note_names_the_unit_of_bytes(folder):
+    folder.add_footprint("peak_bytes", 10)
+    objectives = folder.documents["search.json"]["objectives"]
+    objectives.append({"name": "peak_bytes", "direction": "minimize"})
+    note = write_study_note(read_run(folder.write()), PLACES, {})
+    assert "| peak activation memory (bytes)" in note
+
+
 def test_a_run_without_a_search_says_so(folder):
     folder.skip_search()
     run = read_run(folder.write())

@@ -17,6 +17,7 @@ from dpod_search.latency import fit_latency
 from dpod_search.latency import measure_error
 from dpod_search.latency.footprint import TimedFootprint
 from dpod_search.latency.layers import sample_subnets
+from dpod_search.quantities import percent
 from dpod_search.supernet import build_supernet
 
 
@@ -56,12 +57,12 @@ def test_a_model_that_is_too_wrong_is_refused_with_its_figure(supernet):
     noisy = make_table(supernet, distort=lambda ms, _i: ms * float(rng.uniform(0.3, 3)))
 
     with pytest.raises(
-        DataError, match=r"too wrong .* \d+\.\d% off on average, .* \(limit 15"
+        DataError, match=r"too wrong .* \d+\.\d % off on average, .* \(limit 15"
     ) as e:
         fit_latency(supernet, noisy, n_held_out=8)
     assert "latency.n_fit" in str(e.value)
     model = fit_latency(supernet, noisy, n_held_out=8, max_error=float("inf"))
-    assert f"{model.error.mape:.1%} off on average" in str(e.value)
+    assert f"{percent(model.error.mape)} off on average" in str(e.value)
 
 
 def test_the_model_is_its_tables(supernet):
@@ -123,6 +124,6 @@ def test_errors_are_shares_of_what_was_measured():
     found = measure_error(np.array([1.1, 2.0, 2.0]), np.array([1.0, 2.0, 4.0]))
     assert (found.mape, found.worst) == (pytest.approx(0.2), 0.5)
     assert found.n_nets == 3
-    assert "20.0% off on average, 50.0% at worst" in found.describe()
+    assert "20.0 % off on average, 50.0 % at worst" in found.describe()
     # A model that says the same of all ranks nothing.
     assert measure_error(np.ones(3), np.arange(1.0, 4)).rank_correlation == 0

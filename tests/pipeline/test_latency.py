@@ -254,7 +254,7 @@ def test_a_spoilt_table_of_the_run_says_how_to_mend_it(timed, clock):
 
 def test_a_model_that_is_too_wrong_is_refused_with_its_figure(tmp_path, clock):
     clock.truth = lambda ms: 1 + (ms * 7919) % 1  # as good as random
-    with pytest.raises(DataError, match=r"too wrong.*\d% off.*limit 1\.0%") as error:
+    with pytest.raises(DataError, match=r"too wrong.*\d % off.*limit 1\.0 %") as error:
         run_stages(load_timed("latency.max_error=0.01"), tmp_path / "run")
     assert "\n" not in str(error.value)
     assert not (tmp_path / "run" / "supernet.safetensors").exists()

@@ -15,9 +15,15 @@ from report.run_folder import GROUPS
 from report.run_folder import RunFolder
 
 import dpod_search.errors
+from dpod_search.errors import CheckpointError
 from dpod_search.errors import RunFolderError
 from dpod_search.report import FIGURES
+from dpod_search.report import read_run
 from dpod_search.report import write_report
+from dpod_search.report.choices import show_picks
+from dpod_search.report.figures.hover import describe_trial
+from dpod_search.report.sections import show_finetuned
+from dpod_search.report.sections import show_searched
 
 
 # Latency is left out where it is no objective.
@@ -232,3 +238,37 @@ def test_2000_trials_over_20_groups_stay_below_8_mb(
     )
     folder = RunFolder(tmp_path, n_trials=2000).write()
     assert write_report(folder).stat().st_size <= 8_000_000
+
+
+def test_a_modelled_latency_is_never_0(run: RunFolder) -> None:
+    run.model_latency()
+    for holder in (*run.rows, *run.documents["front.json"]["members"]):
+        holder["latency"] = 0.19
+    run.documents["search.json"]["full"]["latency"] = 0.21
+    read = read_run(run.write())
+    assert "latency (ms, modelled): 0.19<br>" in describe_trial(read.trials[0], read)
+    for shown in (show_finetuned(read), show_searched(read), show_picks(read)):
+        assert "latency (ms, modelled)" in shown
+        assert '<td class="number">0.19</td>' in shown
+
+
+def test_what_was_measured_besides_stands_with_the_finetuned(run: RunFolder) -> None:
+    run.replace_objectives({"accuracy": "maximize", "latency_ms": "minimize"})
+    run.documents["search.json"]["full"]["latency_ms"] = 0.5
+    for member in run.documents["front.json"]["members"]:
+        member["values_after"] = {"accuracy": 0.9, "latency_ms": 0.0312}
+    read = read_run(run.write())
+    for shown in (show_finetuned(read), show_picks(read)):
+        assert "latency (ms)</th>" in shown
+        assert '<td class="number">0.0312</td>' in shown
+    run.documents["front.json"]["members"][0]["values_after"]["latency_ms"] = "fast"
+    with pytest.raises(CheckpointError, match="latency_ms"):
+        read_run(run.write())
+
+
+def test_a_share_below_the_last_digit_is_not_0(run: RunFolder) -> None:
+    for group in run.documents["search.json"]["groups"]:
+        group["shares"] = {"macs": 0.0004, "params": 0.0004}
+    read = read_run(run.write())
+    drawing = next(kind for kind in FIGURES if kind.name == "footprint").draw(read)
+    assert all("0.04" in text for trace in drawing.figure.data for text in trace.hovertext)

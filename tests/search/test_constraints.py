@@ -118,7 +118,9 @@ def test_measured_bounds_are_asked_once_their_values_are_known():
         {"accuracy": 0.5, "macs": -0.5, "latency_ms": 0.5}
     )
     assert list(constraints.violations(values)) == ["accuracy", "macs", "latency_ms"]
-    assert constraints.explain(values) == "accuracy 0.45 is below 0.9; latency_ms 30 is above 20"
+    assert (
+        constraints.explain(values) == "accuracy 0.45 is below 0.9; latency_ms 30 ms is above 20"
+    )
     assert constraints.are_met({**footprint, "accuracy": 0.9, "latency_ms": 20.0})
 
 
@@ -168,7 +170,7 @@ def test_a_percentage_of_nothing_is_a_config_error(value):
 def test_the_smallest_subnet_decides_what_can_be_reached():
     constraints = parse(macs="<= 1k", accuracy=">= 0.99")
     constraints.check_reachable({"macs": 1000.0})
-    with pytest.raises(InfeasibleError, match=r"macs <= 1k .* smallest has 1001"):
+    with pytest.raises(InfeasibleError, match=r"macs <= 1k .* smallest has 1,001"):
         constraints.check_reachable({"macs": 1001.0})
 
 

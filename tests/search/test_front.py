@@ -45,7 +45,7 @@ def test_under_takes_the_most_accurate_within_the_bounds(front):
 
 
 def test_under_a_bound_too_low_names_the_smallest(front):
-    with pytest.raises(InfeasibleError, match=f"the smallest has {front[0].macs:g}"):
+    with pytest.raises(InfeasibleError, match=f"the smallest has {front[0].macs:,}"):
         front.under(macs=1)
 
 

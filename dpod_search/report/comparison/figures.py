@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import plotly.graph_objects as go
 
+from dpod_search.quantities import quantity
 from dpod_search.report.comparison.runs import NamedRun
 from dpod_search.report.figures.drawing import Absent
 from dpod_search.report.figures.drawing import Cell
@@ -25,7 +26,6 @@ from dpod_search.report.figures.style import log_axis
 from dpod_search.report.figures.style import plain
 from dpod_search.report.figures.style import value_axis
 from dpod_search.report.run import Objective
-from dpod_search.report.text import quantity
 from dpod_search.report.text import value_of
 
 
@@ -102,12 +102,12 @@ def draw_growth(runs: Sequence[NamedRun]) -> Drawing | Absent:
                 y=[*shares, shares[-1]],
                 mode="lines",
                 line=line,
-                hovertemplate=f"{plain(named.name)}<br>after trial %{{x}}: %{{y:.2%}}<extra></extra>",
+                hovertemplate=f"{plain(named.name)}<br>after trial %{{x}}: %{{y:.3~p}}<extra></extra>",
             )
         )
     figure.update_layout(
         xaxis=axis("trial") | {"rangemode": "tozero"},
-        yaxis=axis("hypervolume (share of the box)") | {"tickformat": ".0%"},
+        yaxis=axis("hypervolume (share of the box)") | {"tickformat": "~%"},
         showlegend=True,
     )
     lay_out(figure, height=400)
@@ -185,7 +185,7 @@ def _describe(named: NamedRun, place: Place, plane: Plane) -> str:
     return "<br>".join(
         [
             f"<b>{plain(named.name)}</b> · {called}",
-            f"{place.x:,.0f} {plain(quantity(plane.x))}",
-            f"{plain(quantity(plane.y.name))} {value_of(plane.y, place.y)}",
+            f"{value_of(plane.x, place.x)} {plain(quantity(plane.x))}",
+            f"{plain(quantity(plane.y.name))} {value_of(plane.y.name, place.y)}",
         ]
     )

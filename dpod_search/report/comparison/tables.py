@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Sequence
 
+from dpod_search.quantities import count
+from dpod_search.quantities import spell
 from dpod_search.report.comparison.runs import NamedRun
 from dpod_search.report.figures.drawing import Cell
 from dpod_search.report.figures.drawing import Table
@@ -15,7 +17,6 @@ from dpod_search.report.picks import pick_best
 from dpod_search.report.reader import flatten
 from dpod_search.report.run import FinetunedFront
 from dpod_search.report.run import Member
-from dpod_search.report.text import count
 from dpod_search.report.text import percent
 from dpod_search.report.text import spell_budget
 
@@ -88,7 +89,7 @@ def _list_settings(named: NamedRun) -> Iterator[tuple[str, str]]:
         yield f"environment: {name}", value
     yield "channel groups", str(len(named.run.search.groups))
     for name in named.run.search.footprints:
-        yield f"full net: {name}", count(named.run.search.full.get(name, 0))
+        yield f"full net: {name}", spell(name, named.run.search.full.get(name, 0))
     yield "trials", str(len(named.run.trials))
 
 

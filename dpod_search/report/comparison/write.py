@@ -9,6 +9,7 @@ from pathlib import Path
 from plotly.offline import get_plotlyjs
 
 from dpod_search.files import write_text
+from dpod_search.quantities import plural
 from dpod_search.report.comparison.figures import draw_finetuned
 from dpod_search.report.comparison.figures import draw_growth
 from dpod_search.report.comparison.figures import draw_searched
@@ -28,7 +29,6 @@ from dpod_search.report.markup import table
 from dpod_search.report.page import show_colours
 from dpod_search.report.page import show_figure
 from dpod_search.report.run import Run
-from dpod_search.report.text import plural
 
 
 _FIGURES = (
@@ -98,7 +98,7 @@ def _introduce(runs: Sequence[NamedRun]) -> list[str]:
 
 def _tell_run(run: Run) -> str:
     if run.oneshot is None:
-        told = f"{len(run.trials):,} trials, a front of {len(run.search.front)}"
+        told = f"{plural(len(run.trials), 'trial')}, a front of {len(run.search.front)}"
     else:
         n_met, n_all = len(run.oneshot.choices), len(run.oneshot.budgets)
         told = f"{plural(len(run.trials), 'subnet')} for {n_met} of {plural(n_all, 'budget')}"

@@ -10,6 +10,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from dpod_search.intervals import compute_wilson_interval
+from dpod_search.quantities import label
 from dpod_search.report.figures.drawing import Absent
 from dpod_search.report.figures.drawing import Cell
 from dpod_search.report.figures.drawing import Drawing
@@ -23,7 +24,6 @@ from dpod_search.report.figures.surrogate import Pair
 from dpod_search.report.figures.surrogate import find_pairs
 from dpod_search.report.run import Audit
 from dpod_search.report.run import Run
-from dpod_search.report.text import label
 from dpod_search.report.text import percent
 
 
@@ -61,7 +61,7 @@ def draw_calibration(run: Run) -> Drawing | Absent:
     figure = make_subplots(rows=1, cols=len(widths), column_widths=widths, horizontal_spacing=0.14)
     for (name, bins), style in zip(found.items(), SERIES * len(found), strict=False):
         places = [(b.first + b.last) / 2 for b in bins]
-        told = [f"trials {b.first} to {b.last}: {b.covered.share:.1%} of {b.n}" for b in bins]
+        told = [f"trials {b.first} to {b.last}: {percent(b.covered.share)} of {b.n}" for b in bins]
         trace = _draw_rates(label(name), places, [b.covered for b in bins], told)
         trace.update(mode="lines+markers", line={"color": style.color, "dash": style.dash})
         trace.update(marker={"color": style.color, "symbol": style.symbol, "size": 9})
@@ -69,7 +69,7 @@ def draw_calibration(run: Run) -> Drawing | Absent:
     confidence = _find_confidence(run)
     if confidence is not None:
         figure.add_hline(confidence, line={"color": NEUTRAL, "dash": "dash"}, row=1, col=1)
-    percents = {"tickformat": ".0%", "range": [-0.03, 1.04]}
+    percents = {"tickformat": "~%", "range": [-0.03, 1.04]}
     figure.update_xaxes(axis("trial"), row=1, col=1)
     figure.update_yaxes(axis("inside the interval") | percents, row=1, col=1)
     if rates:

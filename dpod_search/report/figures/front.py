@@ -6,6 +6,8 @@ from collections.abc import Iterator
 
 import plotly.graph_objects as go
 
+from dpod_search.quantities import plural
+from dpod_search.quantities import quantity
 from dpod_search.report.figures.drawing import Absent
 from dpod_search.report.figures.drawing import Cell
 from dpod_search.report.figures.drawing import Drawing
@@ -26,8 +28,7 @@ from dpod_search.report.run import FATES
 from dpod_search.report.run import Run
 from dpod_search.report.run import Trial
 from dpod_search.report.text import percent
-from dpod_search.report.text import plural
-from dpod_search.report.text import quantity
+from dpod_search.report.text import value_of
 
 
 def draw_front(run: Run) -> Drawing | Absent:
@@ -166,7 +167,7 @@ def _full_places(run: Run, plane: Plane) -> list[tuple[str, float, float]]:
 def _draw_full(run: Run, plane: Plane) -> Iterator[go.Scatter]:
     symbols = {"full net": "star-open", "full net, finetuned": "star"}
     for name, x, y in _full_places(run, plane):
-        height = percent(y, 2) if plane.y.is_accuracy else f"{y:.4g}"
+        height = value_of(plane.y.name, y)
         yield go.Scatter(
             name=name,
             x=[x],

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import plotly.graph_objects as go
 
+from dpod_search.quantities import label
 from dpod_search.report.figures.drawing import Absent
 from dpod_search.report.figures.drawing import Drawing
 from dpod_search.report.figures.drawing import Table
@@ -14,7 +15,7 @@ from dpod_search.report.figures.style import axis
 from dpod_search.report.figures.style import lay_out
 from dpod_search.report.figures.style import plain
 from dpod_search.report.run import Run
-from dpod_search.report.text import label
+from dpod_search.report.text import percent
 from dpod_search.report.text import written_by_older
 
 
@@ -84,7 +85,7 @@ def _draw_bars(groups: Sequence[str], columns: dict[str, list[float]], title: st
                     },
                 },
                 hovertext=[
-                    f"{plain(group)}: {share:.1%}"
+                    f"{plain(group)}: {percent(share)}"
                     for group, share in zip(groups, shares, strict=True)
                 ],
                 hoverinfo="text",
@@ -92,7 +93,7 @@ def _draw_bars(groups: Sequence[str], columns: dict[str, list[float]], title: st
         )
     ticks = {"tickvals": list(range(len(groups))), "ticktext": [plain(g) for g in groups]}
     figure.update_layout(
-        xaxis=axis(title) | {"tickformat": ".0%", "rangemode": "tozero"},
+        xaxis=axis(title) | {"tickformat": "~%", "rangemode": "tozero"},
         yaxis=axis("") | ticks | {"autorange": "reversed", "showgrid": False},
         barmode="group",
         bargap=0.3,

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from dpod_search.quantities import quantity
 from dpod_search.report.figures.style import plain
 from dpod_search.report.run import Run
 from dpod_search.report.run import Trial
-from dpod_search.report.text import count
-from dpod_search.report.text import quantity
 from dpod_search.report.text import value_of
 
 
@@ -20,13 +19,13 @@ def describe_trial(trial: Trial, run: Run) -> str:
     """Say a trial's number, fate, values, reason and widths, as lines for plotly."""
     lines = [f"<b>trial {trial.number}</b> · {plain(trial.fate)} · {plain(trial.source)}"]
     for objective in run.search.objectives:
-        value = value_of(objective, trial.values.get(objective.name))
+        value = value_of(objective.name, trial.values.get(objective.name))
         guess = trial.predicted.get(objective.name)
-        told = "" if guess is None else f" (predicted {value_of(objective, guess.value)})"
+        told = "" if guess is None else f" (predicted {value_of(objective.name, guess.value)})"
         lines.append(f"{plain(quantity(objective.name))}: {value}{told}")
     names = {objective.name for objective in run.search.objectives}
     sizes = [n for n in run.search.footprints if n not in names and n in trial.values]
-    lines += [f"{plain(quantity(name))}: {count(trial.values[name])}" for name in sizes]
+    lines += [f"{plain(quantity(name))}: {value_of(name, trial.values[name])}" for name in sizes]
     if trial.reason:
         lines.append(f"reason: {plain(trial.reason)}")
     return "<br>".join([*lines, *describe_widths(trial.widths)])

@@ -17,6 +17,8 @@ from dpod_search.pareto import FloatArray
 from dpod_search.pareto import compute_hypervolume
 from dpod_search.pareto import is_dominated
 from dpod_search.pareto import to_minimized
+from dpod_search.quantities import label
+from dpod_search.quantities import quantity
 from dpod_search.report.figures.drawing import Absent
 from dpod_search.report.figures.drawing import Drawing
 from dpod_search.report.figures.drawing import Table
@@ -26,8 +28,6 @@ from dpod_search.report.figures.style import lay_out
 from dpod_search.report.run import Objective
 from dpod_search.report.run import Run
 from dpod_search.report.run import Trial
-from dpod_search.report.text import label
-from dpod_search.report.text import quantity
 from dpod_search.report.text import value_of
 
 
@@ -65,7 +65,7 @@ class Scale:
         corner = self.low + REFERENCE * self.extent
         raw = to_minimized(corner, [objective.direction for objective in self.objectives])
         told = [
-            f"{quantity(objective.name)} {value_of(objective, _round(_from_log(objective, value)))}"
+            f"{quantity(objective.name)} {value_of(objective.name, _round(_from_log(objective, value)))}"
             for objective, value in zip(self.objectives, raw, strict=True)
         ]
         return ", ".join(told)
@@ -118,12 +118,12 @@ def draw_hypervolume(run: Run) -> Drawing | Absent:
             y=[*shares, shares[-1]],
             mode="lines",
             line={"shape": "hv", "color": GREEN, "width": 2},
-            hovertemplate="after trial %{x}: %{y:.2%}<extra></extra>",
+            hovertemplate="after trial %{x}: %{y:.3~p}<extra></extra>",
         )
     )
     figure.update_layout(
         xaxis=axis("trial") | {"rangemode": "tozero"},
-        yaxis=axis("hypervolume (share of the box)") | {"tickformat": ".0%"},
+        yaxis=axis("hypervolume (share of the box)") | {"tickformat": "~%"},
     )
     lay_out(figure, height=360)
     rows = zip(numbers, [trial.fate for trial in measured], shares, strict=True)

@@ -13,6 +13,8 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from dpod_search.pareto import FloatArray
+from dpod_search.quantities import in_percent
+from dpod_search.quantities import spell
 from dpod_search.report.figures.drawing import Absent
 from dpod_search.report.figures.drawing import Cell
 from dpod_search.report.figures.drawing import Drawing
@@ -73,7 +75,7 @@ def draw_latency(run: Run) -> Drawing | Absent:
     figure.update_yaxes(axis("latency (ms)") | {"rangemode": "tozero"}, row=1, col=1)
     if timed:
         figure.add_traces(list(_draw_timed(timed)), rows=1, cols=2)
-        percents = {"tickformat": ".0%"}
+        percents = {"tickformat": "~%"}
         figure.update_xaxes(axis("modelled, of the full net") | percents, row=1, col=2)
         figure.update_yaxes(axis("measured, of the full net") | percents, row=1, col=2)
     lay_out(figure, height=420)
@@ -120,7 +122,8 @@ def _draw_full(full: Mapping[str, float], names: Iterable[str]) -> Iterator[go.S
             mode="markers",
             marker={"symbol": "star", "size": 14, "color": NEUTRAL},
             hovertext=[
-                f"<b>full net</b><br>{full[name]:.4g} ms, {_KINDS[name][0]}" for name in known
+                f"<b>full net</b><br>{spell(name, full[name])}, {_KINDS[name][0]}"
+                for name in known
             ],
             hoverinfo="text",
         )
@@ -195,7 +198,7 @@ def _tell(run: Run, found: dict[str, list[Trial]], timed: Sequence[Timed]) -> It
         mean = sum(abs(item.measured - item.modelled) for item in others) / len(others)
         yield (
             "On the right the finetuned subnets, timed in turn with the full net: on the dashed "
-            f"line the clock agrees with the model; they are {100 * mean:.1f} points apart on "
+            f"line the clock agrees with the model; they are {in_percent(mean)} points apart on "
             "average."
         )
 

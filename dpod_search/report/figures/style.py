@@ -15,7 +15,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from dpod_search.report.text import short
+from dpod_search.quantities import short
 
 
 BLUE = "#0072B2"
@@ -102,7 +102,7 @@ def log_axis(title: str, values: Iterable[float]) -> dict[str, Any]:
 
 def value_axis(title: str, *, is_accuracy: bool) -> dict[str, Any]:
     """Return an axis for an objective; accuracies get ticks in percent."""
-    return axis(title) | ({"tickformat": ".1~%"} if is_accuracy else {})
+    return axis(title) | ({"tickformat": "~%"} if is_accuracy else {})
 
 
 def lay_out(figure: go.Figure, *, height: int = 480) -> go.Figure:

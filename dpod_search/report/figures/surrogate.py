@@ -9,6 +9,9 @@ from dataclasses import dataclass
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from dpod_search.quantities import in_percent
+from dpod_search.quantities import label
+from dpod_search.quantities import number
 from dpod_search.report.figures.drawing import Absent
 from dpod_search.report.figures.drawing import Drawing
 from dpod_search.report.figures.drawing import Table
@@ -21,7 +24,6 @@ from dpod_search.report.run import Objective
 from dpod_search.report.run import Prediction
 from dpod_search.report.run import Run
 from dpod_search.report.run import Trial
-from dpod_search.report.text import label
 from dpod_search.report.text import percent
 
 
@@ -140,7 +142,7 @@ def _caption(found: dict[Objective, list[Pair]]) -> str:
         n_covered = sum(pair.is_covered for pair in pairs)
         errors = [abs(pair.prediction.value - pair.measured) for pair in pairs]
         mean = sum(errors) / len(errors)
-        error = f"{100 * mean:.2f} points" if objective.is_accuracy else f"{mean:.3g}"
+        error = f"{in_percent(mean, 2)} points" if objective.is_accuracy else number(mean, 3)
         told.append(
             f"The interval of {label(objective.name)} covers {n_covered} of {len(pairs)} measured "
             f"values ({percent(n_covered / len(pairs))}), with a mean absolute error of {error}"

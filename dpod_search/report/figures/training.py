@@ -5,6 +5,8 @@ from __future__ import annotations
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from dpod_search.quantities import count
+from dpod_search.quantities import seconds
 from dpod_search.report.figures.drawing import Absent
 from dpod_search.report.figures.drawing import Drawing
 from dpod_search.report.figures.drawing import Table
@@ -15,7 +17,6 @@ from dpod_search.report.figures.style import axis
 from dpod_search.report.figures.style import lay_out
 from dpod_search.report.run import Run
 from dpod_search.report.run import Training
-from dpod_search.report.text import count
 from dpod_search.report.text import percent
 from dpod_search.report.text import stage_missing
 
@@ -54,7 +55,7 @@ def draw_training(run: Run) -> Drawing | Absent:
 def _caption(run: Run, training: Training) -> str:
     text = (
         f"Policy {training.policy}: {count(training.n_steps)} steps in "
-        f"{training.seconds:,.1f} seconds."
+        f"{seconds(training.seconds)}."
     )
     if training.full_accuracy is not None:
         text += f" The full net reached {percent(training.full_accuracy, 2)} on validation."

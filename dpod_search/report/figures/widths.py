@@ -64,13 +64,13 @@ def draw_widths(run: Run) -> Drawing | Absent:
             colorscale="Cividis",
             xgap=2,
             ygap=2,
-            texttemplate="%{z:.2f}" if is_written else "",
+            texttemplate="%{z:.2~r}" if is_written else "",
             customdata=[[column.widths[group.name] for column in columns] for group in groups],
             hovertext=[
                 [f"trial {column.title}, {plain(group.name)}" for column in columns]
                 for group in groups
             ],
-            hovertemplate="%{hovertext}: %{customdata} channels, ratio %{z:.3f}<extra></extra>",
+            hovertemplate="%{hovertext}: %{customdata} channels, ratio %{z:.3~r}<extra></extra>",
             colorbar={"title": {"text": "width ratio"}, "thickness": 12, "outlinewidth": 0},
         )
     )

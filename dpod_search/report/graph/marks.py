@@ -6,11 +6,12 @@ from collections.abc import Iterable
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from dpod_search.quantities import count
+from dpod_search.quantities import plural
 from dpod_search.report.graph.boxes import Box
 from dpod_search.report.graph.inspection import InspectedOperation
 from dpod_search.report.graph.inspection import Inspection
 from dpod_search.report.text import percent
-from dpod_search.report.text import plural
 
 
 _N_MEMBERS = 12
@@ -115,7 +116,7 @@ def describe_operation(operation: InspectedOperation, mark: Mark, inspection: In
         lines.append(describe_shape(operation))
     if operation.macs or operation.params:
         shares = [
-            f"{name} {value:,} ({percent(value / max(inspection.full[name], 1))} of the net)"
+            f"{name} {count(value)} ({percent(value / max(inspection.full[name], 1))} of the net)"
             for name, value in (("macs", operation.macs), ("params", operation.params))
         ]
         lines.append(", ".join(shares))

@@ -5,6 +5,10 @@ from __future__ import annotations
 import html
 from collections.abc import Mapping
 
+from dpod_search.quantities import count
+from dpod_search.quantities import in_percent
+from dpod_search.quantities import label
+from dpod_search.quantities import plural
 from dpod_search.report.document import read_asset
 from dpod_search.report.document import write_document
 from dpod_search.report.graph.boxes import fold
@@ -14,8 +18,6 @@ from dpod_search.report.graph.marks import join_some
 from dpod_search.report.graph.marks import mark_operations
 from dpod_search.report.graph.svg import draw_graph
 from dpod_search.report.markup import paragraph
-from dpod_search.report.text import label
-from dpod_search.report.text import plural
 
 
 _N_MEMBERS = 12
@@ -73,7 +75,8 @@ _LEGEND = """<ul class="legend">
 
 def _summarize(inspection: Inspection) -> str:
     sizes = "; ".join(
-        f"{which} net: " + ", ".join(f"{label(name)} {value:,}" for name, value in costs.items())
+        f"{which} net: "
+        + ", ".join(f"{label(name)} {count(value)}" for name, value in costs.items())
         for which, costs in (("full", inspection.full), ("smallest", inspection.smallest))
     )
     n_blocks = sum(group.kind == "block" for group in inspection.groups)
@@ -125,7 +128,7 @@ def _write_path(path: str) -> str:
 
 
 def _write_share(shares: Mapping[str, float], name: str) -> str:
-    return f"{100 * shares[name]:.1f}"
+    return in_percent(shares[name])
 
 
 def _show_frozen(inspection: Inspection) -> str:

@@ -6,6 +6,7 @@ import time
 from dataclasses import replace
 
 from dpod_search.errors import InfeasibleError
+from dpod_search.quantities import in_own_unit
 from dpod_search.search.programs.mixed_integer import minimise_largest
 from dpod_search.search.programs.parts import put_together
 from dpod_search.search.programs.program import WidthProgram
@@ -45,14 +46,18 @@ def explain_infeasible(program: WidthProgram, seconds: float) -> InfeasibleError
         least = find_least(alone, limit.name, seconds=seconds)
         if least is not None and least > limit.limit:
             return InfeasibleError(
-                f"no widths have {limit.name} <= {limit.limit:g}: the smallest that can be reached "
-                f"is {least:g}; raise the budget or allow narrower widths"
+                f"no widths have {limit.name} <= {in_own_unit(limit.name, limit.limit)}: the "
+                f"smallest that can be reached is {in_own_unit(limit.name, least)}; raise the "
+                "budget or allow narrower widths"
             )
     found = []
     for limit in program.limits:
         least = find_least(program, limit.name, seconds=seconds)
         if least is not None:
-            found.append(f"{limit.name} {least:g} (limit {limit.limit:g})")
+            found.append(
+                f"{limit.name} {in_own_unit(limit.name, least)} "
+                f"(limit {in_own_unit(limit.name, limit.limit)})"
+            )
     reached = f": within the others the smallest is {' or '.join(found)}" if found else ""
     names = " and ".join(limit.name for limit in program.limits)
     return InfeasibleError(

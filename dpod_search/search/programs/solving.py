@@ -24,6 +24,7 @@ import numpy as np
 from dpod_search.errors import MAX_SECONDS
 from dpod_search.errors import SolverError
 from dpod_search.errors import check_range
+from dpod_search.quantities import number
 from dpod_search.search.programs.infeasible import explain_infeasible
 from dpod_search.search.programs.mixed_integer import find_step
 from dpod_search.search.programs.mixed_integer import solve_parts
@@ -75,8 +76,8 @@ def solve_program(
             raise explain_infeasible(program, seconds)
         names = " and ".join(limit.name for limit in program.limits)
         raise SolverError(
-            f"in {seconds:g} seconds no widths within the limits of {names} were found, nor that "
-            "there are none; give the solver more seconds, or raise a limit"
+            f"in {number(seconds)} seconds no widths within the limits of {names} were found, "
+            "nor that there are none; give the solver more seconds, or raise a limit"
         )
     rungs = canonicalise(program, solving.best)
     value = float(program.value.at(rungs[None])[0])

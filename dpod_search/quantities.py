@@ -1,0 +1,158 @@
+"""How every number is written for people: with the digits and the unit that it needs.
+
+The model card, the report, the dashboard, the terminal and the errors ask here, so that a net has
+the same numbers everywhere. What is above 0 is never written as 0.
+"""
+
+from __future__ import annotations
+
+import math
+
+
+_LABELS = {
+    "macs": "MACs",
+    "params": "parameters",
+    "weight_bytes": "weight bytes",
+    "peak_bytes": "peak activation memory",
+    "latency": "latency (ms, modelled)",
+    "latency_ms": "latency (ms)",
+}
+_KIB = 1024
+# Differences of accuracies below this are rounding: no test split has so many pictures.
+_NO_POINTS = 1e-9
+# Outside of these an exponent counts the zeros.
+_SMALLEST_PLAIN = 1e-6
+_LARGEST_PLAIN = 1e15
+
+
+def label(name: str) -> str:
+    """Return how a footprint or objective is called; one that is not known by its own name."""
+    return _LABELS.get(name, name.replace("_", " "))
+
+
+def quantity(name: str) -> str:
+    """Return the label of an objective or footprint with its unit, for what numbers stand under."""
+    called = label(name)
+    return f"{called} (bytes)" if _is_bytes(name) and "bytes" not in called else called
+
+
+def size_heading(name: str) -> str:
+    """Return what stands above the sizes that :func:`size_of` writes."""
+    if not _is_bytes(name):
+        return quantity(name)
+    called = "weights" if name == "weight_bytes" else label(name).removesuffix(" bytes")
+    return f"{called} (KiB)"
+
+
+def short_size_heading(name: str) -> str:
+    """Return a heading as :func:`size_heading` does, in fewer words for wide tables."""
+    short_ones = {"params": "params", "peak_bytes": "peak (KiB)"}
+    return short_ones.get(name, size_heading(name))
+
+
+def size_of(name: str, value: float) -> str:
+    """Write a footprint under :func:`size_heading`: bytes in KiB, the rest as it is."""
+    return kib(value) if _is_bytes(name) else number(value)
+
+
+def spell(name: str, value: float) -> str:
+    """Write a footprint or objective beside its bare name, such as ``macs`` or ``latency``.
+
+    Args:
+        name: Of the metric; an accuracy is told by the end of its name.
+        value: In the metric's own unit; of an accuracy the share in [0, 1].
+
+    Returns:
+        The number, with its unit unless the name is what it counts: ``1,234``, ``0.193 ms``,
+        ``97.12 %``.
+    """
+    return percent(value, 2) if is_accuracy(name) else in_own_unit(name, value, 4)
+
+
+def in_own_unit(name: str, value: float, n_digits: int = 6) -> str:
+    """Write a value as bounds on it are given, to digits that tell it from a bound beside it."""
+    is_time = name == "latency" or name.endswith("_ms")
+    return f"{number(value, n_digits)} ms" if is_time else number(value, n_digits)
+
+
+def is_accuracy(name: str) -> bool:
+    """Say whether an objective is an accuracy in [0, 1], which is written in percent."""
+    return name.endswith("accuracy")
+
+
+def percent(share: float, n_digits: int = 1) -> str:
+    """Write a share in [0, 1] in percent, with its sign.
+
+    Args:
+        share: The share.
+        n_digits: Digits behind the point, more if fewer than one more would count.
+    """
+    return f"{in_percent(share, n_digits)} %"
+
+
+def in_percent(share: float, n_digits: int = 1) -> str:
+    """Write a share as :func:`percent` does, where the sign stands already."""
+    return _write(100 * share, n_digits + 1, n_digits)
+
+
+def points(difference: float) -> str:
+    """Write a difference of accuracies in percentage points, with a real minus sign."""
+    if abs(difference) < _NO_POINTS:
+        return "0.0"
+    return _write(100 * difference, 1, 1).replace("-", "\u2212")
+
+
+def number(value: float, n_digits: int = 4) -> str:
+    """Write a number: whole ones with their thousands apart, others to a few digits."""
+    return _write(value, n_digits, 0)
+
+
+def count(n: float) -> str:
+    """Write a whole number with its thousands apart; what is not whole keeps its digits."""
+    return number(n)
+
+
+def kib(n_bytes: float) -> str:
+    """Write bytes in KiB, without the unit."""
+    return _write(n_bytes / _KIB, 3, 1)
+
+
+def seconds(duration: float) -> str:
+    """Write seconds with their unit."""
+    return f"{_write(duration, 2, 1)} s"
+
+
+def short(n: float) -> str:
+    """Write a number in few characters: ``50k``, ``1.2M``."""
+    for unit, suffix in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if n >= unit:
+            return f"{n / unit:g}{suffix}"
+    return f"{n:g}"
+
+
+def plural(n: int, noun: str) -> str:
+    """Write a number with its noun, as in ``1 trial`` or ``1,200 trials``."""
+    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
+
+
+def _is_bytes(name: str) -> bool:
+    return name.endswith("_bytes")
+
+
+def _write(value: float, n_digits: int, n_places: int) -> str:
+    """Write a number with so many places behind the point, and more where digits are missing.
+
+    Args:
+        value: The number.
+        n_digits: How many digits count at least, zeros at the end aside.
+        n_places: How many places it has at least.
+    """
+    if value == 0 or not math.isfinite(value):
+        return f"{value + 0.0:,.{n_places}f}"  # without a minus
+    if not _SMALLEST_PLAIN <= abs(value) < _LARGEST_PLAIN:
+        return f"{value:.{n_digits}g}"
+    n_needed = n_digits - 1 - math.floor(math.log10(abs(value)))
+    text = f"{value:,.{max(n_needed, n_places, 0)}f}"
+    whole, _, places = text.partition(".")
+    places = places[:n_places] + places[n_places:].rstrip("0")
+    return f"{whole}.{places}" if places else whole

@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from dpod_search.pipeline.model_card import write_card
+
+
+def make_model(**changes: Any) -> dict[str, Any]:
+    model = {
+        "trial": 3,
+        "widths": {"conv": 4},
+        "footprint": {"macs": 12345, "weight_bytes": 40960},
+        "validation_accuracy_before": None,
+        "validation_accuracy": 0.975,
+        "test_accuracy": 0.97,
+        "files": {"safetensors": {}},
+        "notes": [],
+        "input": {"shape": [1, 8, 8], "how": "pixel / 16", "classes": ["0", "1"]},
+    }
+    return model | changes
+
+
+def write(model: dict[str, Any], **changes: Any) -> str:
+    told = {
+        "study": "digits",
+        "source": "digits",
+        "architecture": "resnet20",
+        "fingerprint": "0f" * 8,
+        "versions": {"torch": "2.9"},
+        "full": dict.fromkeys(model["widths"], 8),
+        "values": {},
+    }
+    return write_card(model, **told | changes)
+
+
+def test_a_latency_under_a_millisecond_has_its_digits_and_its_unit() -> None:
+    card = write(make_model(footprint={"macs": 12345, "latency": 0.19}))
+    assert "| macs | 12,345 |" in card
+    assert "| latency | 0.19 ms |" in card
+
+
+def test_what_the_search_measured_besides_is_told_too() -> None:
+    values = {"accuracy": 0.975, "macs": 12345.0, "latency_ms": 0.0312, "energy": 0.004}
+    card = write(make_model(), values=values)
+    assert "| latency_ms | 0.0312 ms |" in card
+    assert "| energy | 0.004 |" in card
+    assert card.count("12,345") == 1
+
+
+@pytest.mark.parametrize("share", [1e-5, 0.004])
+def test_a_small_accuracy_is_not_none(share: float) -> None:
+    card = write(make_model(test_accuracy=share))
+    assert "| test accuracy | 0.00 % |" not in card
