@@ -229,13 +229,16 @@ def show_supernet(console: Console, inspection: Inspection) -> None:
     if inspection.frozen:
         say("", "frozen dimensions")
     for item in inspection.frozen:
-        say(f"{item.name}  {item.full}")
+        say(item.name if item.full is None else f"{item.name}  {item.full}")
         made = [f"made at {item.line}"] if item.line else []
         for reason in (*item.reasons, *made):
             say(*_wrap(reason, console.width))
     say("", *(f"macs not counted: {operation}" for operation in inspection.uncounted))
     for which, sizes in (("full", inspection.full), ("smallest", inspection.smallest)):
-        costs = ", ".join(f"{name} {spell(name, value)}" for name, value in sizes.items())
+        less = {"macs": " (without those not counted)"} if inspection.uncounted else {}
+        costs = ", ".join(
+            f"{name} {spell(name, value)}{less.get(name, '')}" for name, value in sizes.items()
+        )
         say(f"{which} net: {costs}")
     say(f"subnets: {inspection.n_subnets:,}")
 

@@ -117,6 +117,11 @@ def _export_one(session: Session, member: dict[str, Any]) -> dict[str, Any]:
     widths = session.blank_supernet.space.make(member["widths"])
     tuned = read_finetuned(session, member["folder"], widths)
     files, notes = _write_files(session, member["folder"], tuned)
+    uncounted = session.blank_supernet.grouping.uncounted
+    if uncounted:
+        # Without the lines of code, which are paths of this machine.
+        names = ", ".join(dict.fromkeys(where.partition(" (")[0] for where in uncounted))
+        notes.append(f"Its macs are without those of {names}: no closed form counts them.")
     try:
         _test_files(session, member, tuned, files)
     except ExportError:

@@ -59,7 +59,13 @@ def run(session: Session) -> list[str]:
     result = search_study(session)
     weighed = measure_shares(session.supernet, session.sizes)
     shares = [group.in_layers for group in weighed]
-    write_records(result, session.path, shares=shares, seed=session.seed)
+    write_records(
+        result,
+        session.path,
+        shares=shares,
+        uncounted=session.supernet.grouping.uncounted,
+        seed=session.seed,
+    )
     warning = describe_empty_front(read_json(session.path / "search.json"))
     if warning:
         _logger.warning("search: %s", warning)

@@ -114,6 +114,8 @@ def _read_search(path: Path) -> Search:
         front=fields.integers("front"),
         importance=_read_importance(fields),
         importance_r2=_read_numbers(fields, "importance_r2"),
+        # An older version wrote none.
+        uncounted=fields.texts("uncounted") if "uncounted" in fields.values else (),
     )
 
 

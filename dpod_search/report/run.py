@@ -84,6 +84,7 @@ class Search:
     ``footprints`` are those known of every trial. ``importance`` tells, for each measured
     objective, the share of each group in [0, 1]; it is None in the folders of older versions.
     ``importance_r2`` says how well the model behind it predicts trials it has not seen.
+    ``uncounted`` are operations whose macs are not in any number of macs.
     """
 
     study: str
@@ -97,6 +98,7 @@ class Search:
     front: tuple[int, ...]
     importance: Mapping[str, Mapping[str, float]] | None = None
     importance_r2: Mapping[str, float] = field(default_factory=dict)
+    uncounted: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -9,14 +9,23 @@ from dpod_search.report.oneshot import OneShot
 from dpod_search.report.picks import pick_example
 from dpod_search.report.run import FinetunedFront
 from dpod_search.report.run import Run
+from dpod_search.report.text import join_some
 from dpod_search.report.text import percent
 from dpod_search.report.text import spell_budget
 from dpod_search.report.text import stage_missing
 
 
+# Operations whose macs are not counted, by name.
+_N_TOLD = 3
+
+
 def summarize(run: Run) -> str:
     """Tell in one paragraph what was searched, what was found and what it costs."""
-    return " ".join([_tell_search(run), _tell_finetuning(run)])
+    told = [_tell_search(run), _tell_finetuning(run)]
+    if run.search.uncounted:
+        which = join_some(run.search.uncounted, _N_TOLD)
+        told.append(f"No number of MACs here holds those of {which}: no closed form counts them.")
+    return " ".join(told)
 
 
 def _tell_search(run: Run) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 
 from dpod_search import quantities
 from dpod_search.quantities import is_accuracy
@@ -61,3 +62,9 @@ def tell_stale(run: Run) -> str:
         f"{'is' if n_stale == 1 else 'are'} left out: the trials have other widths now. "
         f"Run: {write_command('finetune', run)}"
     )
+
+
+def join_some(names: Sequence[str], most: int) -> str:
+    """Join the first names with commas, and say how many there are besides."""
+    shown = ", ".join(names[:most])
+    return f"{shown} + {len(names) - most} more" if len(names) > most else shown

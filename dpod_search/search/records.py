@@ -23,7 +23,12 @@ if TYPE_CHECKING:
 
 
 def write_records(
-    result: SearchResult, folder: Path, *, shares: Sequence[Share] = (), seed: int = 0
+    result: SearchResult,
+    folder: Path,
+    *,
+    shares: Sequence[Share] = (),
+    uncounted: Sequence[str] = (),
+    seed: int = 0,
 ) -> None:
     """Write ``search.json`` and ``trials.csv`` of a search.
 
@@ -32,19 +37,21 @@ def write_records(
         folder: The run folder.
         shares: What of the full net lies in the layers of each group, in the order of the
             space; left out of the file if there is none.
+        uncounted: Operations whose macs are not counted.
         seed: Of what is drawn to measure the importance of groups.
 
     Raises:
         CheckpointError: If a file cannot be written.
     """
     write_text(folder / "trials.csv", format_trials(result))
-    write_json(folder / "search.json", describe_search(result, shares, seed))
+    found = describe_search(result, shares, seed) | {"uncounted": list(uncounted)}
+    write_json(folder / "search.json", found)
 
 
 def describe_search(
     result: SearchResult, shares: Sequence[Share] = (), seed: int = 0
 ) -> dict[str, Any]:
-    """Return the content of ``search.json``; the arguments are those of :func:`write_records`."""
+    """Return what ``search.json`` says of a search; arguments as of :func:`write_records`."""
     groups = result.space.to_json()
     for group, share in zip(groups, shares, strict=bool(shares)):
         group["shares"] = {"macs": share.macs, "params": share.params}

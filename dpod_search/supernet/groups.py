@@ -50,9 +50,15 @@ from dpod_search.supernet.subclasses import layer_type
 from dpod_search.supernet.ties import freeze_tied_weights
 from dpod_search.supernet.trace import TracedModel
 from dpod_search.supernet.tracer import full_name
+from dpod_search.supernet.unplanned import find_unplanned
+from dpod_search.supernet.unplanned import freeze_unplanned
+from dpod_search.supernet.unplanned import list_uncounted
 
 
 _logger = logging.getLogger(__name__)
+
+# Reasons in the error of a model that cannot be narrowed.
+_N_TOLD = 3
 
 
 class Discovery:
@@ -76,6 +82,7 @@ class Discovery:
         self.batch_size = traced.batch_size
         self.modules = dict(traced.model.named_modules())
         self.uncounted: list[str] = []
+        self.refusals: dict[str, str] = {}
         self.sizes = Sizes(self)
         self._handlers = handlers
         self._inputs: dict[str, Layout] = {}
@@ -273,11 +280,8 @@ def _is_layer(module: nn.Module) -> bool:
 def _not_understood(discovery: Discovery, node: fx.Node) -> Axes:
     if node in discovery.shapes or discovery.part_shapes(node):
         pin_numbers(discovery, node)
-    if not discovery.tensor_inputs(node):
-        return {}
     module = discovery.module(node) if node.op == "call_module" else None
-    has_weights = module is not None and any(True for _ in module.parameters())
-    if has_weights or (module is None and _may_multiply(node)):
+    if module is None and discovery.tensor_inputs(node) and _may_multiply(node):
         discovery.uncounted.append(discovery.where(node))
     name = type(module).__name__ if module is not None else "this operation"
     return freeze_inputs(discovery, node, f"is not understood ({name})")
@@ -293,9 +297,6 @@ def _may_multiply(node: fx.Node) -> bool:
 
 def _with_hooks(discovery: Discovery, node: fx.Node) -> Axes:
     # A hook may do anything to what goes in or comes out, and the graph does not show it.
-    module = discovery.module(node)
-    if any(True for _ in module.parameters()):
-        discovery.uncounted.append(discovery.where(node))
     return freeze_inputs(discovery, node, "has hooks, which are not understood")
 
 
@@ -332,14 +333,18 @@ def discover_groups(
     discovery = Discovery(traced, handlers or Handlers())
     discovery.walk()
     freeze_tied_weights(discovery, traced.graph)
-    if discovery.uncounted:
-        _logger.warning(
-            "macs of %d operations are not counted, no closed form covers them: %s",
-            len(discovery.uncounted),
-            ", ".join(dict.fromkeys(discovery.uncounted)),
-        )
     kept = frozenset(keep)
     groups, frozen, numbers = make_groups(discovery, kept)
+    told = {name for group in groups for name in group.members}
+    told.update(name for item in frozen for name in item.members)
+    unplanned = find_unplanned(discovery, traced.graph, told)
+    frozen = [*freeze_unplanned(discovery, traced.graph, unplanned), *frozen]
+    uncounted = tuple(dict.fromkeys([*discovery.uncounted, *list_uncounted(discovery, unplanned)]))
+    if uncounted:
+        _logger.warning(
+            "macs of %d operations are not counted, no closed form covers them: %s",
+            *(len(uncounted), ", ".join(uncounted)),
+        )
     blocks: list[BlockPlan] = []
     for call in find_blocks(discovery, traced) if removes_blocks else ():
         if call.path in kept:
@@ -349,11 +354,19 @@ def discover_groups(
         blocks.append(BlockPlan(call.path, len(groups)))
         groups.append(ChannelGroup(call.path, 1, tuple(inside), kind="block"))
     if not groups:
-        why = "; ".join(f"{item.name}: {item.reasons[0]}" for item in frozen[:3])
+        why = "; ".join(f"{item.name}: {item.reasons[0]}" for item in frozen[:_N_TOLD])
+        why += f"; and {len(frozen) - _N_TOLD} more" if len(frozen) > _N_TOLD else ""
+        none = "its layers make no channels" if discovery.layers else "it has no layers"
         raise GroupingError(
-            f"no channel group of the model can be narrowed ({why or 'it has no layers'}); "
+            f"no channel group of the model can be narrowed ({why or none}); "
             "dpod-search needs hidden convolutions or linear layers"
         )
     return resolve_plans(
-        discovery, traced, groups=groups, frozen=frozen, blocks=blocks, numbers=numbers
+        discovery,
+        traced,
+        groups=groups,
+        frozen=frozen,
+        blocks=blocks,
+        numbers=numbers,
+        uncounted=uncounted,
     )

@@ -262,6 +262,8 @@ def read_attribute(discovery: Discovery, node: fx.Node) -> Axes:
 
 def freeze_inputs(discovery: Discovery, node: fx.Node, does: str) -> Axes:
     """Freeze all that a node reads, with the reason; its output has fixed sizes."""
+    if node.op == "call_module":
+        discovery.refusals.setdefault(str(node.target), f"{discovery.where(node)} {does}")
     for source in discovery.tensor_inputs(node):
         discovery.freeze_axes(source, f"{discovery.where(node)} {does}")
     return {}

@@ -84,6 +84,10 @@ def multiply_own(discovery: Discovery, node: fx.Node) -> Axes:
 def _freeze_product(discovery: Discovery, node: fx.Node) -> Axes:
     pin_numbers(discovery, node)
     discovery.uncounted.append(discovery.where(node))
+    weight = argument(node, 1, "weight", None)
+    if isinstance(weight, fx.Node) and weight.op != "get_attr":
+        does = f"is given a weight that is computed, by {discovery.where(weight)}"
+        return freeze_inputs(discovery, node, does)
     return freeze_inputs(discovery, node, _NOT_OWN)
 
 

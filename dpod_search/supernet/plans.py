@@ -45,14 +45,15 @@ class FrozenDimension:
     """A dimension that keeps its full width.
 
     Args:
-        name: Path of the first layer that makes the dimension.
-        full_width: Its width.
+        name: Path of the first layer that makes the dimension; or of a module with parameters that
+            makes none which is followed.
+        full_width: Its width; None where it is not known what that is.
         reasons: Why it cannot be narrowed, with the line of the user's model where known.
         members: Paths of all the layers that make or carry it.
     """
 
     name: str
-    full_width: int
+    full_width: int | None
     reasons: tuple[str, ...]
     members: tuple[str, ...] = ()
 
@@ -224,7 +225,8 @@ class Grouping:
 
     Args:
         groups: The elastic channel groups, and after them the removable blocks.
-        frozen: The dimensions that stay as they are, each with its reasons.
+        frozen: What stays as it is, each with its reasons: the dimensions, and before them what
+            has parameters that no plan covers.
         layers: A plan for every layer that is understood.
         parameters: A plan for every parameter that the model's own code reads.
         products: The products of two tensors.

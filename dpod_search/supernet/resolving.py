@@ -42,7 +42,10 @@ def make_groups(
     for index, dim in discovery.dims.roots():
         reasons = [*dim.reasons, *([FAILS] if dim.name in kept else [])]
         if not dim.is_made:
-            continue  # the size of a parameter alone is no width
+            # The size of a parameter alone is no width, unless a layer reads what is made of it.
+            if discovery.layers.keys().isdisjoint(dim.members):
+                continue
+            reasons.append(f"no layer makes it: it is the size of {dim.name}")
         if reasons or dim.n_units < 2:
             only_one = [] if reasons else ["it has one channel, or one whole group, only"]
             why, members = (*reasons, *only_one), tuple(dim.members)
@@ -63,6 +66,7 @@ def resolve_plans(
     frozen: Sequence[FrozenDimension],
     blocks: Sequence[BlockPlan],
     numbers: dict[int, int],
+    uncounted: tuple[str, ...],
 ) -> Grouping:
     """Write what was found in terms of groups.
 
@@ -73,6 +77,7 @@ def resolve_plans(
         frozen: The dimensions that stay as they are.
         blocks: The removable blocks.
         numbers: The group of every dimension that can be narrowed.
+        uncounted: Operations whose macs no closed form covers.
 
     Returns:
         The grouping, whose layouts refer to groups by number.
@@ -117,7 +122,7 @@ def resolve_plans(
         blocks=tuple(blocks),
         operations=_list_operations(discovery, traced, numbers, around),
         batch_size=traced.batch_size,
-        uncounted=tuple(discovery.uncounted),
+        uncounted=uncounted,
     )
 
 

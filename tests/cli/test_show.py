@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import re
 from io import StringIO
 
@@ -8,6 +9,7 @@ from rich.console import Console
 
 from dpod_search.cli.show import _front_table
 from dpod_search.cli.show import describe_run
+from dpod_search.cli.show import describe_supernet
 from dpod_search.cli.show import show_choices
 from dpod_search.cli.show import show_run
 from dpod_search.cli.show import show_status
@@ -222,10 +224,20 @@ def test_what_is_frozen_or_not_counted_is_said():
         "  stage0.member0, stage0.member1\n",
         "head  10\n  the output\n  another\n  made at net.py:9\n",
         "macs not counted: einsum",
-        "full net: macs 2,000, params 30",
+        "full net: macs 2,000 (without those not counted), params 30",
         "subnets: 12,345",
     ):  # fmt: skip  (a table)
         assert part in text
+
+
+def test_a_frozen_module_of_unknown_width_has_none():
+    found = make_inspection()
+    item = dataclasses.replace(found.frozen[0], full=None)
+    found = dataclasses.replace(found, frozen=(item,), uncounted=())
+    text = render(show_supernet, found)
+    assert "\nhead\n  the output\n" in text
+    assert "full net: macs 2,000, params 30" in text
+    assert describe_supernet(found)["frozen"][0]["full"] is None
 
 
 @pytest.mark.parametrize("width", [40, 80, 120])

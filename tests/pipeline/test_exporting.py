@@ -20,6 +20,7 @@ from dpod_search.files import hash_file
 from dpod_search.files import read_json
 from dpod_search.files import write_json
 from dpod_search.pipeline import run_stages
+from dpod_search.supernet import groups
 
 
 def export_again(folder, *overrides):
@@ -94,6 +95,21 @@ def test_the_card_says_what_the_model_is_and_its_code_runs(finished, tmp_path, m
         exec(code, held)  # noqa: S102  # what a user would paste
         made.append(held["logits"])
     torch.testing.assert_close(made[0], made[1])
+
+
+def test_the_card_says_which_macs_are_not_counted(run, monkeypatch):
+    uncounted = [
+        "rnn (/home/me/net.py:8)",
+        "rnn (/home/me/net.py:9)",
+        "einsum (/home/me/net.py:3)",
+    ]
+    monkeypatch.setattr(groups, "list_uncounted", lambda *_: uncounted)
+    shutil.rmtree(run / "exported")
+    export_again(run)
+    for model in read_json(run / "exported" / "manifest.json")["models"]:
+        (note,) = model["notes"]
+        assert note == "Its macs are without those of rnn, einsum: no closed form counts them."
+        assert note in (run / model["files"]["card"]["path"]).read_text()
 
 
 def test_a_net_that_is_no_code_is_exported_in_the_other_ways(run, monkeypatch):

@@ -83,6 +83,13 @@ def test_summary_tells_counts_and_loss_on_test(run: RunFolder) -> None:
     assert "They are 87.5\u00a0% of the 8 trials that were drawn not to be screened" in page
 
 
+def test_summary_tells_what_no_number_of_macs_holds(run: RunFolder) -> None:
+    assert "No number of MACs" not in write_report(run.write()).read_text()
+    run.documents["search.json"]["uncounted"] = ["rnn (net.py:8)", "<b>", "c", "d", "e"]
+    page = write_report(run.write()).read_text()
+    assert "holds those of rnn (net.py:8), &lt;b&gt;, c + 2 more: no closed form" in page
+
+
 def test_a_footprint_that_the_report_never_heard_of_is_shown(run: RunFolder) -> None:
     run.add_footprint("toy_bytes", 10)
     run.add_footprint("n_kernels", 1000)

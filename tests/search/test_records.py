@@ -30,7 +30,7 @@ def searched(tmp_path_factory):
     seeds = [Proposal(task.space.full, "path"), Proposal(task.space.smallest, "ladder")]
     result = run_study(study, task, settings, seeds)
     folder = tmp_path_factory.mktemp("run")
-    write_records(result, folder)
+    write_records(result, folder, uncounted=["rnn (net.py:8)"])
     rows = list(csv.DictReader(io.StringIO((folder / "trials.csv").read_text())))
     return result, json.loads((folder / "search.json").read_text()), rows
 
@@ -49,7 +49,9 @@ def test_search_json_is_as_documented(searched):
         "importance",
         "importance_r2",
         "front",
+        "uncounted",
     ]
+    assert record["uncounted"] == ["rnn (net.py:8)"]
     assert record["groups"][0] == {
         "name": "group0",
         "full": 16,

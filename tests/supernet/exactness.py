@@ -54,6 +54,7 @@ def assert_exact(
         is_counted: The closed forms cover all its macs.
     """
     assert_not_rescued(supernet)
+    assert_all_told(supernet)
     assert is_counted == (not supernet.grouping.uncounted), supernet.grouping.uncounted
     for number, chosen in enumerate(sample_widths(supernet) if widths is None else widths):
         subnet = extract_subnet(supernet, chosen)
@@ -68,6 +69,19 @@ def assert_not_rescued(supernet: Supernet) -> None:
     """Discovery itself finds what must be shared; the trial runs of a build find nothing more."""
     reasons = [text for frozen in supernet.grouping.frozen for text in frozen.reasons]
     assert "running it narrower fails" not in reasons, supernet.grouping.frozen
+
+
+def assert_all_told(supernet: Supernet) -> None:
+    """Every parameter is of a layer with a plan, read by the model's code, or of what is frozen."""
+    grouping = supernet.grouping
+    planned = {plan.name for plan in (*grouping.layers, *grouping.parameters)}
+    told = planned | {name for item in grouping.frozen for name in (item.name, *item.members)}
+    untold = [
+        name
+        for name, _ in supernet.net.named_parameters()
+        if not any(name == path or name.startswith(f"{path}.") for path in told)
+    ]
+    assert not untold
 
 
 def assert_same_run(

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from footprint.counting import count_footprint
+from supernet.exactness import assert_all_told
 
 from dpod_search.footprint import build_footprint
 from dpod_search.models.torchvision_nets import build_torchvision_net
@@ -37,6 +38,7 @@ def test_narrow_runs_equal_extracted_nets_and_closed_forms(name: str) -> None:
     space = supernet.space
     rng = np.random.default_rng(0)
 
+    assert_all_told(supernet)
     assert not supernet.grouping.uncounted
     for widths in (space.smallest, space.sample(rng)):
         subnet = extract_subnet(supernet, widths)

@@ -34,18 +34,18 @@ class InspectedGroup:
 
 @dataclass(frozen=True)
 class InspectedDimension:
-    """A frozen dimension.
+    """A frozen dimension, or a module whose parameters stay as they are.
 
     Args:
-        name: Path of the first layer that makes it.
-        full: Its width.
+        name: Path of the first layer that makes it, or of the module.
+        full: Its width; None where it is not known what that is.
         reasons: Why it cannot be narrowed.
         members: Paths of its layers.
         line: ``file:line`` of the user's model; empty if unknown.
     """
 
     name: str
-    full: int
+    full: int | None
     reasons: tuple[str, ...]
     members: tuple[str, ...]
     line: str

@@ -11,6 +11,7 @@ from dpod_search.quantities import plural
 from dpod_search.report.graph.boxes import Box
 from dpod_search.report.graph.inspection import InspectedOperation
 from dpod_search.report.graph.inspection import Inspection
+from dpod_search.report.text import join_some
 from dpod_search.report.text import percent
 
 
@@ -125,7 +126,8 @@ def describe_operation(operation: InspectedOperation, mark: Mark, inspection: In
     lines += _describe_groups("in", mark.blocks, inspection)
     if mark.frozen is not None:
         item = inspection.frozen[mark.frozen]
-        lines.append(f"frozen dimension {item.name}, {item.full} wide, because")
+        wide = "" if item.full is None else f", {item.full} wide"
+        lines.append(f"frozen dimension {item.name}{wide}, because")
         lines += [f"  {reason}" for reason in item.reasons]
     elif mark.is_frozen:
         lines.append("keeps its full width")
@@ -154,9 +156,3 @@ def describe_group(number: int, inspection: Inspection) -> str:
         f"{percent(group.in_layers['params'])} of params; "
         f"members {join_some(group.members, _N_MEMBERS)}"
     )
-
-
-def join_some(names: Sequence[str], most: int) -> str:
-    """Join the first names with commas, and say how many there are besides."""
-    shown = ", ".join(names[:most])
-    return f"{shown} + {len(names) - most} more" if len(names) > most else shown

@@ -14,10 +14,12 @@ from dpod_search.report.document import write_document
 from dpod_search.report.graph.boxes import fold
 from dpod_search.report.graph.inspection import Inspection
 from dpod_search.report.graph.marks import hue
-from dpod_search.report.graph.marks import join_some
 from dpod_search.report.graph.marks import mark_operations
 from dpod_search.report.graph.svg import draw_graph
 from dpod_search.report.markup import paragraph
+from dpod_search.report.text import join_some
+from dpod_search.report.text import label
+from dpod_search.report.text import plural
 
 
 _N_MEMBERS = 12
@@ -74,9 +76,12 @@ _LEGEND = """<ul class="legend">
 
 
 def _summarize(inspection: Inspection) -> str:
+    less = {"macs": " (without those not counted)"} if inspection.uncounted else {}
     sizes = "; ".join(
         f"{which} net: "
-        + ", ".join(f"{label(name)} {count(value)}" for name, value in costs.items())
+        + ", ".join(
+            f"{label(name)} {count(value)}{less.get(name, '')}" for name, value in costs.items()
+        )
         for which, costs in (("full", inspection.full), ("smallest", inspection.smallest))
     )
     n_blocks = sum(group.kind == "block" for group in inspection.groups)
@@ -135,7 +140,7 @@ def _show_frozen(inspection: Inspection) -> str:
     rows = [
         f'<tr data-key="f{number}" tabindex="0"><th scope="row" class="text">'
         f'{_write_path(item.name)}<span class="members">{html.escape(item.line)}</span></th>'
-        f'<td class="number">{item.full}</td>'
+        f'<td class="number">{"" if item.full is None else item.full}</td>'
         f'<td class="text">{"<br>".join(html.escape(reason) for reason in item.reasons)}</td></tr>'
         for number, item in enumerate(inspection.frozen)
     ]

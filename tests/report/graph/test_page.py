@@ -55,6 +55,22 @@ def test_a_frozen_layer_is_marked_though_its_dimension_has_another_name():
     assert "keeps its full width" in page
 
 
+def test_a_frozen_module_of_unknown_width_has_none():
+    found = make_inspection()
+    [head] = found.frozen
+    found = dataclasses.replace(found, frozen=(dataclasses.replace(head, full=None),))
+    page = build_graph_page(found)
+    assert '<td class="number"></td><td class="text">output of the model' in page
+    assert "frozen dimension head, because" in page
+    assert "None" not in page
+
+
+def test_macs_say_that_some_are_not_counted():
+    found = make_inspection()
+    assert "MACs 2,400 (without those not counted)" in build_graph_page(found)
+    assert "not counted" not in build_graph_page(dataclasses.replace(found, uncounted=()))
+
+
 def test_the_members_of_a_block_are_marked():
     found = make_inspection()
     stem, block = found.groups
