@@ -37,7 +37,11 @@ if TYPE_CHECKING:
     from wsgiref.types import WSGIEnvironment
 
 _NOTE = re.compile(r"/api/studies/\d+(/\d+)?/note/?")
+# Addresses that name a study, and a trial if a number and more follow.
+_PLACE = re.compile(r"/(?:api/studies|artifacts|csv)/(\d+)(?:/(\d+)(?=/)|(?=/|$)).*")
+_LARGEST_ID = 2**31 - 1  # of databases
 _READING = ("GET", "HEAD")
+_FORBIDDEN, _NOT_FOUND = "403 Forbidden", "404 Not Found"
 
 
 class Server(ThreadingMixIn, WSGIServer):
@@ -100,7 +104,8 @@ def open_server(
         )
     from optuna_dashboard import wsgi
 
-    app = guard(wsgi(storage, FileSystemArtifactStore(artifacts)), is_local=is_loopback(host))
+    app = wsgi(storage, FileSystemArtifactStore(artifacts))
+    app = guard(app, storage, is_local=is_loopback(host))
     kind = _Server6 if ":" in host else Server
     try:
         return make_server(host, port, app, server_class=kind, handler_class=_Quiet)
@@ -137,11 +142,15 @@ def serve(server: Server, announce: Callable[[], None] | None = None) -> None:
         server.server_close()
 
 
-def guard(app: WSGIApplication, *, is_local: bool) -> WSGIApplication:
+def guard(app: WSGIApplication, storage: BaseStorage, *, is_local: bool) -> WSGIApplication:
     """Let a dashboard show everything and change nothing but notes.
+
+    What is asked of a study or a trial that does not exist is answered with 404: Optuna's dashboard
+    keeps a note of any trial, and breaks at some studies.
 
     Args:
         app: The dashboard.
+        storage: What it shows.
         is_local: It is for this machine only: notes may be written, and a page that another
             name leads here (DNS rebinding) is refused.
     """
@@ -151,11 +160,41 @@ def guard(app: WSGIApplication, *, is_local: bool) -> WSGIApplication:
             return _refuse(start, "the dashboard answers to this machine's own names only")
         method, path = environ["REQUEST_METHOD"], environ.get("PATH_INFO", "")
         is_note = is_local and method == "PUT" and _NOTE.fullmatch(path)
-        if method in _READING or is_note:
-            return app(environ, start)
-        return _refuse(start, "dpod-search shows studies here; nothing can be changed but notes")
+        if not (method in _READING or is_note):
+            reason = "dpod-search shows studies here; nothing can be changed but notes"
+            return _refuse(start, reason)
+        missing = _find_missing(storage, path)
+        return _refuse(start, missing, _NOT_FOUND) if missing else app(environ, start)
 
     return guarded
+
+
+def _find_missing(storage: BaseStorage, path: str) -> str:
+    """Say which study or trial of an address does not exist; empty if all do."""
+    match = _PLACE.fullmatch(path)
+    if match is None:
+        return ""
+    study_id, trial_id = (None if text is None else int(text) for text in match.groups())
+    assert study_id is not None
+    try:
+        _check_id(study_id)
+        storage.get_study_name_from_id(study_id)
+    except KeyError:
+        return f"there is no study {study_id}"
+    try:
+        if trial_id is not None:
+            _check_id(trial_id)
+            number = storage.get_trial(trial_id).number
+            if storage.get_trial_id_from_study_id_trial_number(study_id, number) != trial_id:
+                raise KeyError(trial_id)
+    except KeyError:
+        return f"study {study_id} has no trial {trial_id}"
+    return ""
+
+
+def _check_id(number: int) -> None:
+    if number > _LARGEST_ID:  # a database would break at it
+        raise KeyError(number)
 
 
 def _is_own(host: str) -> bool:
@@ -163,8 +202,8 @@ def _is_own(host: str) -> bool:
     return is_loopback(name)
 
 
-def _refuse(start: Callable[..., Any], reason: str) -> list[bytes]:
-    start("403 Forbidden", [("Content-Type", "application/json")])
+def _refuse(start: Callable[..., Any], reason: str, status: str = _FORBIDDEN) -> list[bytes]:
+    start(status, [("Content-Type", "application/json")])
     return [json.dumps({"reason": reason}).encode()]
 
 

@@ -100,25 +100,74 @@ def test_all_addresses_of_this_machine_may_be_asked_for(storage, tmp_path):
 )
 def test_nothing_can_be_changed(app, storage, method, path):
     before = len(storage.get_all_studies())
-    status, body = ask(guard(app, is_local=True), path, method, {"study_name": "t"})
+    status, body = ask(guard(app, storage, is_local=True), path, method, {"study_name": "t"})
     assert status.startswith("403")
     assert "nothing can be changed" in json.loads(body)["reason"]
     assert len(storage.get_all_studies()) == before
 
 
 @pytest.mark.parametrize("path", ["/api/studies/0/note", "/api/studies/0/0/note"])
-def test_notes_can_be_written_on_this_machine_only(app, path):
+def test_notes_can_be_written_on_this_machine_only(app, storage, path):
     note = {"body": "hello", "version": 1}
-    assert ask(guard(app, is_local=False), path, "PUT", note)[0].startswith("403")
+    assert ask(guard(app, storage, is_local=False), path, "PUT", note)[0].startswith("403")
     assert read_note(app) == ""
-    assert ask(guard(app, is_local=True), path, "PUT", note)[0].startswith("204")
+    assert ask(guard(app, storage, is_local=True), path, "PUT", note)[0].startswith("204")
     assert "hello" in ask(app, "/api/studies/0")[1].decode()
 
 
 @pytest.mark.parametrize("host", ["evil.example", "evil.example:8080", "127.0.0.1.evil.example"])
-def test_a_name_that_leads_here_from_outside_is_refused(app, host):
-    guarded = guard(app, is_local=True)
+def test_a_name_that_leads_here_from_outside_is_refused(app, storage, host):
+    guarded = guard(app, storage, is_local=True)
     assert ask(guarded, "/api/studies", host=host)[0].startswith("403")
     assert ask(guarded, "/api/studies", host="localhost:1")[0].startswith("200")
     assert ask(guarded, "/api/studies", host="[::1]:1")[0].startswith("200")
-    assert ask(guard(app, is_local=False), "/api/studies", host=host)[0].startswith("200")
+    assert ask(guard(app, storage, is_local=False), "/api/studies", host=host)[0].startswith("200")
+
+
+@pytest.fixture(params=["journal", "sqlite"])
+def two_studies(request, tmp_path):
+    """A storage in which study 1 (2 of SQLite) has a trial that study 0 (1) has not."""
+    places = {"journal": tmp_path / "two.journal", "sqlite": f"sqlite:///{tmp_path}/two.db"}
+    storage = open_storage(places[request.param])
+    for name in ("s", "t"):
+        study = optuna.create_study(study_name=name, storage=storage)
+        study.tell(study.ask(), 1.0)
+    return storage
+
+
+@pytest.mark.parametrize("number", [7, 2**31, 10**30])
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("PUT", "/api/studies/{study}/{missing}/note"),
+        ("PUT", "/api/studies/{study}/{missing}/note/"),
+        ("PUT", "/api/studies/{missing}/{trial}/note"),
+        ("PUT", "/api/studies/{missing}/note"),
+        ("GET", "/api/studies/{missing}"),
+        ("GET", "/api/studies/{missing}/param_importances"),
+        ("GET", "/csv/{missing}"),
+        ("GET", "/artifacts/{missing}/0a-1b"),
+        ("GET", "/artifacts/{study}/{missing}/0a-1b"),
+    ],
+)
+def test_what_does_not_exist_is_not_found(two_studies, tmp_path, method, path, number):
+    study = two_studies.get_all_studies()[0]._study_id
+    trial = two_studies.get_all_trials(study)[0]._trial_id
+    guarded = guard(make_app(two_studies, tmp_path), two_studies, is_local=True)
+    asked = path.format(study=study, trial=trial, missing=number)
+    note = {"body": "hello", "version": 1} if method == "PUT" else None
+    status, body = ask(guarded, asked, method, note)
+    assert status.startswith("404"), (status, body)
+    assert str(number) in json.loads(body)["reason"]
+    assert not two_studies.get_study_system_attrs(study)
+
+
+def test_a_trial_of_another_study_is_not_found(two_studies, tmp_path):
+    study, other = (study._study_id for study in two_studies.get_all_studies())
+    guarded = guard(make_app(two_studies, tmp_path), two_studies, is_local=True)
+    (theirs,) = two_studies.get_all_trials(other)
+    note = {"body": "hello", "version": 1}
+    where = f"/api/studies/{study}/{theirs._trial_id}/note"
+    assert ask(guarded, where, "PUT", note)[0].startswith("404")
+    where = f"/api/studies/{other}/{theirs._trial_id}/note"
+    assert ask(guarded, where, "PUT", note)[0].startswith("204")
