@@ -7,6 +7,7 @@ everything and changes nothing, but for notes that are written on this machine.
 from __future__ import annotations
 
 import errno
+import io
 import ipaddress
 import json
 import re
@@ -41,7 +42,7 @@ _NOTE = re.compile(r"/api/studies/\d+(/\d+)?/note/?")
 _PLACE = re.compile(r"/(?:api/studies|artifacts|csv)/(\d+)(?:/(\d+)(?=/)|(?=/|$)).*")
 _LARGEST_ID = 2**31 - 1  # of databases
 _READING = ("GET", "HEAD")
-_FORBIDDEN, _NOT_FOUND = "403 Forbidden", "404 Not Found"
+_BAD, _FORBIDDEN, _NOT_FOUND = "400 Bad Request", "403 Forbidden", "404 Not Found"
 
 
 class Server(ThreadingMixIn, WSGIServer):
@@ -163,10 +164,29 @@ def guard(app: WSGIApplication, storage: BaseStorage, *, is_local: bool) -> WSGI
         if not (method in _READING or is_note):
             reason = "dpod-search shows studies here; nothing can be changed but notes"
             return _refuse(start, reason)
-        missing = _find_missing(storage, path)
-        return _refuse(start, missing, _NOT_FOUND) if missing else app(environ, start)
+        if missing := _find_missing(storage, path):
+            return _refuse(start, missing, _NOT_FOUND)
+        if is_note and not _is_note(environ):
+            reason = 'a note is {"version": <whole number>, "body": <text>}'
+            return _refuse(start, reason, _BAD)
+        return app(environ, start)
 
     return guarded
+
+
+def _is_note(environ: WSGIEnvironment) -> bool:
+    """Say whether a note can be shown again; Optuna's dashboard keeps lists too, and breaks."""
+    length = environ.get("CONTENT_LENGTH") or "0"
+    sent = environ["wsgi.input"].read(int(length) if length.isdecimal() else 0)
+    environ["wsgi.input"] = io.BytesIO(sent)  # for the dashboard
+    try:
+        note = json.loads(sent)
+    except (ValueError, RecursionError):
+        return False
+    if not isinstance(note, dict):
+        return False
+    version, body = note.get("version"), note.get("body")
+    return type(version) is int and isinstance(body, str)
 
 
 def _find_missing(storage: BaseStorage, path: str) -> str:

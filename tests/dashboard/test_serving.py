@@ -171,3 +171,24 @@ def test_a_trial_of_another_study_is_not_found(two_studies, tmp_path):
     assert ask(guarded, where, "PUT", note)[0].startswith("404")
     where = f"/api/studies/{other}/{theirs._trial_id}/note"
     assert ask(guarded, where, "PUT", note)[0].startswith("204")
+
+
+@pytest.mark.parametrize(
+    "note",
+    [
+        None,
+        [],
+        5,
+        {"body": ["a"], "version": 1},
+        {"body": 5, "version": 1},
+        {"body": "a", "version": "1"},
+        {"body": "a", "version": True},
+        {"version": 1},
+    ],
+)
+@pytest.mark.parametrize("path", ["/api/studies/0/note", "/api/studies/0/0/note"])
+def test_what_is_no_note_is_not_kept(app, storage, path, note):
+    status, body = ask(guard(app, storage, is_local=True), path, "PUT", note)
+    assert status.startswith("400")
+    assert "a note is" in json.loads(body)["reason"]
+    assert not storage.get_study_system_attrs(0)
