@@ -14,6 +14,7 @@ from dpod_search.data.registry import open_source
 from dpod_search.data.settings import DataSettings
 from dpod_search.data.source import DataSource
 from dpod_search.data.source import IntArray
+from dpod_search.data.source import spell_name
 from dpod_search.errors import DataError
 from dpod_search.rng import numpy_generator
 
@@ -70,16 +71,22 @@ def load_data(settings: DataSettings, seed: int) -> DataSplits:
 
     Raises:
         ConfigError: If a setting does not fit the source.
-        DataError: If the pictures are missing, or a class has too few of them.
+        DataError: If the pictures are missing, of one class alone, or a class has too few of them.
     """
     source = open_source(settings)
+    class_names = tuple(spell_name(str(name)) for name in source.class_names)
+    if source.n_classes < 2:
+        raise DataError(
+            f"{settings.name} has one class alone, {', '.join(class_names)}: there is nothing to "
+            "tell apart; add another"
+        )
     shares = {
         "calibration": settings.calibration_share,
         "validation": settings.validation_share,
     }
     if source.test is None:
         shares["test"] = settings.test_share
-    indices = split_indices(source.train_labels, shares, seed=seed, class_names=source.class_names)
+    indices = split_indices(source.train_labels, shares, seed=seed, class_names=class_names)
     views = {name: DatasetView(source.train, index) for name, index in indices.items()}
     image = source.train[0][0]
     channels, height, width = image.shape
@@ -89,7 +96,7 @@ def load_data(settings: DataSettings, seed: int) -> DataSplits:
         validation=views["validation"],
         test=views["test"] if source.test is None else source.test,
         n_classes=source.n_classes,
-        class_names=source.class_names,
+        class_names=class_names,
         input_shape=(channels, height, width),
         fingerprint=_fingerprint(source, indices),
     )

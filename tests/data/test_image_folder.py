@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import json
+import os
 import tarfile
 from pathlib import Path
 
@@ -84,6 +86,33 @@ def test_hidden_folder_is_no_class(tmp_path: Path) -> None:
 
     with pytest.raises(DataError, match=r"hidden folders.*\['\.ipynb_checkpoints'\]; remove them"):
         load_data(make_settings(tmp_path), 0)
+
+
+def test_one_class_alone(tmp_path: Path) -> None:
+    write_pictures(tmp_path, ("cat",))
+
+    with pytest.raises(DataError, match=r"one class alone, cat: there is nothing to tell apart"):
+        load_data(make_settings(tmp_path), 0)
+
+
+def test_a_picture_must_not_be_trained_and_tested_on(tmp_path: Path) -> None:
+    write_pictures(tmp_path / "train")
+    write_pictures(tmp_path / "test", n=3)
+    (tmp_path / "test" / "dog" / "old.png").hardlink_to(tmp_path / "train" / "dog" / "2.png")
+
+    with pytest.raises(DataError, match=r"train/dog/2\.png and .*test/dog/old\.png are one"):
+        load_data(make_settings(tmp_path), 0)
+
+
+def test_names_that_are_not_utf_8(tmp_path: Path) -> None:
+    write_pictures(tmp_path, ("cat", os.fsdecode(b"caf\xe9"), os.fsdecode(b"\xffa")))
+    odd = tmp_path / os.fsdecode(b"caf\xe9")
+    (odd / "0.png").rename(odd / os.fsdecode(b"\xe8.png"))
+    splits = load_data(make_settings(tmp_path), 0)
+
+    assert splits.class_names == (r"caf\xe9", "cat", r"\xffa")
+    json.dumps(splits.summary(), ensure_ascii=False).encode()  # raises if half a character is left
+    assert splits.test[0][0].shape == (3, 16, 16)
 
 
 def test_test_folder_with_other_classes(tmp_path: Path) -> None:
