@@ -36,6 +36,11 @@ def open_source(settings: DataSettings) -> DataSource:
     """
     name = settings.name
     is_folder = name.startswith(_FOLDER)
+    if not is_folder and (settings.validation, settings.test) != (None, None):
+        raise ConfigError(
+            f"data.validation and data.test name folders beside an {_FOLDER}<folder>, and data.name "
+            f"is {name}; remove them"
+        )
     if name in SOURCES or is_folder:
         if settings.arguments:
             raise ConfigError(

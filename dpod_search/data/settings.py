@@ -26,8 +26,12 @@ class DataSettings:
         arguments: Keyword arguments of an imported function; built-in sources take none.
         image_size: Height and width to resize pictures to, 1 to 16,384 pixels; without it pictures
             keep their size, and those of a folder become 64 x 64.
-        validation_share: Share of the training pictures that accuracy is searched on, 0.01 to 0.9;
-            the three shares together leave 0.05 to train on.
+        validation: Folder of the pictures that accuracy is searched on, one subfolder a class;
+            only with ``imagefolder:<folder>``, in place of the ``val/`` in it.
+        test: Folder of the pictures to test on, likewise, in place of the ``test/`` in it.
+        validation_share: Share of the training pictures that accuracy is searched on, if the
+            source has no validation set, 0.01 to 0.9; the three shares together leave 0.05 to
+            train on.
         calibration_share: Share of the training pictures that judge the shrinks of the path, 0.01
             to 0.9.
         test_share: Share of the training pictures to test on, if the source has no test set, 0.01 to
@@ -43,6 +47,8 @@ class DataSettings:
     download: bool = False
     arguments: Mapping[str, Any] = field(default_factory=dict)
     image_size: int | None = None
+    validation: str | None = None
+    test: str | None = None
     validation_share: float = 0.2
     calibration_share: float = 0.1
     test_share: float = 0.2

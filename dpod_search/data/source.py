@@ -21,13 +21,16 @@ class DataSource:
     """The pictures of one source.
 
     Args:
-        train: Pictures to split into training, validation and calibration (and test, if need be).
+        train: Pictures to split into training and calibration (and validation and test, if need
+            be).
         train_labels: Their classes, in [0, ``n_classes``), in the same order.
         n_classes: Number of classes.
         class_names: A name for each class.
         content_hash: Stands for the pictures themselves: changes when they do.
         test: The source's own test set, or None.
         test_labels: Its classes, or None.
+        validation: The source's own validation set, or None.
+        validation_labels: Its classes, or None.
     """
 
     train: ImageDataset
@@ -37,6 +40,8 @@ class DataSource:
     content_hash: str
     test: ImageDataset | None = None
     test_labels: IntArray | None = None
+    validation: ImageDataset | None = None
+    validation_labels: IntArray | None = None
 
 
 def hash_tensors(*tensors: Tensor) -> str:

@@ -80,10 +80,9 @@ def load_data(settings: DataSettings, seed: int) -> DataSplits:
             f"{settings.name} has one class alone, {', '.join(class_names)}: there is nothing to "
             "tell apart; add another"
         )
-    shares = {
-        "calibration": settings.calibration_share,
-        "validation": settings.validation_share,
-    }
+    shares = {"calibration": settings.calibration_share}
+    if source.validation is None:
+        shares["validation"] = settings.validation_share
     if source.test is None:
         shares["test"] = settings.test_share
     indices = split_indices(source.train_labels, shares, seed=seed, class_names=class_names)
@@ -93,7 +92,7 @@ def load_data(settings: DataSettings, seed: int) -> DataSplits:
     return DataSplits(
         train=views["train"],
         calibration=views["calibration"],
-        validation=views["validation"],
+        validation=views["validation"] if source.validation is None else source.validation,
         test=views["test"] if source.test is None else source.test,
         n_classes=source.n_classes,
         class_names=class_names,
@@ -152,8 +151,7 @@ def _count_held_out(n: int, shares: dict[str, float]) -> dict[str, int]:
 def _fingerprint(source: DataSource, indices: dict[str, IntArray]) -> str:
     digest = hashlib.sha256(source.content_hash.encode())
     arrays = [source.train_labels, *(indices[name] for name in sorted(indices))]
-    if source.test_labels is not None:
-        arrays.append(source.test_labels)
+    arrays += [a for a in (source.test_labels, source.validation_labels) if a is not None]
     for array in arrays:
         digest.update(f"{len(array)}:".encode())
         digest.update(np.ascontiguousarray(array, dtype="<i8").tobytes())

@@ -6,6 +6,7 @@ import itertools
 import json
 import os
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +15,11 @@ import torch
 from PIL import Image
 
 from dpod_search.data import DataSettings
+from dpod_search.data import ImageDataset
 from dpod_search.data import SeededLoader
 from dpod_search.data import load_data
+from dpod_search.data.image_folder import FolderImages
+from dpod_search.errors import ConfigError
 from dpod_search.errors import DataError
 
 
@@ -52,14 +56,75 @@ def test_pictures_become_64_pixels_unless_told(tmp_path: Path) -> None:
     assert load_data(make_settings(tmp_path, None), 0).input_shape == (3, 64, 64)
 
 
-@pytest.mark.parametrize("name", ["test", "val"])
-def test_a_test_folder_is_kept(tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "part"),
+    [("test", "test"), *((name, "validation") for name in ("val", "valid", "validation"))],
+)
+def test_a_part_is_read_as_it_stands(tmp_path: Path, name: str, part: str) -> None:
     write_pictures(tmp_path / "train")
     write_pictures(tmp_path / name, n=3)
-    sizes = load_data(make_settings(tmp_path), 0).summary()["sizes"]
+    splits = load_data(make_settings(tmp_path), 0)
+    sizes = splits.summary()["sizes"]
 
-    assert sizes["test"] == 6
-    assert sizes["train"] + sizes["validation"] + sizes["calibration"] == 16
+    assert sizes[part] == 6
+    assert sum(sizes.values()) == 6 + 16
+    assert list_files(getattr(splits, part)) == sorted(tmp_path.glob(f"{name}/*/*"))
+
+
+def list_files(split: ImageDataset) -> list[Path]:
+    """List the files of a split that is a whole folder."""
+    assert isinstance(split, FolderImages)
+    return [Path(path) for path in split.listing.paths]
+
+
+def test_three_parts_are_read_as_they_stand(tmp_path: Path) -> None:
+    for name, n in {"train": 8, "val": 4, "test": 3}.items():
+        write_pictures(tmp_path / name, n=n)
+    splits = load_data(make_settings(tmp_path), 0)
+
+    assert list_files(splits.validation) == sorted(tmp_path.glob("val/*/*"))
+    assert list_files(splits.test) == sorted(tmp_path.glob("test/*/*"))
+    assert len(splits.train) + len(splits.calibration) == 16
+
+
+def test_settings_name_parts_that_lie_elsewhere(tmp_path: Path) -> None:
+    for name, n in {"all": 8, "fresh": 4, "last": 3, "parts/train": 8, "parts/val": 5}.items():
+        write_pictures(tmp_path / name, n=n)
+    fresh = DataSettings(
+        name=f"imagefolder:{tmp_path / 'all'}",
+        validation=str(tmp_path / "fresh"),
+        test=str(tmp_path / "last"),
+    )
+    splits = load_data(fresh, 0)
+    assert list_files(splits.validation) == sorted(tmp_path.glob("fresh/*/*"))
+    assert list_files(splits.test) == sorted(tmp_path.glob("last/*/*"))
+    # It goes before one in the folder, and which pictures they are is part of the fingerprint.
+    parts = replace(fresh, name=f"imagefolder:{tmp_path / 'parts'}", test=None)
+    named = load_data(parts, 0)
+    assert list_files(named.validation) == sorted(tmp_path.glob("fresh/*/*"))
+    (tmp_path / "fresh" / "cat" / "0.png").rename(tmp_path / "fresh" / "cat" / "0a.png")
+    assert load_data(parts, 0).fingerprint != named.fingerprint
+    assert load_data(fresh, 0).fingerprint != splits.fingerprint
+
+
+def test_parts_that_cannot_be_meant(tmp_path: Path) -> None:
+    for name in ("two/train", "two/val", "two/valid", "caps/Train", "caps/Test", "all"):
+        write_pictures(tmp_path / name)
+
+    with pytest.raises(
+        DataError, match=r"two holds val and valid, and only one can be the valida"
+    ):
+        load_data(make_settings(tmp_path / "two"), 0)
+    with pytest.raises(DataError, match=r"\['Test', 'Train'\], which look like parts"):
+        load_data(make_settings(tmp_path / "caps"), 0)
+    settings = replace(make_settings(tmp_path / "all"), validation="nowhere")
+    with pytest.raises(DataError, match=r"data\.validation: nowhere is not a folder"):
+        load_data(settings, 0)
+    inside = replace(settings, validation=str(tmp_path / "all" / "cat"))
+    with pytest.raises(DataError, match="one subfolder of pictures a class"):
+        load_data(inside, 0)
+    with pytest.raises(ConfigError, match=r"data\.validation and data\.test name folders.*digits"):
+        load_data(DataSettings(validation=str(tmp_path / "all")), 0)
 
 
 def test_fingerprint_sees_names_and_sizes_but_not_the_place(tmp_path: Path) -> None:
@@ -115,11 +180,12 @@ def test_names_that_are_not_utf_8(tmp_path: Path) -> None:
     assert splits.test[0][0].shape == (3, 16, 16)
 
 
-def test_test_folder_with_other_classes(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["test", "val"])
+def test_part_with_other_classes(tmp_path: Path, name: str) -> None:
     write_pictures(tmp_path / "train")
-    write_pictures(tmp_path / "test", ("cat", "cow"))
+    write_pictures(tmp_path / name, ("cat", "cow"))
 
-    with pytest.raises(DataError, match=r"\['cow', 'dog'\]"):
+    with pytest.raises(DataError, match=rf"{name} and .*train must.*\['cow', 'dog'\]"):
         load_data(make_settings(tmp_path), 0)
 
 
