@@ -126,6 +126,8 @@ def _find_warning(out: Path, outcomes: Sequence[StageOutcome]) -> str | None:
     told = []
     if "train" in ran:
         told.append(read_json(out / "training.json").get("warning"))
+    if {"finetune", "export", "report"} & ran and (out / "front.json").is_file():
+        told.append(read_json(out / "front.json").get("warning"))
     if {"search", "finetune", "export"} & ran:
         told.append(describe_empty_front(read_json(out / "search.json")))
         told.append(_describe_device(out / SUMMARY))

@@ -18,6 +18,7 @@ from dpod_search.evaluation import calibrate
 from dpod_search.evaluation import measure_accuracy
 from dpod_search.files import read_json
 from dpod_search.finetune import FinetunedSubnet
+from dpod_search.intervals import compute_excess_p
 from dpod_search.pareto import find_front
 from dpod_search.pareto import to_minimized
 from dpod_search.pipeline import latency
@@ -37,6 +38,9 @@ from dpod_search.widths import Widths
 # Of a standard deviation. On the digits study those estimated again, in double precision too, differ
 # by 2e-5 of it at most, and those that the last batches of training left behind by 0.15 to 0.23.
 _STALE = 0.01
+
+# Of how many honest runs one is warned all the same.
+_CHANCE = 0.001
 
 
 def read_finetuned(session: Session, name: str, widths: Widths) -> FinetunedSubnet:
@@ -182,6 +186,12 @@ def describe_front(session: Session, choice: Choice) -> dict[str, Any]:
         member["knee"] = member["folder"] in knees
     footprints = list(session.footprint.measure(full))
     kept = (*footprints, "validation_accuracy", "test_accuracy")
+    warning = describe_excess(
+        of_full["validation_accuracy"],
+        of_full["test_accuracy"],
+        n_validation=len(session.data.validation),
+        n_test=len(session.data.test),
+    )
     return {
         "study": session.config.name,
         "seed": session.seed,
@@ -190,7 +200,30 @@ def describe_front(session: Session, choice: Choice) -> dict[str, Any]:
         "unmet_budgets": dict(choice.unmet),
         "full": {name: of_full[name] for name in kept},
         "members": members,
+        **({"warning": warning} if warning else {}),
     }
+
+
+def describe_excess(
+    validation: float, test: float, *, n_validation: int, n_test: int
+) -> str | None:
+    """Say that the full net is better on validation than on test by more than chance, or None.
+
+    Args:
+        validation: Its accuracy on validation, in [0, 1].
+        test: Its accuracy on test, in [0, 1].
+        n_validation: Pictures of validation.
+        n_test: Pictures of test.
+    """
+    n_right = round(validation * n_validation), round(test * n_test)
+    if compute_excess_p(n_right[0], n_validation, n_right[1], n_test) >= _CHANCE:
+        return None
+    return (
+        f"the full net is right on {validation:.1%} of {n_validation:,} validation pictures and on "
+        f"{test:.1%} of {n_test:,} test pictures, which is no chance: either its weights have seen "
+        "the validation pictures, and then what was chosen by them may be wrong (give others in "
+        "data.validation), or the test pictures are of another kind"
+    )
 
 
 def _add_measured_latency(session: Session, choice: Choice, members: list[dict[str, Any]]) -> None:

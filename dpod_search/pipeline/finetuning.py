@@ -87,6 +87,8 @@ def run(session: Session) -> list[str]:
         for file in ("model.safetensors", "result.json")
     ]
     front = describe_front(session, choice)
+    if "warning" in front:
+        _logger.warning("finetune: %s", front["warning"])
     record_finetuned(
         session.config.name,
         searching.find_storage(session),

@@ -56,6 +56,7 @@ def read_front(path: Path, search: Search, trials: tuple[Trial, ...]) -> Finetun
         unmet={budget: unmet.text(budget) for budget in unmet.values},
         budgets=fields.texts("budgets") if "budgets" in fields.values else (),
         n_stale=n_stale,
+        warning=fields.text("warning") if "warning" in fields.values else None,
     )
 
 

@@ -249,6 +249,7 @@ class FinetunedFront:
         budgets: The user's budgets, as they were spelled.
         unmet: Why no member was chosen, for those of them that none meets.
         n_stale: How many of the file's subnets are left out, as they are of an earlier search.
+        warning: What speaks against its accuracies, or None.
     """
 
     seed: int
@@ -258,6 +259,7 @@ class FinetunedFront:
     budgets: tuple[str, ...] = ()
     unmet: Mapping[str, str] = field(default_factory=dict)
     n_stale: int = 0
+    warning: str | None = None
 
     @property
     def measured(self) -> dict[str, float | None]:

@@ -25,6 +25,8 @@ def summarize(run: Run) -> str:
     if run.search.uncounted:
         which = join_some(run.search.uncounted, _N_TOLD)
         told.append(f"No number of MACs here holds those of {which}: no closed form counts them.")
+    if run.front is not None and run.front.warning is not None:
+        told.append(f"Beware: {run.front.warning}.")
     return " ".join(told)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from pipeline.tiny import load_tiny
 from safetensors.torch import load_file
 from safetensors.torch import save_file
 
+from dpod_search.cli.show import describe_run
 from dpod_search.errors import CalibrationError
 from dpod_search.errors import CheckpointError
 from dpod_search.evaluation import calibrate
@@ -19,8 +21,10 @@ from dpod_search.files import read_json
 from dpod_search.files import write_json
 from dpod_search.finetune import tuning
 from dpod_search.pipeline import RunFolder
+from dpod_search.pipeline import StageOutcome
 from dpod_search.pipeline import run_stages
 from dpod_search.pipeline.delivering import check_delivered
+from dpod_search.pipeline.delivering import describe_excess
 from dpod_search.pipeline.delivering import read_finetuned
 from dpod_search.pipeline.session import Session
 from dpod_search.progress import SilentProgress
@@ -120,3 +124,40 @@ def test_weights_that_were_changed_are_noticed(run, change):
         tuned = dataclasses.replace(tuned, accuracy=accuracy)
     with pytest.raises(error, match=f"delete finetuned/{folder.name} and run"):
         check_delivered(session, folder.name, tuned)
+
+
+def test_a_full_net_that_is_too_good_on_validation_is_told_everywhere(run, finished, monkeypatch):
+    assert "warning" not in read_json(finished / "front.json")
+    batch = Session.batches
+
+    def spoil(self: Session, dataset: object) -> object:
+        """Give the test pictures wrong labels: as good as if those of validation were known."""
+        batches = batch(self, dataset)
+        is_test = dataset is self.data.test
+        return [(x, (y + 1) % 10) for x, y in batches] if is_test else batches
+
+    monkeypatch.setattr(Session, "batches", spoil)
+    front = finetune(run, *AGAIN)
+    monkeypatch.undo()
+    run_stages(load_tiny(*AGAIN), run, stages=["report"])
+
+    warning = front["warning"]
+    assert "which is no chance" in warning
+    assert "data.validation" in warning
+    lines = (run / "log.jsonl").read_text().splitlines()
+    assert f"finetune: {warning}" in [json.loads(line)["message"] for line in lines]
+    assert "which is no chance" in (run / "report.html").read_text()
+    for stage in ("finetune", "report"):
+        assert warning in describe_run(run, [StageOutcome(stage, False, 0.0)])["warning"]
+
+
+def test_only_what_is_no_chance_is_warned_of():
+    def is_warned(right: int, right_on_test: int, n: int, n_test: int) -> bool:
+        shares = right / n, right_on_test / n_test
+        return describe_excess(*shares, n_validation=n, n_test=n_test) is not None
+
+    assert is_warned(359, 347, 359, 359)  # 100.0 % and 96.7 %
+    assert not is_warned(359, 352, 359, 359)
+    assert not is_warned(347, 359, 359, 359)  # better on test is no sign of it
+    assert not is_warned(20, 16, 20, 20)
+    assert is_warned(9_900, 9_800, 10_000, 10_000)

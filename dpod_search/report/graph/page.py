@@ -18,8 +18,6 @@ from dpod_search.report.graph.marks import mark_operations
 from dpod_search.report.graph.svg import draw_graph
 from dpod_search.report.markup import paragraph
 from dpod_search.report.text import join_some
-from dpod_search.report.text import label
-from dpod_search.report.text import plural
 
 
 _N_MEMBERS = 12
