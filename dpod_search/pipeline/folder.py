@@ -22,6 +22,7 @@ from dpod_search.config import StudyConfig
 from dpod_search.config import diff
 from dpod_search.config import dump_toml
 from dpod_search.config import load_study
+from dpod_search.data.source import spell_name
 from dpod_search.errors import CheckpointError
 from dpod_search.errors import RunFolderError
 from dpod_search.files import finish_folder
@@ -99,8 +100,14 @@ class RunFolder:
         """Take the folder, or say who has it.
 
         Raises:
-            RunFolderError: If another process works in it, or it cannot be made.
+            RunFolderError: If another process works in it, it cannot be made, or its name is not
+                text.
         """
+        shown = spell_name(str(self.path))
+        if shown != str(self.path):  # safetensors could write there, and not read
+            raise RunFolderError(
+                f"cannot use {shown} as a run folder: its name is not UTF-8; choose another --out"
+            )
         try:
             self._made = [p for p in (self.path, *self.path.parents) if not p.exists()]
             self.path.mkdir(parents=True, exist_ok=True)

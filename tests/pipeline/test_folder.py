@@ -166,6 +166,12 @@ def test_an_error_frees_the_folder(tmp_path):
         pass
 
 
+def test_a_name_that_is_no_text_is_refused_before_anything_is_made(tmp_path):
+    with pytest.raises(RunFolderError, match=r"o\\xe9 as a run folder: its name is not UTF-8"):
+        RunFolder(tmp_path / os.fsdecode(b"o\xe9")).__enter__()
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_file_is_no_run_folder(tmp_path):
     path = tmp_path / "file"
     path.write_text("")
