@@ -14,6 +14,7 @@ from rich.console import Console
 from dpod_search.config import StudyConfig
 from dpod_search.config import load_study
 from dpod_search.search.budgets import split_budgets
+from dpod_search.search.storage import STORAGE_VARIABLE
 
 
 Study = Annotated[
@@ -45,6 +46,7 @@ Storage = Annotated[
     typer.Option(
         "--storage",
         metavar="URL",
+        envvar=STORAGE_VARIABLE,  # a password in it is not seen by who lists processes
         help="Optuna storage, for instance sqlite:///x.db; a journal in the run folder by default.",
     ),
 ]

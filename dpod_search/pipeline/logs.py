@@ -10,30 +10,42 @@ from datetime import UTC
 from datetime import datetime
 from pathlib import Path
 
+from dpod_search.search.storage import hide_secrets
+
 
 class _JsonLines(logging.Formatter):
+    def __init__(self, storage: str | None) -> None:
+        super().__init__()
+        self._storage = storage or ""
+
     def format(self, record: logging.LogRecord) -> str:
         line = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname,
             "logger": record.name,
-            "message": record.getMessage(),
+            "message": hide_secrets(record.getMessage(), self._storage),
         }
         if record.exc_info:
-            line["exception"] = self.formatException(record.exc_info)
+            # A driver's own words stand in it too, and may repeat the URL it was given.
+            trace = self.formatException(record.exc_info)
+            line["exception"] = hide_secrets(trace, self._storage)
         return json.dumps(line)
 
 
 @contextmanager
-def log_to(path: Path) -> Iterator[None]:
+def log_to(path: Path, storage: str | None = None) -> Iterator[None]:
     """Append what the package logs at INFO and above to a file inside the block.
 
     There is no file before there is something to log.
+
+    Args:
+        path: The file.
+        storage: The storage of the run's study, whose password is not written down.
     """
     logger = logging.getLogger("dpod_search")
     level = logger.level
     handler = logging.FileHandler(path, encoding="utf-8", delay=True)
-    handler.setFormatter(_JsonLines())
+    handler.setFormatter(_JsonLines(storage))
     logger.addHandler(handler)
     logger.setLevel(min(level, logging.INFO) if level else logging.INFO)
     try:

@@ -38,6 +38,8 @@ from dpod_search.progress import Progress
 from dpod_search.progress import SilentProgress
 from dpod_search.report import FIGURES
 from dpod_search.report import write_report
+from dpod_search.search.storage import check_lasting
+from dpod_search.search.storage import check_url
 from dpod_search.training import launched_ranks
 
 
@@ -162,7 +164,7 @@ def run_stages(
                 session = Session(config, RunFolder(out), progress or SilentProgress())
                 training.follow(session)
         return []
-    with _entering(out, stages) as folder, limit_threads(config.threads):
+    with _entering(out, stages, storage) as folder, limit_threads(config.threads):
         folder.check_study(config)
         if not _only_looks(stages):
             folder.recover()
@@ -198,17 +200,20 @@ def _only_looks(stages: Sequence[str]) -> bool:
 
 
 @contextmanager
-def _entering(out: Path, stages: Sequence[str]) -> Iterator[RunFolder]:
+def _entering(out: Path, stages: Sequence[str], storage: str | None) -> Iterator[RunFolder]:
     if _only_looks(stages):
         with RunFolder(out).looked_into() as folder:
             yield folder
     else:
-        with RunFolder(out) as folder, log_to(out / "log.jsonl"):
+        with RunFolder(out) as folder, log_to(out / "log.jsonl", storage):
             yield folder
 
 
 def _check_start(session: Session, stages: Sequence[str]) -> None:
     """Raise what can be known to go wrong, before anything is written."""
+    if session.storage:
+        check_url(session.storage)
+        check_lasting(session.storage)
     if "train" in stages:
         _ = session.blank_supernet  # complains of model, pictures and device
     if "search" in stages:

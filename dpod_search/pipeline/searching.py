@@ -29,6 +29,7 @@ from dpod_search.search import write_records
 from dpod_search.search.crew import check_shareable
 from dpod_search.search.identity import grow_seeds
 from dpod_search.search.status import count_trials
+from dpod_search.search.storage import hide_password
 from dpod_search.supernet import Supernet
 
 
@@ -41,7 +42,8 @@ def describe_inputs(session: Session) -> dict[str, Any]:
         "supernet": hash_file(session.folder.require("supernet.safetensors", "train")),
         "path": hash_file(session.folder.require("path.json", "train")),
         "data": session.data.fingerprint,
-        "storage": session.storage,
+        # Not its password: that changes nothing, and does not belong into a folder.
+        "storage": session.storage and hide_password(session.storage),
         "search": dataclasses.asdict(session.config.search),
         "evaluation": dataclasses.asdict(session.config.evaluation),
         **_describe_latency(session),
@@ -114,7 +116,8 @@ def require_trials(session: Session) -> None:
     n_finished, expected = _count_trials(session)
     if n_finished < expected:
         raise RunFolderError(
-            f"{find_storage(session)} has {n_finished} finished trials of the {expected} that search.json tells "
+            f"{hide_password(find_storage(session))} has {n_finished} finished trials of the {expected} "
+            "that search.json tells "
             "of; put the study back, or delete search.json to search again"
         )
 

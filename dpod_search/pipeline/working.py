@@ -21,6 +21,7 @@ from dpod_search.placement import limit_threads
 from dpod_search.progress import Progress
 from dpod_search.progress import SilentProgress
 from dpod_search.search import SearchResult
+from dpod_search.search.storage import STORAGE_VARIABLE
 from dpod_search.training import RANK_VARIABLES
 
 
@@ -62,7 +63,7 @@ def work(
     folder.check_study(config)
     session = Session(config, folder, progress or SilentProgress(), storage, is_guest=True)
     folder.require_stage("train", training.describe_inputs(session))
-    with limit_threads(config.threads), log_to(out / "log.jsonl"):
+    with limit_threads(config.threads), log_to(out / "log.jsonl", storage):
         _logger.info("worker: joins the search")
         try:
             result = searching.search_study(session, is_shared=True)
@@ -112,9 +113,11 @@ def _start_helper(session: Session, n_threads: int) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "dpod_search", "worker", "--quiet"]
     command += ["--study", str(session.path / "config.toml"), "--out", str(session.path)]
     command += ["--set", f"threads={n_threads}"]
-    command += ["--storage", session.storage] if session.storage else []
     # What goes wrong there is in log.jsonl; this process takes over, or meets the same error.
     nowhere = subprocess.DEVNULL
     # It is no rank of a training that torchrun started.
-    own = {name: value for name, value in os.environ.items() if name not in RANK_VARIABLES}
+    foreign = (*RANK_VARIABLES, STORAGE_VARIABLE)
+    own = {name: value for name, value in os.environ.items() if name not in foreign}
+    if session.storage:
+        own[STORAGE_VARIABLE] = session.storage  # all users see the words of a command
     return subprocess.Popen(command, stdin=nowhere, stdout=nowhere, stderr=nowhere, env=own)

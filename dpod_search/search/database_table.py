@@ -31,6 +31,7 @@ from sqlalchemy import Table
 from sqlalchemy.exc import SQLAlchemyError
 
 from dpod_search.errors import RunFolderError
+from dpod_search.search.storage import describe_error
 from dpod_search.search.trial_table import Change
 from dpod_search.search.trial_table import TrialTable
 
@@ -152,7 +153,7 @@ class DatabaseTable(TrialTable):
             with self._database.engine.begin() as connection:
                 yield connection
         except SQLAlchemyError as error:
-            why = str(getattr(error, "orig", None) or error).splitlines()[0]
+            why = describe_error(error, self._database.url)
             raise RunFolderError(
                 f"the study's database cannot be written to ({why}); run the same command again"
             ) from error

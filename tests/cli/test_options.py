@@ -66,3 +66,45 @@ def test_budgets_that_are_not_met_or_not_read_are_one_line(call):
     code, _, err = call("finetune", "--quiet", "--budgets", "mac<=1")
     assert code == 2
     assert "did you mean macs?" in err
+
+
+def test_the_storage_may_stand_in_the_environment(call, run, tmp_path, monkeypatch):
+    url = f"sqlite:///{tmp_path}/hidden.db"
+    assert json.loads(call("status", "--json")[1])["trials"]
+    monkeypatch.setenv("DPOD_STORAGE", url)
+    assert json.loads(call("status", "--json")[1])["trials"] == {}
+    told = json.loads(call("status", "--json", "--storage", str(run / "study.journal"))[1])
+    assert told["trials"]
+    monkeypatch.setenv("DPOD_STORAGE", "")
+    assert json.loads(call("status", "--json")[1])["trials"]
+
+
+def test_the_help_names_the_variable_and_not_what_is_in_it(call_main, monkeypatch):
+    monkeypatch.setenv("DPOD_STORAGE", "postgresql://me:hidden@host/db")
+    code, out, _ = call_main("search", "--help")
+    assert code == 0
+    assert "DPOD_STORAGE" in out
+    assert "hidden" not in out
+
+
+@pytest.mark.parametrize("command", ["run", "search", "worker", "status", "dashboard", "report"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql+psycopg:me:hidden@host/db",
+        "postgresql+psycopg://me:hid@den@host/db",
+        "postgresql+psycopg://me:hidden@127.0.0.1:1/db",
+        "postgresql+psycopg://me@127.0.0.1:1/db?password=hidden",
+    ],
+)
+def test_no_command_shows_a_password(call_main, run, url, command):
+    before = set(run.rglob("*"))
+    sets = [f"--set={item}" for item in OVERRIDES if command not in ("status", "dashboard")]
+    words = ("--study", "digits", "--out", run, "--storage", url, *sets)
+    code, out, err = call_main(command, *words)
+    assert "hid" not in out + err
+    if code:
+        assert len(err.splitlines()) == 1
+    assert "hid" not in (run / "log.jsonl").read_text()
+    names = {path.name for path in set(run.rglob("*")) - before}
+    assert not any("postgresql" in name for name in names)

@@ -528,6 +528,39 @@ def test_the_log_leaves_the_logger_as_it_was(tmp_path):
     assert json.loads(line)["message"] == "é 1"
 
 
+def test_no_password_is_logged(tmp_path):
+    url = "postgresql+psycopg://me:hid%40den@host/db"
+    logger = logging.getLogger("dpod_search")
+    with log_to(tmp_path / "log.jsonl", url):
+        logger.info("a study in %s", url)
+        try:
+            raise ValueError(f"no host for me:hid@den in {url}")
+        except ValueError:
+            logger.exception("failed")
+    text = (tmp_path / "log.jsonl").read_text()
+    assert "hid" not in text
+    assert text.count("postgresql+psycopg://me:***@host/db") == 2
+
+
+@pytest.mark.parametrize(
+    ("storage", "why"),
+    [
+        ("sqlite://", "is in memory"),
+        ("sqlite:///", "is in memory"),
+        ("sqlite:///:memory:", "is in memory"),
+        ("postgresql+psycopg:me:hidden@host/db", "has no // after the colon"),
+    ],
+)
+def test_a_storage_that_would_keep_nothing_is_refused_before_anything_is_done(
+    tmp_path, monkeypatch, storage, why
+):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match=why) as error:
+        run_stages(load_tiny(), tmp_path / "run", storage=storage)
+    assert "hidden" not in str(error.value)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_the_environment_names_neither_user_nor_host(finished):
     text = (finished / "environment.json").read_text()
     environment = json.loads(text)

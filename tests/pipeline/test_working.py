@@ -48,3 +48,31 @@ def test_a_search_starts_helpers_and_leaves_none_behind(folder):
     run_stages(load_tiny("search.n_trials=40"), folder, stages=("search",), n_jobs=2)
     assert sum(read_json(folder / "search.json")["counts"].values()) == 40
     assert torch.get_num_threads() == before
+
+
+def test_helpers_are_not_told_of_a_password_in_words_that_all_users_see(
+    folder, tmp_path, monkeypatch
+):
+    started = []
+
+    class Helper:
+        def __init__(self, command, *, env, **files):
+            started.append((" ".join(command), env))
+
+        def kill(self):
+            pass
+
+        wait = kill
+
+    monkeypatch.setattr("dpod_search.pipeline.working.subprocess.Popen", Helper)
+    monkeypatch.setenv("DPOD_STORAGE", "sqlite:///another.db")
+    storage = f"sqlite:///{tmp_path}/study.db?timeout=9"
+    sets = "search.n_trials=3"
+    run_stages(load_tiny(sets), folder, stages=("search",), storage=storage, n_jobs=2)
+    run_stages(load_tiny(sets), folder, stages=("search",), n_jobs=2)
+    (command, env), (another, other_env) = started
+    assert "study.db" not in command
+    assert env["DPOD_STORAGE"] == storage
+    # The journal in the run folder needs no telling; what the environment has is not this run's.
+    assert "--storage" not in another
+    assert "DPOD_STORAGE" not in other_env

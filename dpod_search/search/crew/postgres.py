@@ -16,6 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from dpod_search.errors import RunFolderError
 from dpod_search.files import hash_value
 from dpod_search.search.crew.crew import Membership
+from dpod_search.search.storage import describe_error
 
 
 # A machine that vanishes closes no connection; after these seconds without a sign of it the
@@ -51,13 +52,14 @@ class PostgresCrew(Membership):
     """
 
     def __init__(self, engine: sqlalchemy.Engine, study_name: str) -> None:
+        self._url = engine.url.render_as_string(hide_password=False)
         self._study = int(hash_value(study_name)[:8], 16) >> 1
         try:
             # Apart from the pool, which would close the connection after a while of its own.
             own = sqlalchemy.create_engine(engine.url, poolclass=sqlalchemy.pool.NullPool)
             self._connection = own.connect().execution_options(isolation_level="AUTOCOMMIT")
         except SQLAlchemyError as error:
-            raise _lost(error) from error
+            raise self._lost(error) from error
         for name, value in _KEEPALIVES.items():
             self._ask(f"SET {name} = {value}")
         self._key = self._register()
@@ -97,15 +99,14 @@ class PostgresCrew(Membership):
             result = self._connection.execute(sqlalchemy.text(statement), values)
             return list(result) if result.returns_rows else []
         except SQLAlchemyError as error:
-            raise _lost(error) from error
+            raise self._lost(error) from error
+
+    def _lost(self, error: SQLAlchemyError) -> RunFolderError:
+        why = describe_error(error, self._url)
+        return RunFolderError(
+            f"the connection to the study's database is lost ({why}); run the same command again"
+        )
 
 
 def _name(key: int) -> str:
     return f"{key:08x}"
-
-
-def _lost(error: SQLAlchemyError) -> RunFolderError:
-    why = str(getattr(error, "orig", None) or error).splitlines()[0]
-    return RunFolderError(
-        f"the connection to the study's database is lost ({why}); run the same command again"
-    )

@@ -10,6 +10,7 @@ from dpod_search.search.storage.opening import find_file
 from dpod_search.search.storage.opening import load_or_create_study
 from dpod_search.search.storage.opening import open_existing
 from dpod_search.search.storage.opening import open_storage
+from dpod_search.search.storage.urls import STORAGE_VARIABLE
 from dpod_search.search.storage.urls import check_lasting
 from dpod_search.search.storage.urls import check_url
 from dpod_search.search.storage.urls import describe_error
@@ -31,4 +32,5 @@ __all__ = [
     "TrialJournal",
     "KernelLock",
     "POLL_SECONDS",
+    "STORAGE_VARIABLE",
 ]

@@ -13,6 +13,7 @@ from sqlalchemy.exc import ArgumentError
 from dpod_search.errors import ConfigError
 
 
+STORAGE_VARIABLE = "DPOD_STORAGE"  # of the environment: how processes are told of a storage
 _HIDDEN = "***"
 _SCHEMES = "sqlite|postgres|postgresql|mysql|mariadb|oracle|mssql|cockroachdb|rediss?|grpc"
 _NO_SLASHES = re.compile(rf"({_SCHEMES})(\+\w+)?:(?!//)", re.IGNORECASE)
@@ -84,7 +85,10 @@ def hide_password(target: str) -> str:
         scheme, _, rest = target.partition("://")
         place = rest.rpartition("@")[2].partition("?")[0] if "@" in rest else "..."
         return f"{scheme}://{_HIDDEN}@{place}" if "@" in rest else f"{scheme}://{place}"
-    shown = url.update_query_dict({key: _HIDDEN for key in url.query if _SECRET_KEY.search(key)})
+    secret = {key: _HIDDEN for key in url.query if _SECRET_KEY.search(key)}
+    if url.password is None and not secret:
+        return target
+    shown = url.update_query_dict(secret)
     return shown.render_as_string(hide_password=True).replace(quote_plus(_HIDDEN), _HIDDEN)
 
 
