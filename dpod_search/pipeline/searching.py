@@ -116,9 +116,9 @@ def require_trials(session: Session) -> None:
     n_finished, expected = _count_trials(session)
     if n_finished < expected:
         raise RunFolderError(
-            f"{hide_password(find_storage(session))} has {n_finished} finished trials of the {expected} "
-            "that search.json tells "
-            "of; put the study back, or delete search.json to search again"
+            f"{hide_password(find_storage(session))} has {n_finished} finished trials of the "
+            f"{expected} that search.json tells of; put the study back, or delete search.json to "
+            "search again"
         )
 
 
