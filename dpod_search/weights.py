@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,13 +18,20 @@ from torch import nn
 from dpod_search.errors import CheckpointError
 from dpod_search.files import parse_json
 from dpod_search.files import write_bytes
+from dpod_search.files import write_whole
 
 
 _STATE = "dpod_search"
+# A hash of the whole file stands in its own header; it is made of the file with this in its place.
+_BLANK = "0" * 64
+_SEAL = re.compile(rb'\\"sha256\\": \\"([0-9a-f]{64})\\"')
+_CHUNK = 1 << 20
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], state: Any = None) -> None:
     """Write tensors and a JSON value beside them as one whole file.
+
+    With such a value the file also holds a hash of all that is in it.
 
     Args:
         path: The ``.safetensors`` file to create or replace.
@@ -32,11 +41,52 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], state: Any = None) 
     Raises:
         CheckpointError: If the file cannot be written; the earlier one stays.
     """
-    plain = _unshare({name: tensor.detach().cpu() for name, tensor in tensors.items()})
     # One entry only: safetensors orders several at random, and equal runs give equal files.
-    is_plain = state is None
-    metadata = {"format": "pt"} if is_plain else {_STATE: json.dumps(state, allow_nan=False)}
-    write_bytes(path, safetensors.torch.save(plain, metadata))
+    if state is None:
+        write_bytes(path, _pack(tensors, {"format": "pt"}))
+        return
+    kept = json.dumps({"sha256": _BLANK, "state": state}, allow_nan=False)
+    data = memoryview(_pack(tensors, {_STATE: kept}))
+    write_whole(path, lambda aside: _write_sealed(aside, data))
+
+
+def pack_weights(module: nn.Module) -> bytes:
+    """Return what :func:`save_weights` writes."""
+    return _pack(module.state_dict(), {"format": "pt"})
+
+
+def _pack(tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> bytes:
+    plain = _unshare({name: tensor.detach().cpu() for name, tensor in tensors.items()})
+    return safetensors.torch.save(plain, metadata)
+
+
+def _write_sealed(path: Path, data: memoryview) -> None:
+    head = bytes(data[: _count_head(data[:8])])
+    place = head.index(_BLANK.encode())
+    with path.open("wb") as file:
+        file.write(head[:place])
+        file.write(hashlib.sha256(data).hexdigest().encode())
+        file.write(data[place + len(_BLANK) :])
+
+
+def _check_seal(path: Path) -> None:
+    """Raise ValueError unless a file is, to the byte, what was written with a state."""
+    with path.open("rb") as file:
+        start = file.read(8)
+        head = start + file.read(_count_head(start) - len(start))
+        seal = _SEAL.search(head)
+        if seal is None:
+            raise ValueError("it has no hash, another version wrote it")
+        digest = hashlib.sha256(head[: seal.start(1)] + _BLANK.encode() + head[seal.end(1) :])
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+    if digest.hexdigest().encode() != seal[1]:
+        raise ValueError("its content does not have its hash")
+
+
+def _count_head(start: bytes | memoryview) -> int:
+    """Return where the tensors of a safetensors file begin."""
+    return 8 + int.from_bytes(start, "little")
 
 
 def _unshare(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -61,7 +111,10 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], Any]:
     """
     try:
         with safetensors.safe_open(path, framework="pt") as file:
-            state = parse_json((file.metadata() or {}).get(_STATE, "null"))
+            kept = (file.metadata() or {}).get(_STATE)
+            if kept is not None:
+                _check_seal(path)
+            state = None if kept is None else parse_json(kept)["state"]
             return {name: file.get_tensor(name) for name in file.keys()}, state  # noqa: SIM118
     except FileNotFoundError as error:
         raise CheckpointError(

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from dpod_search.errors import CheckpointError
 from dpod_search.files import hash_file
 from dpod_search.files import hash_value
 from dpod_search.files import read_json
@@ -165,22 +166,34 @@ def _prepare_all(
 def _keep(session: Session, item: Chosen, tuned: FinetunedSubnet, key: str) -> None:
     with whole_folder(_folder_of(session, item)) as aside:
         save_weights(aside / "model.safetensors", tuned.module)
-        write_json(
-            aside / "result.json",
-            {
-                "key": key,
-                "trial": item.trial,
-                "widths": dict(item.widths),
-                "accuracy_before": tuned.accuracy_before,
-                "accuracy": tuned.accuracy,
-                "seconds": tuned.seconds,
-                "history": list(tuned.history),
-            },
-        )
+        result = {
+            "key": key,
+            "trial": item.trial,
+            "widths": dict(item.widths),
+            "accuracy_before": tuned.accuracy_before,
+            "accuracy": tuned.accuracy,
+            "seconds": tuned.seconds,
+            "history": list(tuned.history),
+        }
+        write_json(aside / "result.json", {**result, "sha256": _hash_subnet(aside, result)})
     _checkpoint_of(session, item, key).remove()
 
 
 def _is_finetuned(folder: Path, key: str) -> bool:
     result = folder / "result.json"
-    whole = result.exists() and (folder / "model.safetensors").exists()
-    return whole and read_json(result).get("key") == key
+    if not (result.exists() and (folder / "model.safetensors").exists()):
+        return False
+    kept = read_json(result)
+    if not isinstance(kept, dict) or kept.get("key") != key or "sha256" not in kept:
+        return False  # another version, for instance, wrote no hash
+    # Until the stage has ended its marker has none either.
+    if kept.pop("sha256") != _hash_subnet(folder, kept):
+        raise CheckpointError(
+            f"{folder} is damaged or was changed since its subnet was finetuned; put it back, or "
+            "delete it to have it made again"
+        )
+    return True
+
+
+def _hash_subnet(folder: Path, result: Mapping[str, Any]) -> str:
+    return hash_value([hash_file(folder / "model.safetensors"), dict(result)])

@@ -207,13 +207,8 @@ class RunFolder:
         kept = self._read_marker(stage)
         if kept["inputs"] != hash_value(dict(inputs)) or not self.is_whole(stage):
             return False
-        files = {self.path / name: digest for name, digest in kept["outputs"].items()}
-        for file, digest in files.items():
-            if hash_file(file) != digest:
-                raise CheckpointError(
-                    f"{file} is damaged or was changed since `{stage}` wrote it; "
-                    "put it back, or delete it to have it made again"
-                )
+        for name, digest in kept["outputs"].items():
+            _check_hash(self.path / name, digest, stage)
         return True
 
     def has_other_inputs(self, stage: str, inputs: Mapping[str, Any]) -> bool:
@@ -252,16 +247,31 @@ class RunFolder:
             return False
         return all((self.path / name).is_file() for name in self._read_marker(stage)["outputs"])
 
-    def require(self, name: str, stage: str) -> Path:
-        """Return a file that an earlier stage writes.
+    def check(self, name: str, stage: str) -> None:
+        """Check that a file is as a stage wrote it, if it is there and the stage has ended.
 
         Raises:
-            RunFolderError: If it is missing; names the stage to run.
+            CheckpointError: If it is not, or the stage's marker is damaged.
         """
         file = self.path / name
-        if not file.is_file():
+        if file.is_file() and self.has_ended(stage):
+            digest = self._read_marker(stage)["outputs"].get(name)
+            if digest is not None:
+                _check_hash(file, digest, stage)
+
+    def require(self, name: str, stage: str) -> Path:
+        """Return a file that an earlier stage has written.
+
+        Raises:
+            RunFolderError: If it is missing, or the stage has not ended; names the stage to run.
+            CheckpointError: If it is not what the stage wrote.
+        """
+        file = self.path / name
+        self.check(name, stage)
+        if not file.is_file() or not self.has_ended(stage):
             raise RunFolderError(
-                f"{file} is missing; run `dpod-search {stage}` with the same --study and --out first"
+                f"{file} is missing or not finished; run `dpod-search {stage}` with the same "
+                "--study and --out first"
             )
         return file
 
@@ -317,6 +327,14 @@ class RunFolder:
             return f" (process {int((self.path / '.owner').read_text())})"
         except (OSError, ValueError):
             return ""
+
+
+def _check_hash(file: Path, digest: str, stage: str) -> None:
+    if hash_file(file) != digest:
+        raise CheckpointError(
+            f"{file} is damaged or was changed since `{stage}` wrote it; "
+            "put it back, or delete it to have it made again"
+        )
 
 
 def _finish_subnets(finetuned: Path) -> None:

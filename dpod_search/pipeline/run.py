@@ -82,19 +82,27 @@ class StageOutcome:
     seconds: float
 
 
+# What the report is made of, and the stage that writes it.
+_REPORTED = {
+    "config.toml": "",
+    "environment.json": "",
+    "training.json": "train",
+    "path.json": "train",
+    "search.json": "search",
+    "trials.csv": "search",
+    "front.json": "finetune",
+    "exported/manifest.json": "export",
+}
+
+
 def _describe_report_inputs(session: Session) -> dict[str, Any]:
-    session.folder.require("config.toml", "train")
-    names = (
-        "config.toml",
-        "environment.json",
-        "training.json",
-        "path.json",
-        "search.json",
-        "trials.csv",
-        "front.json",
-        "exported/manifest.json",
-    )  # fmt: skip  (a table)
-    files = [session.path / name for name in names]
+    files = [session.path / name for name in _REPORTED]
+    if not files[0].is_file():
+        raise RunFolderError(
+            f"{files[0]} is missing; run `dpod-search train` with the same --study and --out first"
+        )
+    for name, stage in _REPORTED.items():
+        session.folder.check(name, stage)
     return {file.name: hash_file(file) for file in files if file.exists()}
 
 

@@ -57,6 +57,8 @@ def read_status(out: Path, storage: str | None = None) -> dict[str, Any]:
         **_find_limits(config, out, sum(trials.values())),
         "n_finetuned": _count_finetuned(out, has_ended=folder.has_ended("finetune")),
     }
+    folder.check("search.json", "search")
+    folder.check("front.json", "finetune")
     if (out / "search.json").is_file():
         found = read_json(out / "search.json")
         status["counts"], status["audit"] = found["counts"], found["audit"]

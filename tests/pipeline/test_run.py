@@ -59,6 +59,14 @@ def forget(folder, *stages):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
+def put_in_marker(folder, stage, name):
+    """Let a stage's marker say that the stage wrote a file as it is now."""
+    marker = folder / ".stages" / f"{stage}.json"
+    kept = read_json(marker)
+    kept["outputs"][name] = hash_file(folder / name)
+    marker.write_text(json.dumps(kept))
+
+
 @pytest.fixture
 def trained(run):
     forget(run, "search", "finetune", "export", "report")
@@ -275,6 +283,48 @@ def test_an_altered_output_is_named_and_left(run, name):
         run_tiny(run)
 
 
+@pytest.mark.parametrize(
+    ("stage", "name"),
+    [
+        ("search", "supernet.safetensors"),
+        ("search", "path.json"),
+        ("finetune", "supernet.safetensors"),
+        ("export", "front.json"),
+        ("export", "finetuned/*/model.safetensors"),
+        ("report", "training.json"),
+        ("report", "trials.csv"),
+        ("report", "exported/manifest.json"),
+        ("status", "search.json"),
+        ("status", "front.json"),
+    ],
+)
+def test_a_stage_takes_nothing_that_an_earlier_one_did_not_write(run, stage, name):
+    file = next(run.glob(name))
+    data = bytearray(file.read_bytes())
+    place = data.index(b"0", len(data) // 2)
+    data[place] ^= 1
+    file.write_bytes(data)
+    with pytest.raises(CheckpointError, match=f"{file.name} is damaged or was changed"):
+        read_status(run) if stage == "status" else run_tiny(run, stages=[stage])
+
+
+def test_a_stage_waits_for_the_end_of_the_earlier_one(run):
+    (run / ".stages" / "train.json").unlink()
+    with pytest.raises(RunFolderError, match="run `dpod-search train`"):
+        run_tiny(run, stages=["search"])
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "result.json"])
+def test_a_subnet_that_was_finetuned_before_the_kill_is_checked(run, name):
+    (run / ".stages" / "finetune.json").unlink()
+    file = next((run / "finetuned").glob(f"*/{name}"))
+    data = bytearray(file.read_bytes())
+    data[data.rindex(b"0", 0, -40)] ^= 1
+    file.write_bytes(data)
+    with pytest.raises(CheckpointError, match=r"finetuned/\d+ is damaged or was changed .*delete"):
+        run_tiny(run, stages=["finetune"])
+
+
 def test_a_damaged_checkpoint_of_the_training_is_named(tmp_path):
     folder = tmp_path / "run"
     folder.mkdir()
@@ -373,6 +423,7 @@ def test_an_export_leaves_the_users_own_files(run):
     (run / "front.json").write_text(
         json.dumps({**read_json(run / "front.json"), "members": []})
     )  # as if nothing were chosen
+    put_in_marker(run, "finetune", "front.json")
     run_tiny(run, stages=["export"])
     assert list_exported(run) == {*own, changed, "exported/manifest.json"}
 
@@ -709,6 +760,7 @@ def test_other_weights_of_the_same_accuracy_are_exported_again(run):
     assert run_tiny(run, stages=["export"]) == []
     tensors["head.bias"] += 1
     safetensors.torch.save_file(tensors, file)
+    put_in_marker(run, "finetune", str(file.relative_to(run)))
     assert run_tiny(run, stages=["export"]) == ["export"]
 
 

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import json
+
 import pytest
+import safetensors.torch
 import torch
 from training.fakes import equal_states
 from training.fakes import make_net
@@ -92,6 +95,34 @@ def test_a_damaged_file_is_said_in_one_line(written, how):
         load(written)
     assert str(written.path) in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_no_byte_of_a_checkpoint_changes_unnoticed(written):
+    data = written.path.read_bytes()
+    net, optimizer = make_net(), OptimizerSettings().make(make_net())
+    for place in range(0, len(data), 5):
+        changed = bytearray(data)
+        changed[place] ^= 1 << place % 8
+        written.path.write_bytes(changed)
+        with pytest.raises(CheckpointError) as caught:
+            written.load(net, optimizer)
+        assert "\n" not in str(caught.value)
+
+
+def test_a_changed_digit_of_the_state_is_said_in_one_line(written):
+    data = written.path.read_bytes()
+    assert b'"step\\": 3' in data
+    written.path.write_bytes(data.replace(b'"step\\": 3', b'"step\\": 2'))
+    with pytest.raises(CheckpointError, match=r"its hash.*damaged.*delete it"):
+        load(written)
+
+
+def test_a_checkpoint_without_a_hash_is_refused(written):
+    tensors, state = read_tensors(written.path)
+    metadata = {"dpod_search": json.dumps(state)}
+    written.path.write_bytes(safetensors.torch.save(tensors, metadata))
+    with pytest.raises(CheckpointError, match=r"no hash.*delete it"):
+        load(written)
 
 
 def test_an_odd_name_of_a_momentum_is_said_in_one_line(written):
