@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 from torch import nn
 
+from dpod_search.errors import CheckpointError
 from dpod_search.errors import DpodSearchError
 from dpod_search.errors import ExportError
 from dpod_search.export.formats import FORMATS
@@ -89,18 +90,17 @@ def export(
         The file and how well it agrees.
 
     Raises:
-        ExportError: If the ending is not known, the format cannot hold the module, or the
-            reloaded model differs by more than the tolerance.
+        ExportError: If the ending is not known, the format cannot hold the module, the file
+            cannot be written, or the reloaded model differs by more than the tolerance.
         ConfigError: If the format needs an extra that is not installed.
-        CheckpointError: If the file cannot be written.
     """
     target = Path(path)
     name = _find_format(target)
     task = _make_task(model, pictures)
     differences: list[float] = []
 
-    def write_and_compare(aside: Path) -> None:
-        FORMATS[name].write(task, aside)
+    def write_and_compare(aside: Path, content: bytes) -> None:
+        aside.write_bytes(content)
         reloaded = FORMATS[name].read(task.module, aside)
         differences.extend(_compare(task.module, reloaded, batch) for batch in task.examples)
         for difference in differences:
@@ -113,7 +113,10 @@ def export(
 
     try:
         with _quiet():
-            write_whole(target, write_and_compare)
+            content = FORMATS[name].make(task)
+            write_whole(target, lambda aside: write_and_compare(aside, content))
+    except CheckpointError as error:
+        raise ExportError(str(error)) from error
     except ExportError as error:
         if target.name in str(error):
             raise

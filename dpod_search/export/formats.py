@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import copy
 import importlib.util
+import io
+import tempfile
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,12 +20,13 @@ from torch import Tensor
 from torch import nn
 
 from dpod_search.errors import ExportError
+from dpod_search.export.onnx import make_onnx
+from dpod_search.export.onnx import make_onnx_int8
 from dpod_search.export.onnx import read_onnx
-from dpod_search.export.onnx import write_onnx
-from dpod_search.export.onnx import write_onnx_int8
 from dpod_search.export.source import CannotWriteError
 from dpod_search.export.source import write_source
 from dpod_search.weights import load_weights
+from dpod_search.weights import pack_weights
 from dpod_search.weights import read_tensors
 from dpod_search.weights import save_weights
 
@@ -54,13 +57,14 @@ class Format:
 
     Args:
         ending: Of the file's name.
-        write: Called with (what is written, path).
+        make: Called with what is written; returns the file's content. Some of the libraries
+            behind it end the process if they cannot write, so they are given no file.
         read: Called with (the module that was written, path); returns what was loaded.
         is_exact: Whether the logits must agree.
     """
 
     ending: str
-    write: Callable[[ExportTask, Path], None]
+    make: Callable[[ExportTask], bytes]
     read: Callable[[nn.Module, Path], Classifier]
     is_exact: bool = True
 
@@ -79,8 +83,8 @@ def read_exported(module: nn.Module, name: str, path: Path, *, weights: Path) ->
     return FORMATS[name].read(module, path)
 
 
-def _write_safetensors(task: ExportTask, path: Path) -> None:
-    save_weights(path, task.module)
+def _make_safetensors(task: ExportTask) -> bytes:
+    return pack_weights(task.module)
 
 
 def _read_safetensors(module: nn.Module, path: Path) -> Classifier:
@@ -98,21 +102,18 @@ def _read_safetensors(module: nn.Module, path: Path) -> Classifier:
     return blank
 
 
-def _write_python(task: ExportTask, path: Path) -> None:
+def _make_python(task: ExportTask) -> bytes:
     try:
-        text = write_source(task.module, task.examples[0], notes=task.notes)
+        return write_source(task.module, task.examples[0], notes=task.notes).encode()
     except CannotWriteError as error:
         raise ExportError(f"it cannot be written as code: {error}") from error
-    path.write_text(text, encoding="utf-8")
 
 
 def _read_python(module: nn.Module, path: Path) -> Classifier:
-    weights = path.with_name(f".{uuid.uuid4().hex}.safetensors.part")
-    try:
+    with tempfile.TemporaryDirectory() as folder:
+        weights = Path(folder) / "model.safetensors"
         save_weights(weights, module)
         return _load_code(path, weights)
-    finally:
-        weights.unlink(missing_ok=True)
 
 
 def _load_code(path: Path, weights: Path) -> Classifier:
@@ -131,15 +132,15 @@ def _import_file(path: Path) -> ModuleType:
     return made
 
 
-def _write_torch_export(task: ExportTask, path: Path) -> None:
+def _make_torch_export(task: ExportTask) -> bytes:
     batch = torch.export.Dim("batch", min=1)
     example = task.examples[0]
     program = torch.export.export(task.module, (example,), dynamic_shapes=({0: batch},))
     # They would be pickled; without them the file holds bytes of numbers and JSON alone.
     program.example_inputs = None
-    # torch.export wants a name that ends in .pt2, which the name written aside does not.
-    with path.open("wb") as file:
-        torch.export.save(program, file)
+    file = io.BytesIO()
+    torch.export.save(program, file)
+    return file.getvalue()
 
 
 def _read_torch_export(_module: nn.Module, path: Path) -> Classifier:
@@ -148,12 +149,12 @@ def _read_torch_export(_module: nn.Module, path: Path) -> Classifier:
     return loaded
 
 
-def _write_onnx(task: ExportTask, path: Path) -> None:
-    write_onnx(task.module, task.examples[0], path)
+def _make_onnx(task: ExportTask) -> bytes:
+    return make_onnx(task.module, task.examples[0])
 
 
-def _write_onnx_int8(task: ExportTask, path: Path) -> None:
-    write_onnx_int8(task.module, task.examples[0], task.pictures, path)
+def _make_onnx_int8(task: ExportTask) -> bytes:
+    return make_onnx_int8(task.module, task.examples[0], task.pictures)
 
 
 def _read_onnx(_module: nn.Module, path: Path) -> Classifier:
@@ -161,9 +162,9 @@ def _read_onnx(_module: nn.Module, path: Path) -> Classifier:
 
 
 FORMATS: dict[str, Format] = {
-    "safetensors": Format(".safetensors", _write_safetensors, _read_safetensors),
-    "python": Format(".py", _write_python, _read_python),
-    "torch_export": Format(".pt2", _write_torch_export, _read_torch_export),
-    "onnx": Format(".onnx", _write_onnx, _read_onnx),
-    "onnx_int8": Format(".int8.onnx", _write_onnx_int8, _read_onnx, is_exact=False),
+    "safetensors": Format(".safetensors", _make_safetensors, _read_safetensors),
+    "python": Format(".py", _make_python, _read_python),
+    "torch_export": Format(".pt2", _make_torch_export, _read_torch_export),
+    "onnx": Format(".onnx", _make_onnx, _read_onnx),
+    "onnx_int8": Format(".int8.onnx", _make_onnx_int8, _read_onnx, is_exact=False),
 }

@@ -37,13 +37,12 @@ def check_onnx(formats: Collection[str]) -> None:
         )
 
 
-def write_onnx(module: nn.Module, example: Tensor, path: Path) -> None:
-    """Write a module as ONNX that takes any batch size.
+def make_onnx(module: nn.Module, example: Tensor) -> bytes:
+    """Return a module as ONNX that takes any batch size: a file with graph and weights.
 
     Args:
         module: In evaluation mode.
         example: Pictures, two or more.
-        path: The file; it holds graph and weights.
 
     Raises:
         ConfigError: If the extra is not installed.
@@ -62,12 +61,12 @@ def write_onnx(module: nn.Module, example: Tensor, path: Path) -> None:
     )
     if program is None:  # pragma: no cover  (the older exporter only)
         raise RuntimeError("PyTorch's exporter returned nothing")
-    # By hand, for the name written aside has another ending.
-    path.write_bytes(program.model_proto.SerializeToString(deterministic=True))
+    file: bytes = program.model_proto.SerializeToString(deterministic=True)
+    return file
 
 
-def write_onnx_int8(module: nn.Module, example: Tensor, pictures: Tensor, path: Path) -> None:
-    """Write a module as ONNX whose layers compute with 8-bit numbers.
+def make_onnx_int8(module: nn.Module, example: Tensor, pictures: Tensor) -> bytes:
+    """Return a module as ONNX whose layers compute with 8-bit numbers.
 
     Weights and activations are quantised statically, each channel of a weight on a scale of its
     own, with pairs of QuantizeLinear and DequantizeLinear around every layer.
@@ -76,7 +75,6 @@ def write_onnx_int8(module: nn.Module, example: Tensor, pictures: Tensor, path: 
         module: In evaluation mode.
         example: Pictures, two or more.
         pictures: Training pictures ``n x ...``: the ranges of activations are found on them.
-        path: The file.
 
     Raises:
         ConfigError: If the extra is not installed.
@@ -87,7 +85,7 @@ def write_onnx_int8(module: nn.Module, example: Tensor, pictures: Tensor, path: 
 
     with tempfile.TemporaryDirectory() as folder:
         plain, prepared, made = (Path(folder) / f"{n}.onnx" for n in ("plain", "ready", "int8"))
-        write_onnx(module, example, plain)
+        plain.write_bytes(make_onnx(module, example))
         quant_pre_process(str(plain), str(prepared), skip_symbolic_shape=True)
         ort.quantize_static(
             str(prepared),
@@ -98,7 +96,7 @@ def write_onnx_int8(module: nn.Module, example: Tensor, pictures: Tensor, path: 
             weight_type=ort.QuantType.QInt8,
             per_channel=True,
         )
-        path.write_bytes(made.read_bytes())
+        return made.read_bytes()
 
 
 def _make_reader(base: Any, pictures: Tensor) -> Any:

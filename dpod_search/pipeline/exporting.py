@@ -169,8 +169,9 @@ def _write_files(
                 pictures=_pictures(session),
             )
         except ExportError as error:
-            # Only what was not asked for by name may be left out.
-            if name in settings.formats:
+            # Only what was not asked for by name may be left out; not for want of space.
+            is_refused = isinstance(error.__cause__, (CheckpointError, OSError))
+            if name in settings.formats or is_refused:
                 raise
             _logger.warning("export: no model.py for %s: %s", folder, error)
             notes.append(f"There is no model.py: {error}.")

@@ -19,6 +19,7 @@ from typing import Any
 import sqlalchemy
 from optuna.distributions import BaseDistribution
 from optuna.distributions import distribution_to_json
+from optuna.exceptions import StorageInternalError
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import BaseStorage
 from optuna.storages import RDBStorage
@@ -32,6 +33,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from dpod_search.errors import RunFolderError
 from dpod_search.search.storage import describe_error
+from dpod_search.search.storage import hide_password
 from dpod_search.search.trial_table import Change
 from dpod_search.search.trial_table import TrialTable
 
@@ -153,10 +155,30 @@ class DatabaseTable(TrialTable):
             with self._database.engine.begin() as connection:
                 yield connection
         except SQLAlchemyError as error:
-            why = describe_error(error, self._database.url)
-            raise RunFolderError(
-                f"the study's database cannot be written to ({why}); run the same command again"
-            ) from error
+            raise _refused(error, self._database.url) from error
+
+
+@contextmanager
+def telling_database_errors() -> Iterator[None]:
+    """Say in one line what Optuna itself meets in a database, a full disk for instance.
+
+    Raises:
+        RunFolderError: In place of the errors of Optuna and SQLAlchemy.
+    """
+    try:
+        yield
+    except StorageInternalError as error:
+        raise _refused(error.__cause__ or error) from error
+    except SQLAlchemyError as error:
+        raise _refused(error) from error
+
+
+def _refused(error: BaseException, url: str = "") -> RunFolderError:
+    name = f" {hide_password(url)}" if url else ""
+    return RunFolderError(
+        f"the study's database{name} cannot be written to ({describe_error(error, url)}); free "
+        "some space if it is full, and run the same command again"
+    )
 
 
 def _insert(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:

@@ -19,6 +19,7 @@ from optuna.trial import TrialState
 
 from dpod_search.errors import RunFolderError
 from dpod_search.search import attributes
+from dpod_search.search.database_table import telling_database_errors
 from dpod_search.search.quiet import quiet_optuna
 from dpod_search.search.storage import load_or_create_study
 from dpod_search.search.storage import open_storage
@@ -29,6 +30,7 @@ def name_finetune_study(study_name: str) -> str:
     return f"{study_name}-finetune"
 
 
+@telling_database_errors()
 def record_finetuned(
     study_name: str,
     storage: str | Path | BaseStorage,

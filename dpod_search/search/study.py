@@ -16,6 +16,7 @@ from dpod_search.progress import SilentProgress
 from dpod_search.search import attributes
 from dpod_search.search.answers import to_number
 from dpod_search.search.crew import join_crew
+from dpod_search.search.database_table import telling_database_errors
 from dpod_search.search.driving import Driver
 from dpod_search.search.identity import bind_study
 from dpod_search.search.identity import check_objectives_of
@@ -34,6 +35,7 @@ from dpod_search.search.storage import open_storage
 from dpod_search.search.task import SearchTask
 
 
+@telling_database_errors()
 def open_study(
     name: str,
     storage: str | Path | BaseStorage | None,
@@ -66,6 +68,7 @@ def open_study(
     return study
 
 
+@telling_database_errors()
 def run_study(
     study: optuna.Study,
     task: SearchTask,

@@ -18,7 +18,6 @@ from training.fakes import make_supernet
 from training.fakes import single_thread
 
 from dpod_search import train_supernet
-from dpod_search.errors import CheckpointError
 from dpod_search.errors import ConfigError
 from dpod_search.errors import ExportError
 from dpod_search.export import FORMATS
@@ -132,7 +131,7 @@ def test_a_file_that_differs_is_not_kept(tuned, tmp_path, monkeypatch):
         return lambda images: module(images) * 1.01
 
     exact = FORMATS["safetensors"]
-    monkeypatch.setitem(FORMATS, "safetensors", Format(".safetensors", exact.write, read_wrongly))
+    monkeypatch.setitem(FORMATS, "safetensors", Format(".safetensors", exact.make, read_wrongly))
     path = tmp_path / "model.safetensors"
     with pytest.raises(ExportError, match=r"differs by 0.01 .*limit 0.0001"):
         export(tuned, path)
@@ -218,7 +217,7 @@ def test_a_full_disk_leaves_the_earlier_file(tuned, tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("os.replace", refuse)
-    with pytest.raises(CheckpointError, match="No space left on device"):
+    with pytest.raises(ExportError, match="No space left on device"):
         export(wrap(make_net()), path)
     assert path.read_bytes() == before
     assert [file.name for file in tmp_path.iterdir()] == [path.name]

@@ -74,15 +74,26 @@ class TrialJournal(JournalFileBackend):
     """
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
-        """Append records, and flush them to the disk if one of them ends a trial."""
+        """Append records, and flush them to the disk if one of them ends a trial.
+
+        Raises:
+            CheckpointError: If the journal cannot be written, because the disk is full for
+                instance.
+        """
         lines = [json.dumps(log, separators=(",", ":")) + "\n" for log in logs]
         is_end = any(map(_ends_trial, logs))
-        with get_lock_file(self._lock), Path(self._file_path).open("r+b") as file:
-            _cut_torn_line(file)
-            file.write("".join(lines).encode())
-            if is_end:
-                file.flush()
-                os.fsync(file.fileno())
+        try:
+            with get_lock_file(self._lock), Path(self._file_path).open("r+b") as file:
+                _cut_torn_line(file)
+                file.write("".join(lines).encode())
+                if is_end:
+                    file.flush()
+                    os.fsync(file.fileno())
+        except OSError as error:
+            raise CheckpointError(
+                f"could not write {self._file_path}: {error.strerror or error}; free some space "
+                "and run the same command again"
+            ) from error
 
 
 class BatchJournalStorage(JournalStorage):
