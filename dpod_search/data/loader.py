@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import multiprocessing
 from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Sequence
@@ -161,6 +162,7 @@ class SeededLoader:
                     sampler=numbered,
                     batch_size=None,
                     num_workers=self.n_workers,
+                    multiprocessing_context=_start_method(),
                     # Without one, PyTorch would draw the workers' seeds from the global generator.
                     generator=torch_generator(self.seed, "workers", epoch),
                 ),
@@ -221,6 +223,13 @@ def _unwrap(answer: Batch | DpodSearchError) -> Batch:
     if isinstance(answer, DpodSearchError):
         raise answer
     return answer
+
+
+def _start_method() -> str:
+    # A process that joblib started has a way of its own, which PyTorch's workers cannot go.
+    ways = multiprocessing.get_all_start_methods()
+    way = multiprocessing.get_start_method()
+    return way if way in ways else ways[0]
 
 
 def gather_images(source: ImageDataset | Iterable[Batch], limit: int) -> Tensor:

@@ -27,7 +27,6 @@ from dpod_search.finetune import FinetuneSettings
 from dpod_search.finetune import make_teacher
 from dpod_search.finetune import prepare_finetuning
 from dpod_search.finetune import run_jobs
-from dpod_search.finetune.side_by_side import _Parent
 from dpod_search.progress import SilentProgress
 from dpod_search.search import Candidate
 from dpod_search.supernet import Subnet
@@ -51,7 +50,14 @@ def make_subnets(supernet):
     ]
 
 
-@pytest.mark.parametrize("make", [make_loader, make_batches])
+def make_helped_loader():
+    """A loader with a process of its own, started by one that joblib has started."""
+    loader = make_loader()
+    loader.n_workers = 1
+    return loader
+
+
+@pytest.mark.parametrize("make", [make_loader, make_batches, make_helped_loader])
 def test_two_processes_give_what_one_gives(trained, make):
     options = {"settings": SETTINGS, "validation_loader": make_batches(60, 20, seed=8)}
     with single_thread():
@@ -82,23 +88,6 @@ def test_no_processes_are_refused(trained):
 
 def test_nothing_to_do_is_done(trained):
     assert finetune_all([], make_batches(), n_jobs=2) == []
-
-
-@pytest.mark.skipif(os.name != "posix", reason="Windows does not tell that a parent is gone")
-def test_a_process_ends_with_the_one_that_started_it(monkeypatch):
-    ended = []
-    monkeypatch.setattr(os, "_exit", ended.append)
-    _Parent(os.getppid()).advance()
-    assert ended == []
-    _Parent(os.getppid() + 1).advance()
-    assert ended == [1]
-
-
-def test_where_no_process_can_be_started_the_parent_is_not_ended(monkeypatch):
-    ended = []
-    monkeypatch.setattr(os, "_exit", ended.append)
-    _Parent(os.getpid()).advance()
-    assert ended == []
 
 
 def prepare_some(supernet, loader, settings, n=2):
