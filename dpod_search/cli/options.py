@@ -56,6 +56,10 @@ Jobs = Annotated[
         "--jobs", metavar="N", min=1, help="Processes that search or finetune side by side."
     ),
 ]
+Parent = Annotated[
+    int | None,
+    typer.Option(hidden=True, help="The process that started this one: it ends when that has."),
+]
 Budgets = Annotated[
     str | None,
     typer.Option(

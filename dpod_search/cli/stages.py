@@ -13,6 +13,7 @@ from dpod_search.cli.options import Budgets
 from dpod_search.cli.options import Jobs
 from dpod_search.cli.options import LatencyTableFile
 from dpod_search.cli.options import Out
+from dpod_search.cli.options import Parent
 from dpod_search.cli.options import Quiet
 from dpod_search.cli.options import Seed
 from dpod_search.cli.options import Sets
@@ -25,6 +26,7 @@ from dpod_search.cli.options import set_latency_table
 from dpod_search.cli.show import describe_run
 from dpod_search.cli.show import show_json
 from dpod_search.cli.show import show_run
+from dpod_search.orphans import end_with
 from dpod_search.pipeline import STAGES
 from dpod_search.pipeline import run_stages
 from dpod_search.pipeline import work
@@ -100,8 +102,11 @@ def worker(
     latency_table: LatencyTableFile = None,
     quiet: Quiet = False,
     as_json: AsJson = False,
+    parent: Parent = None,
 ) -> None:
     """Join a search: one more process on the study of a run folder, or of a copy of it."""
+    if parent is not None:
+        end_with(parent)
     config = load_config(study, set_latency_table(sets, latency_table), seed)
     folder = out or Path("runs") / config.name
     with Bars(Console(stderr=True, markup=False), is_quiet=quiet or as_json) as bars:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 import multiprocessing
+import os
 from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -28,6 +30,7 @@ from dpod_search.errors import ConfigError
 from dpod_search.errors import DataError
 from dpod_search.errors import DpodSearchError
 from dpod_search.errors import check_count
+from dpod_search.orphans import end_with
 from dpod_search.placement import check_parallel
 from dpod_search.rng import derive_seed
 from dpod_search.rng import numpy_generator
@@ -163,6 +166,7 @@ class SeededLoader:
                     batch_size=None,
                     num_workers=self.n_workers,
                     multiprocessing_context=_start_method(),
+                    worker_init_fn=partial(_start_worker, os.getpid()),
                     # Without one, PyTorch would draw the workers' seeds from the global generator.
                     generator=torch_generator(self.seed, "workers", epoch),
                 ),
@@ -230,6 +234,11 @@ def _start_method() -> str:
     ways = multiprocessing.get_all_start_methods()
     way = multiprocessing.get_start_method()
     return way if way in ways else ways[0]
+
+
+def _start_worker(parent: int, number: int) -> None:
+    # PyTorch's own workers look for their parent too, but not before they have made their batch.
+    end_with(parent)
 
 
 def gather_images(source: ImageDataset | Iterable[Batch], limit: int) -> Tensor:

@@ -23,6 +23,7 @@ from dpod_search.finetune.teacher import make_teacher
 from dpod_search.finetune.tuning import FinetuneJob
 from dpod_search.finetune.tuning import find_subnet
 from dpod_search.finetune.tuning import prepare_finetuning
+from dpod_search.orphans import end_with
 from dpod_search.placement import check_parallel
 from dpod_search.placement import limit_threads
 from dpod_search.progress import Progress
@@ -33,29 +34,6 @@ from dpod_search.supernet import Subnet
 
 
 Batches = Iterable[tuple[Tensor, Tensor]]
-
-
-class _Parent:
-    """Progress of a process that ends when the one that started it has ended.
-
-    Else, after the parent was killed, its children would go on to write checkpoints under the next
-    one's feet.
-    """
-
-    def __init__(self, pid: int) -> None:
-        self._pid = pid
-
-    def start(self, task: str, total: int, done: int = 0) -> None:
-        """Nothing is shown."""
-
-    def advance(self, n: int = 1, note: str = "") -> None:
-        """Look whether the parent is there; on Windows its loss goes unnoticed."""
-        # Where joblib may start no processes, in a daemon for instance, this is the parent itself.
-        if os.name == "posix" and self._pid not in {os.getpid(), os.getppid()}:
-            os._exit(1)
-
-    def finish(self) -> None:
-        """Nothing is shown."""
 
 
 def run_jobs(
@@ -92,12 +70,16 @@ def run_jobs(
     _answer_all(waiting)
     n_processes = min(n_jobs, len(waiting))
     threads = n_threads or max(1, torch.get_num_threads() // n_processes)
-    pid = os.getpid()
-    with parallel_config(backend="loky", inner_max_num_threads=threads):
+    with parallel_config(
+        backend="loky",
+        inner_max_num_threads=threads,
+        initializer=end_with,
+        initargs=(os.getpid(),),
+    ):
         pool = Parallel(n_processes, return_as="generator_unordered", pre_dispatch=n_processes)
     # Out of the block: what the caller does between two results is none of its business.
     try:
-        yield from pool(delayed(_run_one)(*item, pid, threads) for item in enumerate(waiting))
+        yield from pool(delayed(_run_one)(*item, threads) for item in enumerate(waiting))
     except PicklingError as error:
         told = str(error.__cause__ or error).strip('"\n ').splitlines()[-1]  # of a traceback
         raise DataError(
@@ -121,13 +103,11 @@ def _answer_all(jobs: list[FinetuneJob]) -> None:
             job.teacher.answer_all(job.train_loader, n_epochs[id(job.teacher)])
 
 
-def _run_one(
-    number: int, job: FinetuneJob, parent: int, n_threads: int
-) -> tuple[int, FinetunedSubnet]:
+def _run_one(number: int, job: FinetuneJob, n_threads: int) -> tuple[int, FinetunedSubnet]:
     with limit_threads(n_threads), torch.random.fork_rng(devices=()):
         # Loaders that shuffle by it: which process does which job is chance.
         torch.default_generator.manual_seed(derive_seed(job.seed, "side by side", number))
-        return number, job.run(_Parent(parent))
+        return number, job.run()
 
 
 def finetune_all(

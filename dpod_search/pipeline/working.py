@@ -94,8 +94,10 @@ def helping_workers(session: Session) -> Iterator[None]:
     searching.find_seeds(session, searching.make_search_task(session, session.supernet))
     # All cores for each would be slower than one core for each.
     n_threads = session.n_threads
-    helpers = [_start_helper(session, n_threads) for _ in range(n_more)]
+    helpers: list[subprocess.Popen[bytes]] = []
     try:
+        for _ in range(n_more):
+            helpers.append(_start_helper(session, n_threads))  # noqa: PERF401  (it may be the last)
         with limit_threads(n_threads):
             yield
     finally:
@@ -111,6 +113,7 @@ def _start_helper(session: Session, n_threads: int) -> subprocess.Popen[bytes]:
     # Not through joblib: it would do the work of a single helper in this process, has no way to
     # stop one in the middle of its task without warnings, and keeps processes for later.
     command = [sys.executable, "-m", "dpod_search", "worker", "--quiet"]
+    command += ["--parent", str(os.getpid())]
     command += ["--study", str(session.path / "config.toml"), "--out", str(session.path)]
     command += ["--set", f"threads={n_threads}"]
     # What goes wrong there is in log.jsonl; this process takes over, or meets the same error.
