@@ -18,7 +18,7 @@ from rich.progress import TaskID
 from rich.progress import TextColumn
 from rich.progress import TimeElapsedColumn
 
-from dpod_search.cli.ctrl_c import stop_if_interrupted
+from dpod_search.cli.interrupts import stop_if_interrupted
 from dpod_search.quantities import seconds
 
 

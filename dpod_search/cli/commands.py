@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import signal
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Annotated
 from typing import NoReturn
 
@@ -18,7 +20,7 @@ from dpod_search.cli import looking
 from dpod_search.cli import mdp
 from dpod_search.cli import reporting
 from dpod_search.cli import stages
-from dpod_search.cli.ctrl_c import CtrlC
+from dpod_search.cli.interrupts import Interrupts
 from dpod_search.errors import DpodSearchError
 from dpod_search.errors import shorten
 from dpod_search.pipeline import STAGES
@@ -65,14 +67,13 @@ _register()
 def main() -> None:
     """Run the command line: errors of the user are one line, and exit code 2."""
     logging.getLogger("dpod_search").addHandler(logging.NullHandler())
-    with CtrlC() as ctrl_c:
+    with Interrupts() as interrupts:
         try:
             app(standalone_mode=True)
-        except BaseException as error:  # after Ctrl-C it may be anything
-            if ctrl_c.came or _is_interrupt(error):
-                ctrl_c.end()
-                _say_error("interrupted; the same command goes on where it stopped")
-                sys.exit(_INTERRUPTED)
+        except BaseException as error:  # after a signal it may be anything
+            if interrupts.came or _is_interrupt(error):
+                interrupts.end()
+                _end(interrupts.came or signal.SIGINT)
             if isinstance(error, DpodSearchError):
                 _fail(error)
             if isinstance(error, OSError):
@@ -105,6 +106,14 @@ def _is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, MemoryError) or (
         isinstance(error, RuntimeError) and any(word in str(error) for word in words)
     )
+
+
+def _end(came: signal.Signals) -> NoReturn:
+    why = "interrupted" if came == signal.SIGINT else f"told to end ({came.name})"
+    # Where the terminal has been closed nobody can be told.
+    with suppress(OSError):
+        _say_error(f"{why}; the same command goes on where it stopped")
+    sys.exit(128 + came)  # as shells say it
 
 
 def _fail(error: object) -> NoReturn:

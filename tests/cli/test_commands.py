@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import signal
@@ -380,12 +381,17 @@ class Dying:
         press_ctrl_c()
 
 
+SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
+
+
 @pytest.fixture
 def listening():
-    """Let Ctrl-C raise, and put back what it did."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
+    """Let signals do what they do by default, and put back what they did."""
+    defaults = [signal.default_int_handler, signal.SIG_DFL, signal.SIG_DFL]
+    before = [signal.signal(*pair) for pair in zip(SIGNALS, defaults, strict=True)]
+    yield defaults
+    for pair in zip(SIGNALS, before, strict=True):
+        signal.signal(*pair)
 
 
 @pytest.mark.usefixtures("listening")
@@ -400,7 +406,8 @@ def test_ctrl_c_is_never_lost(call, monkeypatch, tmp_path, press):
     code, out, err = call(*run_in(tmp_path))
     assert (code, out) == (130, "")
     assert err == "dpod-search: interrupted; the same command goes on where it stopped\n"
-    assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN  # the process is to end now
+    # The process is to end now.
+    assert [signal.getsignal(number) for number in SIGNALS] == [signal.SIG_IGN] * 3
 
 
 @pytest.mark.usefixtures("listening")
@@ -410,19 +417,81 @@ def test_a_command_without_a_bar_does_not_lose_ctrl_c_either(call, monkeypatch):
     assert (code, err.count("\n")) == (130, 1)
 
 
+def send(*numbers):
+    for number in numbers:
+        with contextlib.suppress(KeyboardInterrupt):
+            os.kill(os.getpid(), number)
+            time.sleep(5)  # it arrives at once
+    raise KeyboardInterrupt
+
+
 @pytest.mark.usefixtures("listening")
-def test_afterwards_ctrl_c_does_what_it_did(call):
+@pytest.mark.parametrize(
+    ("numbers", "why"),
+    [
+        ([signal.SIGTERM], "told to end (SIGTERM)"),
+        ([signal.SIGHUP], "told to end (SIGHUP)"),
+        # systemd sends both, a closed terminal the second twice.
+        ([signal.SIGTERM, signal.SIGHUP, signal.SIGTERM], "told to end (SIGTERM)"),
+        ([signal.SIGINT, signal.SIGTERM], "interrupted"),
+    ],
+)
+def test_a_command_that_is_told_to_end_ends_as_by_ctrl_c(
+    call, monkeypatch, tmp_path, numbers, why
+):
+    monkeypatch.setattr("dpod_search.cli.stages.run_stages", lambda *_, **__: send(*numbers))
+    line = f"dpod-search: {why}; the same command goes on where it stopped\n"
+    assert call(*run_in(tmp_path)) == (128 + numbers[0], "", line)
+
+
+class Mourning:
+    def __del__(self):
+        raise RuntimeError("DataLoader worker is killed by signal: Terminated.")
+
+
+@pytest.mark.usefixtures("listening")
+def test_what_is_taken_down_after_a_signal_has_nothing_to_add(call, monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr("dpod_search.cli.stages.run_stages", lambda *_, **__: send(signal.SIGTERM))
+    call(*run_in(tmp_path))
+    Mourning()
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.usefixtures("listening")
+def test_where_the_terminal_is_closed_nobody_is_told(call, monkeypatch, tmp_path):
+    def fail(*_, **__):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr("dpod_search.cli.stages.run_stages", lambda *_, **__: send(signal.SIGHUP))
+    monkeypatch.setattr(sys.stderr, "write", fail)
+    assert call(*run_in(tmp_path))[0] == 129
+
+
+def test_afterwards_signals_do_what_they_did(call, listening):
     assert call("studies")[0] == 0
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert [signal.getsignal(number) for number in SIGNALS] == listening
 
 
-def test_in_the_background_a_command_stays_deaf_to_ctrl_c(call):
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_command_stays_deaf_to_what_it_was_told_to_ignore(call, number):
+    before = signal.signal(number, signal.SIG_IGN)  # in the background, or by nohup
     try:
         assert call("studies")[0] == 0
-        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+        assert signal.getsignal(number) is signal.SIG_IGN
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.signal(number, before)
+
+
+def test_torchrun_tells_its_ranks_in_its_own_way(call, monkeypatch, listening):
+    found = []
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr(
+        "dpod_search.cli.looking.list_studies",
+        lambda: found.append(signal.getsignal(signal.SIGTERM)) or [],
+    )
+    assert call("studies")[0] == 0
+    assert found == [signal.SIG_DFL]
 
 
 @pytest.mark.e2e

@@ -1,0 +1,85 @@
+"""Signals that end a command: remembered, for not everything lets them through."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from types import FrameType
+from types import TracebackType
+from typing import Any
+from typing import Self
+
+from dpod_search.training import launched_ranks
+
+
+# Ctrl-C; `kill`, systemd, docker stop, Slurm; a terminal that was closed (not on Windows).
+_NAMES = ("SIGINT", "SIGTERM", "SIGHUP")
+# A process that was told otherwise stays deaf: in the background, or under nohup.
+_UNTOUCHED = (signal.default_int_handler, signal.SIG_DFL)
+
+
+class Interrupts:
+    """Raises ``KeyboardInterrupt`` at a signal inside its block, and remembers that it did.
+
+    PyTorch imports parts of itself when they are first needed. An interrupt that arrives there may
+    be swallowed, come out as another error, or be printed as an exception that was ignored.
+    """
+
+    def __init__(self) -> None:
+        """Prepare; nothing is changed yet."""
+        self.came: signal.Signals | None = None
+        self._before: dict[signal.Signals, Any] = {}
+        self._is_over = False
+
+    def __enter__(self) -> Self:
+        """Listen, unless the process was told otherwise."""
+        self._hook = sys.unraisablehook
+        sys.unraisablehook = self._tell_unraisable
+        if threading.current_thread() is threading.main_thread():
+            for number in _list_signals():
+                if signal.getsignal(number) in _UNTOUCHED:
+                    self._before[number] = signal.signal(number, self)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Leave everything as it was, unless the process is about to end."""
+        if not self._is_over:
+            sys.unraisablehook = self._hook
+            for number, handler in self._before.items():
+                signal.signal(number, handler)
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        """Be the handler of the signals."""
+        self.came = self.came or signal.Signals(number)
+        raise KeyboardInterrupt
+
+    def end(self) -> None:
+        """Ignore any more of them, for the process is about to end."""
+        self._is_over = True
+        for number in self._before:
+            signal.signal(number, signal.SIG_IGN)
+
+    def _tell_unraisable(self, what: Any) -> None:
+        # What is taken down after it has nothing to add: PyTorch's loader mourns workers that
+        # were told to end too.
+        if self.came is None and what.exc_type is not KeyboardInterrupt:
+            self._hook(what)
+
+
+def stop_if_interrupted() -> None:
+    """Raise ``KeyboardInterrupt`` again, if one came earlier and something has swallowed it."""
+    handlers = [signal.getsignal(number) for number in _list_signals()]
+    if any(isinstance(handler, Interrupts) and handler.came for handler in handlers):
+        raise KeyboardInterrupt
+
+
+def _list_signals() -> list[signal.Signals]:
+    # By SIGTERM torchrun tells its ranks that one is lost, and training knows what to do then.
+    names = _NAMES if launched_ranks().is_alone else ("SIGINT", "SIGHUP")
+    return [getattr(signal, name) for name in names if hasattr(signal, name)]
