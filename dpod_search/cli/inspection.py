@@ -51,6 +51,7 @@ def inspect_supernet(supernet: Supernet, title: str) -> Inspection:
                 line=_find_line(lines, (group.name, *group.members)),
                 in_layers=asdict(shares.in_layers),
                 saves=asdict(shares.saves),
+                out_of_order=group.out_of_order,
             )
             for group, rungs, shares in zip(grouping.groups, space.rungs, weighed, strict=True)
         ),

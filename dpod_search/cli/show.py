@@ -227,6 +227,8 @@ def show_supernet(console: Console, inspection: Inspection) -> None:
     for group in inspection.groups:
         others = [member for member in group.members if member != group.name]
         say(*_show_group(group, room), *_wrap(_join(others), console.width))
+        for reason in group.out_of_order:
+            say(*_wrap(f"weights not shared in order: {reason}", console.width))
     say("", *_wrap(_GROUPS_CAPTION, console.width, indent=0))
     if inspection.frozen:
         say("", "frozen dimensions")

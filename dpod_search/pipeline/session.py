@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from dataclasses import dataclass
 from functools import cached_property
@@ -44,6 +45,8 @@ from dpod_search.weights import load_weights
 
 # Sets up to this many pictures are batched once and kept, instead of fetched for every subnet.
 _KEEP_IMAGES = 20_000
+
+_logger = logging.getLogger(__name__)
 
 Batches = list[tuple[Tensor, Tensor]] | SeededLoader
 
@@ -231,7 +234,7 @@ def make_supernet(config: StudyConfig, model: nn.Module, input_shape: tuple[int,
     """
     # Not the user's pictures: one that holds NaN is the training's to complain about.
     example = torch.randn((2, *input_shape), generator=torch_generator(config.seed, "example"))
-    return build_supernet(
+    supernet = build_supernet(
         model,
         example,
         ratios=config.supernet.ratios,
@@ -239,3 +242,11 @@ def make_supernet(config: StudyConfig, model: nn.Module, input_shape: tuple[int,
         removes_blocks=config.supernet.removes_blocks,
         handlers=import_handlers(config.supernet.handlers),
     )
+    out_of_order = [group.name for group in supernet.groups if group.out_of_order]
+    if config.model.weights and out_of_order:
+        _logger.warning(
+            "model.weights: %s apply their weights to other channels when they are narrower (inspect "
+            "says why): a subnet has little of what was learnt before the supernet is trained",
+            ", ".join(out_of_order),
+        )
+    return supernet

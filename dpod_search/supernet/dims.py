@@ -29,6 +29,7 @@ class Dim:
         runs: Of a dimension that was cut up, the layout that stands for it now.
         has_heads: Its units are attention heads.
         n_runs: How many runs of its first layer's channels share it.
+        disorders: Why its places are other channels at other widths.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Dim:
     runs: Layout | None = None
     has_heads: bool = False
     n_runs: int = 1
+    disorders: list[str] = field(default_factory=list)
 
     @property
     def n_channels(self) -> int:
@@ -98,18 +100,18 @@ class DimTable:
     def is_fresh(self, segment: Segment) -> bool:
         """Say whether a segment is all of what one layer has just made."""
         dim = self.dim_of(segment)
-        return (
-            dim is not None
-            and len(dim.members) == 1
-            and dim.n_units == dim.full == segment.size
-            and not dim.reasons
-        )
+        return dim is not None and len(dim.members) == 1 and self.is_whole(segment)
+
+    def is_whole(self, segment: Segment) -> bool:
+        """Say whether a segment is all of a dimension whose units are single channels."""
+        dim = self.dim_of(segment)
+        return dim is not None and dim.n_units == dim.full == segment.size and not dim.reasons
 
     def cut(self, segment: Segment, sizes: Sequence[int], *, is_shared: bool) -> Layout:
-        """Cut a fresh dimension into runs that are narrowed each by its own prefix.
+        """Cut a dimension into runs that are narrowed each by its own prefix.
 
         Args:
-            segment: All of the dimension; see :meth:`is_fresh`.
+            segment: All of the dimension; see :meth:`is_whole`.
             sizes: Sizes of the runs.
             is_shared: The runs, of one size, share one width.
 
@@ -119,7 +121,7 @@ class DimTable:
         dim = self.dim_of(segment)
         assert dim is not None
         assert dim.runs is None
-        member = dim.members[0]
+        member, n_before = dim.members[0], len(self._dims)
         if is_shared:
             runs = self.add(sizes[0], member, name=dim.name) * len(sizes)
             self._dims[-1].n_runs = dim.n_runs * len(sizes)
@@ -127,6 +129,9 @@ class DimTable:
             runs = tuple(
                 self.add(size, member, name=f"{dim.name}[{i}]")[0] for i, size in enumerate(sizes)
             )
+        for run in self._dims[n_before:]:
+            run.members, run.is_made = list(dim.members), dim.is_made
+            run.has_heads, run.disorders = dim.has_heads, list(dim.disorders)
         dim.runs = runs
         return runs
 
@@ -158,6 +163,13 @@ class DimTable:
             dim = self.dim_of(part)
             if dim is not None:
                 dim.n_units = math.gcd(dim.n_units, n_units)
+
+    def disorder(self, layout: Layout, reason: str) -> None:
+        """Note that the same place is another channel at other widths; the reason is kept."""
+        for segment in self.expand(layout):
+            dim = self.dim_of(segment)
+            if dim is not None and reason not in dim.disorders:
+                dim.disorders.append(reason)
 
     def mark_heads(self, layout: Layout) -> None:
         """Note that the units of a layout are attention heads."""
@@ -210,6 +222,7 @@ class DimTable:
             kept.n_units = math.gcd(kept.n_units, merged.n_units)
             kept.is_made = kept.is_made or merged.is_made
             kept.has_heads = kept.has_heads or merged.has_heads
+            kept.disorders += [text for text in merged.disorders if text not in kept.disorders]
 
     def roots(self) -> list[tuple[int, Dim]]:
         """Return every set of dimensions once, in the order of its first layer."""

@@ -31,6 +31,9 @@ class ChannelGroup:
         unit: Channels of its first layer in a unit: 1, or more where a grouped layer needs whole
             groups or attention whole heads. Widths count units.
         kind: What its units are.
+        out_of_order: Why weights are not shared in order, with the line of the user's model: a
+            subnet has the first weights of each layer, and they are applied to other channels than
+            in the full net. Empty where they are to the same.
     """
 
     name: str
@@ -38,6 +41,7 @@ class ChannelGroup:
     members: tuple[str, ...]
     unit: int = 1
     kind: GroupKind = "channels"
+    out_of_order: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -250,9 +250,12 @@ def equal_run(discovery: Discovery, layout: Layout, n_runs: int, where: str) -> 
     if len(layout) == 1:
         if layout[0].size % n_runs:
             return None
-        if dims.is_fresh(layout[0]):
+        if dims.is_whole(layout[0]):
             return dims.cut(layout[0], [layout[0].size // n_runs] * n_runs, is_shared=True)[:1]
         dims.coarsen(layout[0], layout[0].size // n_runs)
+        dims.disorder(
+            layout, f"{where} cuts it in parts that begin at other channels when it is narrower"
+        )
         return scale(layout, Fraction(1, n_runs))
     if len(layout) % n_runs:
         return None

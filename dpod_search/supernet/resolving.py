@@ -54,7 +54,8 @@ def make_groups(
             numbers[index] = len(groups)
             unit = dim.n_channels // dim.n_units
             kind: GroupKind = "heads" if dim.has_heads else "channels"
-            groups.append(ChannelGroup(dim.name, dim.n_units, tuple(dim.members), unit, kind))
+            members, disorders = tuple(dim.members), tuple(dim.disorders)
+            groups.append(ChannelGroup(dim.name, dim.n_units, members, unit, kind, disorders))
     return groups, frozen, numbers
 
 

@@ -52,6 +52,7 @@ def test_a_small_net_as_json_by_hand(found):
         "rungs": [2, 8],
         "members": ["stem", "norm", "odd"],
         "line": f"{__file__}:{at['stem']}",
+        "out_of_order": [],
     }
     assert shares["in_layers"]["macs"] == pytest.approx(16 * (216 + 32) / macs)
     assert shares["in_layers"]["params"] == pytest.approx((224 + 16 + 36) / params)

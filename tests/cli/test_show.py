@@ -230,6 +230,17 @@ def test_what_is_frozen_or_not_counted_is_said():
         assert part in text
 
 
+def test_a_group_whose_weights_are_not_shared_in_order_says_so():
+    found = make_inspection()
+    assert "in order" not in render(show_supernet, found)
+    [group] = found.groups
+    group = dataclasses.replace(group, out_of_order=("chunk (net.py:4) cuts it",))
+    found = dataclasses.replace(found, groups=(group,))
+    told = "stage0.member1\n  weights not shared in order: chunk (net.py:4) cuts it\n"
+    assert told in render(show_supernet, found)
+    assert describe_supernet(found)["groups"][0]["out_of_order"] == ("chunk (net.py:4) cuts it",)
+
+
 def test_a_frozen_module_of_unknown_width_has_none():
     found = make_inspection()
     item = dataclasses.replace(found.frozen[0], full=None)

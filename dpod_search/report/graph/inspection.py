@@ -20,6 +20,8 @@ class InspectedGroup:
         in_layers: Share of the net's ``macs`` and ``params`` that lies in layers which the
             group widens or narrows.
         saves: Share of ``macs`` and ``params`` that its first rung alone saves.
+        out_of_order: Why a subnet applies its weights to other channels than the full net; empty
+            where it does not.
     """
 
     name: str
@@ -30,6 +32,7 @@ class InspectedGroup:
     line: str
     in_layers: Mapping[str, float]
     saves: Mapping[str, float]
+    out_of_order: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

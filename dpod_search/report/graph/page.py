@@ -12,6 +12,7 @@ from dpod_search.quantities import plural
 from dpod_search.report.document import read_asset
 from dpod_search.report.document import write_document
 from dpod_search.report.graph.boxes import fold
+from dpod_search.report.graph.inspection import InspectedGroup
 from dpod_search.report.graph.inspection import Inspection
 from dpod_search.report.graph.marks import hue
 from dpod_search.report.graph.marks import mark_operations
@@ -105,7 +106,7 @@ def _show_groups(inspection: Inspection) -> str:
             f"{number + 1}</span></td>"
             f'<th scope="row" class="text">{_write_path(group.name)}'
             f'<span class="members">{html.escape(f"{group.kind}: {others}")}'
-            f"</span></th>"
+            f"</span>{_warn_of_order(group)}</th>"
             + "".join(f'<td class="number">{text}</td>' for text in numbers)
             + "</tr>"
         )
@@ -122,6 +123,13 @@ def _show_groups(inspection: Inspection) -> str:
             for name in ("first", "full", "MACs", "params", "MACs", "params")
         )
         + f"</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
+    )
+
+
+def _warn_of_order(group: InspectedGroup) -> str:
+    return "".join(
+        f'<span class="members">weights not shared in order: {html.escape(reason)}</span>'
+        for reason in group.out_of_order
     )
 
 

@@ -65,6 +65,15 @@ def test_a_frozen_module_of_unknown_width_has_none():
     assert "None" not in page
 
 
+def test_a_group_whose_weights_are_not_shared_in_order_says_so():
+    found = make_inspection()
+    assert "in order" not in build_graph_page(found)
+    stem, block = found.groups
+    stem = dataclasses.replace(stem, out_of_order=("chunk (<net>:4) cuts it",))
+    page = build_graph_page(dataclasses.replace(found, groups=(stem, block)))
+    assert page.count("weights not shared in order: chunk (&lt;net&gt;:4) cuts it") == 1
+
+
 def test_macs_say_that_some_are_not_counted():
     found = make_inspection()
     assert "MACs 2,400 (without those not counted)" in build_graph_page(found)
