@@ -111,6 +111,10 @@ class Bars:
         """Stop drawing, whatever happened."""
         self._bars.stop()
 
+    def say(self, line: str) -> None:
+        """Print a line above the bars."""
+        self._bars.console.print(line, highlight=False, soft_wrap=True)
+
     def start(self, task: str, total: int, done: int = 0) -> None:
         """Add a bar."""
         stop_if_interrupted()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated
 
 import typer
@@ -19,6 +20,7 @@ from dpod_search.cli.show import describe_supernet
 from dpod_search.cli.show import show_json
 from dpod_search.cli.show import show_status
 from dpod_search.cli.show import show_supernet
+from dpod_search.config import StudyConfig
 from dpod_search.config import list_studies
 from dpod_search.config import load_study
 from dpod_search.config import make_study
@@ -31,8 +33,15 @@ from dpod_search.errors import check_count
 from dpod_search.errors import show
 from dpod_search.files import write_text
 from dpod_search.models import build_model
+from dpod_search.pipeline import STAGES
+from dpod_search.pipeline import RunFolder
+from dpod_search.pipeline import Session
 from dpod_search.pipeline import read_status
+from dpod_search.pipeline.estimating import describe_seconds
+from dpod_search.pipeline.pacing import estimate_stages
 from dpod_search.pipeline.session import make_supernet
+from dpod_search.placement import limit_threads
+from dpod_search.progress import SilentProgress
 from dpod_search.report.graph import build_graph_page
 
 
@@ -58,11 +67,19 @@ def inspect(
             "--html", metavar="FILE", help="Also draw the model's graph, as one HTML file."
         ),
     ] = None,
+    times: Annotated[
+        bool,
+        typer.Option(
+            "--times", help="Also measure about how long each stage of a run of --study takes."
+        ),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Show channel groups, frozen dimensions and why, and the footprint of the full net."""
     if (study is None) == (model is None):
         raise ConfigError("inspect needs either --study or --model; give one of them")
+    if times and study is None:
+        raise ConfigError("--times is about the stages of a study; give --study")
     if study is not None:
         config = load_study(study, tuple(sets or ()))
         splits = load_data(config.data, config.seed)
@@ -82,10 +99,13 @@ def inspect(
     found = inspect_supernet(supernet, study or str(model))
     if page is not None:
         _write_page(page, build_graph_page(found))
+    seconds = _estimate_seconds(config) if times else None
     if as_json:
-        show_json(describe_supernet(found))
+        show_json(describe_supernet(found) | ({"seconds": seconds} if times else {}))
     else:
         show_supernet(make_console(), found)
+        if seconds:
+            print(describe_seconds(seconds))
         if page is not None:
             print(f"picture: {page}")
 
@@ -124,6 +144,13 @@ def init(
 ) -> None:
     """Print a commented study file to start from."""
     print(template(model=model, data=data), end="")
+
+
+def _estimate_seconds(config: StudyConfig) -> dict[str, float] | None:
+    """Estimate the stages of a run that would begin now; no folder is made or read."""
+    with limit_threads(config.threads), TemporaryDirectory() as nowhere:
+        session = Session(config, RunFolder(Path(nowhere)), SilentProgress())
+        return estimate_stages(session, [stage.name for stage in STAGES])
 
 
 def _write_page(path: Path, text: str) -> None:

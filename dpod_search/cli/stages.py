@@ -153,7 +153,13 @@ def _run(  # the one body of all the commands that run stages
     as_json = as_json and launched_ranks().is_first
     with Bars(Console(stderr=True, markup=False), is_quiet=quiet or as_json) as bars:
         outcomes = run_stages(
-            config, folder, stages=stages, storage=storage, progress=bars, n_jobs=jobs
+            config,
+            folder,
+            stages=stages,
+            storage=storage,
+            progress=bars,
+            n_jobs=jobs,
+            tell=None if quiet or as_json else bars.say,
         )
     if as_json:
         show_json(describe_run(folder, outcomes))

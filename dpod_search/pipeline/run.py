@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import dropwhile
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +26,11 @@ from dpod_search.files import write_text
 from dpod_search.pipeline import choosing
 from dpod_search.pipeline import exporting
 from dpod_search.pipeline import finetuning
+from dpod_search.pipeline import pacing
 from dpod_search.pipeline import searching
 from dpod_search.pipeline import training
 from dpod_search.pipeline.environment import describe_environment
+from dpod_search.pipeline.estimating import describe_seconds
 from dpod_search.pipeline.folder import RunFolder
 from dpod_search.pipeline.logs import log_to
 from dpod_search.pipeline.session import Session
@@ -139,6 +142,7 @@ def run_stages(
     storage: str | None = None,
     progress: Progress | None = None,
     n_jobs: int = 1,
+    tell: Callable[[str], None] | None = None,
 ) -> list[StageOutcome]:
     """Run stages of a study in a run folder.
 
@@ -152,6 +156,8 @@ def run_stages(
         storage: URL or path of Optuna's storage; None is the journal in the run folder.
         progress: Who is told.
         n_jobs: Processes that search, this one included; and those that finetune.
+        tell: Is told in a line, before the first stage begins, about how long those that are not
+            done will take on this machine. None measures nothing.
 
     Returns:
         What became of each stage; nothing on other ranks than the first.
@@ -182,6 +188,8 @@ def run_stages(
         if not _only_looks(stages):
             folder.claim(config)
             write_json(out / "environment.json", describe_environment())
+        if tell is not None:
+            _tell_seconds(session, stages, tell)
         outcomes = []
         for stage in STAGES:
             if stage.name in stages:
@@ -239,6 +247,23 @@ def _check_start(session: Session, stages: Sequence[str]) -> None:
         if stage.name in stages:
             stage.describe_inputs(session)  # complains of what an earlier stage has not left
             return
+
+
+def _tell_seconds(session: Session, stages: Sequence[str], tell: Callable[[str], None]) -> None:
+    """Say about how long the stages take that are still to do."""
+    chosen = [stage for stage in STAGES if stage.name in stages]
+    # Stages after one that is to do are to do as well.
+    due = dropwhile(lambda s: session.folder.is_done(s.name, s.describe_inputs(session)), chosen)
+    names = [stage.name for stage in due]
+    if not launched_ranks().is_alone:
+        return  # how much faster they are together is not known
+    try:
+        seconds = pacing.estimate_stages(session, names)
+    except Exception:  # it is not what was asked for, and the stage itself will complain
+        _logger.info("how long the stages take cannot be told", exc_info=True)
+        return
+    if seconds:
+        tell(describe_seconds(seconds))
 
 
 def _keep_claim(folder: RunFolder) -> dict[Path, str]:

@@ -29,6 +29,7 @@ from dpod_search.training.loop import count_batches
 from dpod_search.training.loop import count_images
 from dpod_search.training.optimizers import OptimizerSettings
 from dpod_search.training.policies import MakePolicy
+from dpod_search.training.policies import Policy
 from dpod_search.training.policies import PolicyContext
 from dpod_search.training.policies import Scorer
 from dpod_search.training.policies import make_options
@@ -38,6 +39,7 @@ from dpod_search.training.ranks import Ranks
 from dpod_search.training.scoring import CountedScorer
 from dpod_search.training.scoring import limit_scoring
 from dpod_search.widths import Widths
+from dpod_search.widths import WidthSpace
 
 
 @dataclass(frozen=True)
@@ -210,40 +212,18 @@ def train_supernet(
             f"policy was given as a class; got {dict(settings.policy_options)}, leave them out and "
             "bind the class's own with functools.partial"
         )
-    n_steps = settings.epochs * count_batches(loader)
     ranks = Ranks.joined()
     progress = progress or SilentProgress()
-    n_images = settings.epochs * count_images(loader, ranks.n_ranks)
-    limit = limit_scoring(settings.max_scoring_share, n_images, cost(supernet.space.full))
-    # What is scored decides what is trained, so that all ranks must go by the same numbers.
-    n_scored, limit = ranks.share([n_scored, limit])
-    scorer = CountedScorer(ranks.agree(score), cost, n_scored)
-    context = PolicyContext(
-        supernet.space,
-        cost,
-        scorer,
-        n_steps,
-        seed,
-        distills=settings.distillation > 0,
-        n_scored=n_scored,
-        scoring_macs=limit,
-        progress=progress,
-    )
-    chosen = make_policy(policy or settings.policy, settings.policy_options, context)
     with ranks.noticing_losses():
-        ranks.check_same(n_steps, "steps to train; give their loaders equally many batches")
-        learner = SupernetLearner(
-            supernet,
-            chosen,
-            cost=cost,
-            label_smoothing=settings.label_smoothing,
-            distillation=settings.distillation,
-            temperature=settings.temperature,
-            precision=settings.precision,
-            group_lasso=settings.group_lasso,
-            ranks=ranks,
-            scorer=scorer,
+        scorer = CountedScorer(ranks.agree(score), cost, ranks.share(n_scored))
+        context = make_context(
+            supernet.space, loader, settings, scorer, seed=seed, ranks=ranks, progress=progress
         )
+        ranks.check_same(
+            context.n_steps, "steps to train; give their loaders equally many batches"
+        )
+        chosen = make_policy(policy or settings.policy, settings.policy_options, context)
+        learner = make_learner(supernet, chosen, settings, scorer, ranks=ranks)
         loop = Loop(
             module=supernet,
             loader=loader,
@@ -262,8 +242,80 @@ def train_supernet(
     return TrainingResult(
         path=chosen.path(),
         history=tuple(history),
-        n_steps=n_steps,
+        n_steps=context.n_steps,
         seconds=loop.seconds,
         macs=learner.macs,
         scoring_macs=scorer.macs,
+    )
+
+
+def make_context(
+    space: WidthSpace,
+    loader: Batches,
+    settings: TrainingSettings,
+    scorer: CountedScorer,
+    *,
+    seed: int,
+    ranks: Ranks | None = None,
+    progress: Progress | None = None,
+) -> PolicyContext:
+    """Gather what a policy may know.
+
+    Args:
+        space: The widths of the supernet.
+        loader: Batches of pictures and labels.
+        settings: How it is trained.
+        scorer: What the policy judges subnets with.
+        seed: Seed of the study.
+        ranks: The processes that train together.
+        progress: Who is told.
+
+    Raises:
+        DataError: If the loader is empty.
+    """
+    ranks = ranks or Ranks()
+    n_images = settings.epochs * count_images(loader, ranks.n_ranks)
+    limit = limit_scoring(settings.max_scoring_share, n_images, scorer.cost(space.full))
+    return PolicyContext(
+        space,
+        scorer.cost,
+        scorer,
+        n_steps=settings.epochs * count_batches(loader),
+        seed=seed,
+        distills=settings.distillation > 0,
+        n_scored=scorer.n_images,
+        # What is scored decides what is trained, so that all ranks must go by the same number.
+        scoring_macs=ranks.share(limit),
+        progress=progress or SilentProgress(),
+    )
+
+
+def make_learner(
+    supernet: Supernet,
+    policy: Policy,
+    settings: TrainingSettings,
+    scorer: CountedScorer,
+    *,
+    ranks: Ranks | None = None,
+) -> SupernetLearner:
+    """Make what runs a policy's plans as the settings say.
+
+    Args:
+        supernet: The net in training.
+        policy: Chooses the subnets.
+        settings: How they are trained.
+        scorer: What the policy judges subnets with.
+        ranks: The processes that train together.
+    """
+    return SupernetLearner(
+        supernet,
+        policy,
+        cost=scorer.cost,
+        label_smoothing=settings.label_smoothing,
+        distillation=settings.distillation,
+        temperature=settings.temperature,
+        precision=settings.precision,
+        group_lasso=settings.group_lasso,
+        ranks=ranks,
+        scorer=scorer,
     )

@@ -165,6 +165,39 @@ def test_a_graph_that_cannot_be_written_is_one_line(call, tmp_path):
         )
 
 
+def test_inspect_says_about_how_long_the_stages_of_a_study_take(call, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    arguments = ("inspect", "--study", "digits", "--times", *TINY)
+    code, out, err = call(*arguments)
+    assert (code, err) == (0, "")
+    assert out.splitlines()[-1].startswith("about ")
+    assert ": train " in out.splitlines()[-1]
+    code, out, err = call(*arguments, "--json")
+    assert (code, err) == (0, "")
+    seconds = json.loads(out)["seconds"]
+    assert set(seconds) == {*STAGE_NAMES, "scoring"}
+    assert all(value > 0 for name, value in seconds.items() if name != "scoring")
+    assert not list(tmp_path.iterdir())
+    check_refused(call("inspect", "--model", "resnet8", "--times"), "--times", "--study")
+
+
+def test_a_stage_says_before_it_begins_about_how_long_it_takes(call, tmp_path, monkeypatch):
+    code, _, err = call(*run_in(tmp_path / "run", "--set=training.epochs=1", command="train"))
+    assert code == 0
+    told, done = err.splitlines()
+    assert told.startswith("about ")
+    assert done.startswith("train: ")
+
+    def measure(session, stages):
+        raise AssertionError("nobody is told")
+
+    monkeypatch.setattr("dpod_search.pipeline.pacing.estimate_stages", measure)
+    for word in ("--quiet", "--json"):
+        folder = tmp_path / word
+        code, _, err = call(*run_in(folder, word, "--set=training.epochs=1", command="train"))
+        assert (code, err) == (0, "")
+
+
 def test_a_study_is_inspected_as_it_is_set(call):
     _, out, _ = call("inspect", "--study", "digits", "--json", "--set=supernet.ratios=[0.5]")
     assert all(len(group["rungs"]) == 2 for group in json.loads(out)["groups"])

@@ -1,0 +1,282 @@
+"""What a run is going to do, and how fast this machine is at it: measured before it begins.
+
+A few steps and evaluations of the full net and of the smallest subnet are timed, on a copy.
+Nothing of the run is changed: neither its folder, nor weights, nor random draws.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import statistics
+import time
+from collections.abc import Callable
+from collections.abc import Collection
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dpod_search.evaluation import Judge
+from dpod_search.pipeline import searching
+from dpod_search.pipeline.estimating import Pace
+from dpod_search.pipeline.estimating import Paces
+from dpod_search.pipeline.estimating import Work
+from dpod_search.pipeline.estimating import estimate_seconds
+from dpod_search.pipeline.session import Session
+from dpod_search.search.status import count_trials
+from dpod_search.supernet import Supernet
+from dpod_search.training import OptimizerSettings
+from dpod_search.training import Plan
+from dpod_search.training.policies import make_policy
+from dpod_search.training.scoring import CountedScorer
+from dpod_search.training.train import make_context
+from dpod_search.training.train import make_learner
+from dpod_search.weights import read_tensors
+from dpod_search.widths import Widths
+
+
+# Steps, and evaluations, are timed for about twice so many seconds, in so many rounds at most.
+_SECONDS = 0.2
+_N_ROUNDS = 8
+_N_FIRST = 2  # BatchNorm needs two pictures
+
+_N_STEPS_LOOKED_AT = 100
+_N_LADDER = 8
+
+
+def estimate_stages(session: Session, stages: Collection[str]) -> dict[str, float] | None:
+    """Measure this machine, and estimate the seconds of what is left of stages.
+
+    Args:
+        session: The run; its trained weights are not needed.
+        stages: Names of stages that are not done.
+
+    Returns:
+        By stage, and ``scoring``, which is a part of ``train``. None where nothing is known
+        before: of a run that prunes at once, and of exporting and reporting alone.
+    """
+    is_searched = not session.config.oneshot.method and len(session.blank_supernet.groups) > 0
+    if not is_searched or not set(stages) & {"train", "search", "finetune"}:
+        return None
+    work = plan_work(session)
+    found = estimate_seconds(measure_paces(session), work)
+    for stage, share in _find_done(session, work, stages).items():
+        for name in (stage, *(["scoring"] if stage == "train" else [])):
+            found[name] *= 1 - min(1.0, share)
+    wanted = [*stages, "scoring"] if "train" in stages else stages
+    return {name: seconds for name, seconds in found.items() if name in wanted}
+
+
+def _find_done(session: Session, work: Work, stages: Collection[str]) -> dict[str, float]:
+    """Return which share of a stage an earlier process has done."""
+    done = {}
+    checkpoint = session.path / "training.checkpoint.safetensors"
+    if "train" in stages and checkpoint.exists():
+        state: Any = read_tensors(checkpoint)[1]
+        done["train"] = state["step"] * session.config.training.batch_size / work.n_trained
+    if "search" in stages and "train" not in stages:
+        trials = count_trials(session.config.name, searching.find_storage(session))
+        n_open = sum(trials.get(state, 0) for state in ("running", "waiting"))
+        done["search"] = (sum(trials.values()) - n_open) / work.n_trials
+    if "finetune" in stages and "search" not in stages:
+        results = (session.path / "finetuned").glob("*/result.json")
+        done["finetune"] = len(list(results)) / work.n_exported
+    return done
+
+
+def measure_paces(session: Session) -> Paces:
+    """Time some steps and evaluations on a copy of the supernet."""
+    supernet = copy.deepcopy(session.blank_supernet)
+    space, cost = supernet.space, _find_cost(session)
+    macs = (cost(space.full), cost(space.smallest))
+    with torch.random.fork_rng():
+        loader = session.training_loader(session.config.training.batch_size)
+        n_workers, loader.n_workers = loader.n_workers, 0
+        start = time.perf_counter()
+        images, labels = next(iter(loader))
+        loading = (time.perf_counter() - start) / len(labels) / max(1, n_workers)
+        placement = session.device
+        images, labels = images.to(placement), labels.to(placement)
+        alone, both = _time_in_turn(
+            [
+                _make_step(session, supernet, plan, images, labels)
+                for plan in (Plan(True, ()), Plan(True, (space.smallest,)))
+            ],
+            len(labels),
+        )
+        judge = Judge(
+            supernet,
+            session.calibration_images,
+            session.validation_batches,
+            batch_size=session.config.evaluation.batch_size,
+        )
+        full, smallest = _time_in_turn(
+            [partial(judge, widths) for widths in (space.full, space.smallest)], judge.n_images
+        )
+    narrow = min(max(both - alone, 0.0), alone)
+    return Paces(Pace(alone, narrow, *macs), Pace(full, smallest, *macs), loading)
+
+
+def plan_work(session: Session) -> Work:
+    """Count what the stages of a run do, before they do it."""
+    config, data = session.config, session.data
+    space, cost = session.blank_supernet.space, _find_cost(session)
+    full, smallest = cost(space.full), cost(space.smallest)
+    ladder = [float(m) for m in np.geomspace(max(smallest, 1), max(full, 1), _N_LADDER)]
+    settings = config.finetune
+    n_wanted = len(settings.budgets) or settings.n_subnets
+    n_members = _N_LADDER if n_wanted == "all" else n_wanted
+    members = [*np.geomspace(max(smallest, 1), max(full, 1), n_members), full]
+    epochs = [settings.epochs_of(m / full if full else 1.0) for m in members]
+    n_train = len(data.train)
+    n_views = min(settings.n_views or max(epochs), max(epochs))
+    if settings.n_views == 0 or settings.features > 0:  # the full net runs at every step
+        n_views = sum(epochs)
+    teaches = settings.distillation > 0 or settings.features > 0
+    steps, scores, n_profiles = _rehearse(session, cost)
+    return Work(
+        n_trained=config.training.epochs * n_train,
+        steps=steps,
+        scores=scores,
+        n_profiles=n_profiles,
+        n_evaluated=len(session.calibration_images) + len(data.validation),
+        n_trials=min(config.search.n_trials, config.search.n_evaluated or config.search.n_trials),
+        searched=tuple(ladder),
+        finetuned=tuple((float(m), n * n_train) for m, n in zip(members, epochs, strict=True)),
+        n_taught=n_views * n_train if teaches else 0,
+        n_exported=len(members),
+        n_operations=len(session.blank_supernet.grouping.operations),
+        formats=tuple(config.export.formats),
+        n_jobs=session.n_jobs,
+    )
+
+
+def _rehearse(
+    session: Session, cost: Callable[[Widths], float]
+) -> tuple[tuple[tuple[float, ...], ...], tuple[tuple[float, int], ...], int]:
+    """Ask the policy for its plans, with costs and scores that are made up.
+
+    True costs are only asked for of what it plans: a path of many groups asks for thousands.
+
+    Returns:
+        Macs of the nets of some steps, macs and pictures of each score, and the path's profiles.
+    """
+    space, settings = session.blank_supernet.space, session.config.training
+    full = cost(space.full)
+    scored: list[tuple[Widths, int]] = []
+    n_scored = len(session.calibration_images) + min(
+        len(session.data.calibration), settings.n_scoring
+    )
+
+    def share(widths: Widths) -> float:
+        pairs = zip(widths.active, space.full.active, strict=True)
+        return statistics.fmean(a / b for a, b in pairs)
+
+    def score(widths: Widths, n_images: int = n_scored) -> float:
+        scored.append((widths, n_images))
+        pairs = zip(widths.active, space.full.active, strict=True)
+        return -sum(math.exp(-3 * a / b) for a, b in pairs)
+
+    scorer = CountedScorer(score, lambda widths: full * share(widths) ** 2, n_scored)
+    loader = session.training_loader(settings.batch_size)
+    context = make_context(space, loader, settings, scorer, seed=session.seed)
+    policy = make_policy(settings.policy, settings.policy_options, context)
+    macs = _Remembered(cost)
+    steps = []
+    for step in np.unique(np.linspace(0, context.n_steps - 1, _N_STEPS_LOOKED_AT).astype(int)):
+        policy.begin_step(int(step))
+        plan = policy.plan(int(step))
+        nets = [space.full] if plan.full else []
+        steps.append(tuple(macs(widths) for widths in (*nets, *plan.partial)))
+    scores = tuple((macs(widths), n) for widths, n in scored)
+    return tuple(steps), scores, len(policy.path())
+
+
+class _Remembered(dict[Widths, float]):
+    """Costs that are asked for once."""
+
+    def __init__(self, cost: Callable[[Widths], float]) -> None:
+        super().__init__()
+        self._cost = cost
+
+    def __call__(self, widths: Widths) -> float:
+        return self[widths]
+
+    def __missing__(self, widths: Widths) -> float:
+        self[widths] = self._cost(widths)
+        return self[widths]
+
+
+class _OnePlan:
+    """A policy that trains the same at every step."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+
+    def begin_step(self, step: int) -> None:
+        """Change nothing."""
+
+    def plan(self, step: int) -> Plan:
+        """Return the plan."""
+        return self._plan
+
+    def path(self) -> tuple[Widths, ...]:
+        """Return no profile."""
+        return ()
+
+    def state(self) -> None:
+        """Return nothing, since nothing is kept."""
+
+    def restore(self, state: object) -> None:
+        """Restore nothing."""
+
+
+def _make_step(
+    session: Session, supernet: Supernet, plan: Plan, images: Tensor, labels: Tensor
+) -> Callable[[int], object]:
+    """Return a function that does a step on the first so many pictures."""
+    settings = session.config.training
+    scorer = CountedScorer(lambda widths: 0.0, lambda widths: 0.0, 0)
+    learner = make_learner(supernet, _OnePlan(plan), settings, scorer)
+    optimizer = OptimizerSettings.part_of(settings, "training").make(supernet)
+    for group in optimizer.param_groups:
+        group["lr"] = 0.0  # else the copy's weights may run away and be slow to compute
+
+    def run(n_images: int) -> None:
+        supernet.train()
+        optimizer.zero_grad()
+        learner.compute_gradients(0, images[:n_images], labels[:n_images])
+        optimizer.step()
+
+    return run
+
+
+def _time_in_turn(runs: Sequence[Callable[[int], object]], n_images: int) -> list[float]:
+    """Return each function's least seconds for a picture: on all of them, if that is not too long.
+
+    The least, since whatever else the machine does can only add to it.
+    """
+    n_first = min(_N_FIRST, n_images)
+    for run in runs:  # the first time there is more to do
+        run(n_first)
+    slowest = max(_clock(run, n_first) for run in runs)
+    n_timed = min(n_images, max(n_first, int(n_first * _SECONDS / max(slowest, 1e-6))))
+    rounds: list[list[float]] = []
+    start = time.perf_counter()
+    while len(rounds) < _N_ROUNDS and (not rounds or time.perf_counter() - start < 2 * _SECONDS):
+        rounds.append([_clock(run, n_timed) for run in runs])
+    return [min(taken) / n_timed for taken in zip(*rounds, strict=True)]
+
+
+def _clock(run: Callable[[int], object], n_images: int) -> float:
+    start = time.perf_counter()
+    run(n_images)
+    return time.perf_counter() - start
+
+
+def _find_cost(session: Session) -> Callable[[Widths], float]:
+    return lambda widths: session.sizes.measure(widths)["macs"]
