@@ -62,7 +62,8 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Write text (UTF-8) as a whole file; errors as in :func:`write_whole`."""
-    write_bytes(path, text.encode())
+    # Half a character, as of a file's name that is no UTF-8, cannot be written but as an escape.
+    write_bytes(path, text.encode(errors="backslashreplace"))
 
 
 def write_json(path: Path, value: Any) -> None:

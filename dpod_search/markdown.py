@@ -1,4 +1,4 @@
-"""Small pieces of Markdown, as the dashboard shows it. What comes from a run is escaped here."""
+"""Small pieces of Markdown: model cards, and notes of the dashboard. Names are escaped here."""
 
 from __future__ import annotations
 
@@ -6,32 +6,41 @@ import re
 from collections.abc import Iterable
 from collections.abc import Sequence
 
+from dpod_search.escaping import show
 
-_GAP = "\u00a0" * 3  # the dashboard's style leaves no room between columns
+
 # Dollars stand around formulas, ampersands before names of characters.
-_SPECIAL = str.maketrans({character: f"\\{character}" for character in r"\`*_[]<>|#~$&"})
+# An underscore between letters stands for itself.
+_SPECIAL = re.compile(r"[\\`*\[\]<>|#~$&]|(?<![^\W_])_|_(?![^\W_])")
 
 
-class _Markdown(str):
-    """Text in which nothing is left to be escaped."""
+class _Code(str):
+    """Code in which nothing is left to be escaped, and the plain text that it shows."""
 
-    __slots__ = ()
+    plain: str
 
 
 def escape(text: str) -> str:
-    """Write text so that Markdown shows it as it is."""
-    return text.translate(_SPECIAL)
+    """Write text on one line so that Markdown shows it as it is."""
+    return _SPECIAL.sub(r"\\\g<0>", _on_one_line(text))
 
 
-def code(text: str) -> str:
+def code(text: str) -> _Code:
     """Write text as code, which shows it as it is."""
+    text = _on_one_line(text) or '""'
     fence = "`" * (max(map(len, re.findall("`+", text)), default=0) + 1)
     pad = " " if "`" in text else ""
-    return _Markdown(f"{fence}{pad}{text}{pad}{fence}".replace("\n", " "))
+    found = _Code(f"{fence}{pad}{text}{pad}{fence}")
+    found.plain = text
+    return found
 
 
 def table(
-    heads: Sequence[str], rows: Iterable[Sequence[str]], *, is_escaped: bool = False
+    heads: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    *,
+    is_escaped: bool = False,
+    gap: str = "",
 ) -> list[str]:
     """Return the lines of a table; rows of two cells with an empty one are left out.
 
@@ -39,17 +48,25 @@ def table(
         heads: Its headings, in plain text.
         rows: Its cells, in plain text or from :func:`code`.
         is_escaped: Whether the cells are Markdown already.
+        gap: What stands behind each cell, where a style leaves no room between columns.
     """
-    shown = [escape(head) + _GAP for head in heads]
+    shown = [escape(head) + gap for head in heads]
     lines = ["| " + " | ".join(shown) + " |", "|" + "---|" * len(heads)]
     for row in rows:
         if len(row) == 2 and not row[1]:
             continue
         cells = [c if is_escaped else _escape_cell(c) for c in row]
-        lines.append("| " + " | ".join(cell.replace("\n", " ") + _GAP for cell in cells) + " |")
+        lines.append("| " + " | ".join(cell.replace("\n", " ") + gap for cell in cells) + " |")
     return lines
 
 
+def _on_one_line(text: str) -> str:
+    return show(text).replace("\n", " ")
+
+
 def _escape_cell(text: str) -> str:
-    # In a table a bar ends a cell even inside code, unless it is escaped there.
-    return text.replace("|", "\\|") if isinstance(text, _Markdown) else escape(text)
+    if not isinstance(text, _Code):
+        return escape(text)
+    # In a table a bar ends a cell even inside code, unless it is escaped there; behind a backslash
+    # it cannot be.
+    return escape(text.plain) if "\\|" in text else text.replace("|", "\\|")

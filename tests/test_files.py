@@ -344,3 +344,8 @@ def test_a_file_larger_than_it_can_be_is_not_read(tmp_path: Path) -> None:
 def test_what_python_cannot_make_toml_of_is_a_value_error(text: str) -> None:
     with pytest.raises(ValueError, match="too deep|Exceeds the limit"):
         parse_toml(text)
+
+
+def test_a_text_with_half_a_character_is_written(tmp_path: Path) -> None:
+    write_text(tmp_path / "a.csv", "caf\udce9, grüße")
+    assert (tmp_path / "a.csv").read_text(encoding="utf-8") == "caf\\udce9, grüße"

@@ -6,9 +6,9 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from dpod_search.dashboard.markdown import code
-from dpod_search.dashboard.markdown import escape
-from dpod_search.dashboard.markdown import table
+from dpod_search.markdown import code
+from dpod_search.markdown import escape
+from dpod_search.markdown import table
 from dpod_search.quantities import count
 from dpod_search.quantities import label
 from dpod_search.quantities import plural
@@ -25,6 +25,7 @@ from dpod_search.report.text import value_of
 
 
 PICTURE = "widths.png"
+_GAP = "\u00a0" * 3  # the dashboard's style leaves no room between columns
 _PRUNED = (
     "*Pruned* trials were never evaluated: a bound on a footprint or the surrogate ruled them out "
     "(`reason`)."
@@ -92,6 +93,7 @@ def write_study_note(run: Run, places: Places, files: Mapping[str, str]) -> str:
                 *_describe_audit(run),
                 *_describe_latency(run),
             ],
+            gap=_GAP,
         ),
         "",
         "## The front" if is_search else "## The subnets",
@@ -154,7 +156,7 @@ def write_trial_note(
         (code(group.name), count(trial.widths[group.name]), count(group.full))
         for group in run.search.groups
     ]
-    lines += table(("group", "width", "of"), widths)
+    lines += table(("group", "width", "of"), widths, gap=_GAP)
     if files:
         lines += ["", "## Files", "", *(f"- [{escape(n)}]({at})" for n, at in files.items())]
     if places.child_id is not None and member is not None:
@@ -235,7 +237,7 @@ def _list_members(run: Run, places: Places) -> list[str]:
             cells = ["–", "–", ""] if member is None else _describe_member(member)
             row += cells if has_reasons else cells[:2]
         rows.append(row)
-    return table(columns, rows, is_escaped=True)
+    return table(columns, rows, is_escaped=True, gap=_GAP)
 
 
 def _tell_latency(member: Member | None) -> str:
@@ -303,7 +305,7 @@ def _compare(run: Run, trial: Trial, member: Member | None) -> list[str]:
             rows.append((size_heading(name), size, size_of(name, full[name])))
     if member is not None and member.measured_latency_share is not None:
         rows.append(("latency, measured, of full", _tell_latency(member), percent(1.0)))
-    return table(("", "this subnet", "full net"), rows)
+    return table(("", "this subnet", "full net"), rows, gap=_GAP)
 
 
 def members_by_trial(run: Run) -> dict[int, Member]:

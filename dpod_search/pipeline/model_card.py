@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from dpod_search.markdown import code
+from dpod_search.markdown import escape
+from dpod_search.markdown import table
 from dpod_search.quantities import percent
 from dpod_search.quantities import spell
 
@@ -76,16 +79,16 @@ def write_card(
     shape = " x ".join(map(str, model["input"]["shape"]))
     classes = model["input"]["classes"]
     lines = [
-        f"# {study}, {member}",
+        f"# {escape(study)}, {member}",
         "",
         (
-            f"An image classifier of {len(classes)} classes: a subnet of `{architecture}` that "
-            f"dpod-search found in study `{study}`, cut out, finetuned and exported."
+            f"An image classifier of {len(classes)} classes: a subnet of {code(architecture)} that "
+            f"dpod-search found in study {code(study)}, cut out, finetuned and exported."
         ),
         "",
         "## How good, how large",
         "",
-        *_table(
+        *table(
             ("what", "value"),
             [*_accuracies(model), *_footprint(model), *_measured(values, model)],
         ),
@@ -95,25 +98,25 @@ def write_card(
         "## Input and output",
         "",
         f"* Input: float32 pictures `batch x {shape}`, any batch size.",
-        f"* Normalisation: {model['input']['how']}. It is no part of the model.",
+        f"* Normalisation: {escape(model['input']['how'])}. It is no part of the model.",
         f"* Output: logits `batch x {len(classes)}`, the classes in this order:",
-        f"  {', '.join(map(str, classes))}.",
+        f"  {', '.join(code(str(name)) for name in classes)}.",
         "",
         "## Loading",
         "",
         *_loading(model),
         "## Widths",
         "",
-        *_table(
+        *table(
             ("channel group", "width", "of"),
-            [(f"`{name}`", width, full[name]) for name, width in model["widths"].items()],
+            [(code(name), str(width), str(full[name])) for name, width in model["widths"].items()],
         ),
         "",
         "## Where it comes from",
         "",
-        f"* Data: `{source}`, fingerprint `{fingerprint}`.",
+        f"* Data: {code(source)}, fingerprint {code(fingerprint)}.",
         f"* Versions: {', '.join(f'{name} {version}' for name, version in versions.items())}.",
-        *(f"* {note}" for note in model["notes"]),
+        *(f"* {escape(note)}" for note in model["notes"]),
         (
             "* Licence: those of the original model, of its pretrained weights and of the data "
             "hold for this model; dpod-search adds no condition of its own."
@@ -148,12 +151,7 @@ def _measured(values: Mapping[str, float], model: Mapping[str, Any]) -> list[tup
 
 def _loading(model: Mapping[str, Any]) -> list[str]:
     lines: list[str] = []
-    for name, (title, code) in _LOADERS.items():
+    for name, (title, loader) in _LOADERS.items():
         if name in model["files"]:
-            lines += [f"### {title}", "", "```python", code, "```", ""]
+            lines += [f"### {title}", "", "```python", loader, "```", ""]
     return lines
-
-
-def _table(head: tuple[str, ...], rows: list[Any]) -> list[str]:
-    texts = [head, tuple("---" for _ in head), *rows]
-    return ["| " + " | ".join(str(cell) for cell in row) + " |" for row in texts]

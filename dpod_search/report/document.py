@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import html
 from collections.abc import Sequence
 from importlib.resources import files
+
+from dpod_search.escaping import escape_html
 
 
 def write_document(*, title: str, style: str, body: str, scripts: Sequence[str]) -> str:
@@ -24,7 +25,7 @@ def write_document(*, title: str, style: str, body: str, scripts: Sequence[str])
             f'<meta http-equiv="Content-Security-Policy" content="{_write_policy(scripts)}">',
             '<meta name="viewport" content="width=device-width, initial-scale=1">',
             '<meta name="color-scheme" content="light dark">',
-            f"<title>{html.escape(title)}</title>",
+            f"<title>{escape_html(title)}</title>",
             f"<style>\n{style}</style>\n</head>\n<body>",
             body,
             *(f"<script>{script}</script>" for script in scripts),

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Iterable
 from collections.abc import Sequence
+
+from dpod_search.escaping import escape_html
 
 
 def paragraph(text: str, *, kind: str = "") -> str:
@@ -15,7 +16,7 @@ def paragraph(text: str, *, kind: str = "") -> str:
         kind: A class of the style sheet, or nothing.
     """
     opening = f'<p class="{kind}">' if kind else "<p>"
-    return f"{opening}{html.escape(text)}</p>"
+    return f"{opening}{escape_html(text)}</p>"
 
 
 def section(name: str, title: str, body: str) -> str:
@@ -26,7 +27,7 @@ def section(name: str, title: str, body: str) -> str:
         title: Its heading, in plain text.
         body: HTML.
     """
-    heading = f'<h2 id="{name}-title">{html.escape(title)}</h2>'
+    heading = f'<h2 id="{name}-title">{escape_html(title)}</h2>'
     return f'<section id="{name}" aria-labelledby="{name}-title">\n{heading}\n{body}\n</section>'
 
 
@@ -44,30 +45,30 @@ def table(
     n_numbers = len(columns) - 1 - texts
     kinds = ["text", *["number"] * n_numbers, *["text"] * texts]
     head = "".join(
-        f'<th scope="col" class="{kind}">{html.escape(column)}</th>'
+        f'<th scope="col" class="{kind}">{escape_html(column)}</th>'
         for column, kind in zip(columns, kinds, strict=True)
     )
     body = "\n".join(_row(row, kinds) for row in rows)
     return (
-        f'<div class="wide"><table><caption><span>{html.escape(caption)}</span></caption>\n'
+        f'<div class="wide"><table><caption><span>{escape_html(caption)}</span></caption>\n'
         f"<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody></table></div>"
     )
 
 
 def _row(cells: Sequence[str], kinds: Sequence[str]) -> str:
-    heading = f'<th scope="row" class="{kinds[0]}">{html.escape(cells[0])}</th>'
+    heading = f'<th scope="row" class="{kinds[0]}">{escape_html(cells[0])}</th>'
     rest = zip(cells[1:], kinds[1:], strict=True)
     return (
         "<tr>"
         + heading
-        + "".join(f'<td class="{kind}">{html.escape(cell)}</td>' for cell, kind in rest)
+        + "".join(f'<td class="{kind}">{escape_html(cell)}</td>' for cell, kind in rest)
         + "</tr>"
     )
 
 
 def code_block(text: str) -> str:
     """Return a block of plain text in which spaces and lines are kept."""
-    return f"<pre><code>{html.escape(text)}</code></pre>"
+    return f"<pre><code>{escape_html(text)}</code></pre>"
 
 
 def embed_json(json_text: str) -> str:

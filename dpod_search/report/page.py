@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Callable
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from plotly.offline import get_plotlyjs
 
+from dpod_search.escaping import escape_html
 from dpod_search.report import sections
 from dpod_search.report.choices import show_picks
 from dpod_search.report.document import read_asset
@@ -83,7 +83,7 @@ def build_page(run: Run, drawn: Sequence[tuple[FigureKind, Drawing | Absent]]) -
     before, after = (_show_all(kinds, run) for kinds in (BEFORE_FIGURES, AFTER_FIGURES))
     shown = [*before, *figures, *after]
     body = [
-        f"<header>\n<h1>{html.escape(run.search.study)}</h1>",
+        f"<header>\n<h1>{escape_html(run.search.study)}</h1>",
         paragraph(summarize(run), kind="summary"),
         _list_contents(shown),
         "</header>\n<main>",
@@ -122,7 +122,7 @@ def _show_all(kinds: Sequence[SectionKind], run: Run) -> list[_Section]:
 
 
 def _list_contents(shown: Sequence[_Section]) -> str:
-    links = [f'<li><a href="#{s.name}">{html.escape(s.title)}</a></li>' for s in shown]
+    links = [f'<li><a href="#{s.name}">{escape_html(s.title)}</a></li>' for s in shown]
     return f'<nav aria-label="Contents"><ul>{"".join(links)}</ul></nav>'
 
 
@@ -140,13 +140,13 @@ def show_figure(
     numbers = numbers or f"figures/{name}.csv"
     if isinstance(drawing, Absent):
         return section(f"figure-{name}", title, paragraph(drawing.reason, kind="missing"))
-    caption = html.escape(drawing.caption)
+    caption = escape_html(drawing.caption)
     body = (
         f'<figure data-figure="{name}">\n'
-        f'<div class="plot" role="img" aria-label="{html.escape(title)}">'
+        f'<div class="plot" role="img" aria-label="{escape_html(title)}">'
         "<noscript>The figure is drawn by a script of this page; its numbers are in the CSV file."
         "</noscript></div>\n"
-        f"<figcaption>{caption} Numbers: <code>{html.escape(numbers)}</code></figcaption>\n"
+        f"<figcaption>{caption} Numbers: <code>{escape_html(numbers)}</code></figcaption>\n"
         f'<script type="application/json">{embed_json(pack_figure(drawing.figure))}</script>\n'
         "</figure>"
     )

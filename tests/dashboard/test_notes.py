@@ -7,11 +7,11 @@ import pytest
 from report.run_folder import HOSTILE
 from report.run_folder import RunFolder
 
-from dpod_search.dashboard.markdown import code
-from dpod_search.dashboard.markdown import escape
 from dpod_search.dashboard.notes import Places
 from dpod_search.dashboard.notes import write_study_note
 from dpod_search.dashboard.notes import write_trial_note
+from dpod_search.markdown import code
+from dpod_search.markdown import escape
 from dpod_search.report import read_run
 from dpod_search.report.text import percent
 

@@ -53,3 +53,26 @@ def test_what_the_search_measured_besides_is_told_too() -> None:
 def test_a_small_accuracy_is_not_none(share: float) -> None:
     card = write(make_model(test_accuracy=share))
     assert "| test accuracy | 0.00 % |" not in card
+
+
+AWKWARD = "a|b`c` <img src=x onerror=y>\n# owned \x1b[31m[x](javascript:y) caf\udce9"
+
+
+def test_names_of_classes_and_groups_stay_text() -> None:
+    model = make_model(
+        widths={AWKWARD: 4},
+        notes=[AWKWARD],
+        input={"shape": [1], "how": f"as {AWKWARD} yields them", "classes": [AWKWARD, "dog"]},
+    )
+    card = write(model, study=AWKWARD, source=AWKWARD, architecture=AWKWARD)
+    card.encode()
+    shown = r"a|b`c` <img src=x onerror=y> # owned \x1b[31m[x](javascript:y) caf\xe9"
+    assert card.count(f"`` {shown} ``") == 4
+    assert f"  `` {shown} ``, `dog`." in card
+    row = f"| `` {shown} `` | 4 | 8 |".replace("a|b", r"a\|b")
+    assert row in card
+    # What is left are headings of the card's own, and text in which all is escaped.
+    rest = card.replace(f"`` {shown} ``", "").replace(row, "")
+    assert all("owned" not in line for line in rest.splitlines() if line.startswith("## "))
+    assert rest.count(r"\<img src=x onerror=y\>") == rest.count("<img") == 3
+    assert rest.count(r"\[x\](javascript:y)") == 3

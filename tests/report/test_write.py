@@ -210,6 +210,19 @@ def test_names_cannot_leave_their_place(run: RunFolder, hostile: str) -> None:
         assert "<" not in block
 
 
+def test_names_that_are_no_text_are_shown_all_the_same(run: RunFolder) -> None:
+    name = "\x1b[31m \u202egpj"
+    run.documents["search.json"]["study"] = "caf\udce9"
+    run.documents["training.json"]["policy"] = name
+    run.rename_group("stem", name)
+    for row in run.rows:
+        row["reason"] = name
+    page = write_report(run.write()).read_text(encoding="utf-8")
+    assert "<h1>caf\\xe9</h1>" in page
+    assert "\\x1b[31m \\u202egpj" in page
+    assert not set(page) & set("\x1b\u202e")
+
+
 def test_only_its_own_scripts_may_run(run: RunFolder) -> None:
     page = write_report(run.write()).read_text()
     policy = re.findall(r'Content-Security-Policy" content="([^"]*)"', page)

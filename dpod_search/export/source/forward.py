@@ -10,6 +10,7 @@ from typing import Any
 from torch import fx
 from torch import nn
 
+from dpod_search.escaping import quote_python
 from dpod_search.export.source.functions import Functions
 from dpod_search.export.source.graph import Scope
 from dpod_search.export.source.graph import TracedGraph
@@ -20,7 +21,6 @@ from dpod_search.export.source.layout import flatten
 from dpod_search.export.source.layout import lay_out
 from dpod_search.export.source.layout import list_of
 from dpod_search.export.source.layout import prefix
-from dpod_search.export.source.layout import quote
 from dpod_search.export.source.layout import tuple_of
 from dpod_search.export.source.scopes import TAKEN
 from dpod_search.export.source.scopes import Interface
@@ -301,7 +301,11 @@ class _Body:
             if is_row and word.isdecimal() and start not in self._graph.called:
                 code = f"{code}[{list(module._modules).index(word)}]"
             else:
-                code = f"{code}.{word}" if _is_name(word) else f"getattr({code}, {quote(word)})"
+                code = (
+                    f"{code}.{word}"
+                    if _is_name(word)
+                    else f"getattr({code}, {quote_python(word)})"
+                )
             start = f"{start}.{word}" if start else word
             if start == path:
                 break

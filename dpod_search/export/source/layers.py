@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from dpod_search.escaping import quote_python
 from dpod_search.export.source.layout import Expression
 from dpod_search.export.source.layout import call
 from dpod_search.export.source.layout import prefix
@@ -110,7 +111,7 @@ def write_value(value: Any) -> Expression:
     if isinstance(value, float):
         return float.__repr__(value)
     if isinstance(value, str):
-        return _quote(value)
+        return quote_python(value)
     if isinstance(value, torch.dtype | torch.memory_format | torch.layout):
         return str(value)
     if isinstance(value, torch.device):
@@ -118,7 +119,3 @@ def write_value(value: Any) -> Expression:
     if isinstance(value, tuple | list):
         return tuple_of([write_value(item) for item in value])
     raise CannotWriteError(f"a value of type {type(value).__name__} cannot be written as code")
-
-
-def _quote(text: str) -> str:
-    return f'"{text}"' if text.isprintable() and not set(text) & {'"', "\\"} else repr(text)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import replace
@@ -30,11 +29,6 @@ class Group:
 
 
 Expression = str | Group
-
-
-def quote(text: str) -> str:
-    """Return a text as a string of Python's, whatever it holds."""
-    return json.dumps(text)
 
 
 def call(name: str, *items: Expression, comment: str = "") -> Group:

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch import fx
 from torch import nn
 
+from dpod_search.escaping import quote_python
 from dpod_search.export.source.forward import write_forward
 from dpod_search.export.source.functions import Functions
 from dpod_search.export.source.graph import Scope
@@ -22,7 +23,6 @@ from dpod_search.export.source.layout import Group
 from dpod_search.export.source.layout import call
 from dpod_search.export.source.layout import list_of
 from dpod_search.export.source.layout import prefix
-from dpod_search.export.source.layout import quote
 from dpod_search.export.source.layout import tuple_of
 from dpod_search.export.source.scopes import TAKEN
 from dpod_search.export.source.scopes import find_interface
@@ -181,13 +181,15 @@ def _only_parameter(graph: TracedGraph, scope: Scope) -> fx.Node | None:
 def _make_sequential(parts: Sequence[tuple[str, Expression]], note: str) -> Expression:
     if [name for name, _ in parts] == [str(i) for i in range(len(parts))]:
         return call("nn.Sequential", *(part for _, part in parts), comment=note)
-    pairs = [tuple_of([quote(name), part]) for name, part in parts]
+    pairs = [tuple_of([quote_python(name), part]) for name, part in parts]
     return call("nn.Sequential", call("OrderedDict", list_of(pairs)), comment=note)
 
 
 def _as_arguments(parts: Sequence[tuple[str, Expression]]) -> list[Expression]:
     plain = [prefix(f"{name}=", part) for name, part in parts if _is_argument(name)]
-    odd = [prefix(f"{quote(name)}: ", part) for name, part in parts if not _is_argument(name)]
+    odd = [
+        prefix(f"{quote_python(name)}: ", part) for name, part in parts if not _is_argument(name)
+    ]
     return [*plain, Group("**{", tuple(odd), "}")] if odd else plain
 
 

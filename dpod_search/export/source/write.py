@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from torch import Tensor
 from torch import nn
 
+from dpod_search.escaping import escape_docstring
+from dpod_search.escaping import quote_python
 from dpod_search.export.source.functions import Functions
 from dpod_search.export.source.graph import trace_graph
 from dpod_search.export.source.layers import CannotWriteError
@@ -85,7 +87,7 @@ def write_source(
         _LOAD.rstrip(),
     ]
     text = "\n\n\n".join(body)
-    constant = f'WEIGHTS = Path(__file__).with_name("{weights}")'
+    constant = f"WEIGHTS = Path(__file__).with_name({quote_python(weights)})"
     has_constants = "Constant(" in text
     if re.search(r"\bParts\b", text) or has_constants:
         parts = _PARTS.rstrip().replace(", persistent={persistent}", "")
@@ -104,11 +106,11 @@ _FOR_CONSTANTS = """            elif isinstance(part, Constant):
 
 
 def _head(title: str, notes: Sequence[str]) -> str:
+    title = escape_docstring(title)
     if not notes:
         return f'"""{title}"""'
     # Names of groups come from the model, and may hold anything.
-    safe = [note.replace("\\", "\\\\").replace('"', '\\"') for note in notes]
-    return "\n".join([f'"""{title}', "", *safe, '"""'])
+    return "\n".join([f'"""{title}', "", *map(escape_docstring, notes), '"""'])
 
 
 def _imports(functions: Functions, text: str) -> str:

@@ -102,7 +102,8 @@ def draw_growth(runs: Sequence[NamedRun]) -> Drawing | Absent:
                 y=[*shares, shares[-1]],
                 mode="lines",
                 line=line,
-                hovertemplate=f"{plain(named.name)}<br>after trial %{{x}}: %{{y:.3~p}}<extra></extra>",
+                # A name in the template itself might be read as a part of it.
+                hovertemplate="%{fullData.name}<br>after trial %{x}: %{y:.3~p}<extra></extra>",
             )
         )
     figure.update_layout(

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Sequence
 from pathlib import Path
 
 from plotly.offline import get_plotlyjs
 
+from dpod_search.escaping import escape_html
 from dpod_search.files import write_text
 from dpod_search.quantities import plural
 from dpod_search.report.comparison.figures import draw_finetuned
@@ -59,7 +59,7 @@ def write_comparison(run_folders: Sequence[Path], out: Path) -> tuple[Path, ...]
     tables: dict[str, Table] = {"picks": picks, "settings": settings}
     tables |= {name: d.table for name, _, d in drawn if not isinstance(d, Absent)}
     body = [
-        f"<header>\n<h1>{html.escape(' and '.join(named.name for named in runs))}</h1>",
+        f"<header>\n<h1>{escape_html(' and '.join(named.name for named in runs))}</h1>",
         *(paragraph(text) for text in _introduce(runs)),
         "</header>\n<main>",
         section("picks", "What each offers", _show_picks(picks)),

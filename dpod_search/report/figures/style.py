@@ -6,7 +6,6 @@ References:
 
 from __future__ import annotations
 
-import html
 import math
 from collections.abc import Iterable
 from collections.abc import Mapping
@@ -15,6 +14,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
+from dpod_search.escaping import escape_html
 from dpod_search.quantities import short
 
 
@@ -70,7 +70,7 @@ SERIES = (
 
 def plain(text: str) -> str:
     """Escape text for plotly, which reads a few HTML tags in labels and hover boxes."""
-    return html.escape(text, quote=False)
+    return escape_html(text, quote=False)
 
 
 def axis(title: str) -> dict[str, Any]:

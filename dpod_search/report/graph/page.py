@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Mapping
 
+from dpod_search.escaping import escape_html
 from dpod_search.quantities import count
 from dpod_search.quantities import in_percent
 from dpod_search.quantities import label
@@ -39,7 +39,7 @@ def build_graph_page(inspection: Inspection) -> str:
         '<main><div id="picture">',
         draw_graph(inspection, boxes, marks),
         '</div><aside aria-label="Groups and frozen dimensions">',
-        f"<h1>{html.escape(inspection.title)}</h1>",
+        f"<h1>{escape_html(inspection.title)}</h1>",
         paragraph(_summarize(inspection), kind="summary"),
         _TOOLS,
         _LEGEND,
@@ -101,11 +101,11 @@ def _show_groups(inspection: Inspection) -> str:
             *(_write_share(group.saves, name) for name in ("macs", "params")),
         ]
         rows.append(
-            f'<tr data-key="g{number}" tabindex="0" title="{html.escape(members)}">'
+            f'<tr data-key="g{number}" tabindex="0" title="{escape_html(members)}">'
             f'<td class="number"><span class="chip coloured" style="--h:{hue(number)}">'
             f"{number + 1}</span></td>"
             f'<th scope="row" class="text">{_write_path(group.name)}'
-            f'<span class="members">{html.escape(f"{group.kind}: {others}")}'
+            f'<span class="members">{escape_html(f"{group.kind}: {others}")}'
             f"</span>{_warn_of_order(group)}</th>"
             + "".join(f'<td class="number">{text}</td>' for text in numbers)
             + "</tr>"
@@ -128,14 +128,14 @@ def _show_groups(inspection: Inspection) -> str:
 
 def _warn_of_order(group: InspectedGroup) -> str:
     return "".join(
-        f'<span class="members">weights not shared in order: {html.escape(reason)}</span>'
+        f'<span class="members">weights not shared in order: {escape_html(reason)}</span>'
         for reason in group.out_of_order
     )
 
 
 def _write_path(path: str) -> str:
     # It may be long, and breaks best behind a dot.
-    return html.escape(path).replace(".", ".<wbr>")
+    return escape_html(path).replace(".", ".<wbr>")
 
 
 def _write_share(shares: Mapping[str, float], name: str) -> str:
@@ -145,9 +145,9 @@ def _write_share(shares: Mapping[str, float], name: str) -> str:
 def _show_frozen(inspection: Inspection) -> str:
     rows = [
         f'<tr data-key="f{number}" tabindex="0"><th scope="row" class="text">'
-        f'{_write_path(item.name)}<span class="members">{html.escape(item.line)}</span></th>'
+        f'{_write_path(item.name)}<span class="members">{escape_html(item.line)}</span></th>'
         f'<td class="number">{"" if item.full is None else item.full}</td>'
-        f'<td class="text">{"<br>".join(html.escape(reason) for reason in item.reasons)}</td></tr>'
+        f'<td class="text">{"<br>".join(escape_html(reason) for reason in item.reasons)}</td></tr>'
         for number, item in enumerate(inspection.frozen)
     ]
     if not rows:
@@ -164,6 +164,6 @@ def _show_uncounted(inspection: Inspection) -> str:
     if not inspection.uncounted:
         return ""
     items = "".join(
-        f"<li>{html.escape(item)}</li>" for item in dict.fromkeys(inspection.uncounted)
+        f"<li>{escape_html(item)}</li>" for item in dict.fromkeys(inspection.uncounted)
     )
     return f"<h2>MACs not counted</h2><ul>{items}</ul>"

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from dpod_search.escaping import escape_html
 from dpod_search.report.graph.boxes import Box
 from dpod_search.report.graph.inspection import InspectedOperation
 from dpod_search.report.graph.inspection import Inspection
@@ -73,7 +73,7 @@ def draw_graph(inspection: Inspection, boxes: Sequence[Box], marks: Mapping[int,
         for box, text, x, y in zip(boxes, written, placed.x, placed.y, strict=True)
     )
     width, height = placed.width + 2 * _MARGIN, placed.height + 2 * _MARGIN
-    label = html.escape(f"Graph of {inspection.title}: {len(boxes)} boxes, from input to output")
+    label = escape_html(f"Graph of {inspection.title}: {len(boxes)} boxes, from input to output")
     return (
         f'<svg id="graph" width="{width:.0f}" height="{height:.0f}" '
         f'viewBox="{-_MARGIN:g} {-_MARGIN:g} {width:.0f} {height:.0f}" '
@@ -179,7 +179,7 @@ def _draw_box(box: Box, text: _Text, inspection: Inspection, marks: Mapping[int,
     ]
     if any(text.foot):
         y = _LINE * (len(text.rows) + 1) - 1
-        left, right = (html.escape(end) for end in text.foot)
+        left, right = (escape_html(end) for end in text.foot)
         parts.append(f'<text class="foot" x="{_STRIP + _PAD:g}" y="{y:g}">{left}</text>')
         parts.append(
             f'<text class="chip" x="{text.width - _PAD:.1f}" y="{y:g}" text-anchor="end">'
@@ -220,10 +220,10 @@ def _draw_row(
     y = _LINE * place_in_box + _PAD / 2
     kind = "row small" if row.is_small else "row"
     return (
-        f'<g class="{kind}" data-find="{html.escape(_list_words(row, inspection))}" '
+        f'<g class="{kind}" data-find="{escape_html(_list_words(row, inspection))}" '
         f"{_list_keys(row.positions, marks)}>"
-        f"<title>{html.escape(said)}</title>"
+        f"<title>{escape_html(said)}</title>"
         f'<rect class="ground" x="{_STRIP:g}" y="{y:g}" width="{width - _STRIP - 1:.1f}" '
         f'height="{_LINE:g}"/>'
-        f'<text x="{_STRIP + _PAD:g}" y="{y + 11:g}">{html.escape(row.text)}</text></g>'
+        f'<text x="{_STRIP + _PAD:g}" y="{y + 11:g}">{escape_html(row.text)}</text></g>'
     )

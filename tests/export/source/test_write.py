@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import shutil
 import subprocess
@@ -160,3 +161,22 @@ def test_notes_stay_notes_whatever_they_hold(tmp_path):
     notes = ['"""', "raise SystemExit", "a\\", 'b"']
     text = write_source(net, pictures(2), notes=notes)
     assert torch.equal(load(text, net, tmp_path)(pictures(1)), net(pictures(1)))
+
+
+ODD_NAMES = ['quo"""te', "line\nbreak", "back\\", "half\ud83d", "byte\udce9", "nul\x00"]
+
+
+def test_parts_whose_names_are_no_identifiers_come_back(tmp_path):
+    net = nn.Sequential()
+    for name in ("plain", "emo😀ji", "grüße-1"):
+        net.add_module(name, nn.Conv2d(3, 3, 1))
+    check(unsettle(net), SHAPE, tmp_path)
+
+
+def test_the_head_of_the_code_holds_any_name():
+    text = write_source(unsettle(nn.Conv2d(3, 3, 1)), pictures(2, SHAPE), notes=ODD_NAMES)
+    text.encode()
+    assert "byte\\xe9" in ast.get_docstring(ast.parse(text))
+    title = '"""\n__import__("os").abort()\x00'
+    text = write_source(unsettle(nn.Conv2d(3, 3, 1)), pictures(2, SHAPE), title=title)
+    assert '__import__("os")' in ast.get_docstring(ast.parse(text))

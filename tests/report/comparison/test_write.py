@@ -16,6 +16,7 @@ from dpod_search.errors import RunFolderError
 from dpod_search.report import Drawing
 from dpod_search.report import write_comparison
 from dpod_search.report.comparison.figures import draw_finetuned
+from dpod_search.report.comparison.figures import draw_growth
 from dpod_search.report.comparison.runs import read_runs
 
 
@@ -229,3 +230,11 @@ def test_the_page_is_drawn_in_silence_and_without_a_network(
     assert "owned</title>" not in page.dom
     assert page.console == ()
     assert page.requests == ()
+
+
+def test_a_name_is_no_part_of_a_template(runs: list[RunFolder], tmp_path: Path) -> None:
+    folder = runs[0].write().rename(tmp_path / "%{x} %{y}")
+    drawing = draw_growth(read_runs([folder, runs[1].write()]))
+    named = next(trace for trace in drawing.figure.data if trace.name == "%{x} %{y}")
+    assert "%{x} %{y}" not in named.hovertemplate
+    assert "%{fullData.name}" in named.hovertemplate
