@@ -9,6 +9,7 @@ import textwrap
 from collections.abc import Mapping
 from typing import Any
 
+from dpod_search.config.limits import check_values
 from dpod_search.config.study import StudyConfig
 from dpod_search.config.study import find_sections
 from dpod_search.config.write import format_value
@@ -32,8 +33,12 @@ def template(model: str | None = None, data: str | None = None, name: str | None
 
     Returns:
         TOML that loads without error.
+
+    Raises:
+        ConfigError: If a value is none that a study may hold, because it is no UTF-8 for instance.
     """
     given = {"name": name, "model.name": model, "data.name": data}
+    check_values(given, "init")
     # The name is the only setting without a default; it stands commented out here.
     text = _HEAD + "".join(_write_settings(StudyConfig(name or "my_study"), "", given))
     return text.rstrip("\n") + "\n"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import tomllib
 from collections.abc import Mapping
 from typing import Any
@@ -13,6 +12,7 @@ import tomli_w
 from dpod_search.config.parse import parse_study
 from dpod_search.config.study import StudyConfig
 from dpod_search.errors import ConfigError
+from dpod_search.escaping import quote_toml
 
 
 _NOT_SET = "(not set)"
@@ -58,8 +58,7 @@ def format_value(value: Any) -> str:
     if value is None:
         return _NOT_SET
     if isinstance(value, str):
-        # A JSON string is a TOML string, but for one control character that TOML wants escaped.
-        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+        return quote_toml(value)
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, list | tuple):
