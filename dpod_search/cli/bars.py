@@ -19,6 +19,7 @@ from rich.progress import TextColumn
 from rich.progress import TimeElapsedColumn
 
 from dpod_search.cli.interrupts import stop_if_interrupted
+from dpod_search.escaping import show
 from dpod_search.quantities import seconds
 
 
@@ -83,12 +84,12 @@ class Bars:
         """Prepare; nothing is drawn before a task starts."""
         self._console = console
         self._bars = Progress(
-            TextColumn("{task.description:>9}"),
+            TextColumn("{task.description:>9}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
             TextColumn("{task.fields[left]}", style="progress.remaining"),
-            TextColumn("{task.fields[note]}"),
+            TextColumn("{task.fields[note]}", markup=False),
             console=console,
             get_time=clock,
             disable=is_quiet or not console.is_terminal,
@@ -118,7 +119,7 @@ class Bars:
     def start(self, task: str, total: int, done: int = 0) -> None:
         """Add a bar."""
         stop_if_interrupted()
-        bar = self._bars.add_task(task, total=total, completed=done, note="", left="-:--:--")
+        bar = self._bars.add_task(show(task), total=total, completed=done, note="", left="-:--:--")
         begun = _Task(bar, done, done)
         begun.note(self._clock())
         self._open.append(begun)
@@ -133,7 +134,7 @@ class Bars:
         task.note(self._clock())
         total = max(self._find_total(task), task.done)  # it may have been a guess
         left = task.tell_left(total)
-        self._bars.update(task.id, completed=task.done, total=total, note=note, left=left)
+        self._bars.update(task.id, completed=task.done, total=total, note=show(note), left=left)
 
     def finish(self) -> None:
         """Leave the bar as it stands, or take it away if there was nothing to do.

@@ -21,6 +21,8 @@ from dpod_search.cli import mdp
 from dpod_search.cli import reporting
 from dpod_search.cli import stages
 from dpod_search.cli.interrupts import Interrupts
+from dpod_search.cli.terminal import say
+from dpod_search.cli.terminal import spare_encoding
 from dpod_search.errors import DpodSearchError
 from dpod_search.errors import shorten
 from dpod_search.pipeline import STAGES
@@ -67,6 +69,7 @@ _register()
 def main() -> None:
     """Run the command line: errors of the user are one line, and exit code 2."""
     logging.getLogger("dpod_search").addHandler(logging.NullHandler())
+    spare_encoding()
     with Interrupts() as interrupts:
         try:
             app(standalone_mode=True)
@@ -124,4 +127,4 @@ def _fail(error: object) -> NoReturn:
 def _say_error(message: str) -> None:
     # Of the ranks that torchrun started, those that fail because of another have nothing to add.
     if is_first_to_fail():
-        print(f"dpod-search: {message}", file=sys.stderr)
+        say(f"dpod-search: {message}", is_error=True)

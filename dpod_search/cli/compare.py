@@ -10,6 +10,7 @@ import typer
 from dpod_search.cli.options import AsJson
 from dpod_search.cli.options import Quiet
 from dpod_search.cli.show import show_json
+from dpod_search.cli.terminal import say
 from dpod_search.report import write_comparison
 
 
@@ -28,4 +29,4 @@ def compare(
     if as_json:
         show_json({"page": str(files[0]), "numbers": [str(file) for file in files[1:]]})
     elif not quiet:
-        print(f"comparison: {files[0]}")
+        say(f"comparison: {files[0]}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +10,7 @@ import typer
 from dpod_search.cli.options import Out
 from dpod_search.cli.options import Storage
 from dpod_search.cli.options import Study
+from dpod_search.cli.terminal import say
 from dpod_search.config import load_study
 from dpod_search.dashboard import Decorated
 from dpod_search.dashboard import decorate_study
@@ -61,18 +61,18 @@ def dashboard(
     ) as server:
         _tell(found)
         if not is_loopback(host):
-            print(
+            say(
                 "dpod-search: warning: the dashboard has no login; whoever reaches "
                 f"{host} sees every study of the storage",
-                file=sys.stderr,
+                is_error=True,
             )
         address = f"{server.address}/dashboard/studies/{found.study_id}"
-        serve(server, lambda: print(f"{name}: {address} (Ctrl-C ends it)", flush=True))
+        serve(server, lambda: say(f"{name}: {address} (Ctrl-C ends it)"))
 
 
 def _tell(found: Decorated) -> None:
     if found.is_searching:
-        print(
+        say(
             "the search has not ended: its trials are shown as they come; give the command again "
             "afterwards for notes, figures and files"
         )
@@ -82,4 +82,4 @@ def _tell(found: Decorated) -> None:
         return
     counts = {"note": found.n_notes, "figure": found.n_figures, "file": found.n_files}
     told = [plural(n, noun) for noun, n in counts.items() if n]
-    print("written: " + ", ".join(told) if told else "notes, figures and files are as they were")
+    say("written: " + ", ".join(told) if told else "notes, figures and files are as they were")

@@ -7,7 +7,6 @@ from typing import Annotated
 
 import torch
 import typer
-from rich.console import Console
 
 from dpod_search.cli.bars import Bars
 from dpod_search.cli.options import AsJson
@@ -19,6 +18,8 @@ from dpod_search.cli.options import load_config
 from dpod_search.cli.options import make_console
 from dpod_search.cli.show import show_json
 from dpod_search.cli.show import show_latency
+from dpod_search.cli.terminal import PlainConsole
+from dpod_search.cli.terminal import say
 from dpod_search.config import StudyConfig
 from dpod_search.data import load_data
 from dpod_search.errors import ConfigError
@@ -71,12 +72,12 @@ def request(
     config = load_config(study, changes, seed)
     supernet = _build(config)
     wanted = make_request(supernet, config.latency, seed=config.seed)
-    with Bars(Console(stderr=True, markup=False), is_quiet=quiet) as bars:
+    with Bars(PlainConsole(is_error=True), is_quiet=quiet) as bars:
         packed = pack_nets(wanted, supernet, progress=bars)
     write_request(packed, out)
     if not quiet:
         size = kib(out.stat().st_size)
-        print(
+        say(
             f"{out}: {len(packed.layers)} layers at {packed.n_cells} widths and "
             f"{len(packed.nets)} nets, {size} KiB; on the device: "
             f"dpod-search latency measure {out.name} --out latency_table.json"
@@ -101,7 +102,7 @@ def measure(
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
         raise ConfigError(f"device {device!r} cannot be used ({reason})") from error
-    with Bars(Console(stderr=True, markup=False), is_quiet=quiet) as bars:
+    with Bars(PlainConsole(is_error=True), is_quiet=quiet) as bars:
         table = measure_request(
             wanted,
             device=where,
@@ -111,7 +112,7 @@ def measure(
         )
     table.write(out)
     if not quiet:
-        print(
+        say(
             f"{out}: {len(table.layers)} layers and {len(table.nets)} nets on "
             f"{table.device.processor}, {table.device.version}; use it: "
             f"dpod-search run --study <study> --latency-table {out.name}"

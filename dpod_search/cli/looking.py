@@ -20,6 +20,7 @@ from dpod_search.cli.show import describe_supernet
 from dpod_search.cli.show import show_json
 from dpod_search.cli.show import show_status
 from dpod_search.cli.show import show_supernet
+from dpod_search.cli.terminal import say
 from dpod_search.config import StudyConfig
 from dpod_search.config import list_studies
 from dpod_search.config import load_study
@@ -105,9 +106,9 @@ def inspect(
     else:
         show_supernet(make_console(), found)
         if seconds:
-            print(describe_seconds(seconds))
+            say(describe_seconds(seconds))
         if page is not None:
-            print(f"picture: {page}")
+            say(f"picture: {page}")
 
 
 def status(
@@ -131,7 +132,7 @@ def studies(as_json: AsJson = False) -> None:
         show_json([{"name": n, "about": about, "file": str(path)} for n, about, path in found])
         return
     for name, about, _ in found:
-        print(f"{name:<20} {about}")
+        say(f"{name:<20} {about}")
 
 
 def init(
@@ -143,7 +144,7 @@ def init(
     ] = None,
 ) -> None:
     """Print a commented study file to start from."""
-    print(template(model=model, data=data), end="")
+    say(template(model=model, data=data), is_last=False)
 
 
 def _estimate_seconds(config: StudyConfig) -> dict[str, float] | None:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from dpod_search.cli.bars import Bars
 from dpod_search.cli.options import AsJson
@@ -27,6 +26,7 @@ from dpod_search.cli.show import describe_run
 from dpod_search.cli.show import show_choices
 from dpod_search.cli.show import show_json
 from dpod_search.cli.show import show_run
+from dpod_search.cli.terminal import PlainConsole
 from dpod_search.files import read_json
 from dpod_search.pipeline import STAGES
 from dpod_search.pipeline import run_stages
@@ -72,7 +72,7 @@ def mdp(
     every = tuple(stage.name for stage in STAGES)
     is_first = launched_ranks().is_first  # one of the ranks speaks for all
     quiet, as_json = quiet or not is_first, as_json and is_first
-    with Bars(Console(stderr=True, markup=False), is_quiet=quiet or as_json) as bars:
+    with Bars(PlainConsole(is_error=True), is_quiet=quiet or as_json) as bars:
         outcomes = run_stages(
             config, folder, stages=every, storage=storage, progress=bars, n_jobs=jobs
         )

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
+from dpod_search.cli.terminal import PlainConsole
 from dpod_search.config import StudyConfig
 from dpod_search.config import load_study
 from dpod_search.search.budgets import split_budgets
@@ -103,8 +103,8 @@ def set_latency_table(sets: list[str] | None, table: Path | None) -> list[str]:
     return [*(sets or ()), *([] if table is None else [f"latency.table={json.dumps(str(table))}"])]
 
 
-def make_console() -> Console:
+def make_console() -> PlainConsole:
     """Return a console that gives a file or a pipe room for the names of layers."""
     # Rich takes a file or a pipe to be 80 columns wide, which is narrow for names of layers.
     is_free = not sys.stdout.isatty() and "COLUMNS" not in os.environ
-    return Console(markup=False, width=_FREE_WIDTH if is_free else None)
+    return PlainConsole(width=_FREE_WIDTH if is_free else None)

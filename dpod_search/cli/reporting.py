@@ -16,6 +16,7 @@ from dpod_search.cli.options import Storage
 from dpod_search.cli.options import Study
 from dpod_search.cli.options import load_config
 from dpod_search.cli.stages import make_stage_command
+from dpod_search.cli.terminal import say
 from dpod_search.report import check_png
 from dpod_search.report import write_pngs
 
@@ -46,4 +47,4 @@ def report(
         folder = out or Path("runs") / load_config(study, sets, seed).name
         files = write_pngs(folder)
         if not quiet and not as_json:
-            print(f"figures: {len(files)} PNG files in {folder / 'figures'}")
+            say(f"figures: {len(files)} PNG files in {folder / 'figures'}")

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from rich.console import Console
-
 from dpod_search.cli.bars import Bars
 from dpod_search.cli.options import AsJson
 from dpod_search.cli.options import Budgets
@@ -26,6 +24,8 @@ from dpod_search.cli.options import set_latency_table
 from dpod_search.cli.show import describe_run
 from dpod_search.cli.show import show_json
 from dpod_search.cli.show import show_run
+from dpod_search.cli.terminal import PlainConsole
+from dpod_search.cli.terminal import say
 from dpod_search.orphans import end_with
 from dpod_search.pipeline import STAGES
 from dpod_search.pipeline import run_stages
@@ -109,14 +109,14 @@ def worker(
         end_with(parent)
     config = load_config(study, set_latency_table(sets, latency_table), seed)
     folder = out or Path("runs") / config.name
-    with Bars(Console(stderr=True, markup=False), is_quiet=quiet or as_json) as bars:
+    with Bars(PlainConsole(is_error=True), is_quiet=quiet or as_json) as bars:
         result = work(config, folder, storage=storage, progress=bars)
     if as_json:
         counts = {"counts": result.counts, "n_front": len(result.front)}
         show_json({"study": config.name, "folder": str(folder), **counts})
     elif not quiet:
         n_trials = len(result.trials)
-        print(f"the study has {n_trials} finished trials and a front of {len(result.front)}")
+        say(f"the study has {n_trials} finished trials and a front of {len(result.front)}")
 
 
 def make_stage_command(name: str) -> Callable[..., None]:
@@ -151,7 +151,7 @@ def _run(  # the one body of all the commands that run stages
     folder = out or Path("runs") / config.name
     quiet = quiet or not launched_ranks().is_first  # one of the ranks speaks for all
     as_json = as_json and launched_ranks().is_first
-    with Bars(Console(stderr=True, markup=False), is_quiet=quiet or as_json) as bars:
+    with Bars(PlainConsole(is_error=True), is_quiet=quiet or as_json) as bars:
         outcomes = run_stages(
             config,
             folder,

@@ -1,0 +1,42 @@
+"""The terminal: text of the user's is shown there, and neither obeyed nor too much for it."""
+
+from __future__ import annotations
+
+import io
+import sys
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+from dpod_search.escaping import show
+
+
+class PlainConsole(Console):
+    """A console that shows text as it is: no markup, no emoji, no codes for the terminal."""
+
+    def __init__(self, *, width: int | None = None, is_error: bool = False) -> None:
+        """Write to standard output, or to standard error."""
+        super().__init__(markup=False, emoji=False, width=width, stderr=is_error)
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """Make a text of rich's, for what is printed and for the cells of tables."""
+        return super().render_str(show(text), **options)
+
+
+def say(text: str, *, is_error: bool = False, is_last: bool = True) -> None:
+    """Print a line.
+
+    Args:
+        text: What to say.
+        is_error: Say it on standard error.
+        is_last: End the line.
+    """
+    end = "\n" if is_last else ""
+    print(show(text), file=sys.stderr if is_error else sys.stdout, end=end, flush=True)
+
+
+def spare_encoding() -> None:
+    """Let standard output write characters that its encoding lacks as escapes."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
