@@ -63,7 +63,17 @@ BREACHES = [
     Breach("report-from-files", "report", "from dpod_search.rng import torch_generator"),
     *(
         Breach("torch-free", room, "import torch")
-        for room in ("errors", "files", "pareto", "progress", "quantities", "ranking", "widths")
+        for room in (
+            "errors",
+            "escaping",
+            "files",
+            "markdown",
+            "pareto",
+            "progress",
+            "quantities",
+            "ranking",
+            "widths",
+        )
     ),
 ]
 

@@ -98,7 +98,7 @@ def write_card(
         "## Input and output",
         "",
         f"* Input: float32 pictures `batch x {shape}`, any batch size.",
-        f"* Normalisation: {escape(model['input']['how'])}. It is no part of the model.",
+        f"* Normalisation: {code(model['input']['how'])}. It is no part of the model.",
         f"* Output: logits `batch x {len(classes)}`, the classes in this order:",
         f"  {', '.join(code(str(name)) for name in classes)}.",
         "",

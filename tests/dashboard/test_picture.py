@@ -41,3 +41,8 @@ def test_many_groups_with_long_names_stay_small():
     data = draw_widths("trial 1", dict.fromkeys(names, 8), groups)
     assert len(data) < 200_000
     assert Image.open(io.BytesIO(data)).width < 1200
+
+
+def test_any_name_is_drawn_on_its_line():
+    odd = Group("a\nb \x1b caf\udce9", 4, (2, 4))
+    assert draw_widths("trial 3", {odd.name: 4}, (odd,))
