@@ -18,16 +18,16 @@ _UNSEEN = ("Cc", "Cs", "Zl", "Zp")
 _TURNING = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
-def show(text: str) -> str:
+def make_visible(text: str) -> str:
     r"""Write text for a terminal: what cannot be seen as an escape such as ``\x1b``.
 
     Newlines and tabs stay. A byte of a file's name that is no UTF-8, which Python keeps as half a
     character, is an escape too, so that the text can be written as UTF-8.
     """
-    return "".join(map(_show, text))
+    return "".join(map(_write_visibly, text))
 
 
-def _show(character: str) -> str:
+def _write_visibly(character: str) -> str:
     code = ord(character)
     if 0xDC80 <= code <= 0xDCFF:
         return f"\\x{code - 0xDC00:02x}"
@@ -44,12 +44,12 @@ def escape_html(text: str, *, quote: bool = True) -> str:
         text: Plain text.
         quote: Escape quotes too, which only attributes need.
     """
-    return html.escape(show(text), quote=quote)
+    return html.escape(make_visible(text), quote=quote)
 
 
 def escape_docstring(text: str) -> str:
     """Write text inside a string of Python's in three double quotes."""
-    return show(text).replace("\\", "\\\\").replace('"', '\\"')
+    return make_visible(text).replace("\\", "\\\\").replace('"', '\\"')
 
 
 def quote_python(text: str) -> str:
@@ -63,7 +63,7 @@ def quote_toml(text: str) -> str:
     """Return a string of TOML's in double quotes that is this text; it must hold whole characters."""
     # A JSON string is one, but shows what is not seen and is no control of JSON's.
     quoted = json.dumps(text, ensure_ascii=False)
-    return "".join(c if show(c) == c else f"\\u{ord(c):04x}" for c in quoted)
+    return "".join(c if make_visible(c) == c else f"\\u{ord(c):04x}" for c in quoted)
 
 
 def _quote(character: str) -> str:

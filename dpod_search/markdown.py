@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from collections.abc import Sequence
 
-from dpod_search.escaping import show
+from dpod_search.escaping import make_visible
 
 
 # Dollars stand around formulas, ampersands before names of characters.
@@ -61,7 +61,7 @@ def table(
 
 
 def _on_one_line(text: str) -> str:
-    return show(text).replace("\n", " ")
+    return make_visible(text).replace("\n", " ")
 
 
 def _escape_cell(text: str) -> str:

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from dpod_search.escaping import escape_docstring
 from dpod_search.escaping import escape_html
+from dpod_search.escaping import make_visible
 from dpod_search.escaping import quote_python
 from dpod_search.escaping import quote_toml
-from dpod_search.escaping import show
 
 
 # Everything that a name may hold: controls, and halves of characters as of names of files too.
@@ -34,17 +34,22 @@ ANYTHING = st.text(
     ],
 )
 def test_what_cannot_be_seen_is_an_escape(text: str, shown: str) -> None:
-    assert show(text) == shown
+    assert make_visible(text) == shown
 
 
 @given(text=ANYTHING)
 def test_what_is_shown_can_be_written_and_moves_no_cursor(text: str) -> None:
-    for shown in (show(text), escape_html(text), escape_docstring(text), quote_python(text)):
+    for shown in (
+        make_visible(text),
+        escape_html(text),
+        escape_docstring(text),
+        quote_python(text),
+    ):
         assert not {c for c in shown.encode().decode() if c < " " or "\x7f" <= c < "\xa0"} - {
             "\n",
             "\t",
         }
-    assert show(show(text)) == show(text)
+    assert make_visible(make_visible(text)) == make_visible(text)
 
 
 class Reader(HTMLParser):
@@ -66,9 +71,9 @@ def test_html_shows_the_text_and_obeys_none_of_it(text: str) -> None:
     reader = Reader()
     reader.feed(f'<p title="{escape_html(text)}">{escape_html(text)}</p>')
     reader.close()
-    assert reader.tags == [("p", [("title", show(text))])]
-    assert reader.text == show(text)
-    assert html.unescape(escape_html(text, quote=False)) == show(text)
+    assert reader.tags == [("p", [("title", make_visible(text))])]
+    assert reader.text == make_visible(text)
+    assert html.unescape(escape_html(text, quote=False)) == make_visible(text)
 
 
 @given(text=ANYTHING)
@@ -81,9 +86,9 @@ def test_a_string_of_python_is_the_text(text: str) -> None:
 def test_a_string_of_toml_is_the_text_and_shows_all_of_it(text: str) -> None:
     quoted = quote_toml(text)
     assert tomllib.loads(f"name = {quoted}") == {"name": text}
-    assert show(quoted) == quoted
+    assert make_visible(quoted) == quoted
 
 
 @given(text=ANYTHING)
 def test_a_docstring_shows_the_text(text: str) -> None:
-    assert ast.literal_eval(f'"""{escape_docstring(text)}"""') == show(text)
+    assert ast.literal_eval(f'"""{escape_docstring(text)}"""') == make_visible(text)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dpod_search.escaping import show
+from dpod_search.escaping import make_visible
 from dpod_search.markdown import code
 from dpod_search.markdown import escape
 from dpod_search.markdown import table
@@ -24,7 +24,7 @@ def split_cells(line: str) -> list[str]:
 def test_escaped_text_reads_as_it_was(name: str) -> None:
     written = escape(name)
     assert "\n" not in written
-    assert re.sub(r"\\([!-/:-@\[-`{-~])", r"\1", written) == show(name).replace("\n", " ")
+    assert re.sub(r"\\([!-/:-@\[-`{-~])", r"\1", written) == make_visible(name).replace("\n", " ")
     bare = re.sub(r"\\[!-/:-@\[-`{-~]", "", written)
     assert not set(bare) & set("\\`*[]<>|#~$&")
 
@@ -50,7 +50,7 @@ def test_code_ends_where_the_name_ends(name: str) -> None:
     assert written.endswith(fence)
     assert fence not in re.findall("`+", inner)
     assert "\n" not in written
-    plain = show(name).replace("\n", " ") or '""'
+    plain = make_visible(name).replace("\n", " ") or '""'
     assert inner == (f" {plain} " if "`" in plain else plain)
     written.encode()
 

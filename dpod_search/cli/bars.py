@@ -19,7 +19,7 @@ from rich.progress import TextColumn
 from rich.progress import TimeElapsedColumn
 
 from dpod_search.cli.interrupts import stop_if_interrupted
-from dpod_search.escaping import show
+from dpod_search.escaping import make_visible
 from dpod_search.quantities import seconds
 
 
@@ -119,7 +119,9 @@ class Bars:
     def start(self, task: str, total: int, done: int = 0) -> None:
         """Add a bar."""
         stop_if_interrupted()
-        bar = self._bars.add_task(show(task), total=total, completed=done, note="", left="-:--:--")
+        bar = self._bars.add_task(
+            make_visible(task), total=total, completed=done, note="", left="-:--:--"
+        )
         begun = _Task(bar, done, done)
         begun.note(self._clock())
         self._open.append(begun)
@@ -134,7 +136,9 @@ class Bars:
         task.note(self._clock())
         total = max(self._find_total(task), task.done)  # it may have been a guess
         left = task.tell_left(total)
-        self._bars.update(task.id, completed=task.done, total=total, note=show(note), left=left)
+        self._bars.update(
+            task.id, completed=task.done, total=total, note=make_visible(note), left=left
+        )
 
     def finish(self) -> None:
         """Leave the bar as it stands, or take it away if there was nothing to do.

@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from dpod_search.escaping import show
+from dpod_search.escaping import make_visible
 
 
 class PlainConsole(Console):
@@ -21,7 +21,7 @@ class PlainConsole(Console):
 
     def render_str(self, text: str, **options: Any) -> Text:
         """Make a text of rich's, for what is printed and for the cells of tables."""
-        return super().render_str(show(text), **options)
+        return super().render_str(make_visible(text), **options)
 
 
 def say(text: str, *, is_error: bool = False, is_last: bool = True) -> None:
@@ -33,7 +33,7 @@ def say(text: str, *, is_error: bool = False, is_last: bool = True) -> None:
         is_last: End the line.
     """
     end = "\n" if is_last else ""
-    print(show(text), file=sys.stderr if is_error else sys.stdout, end=end, flush=True)
+    print(make_visible(text), file=sys.stderr if is_error else sys.stdout, end=end, flush=True)
 
 
 def spare_encoding() -> None:

@@ -10,7 +10,7 @@ from PIL import Image
 from PIL import ImageDraw
 from PIL import ImageFont
 
-from dpod_search.escaping import show
+from dpod_search.escaping import make_visible
 from dpod_search.report.run import Group
 
 
@@ -67,6 +67,6 @@ def _scaled(x: float, y: float) -> tuple[int, int]:
 
 
 def _shorten(name: str) -> str:
-    name = " ".join(show(name).split("\n"))
+    name = " ".join(make_visible(name).split("\n"))
     # The end of a layer's path tells more than its beginning.
     return name if len(name) <= _MAX_NAME else "…" + name[1 - _MAX_NAME :]

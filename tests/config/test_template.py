@@ -17,7 +17,7 @@ from dpod_search.config.parse import parse_study
 from dpod_search.config.study import find_sections
 from dpod_search.config.template import describe_fields
 from dpod_search.errors import ConfigError
-from dpod_search.escaping import show
+from dpod_search.escaping import make_visible
 
 
 def test_loads_with_nothing_changed(tmp_path: Path) -> None:
@@ -65,7 +65,7 @@ def test_a_class_without_explanations_has_none() -> None:
 def test_values_with_codes_for_a_terminal_load_as_they_were() -> None:
     name = "a\x1b[31m\x9b\u202e:b"
     text = template(model=name)
-    assert show(text) == text
+    assert make_visible(text) == text
     assert tomllib.loads(text)["model"]["name"] == name
     with pytest.raises(ConfigError, match="model.name must be text in UTF-8"):
         template(model="caf\udce9")
