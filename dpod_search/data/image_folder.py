@@ -107,8 +107,12 @@ def load_image_folder(folder: str, settings: DataSettings) -> DataSource:
 
 
 def _find_folder(folder: str, name: str, how: str) -> Path:
-    path = Path(folder).expanduser()
-    if not path.is_dir():
+    try:
+        path = Path(folder).expanduser()
+        is_folder = bool(folder) and path.is_dir()
+    except (OSError, RuntimeError):  # a name that is too long, or the home of nobody
+        is_folder = False
+    if not is_folder:
         raise DataError(
             f"{name}: {spell_name(folder)} is not a folder; write {how}, from here "
             f"({spell_name(str(Path.cwd()))}) or from /"

@@ -64,8 +64,9 @@ def _load(which: _Set, settings: DataSettings) -> DataSource:
 
 def _open(which: _Set, settings: DataSettings, *, train: bool) -> Any:
     make = getattr(import_torchvision("datasets"), which.torchvision_class)
-    root = Path(settings.root).expanduser()
+    root = Path(settings.root)
     try:
+        root = root.expanduser()
         return make(root, train=train, download=settings.download)
     except (RuntimeError, OSError) as error:
         reason = " ".join(str(error).split())

@@ -137,10 +137,47 @@ def test_fingerprint_sees_names_and_sizes_but_not_the_place(tmp_path: Path) -> N
     assert load_data(make_settings(tmp_path / "b"), 0).fingerprint != first.fingerprint
 
 
+@pytest.mark.parametrize(
+    ("parts", "fingerprint"),
+    [
+        ([""], "c895b34899df4392130c92d5b52d8ec5208433c8f4c3c86bc656ef8f9a25e0f3"),
+        (["train", "test"], "d29df0740a3c6aa4a018a2ad6fc239ac025e4d812d684ffc84a6f481cdc23910"),
+    ],
+)
+def test_fingerprints_stay(parts: list[str], fingerprint: str, tmp_path: Path) -> None:
+    # Of order, names, sizes and splits, as torchvision's ImageFolder lists them: else a run that
+    # was begun with an earlier version is not resumed.
+    for part, name in itertools.product(parts, ("cat", "Dog", "Dog/b", "Dog/b-", "Dog/B")):
+        folder = tmp_path / part / name
+        folder.mkdir(parents=True, exist_ok=True)
+        for index in range(6):
+            pixels = np.full((4 + index, 4), index, np.uint8)
+            Image.fromarray(pixels).save(folder / f"{index}.bmp")
+
+    assert load_data(make_settings(tmp_path, 4), 0).fingerprint == fingerprint
+
+
+def test_greys_of_16_bits_are_the_pictures_that_those_of_8_are(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    for name, index in itertools.product(("cat", "dog"), range(8)):
+        pixels = random.integers(0, 256, (20, 30), dtype=np.uint8)
+        forms = {"8": pixels, "16": pixels.astype(np.uint16) * 257, "1": pixels / np.float32(255)}
+        for form, values in forms.items():
+            (tmp_path / form / name).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(values).save(tmp_path / form / name / f"{index}.tiff")
+    first, *others = (load_data(make_settings(tmp_path / form), 0).train for form in forms)
+
+    for other in others:
+        assert all(torch.equal(first[i][0], other[i][0]) for i in range(len(first)))
+
+
 def test_missing_or_empty_folder(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="is not a folder.*from here") as caught:
         load_data(make_settings(tmp_path / "none"), 0)
     assert str(Path.cwd()) in str(caught.value)
+    for name in ("", "~nobody-here/pictures", "x" * 5000):
+        with pytest.raises(DataError, match="is not a folder"):
+            load_data(DataSettings(name=f"imagefolder:{name}"), 0)
     with pytest.raises(DataError, match="one subfolder of pictures a class") as caught:
         load_data(make_settings(tmp_path), 0)
     assert "\n" not in str(caught.value)

@@ -48,9 +48,10 @@ def test_colour_pictures_keep_their_test_set(monkeypatch: pytest.MonkeyPatch) ->
     assert label == 1
 
 
-def test_missing_set_says_how_to_get_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize("root", ["nothing-here", "~nobody-here/data"])
+def test_missing_set_says_how_to_get_it(root: str) -> None:
     with pytest.raises(DataError, match=r"data\.download = true .*, or data\.root") as caught:
-        load_data(DataSettings(name="fashion_mnist", root=str(tmp_path)), 0)
+        load_data(DataSettings(name="fashion_mnist", root=root), 0)
     assert "\n" not in str(caught.value)
 
 
