@@ -71,6 +71,14 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
+def expand_path(text: str) -> Path:
+    """Return the path that a user spelled, ``~`` in it the home folder of a user that there is."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:  # of a user that there is not; nothing will be found there
+        return Path(text)
+
+
 def parse_json(text: str | bytes) -> Any:
     """Parse a JSON value.
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from dpod_search.errors import ConfigError
+from dpod_search.errors import show
 from dpod_search.torchvision_ops import ensure_torchvision
 from dpod_search.torchvision_ops import is_unfit_torchvision
 
@@ -45,7 +46,7 @@ def import_object(path: str) -> Any:
     """
     found = _FORM.fullmatch(path)
     if found is None:
-        raise ConfigError(f"an import path reads package.module:name, got {path!r}")
+        raise ConfigError(f"an import path reads package.module:name, got {show(path)}")
     value = _import_module(path, found[1])
     for name in found[2].split("."):
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +15,11 @@ from torch import nn
 from dpod_search.errors import MAX_PROCESSES
 from dpod_search.errors import ConfigError
 from dpod_search.errors import check_count
+from dpod_search.errors import show
+
+
+# Nobody has tried `xpu`; it is left to those who can.
+_DEVICE = re.compile(r"(cpu|cuda|mps|xpu)(:[0-9]{1,3})?")
 
 
 @dataclass(frozen=True)
@@ -66,6 +72,22 @@ def place_module(
         if tensor.ndim == 4:
             tensor.data = tensor.data.contiguous(memory_format=wanted)
     return module
+
+
+def parse_device(name: str) -> torch.device:
+    """Return the device of a name, whether or not it is there.
+
+    Raises:
+        ConfigError: If it is none that a net could run on. PyTorch also knows ``meta``, where
+            tensors have no values, devices of which nothing is left but the name, and numbers
+            that no machine counts to.
+    """
+    try:
+        if _DEVICE.fullmatch(name):
+            return torch.device(name)
+    except RuntimeError:
+        pass
+    raise ConfigError(f"device must be cpu, cuda, cuda:<n> or mps, got {show(name)}")
 
 
 def check_parallel(name: str, n: int, *, low: int = 1) -> None:

@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dpod_search.errors import CheckpointError
+from dpod_search.files import expand_path
 from dpod_search.files import hash_file
 from dpod_search.files import hash_value
 from dpod_search.files import parse_toml
@@ -349,3 +350,9 @@ def test_what_python_cannot_make_toml_of_is_a_value_error(text: str) -> None:
 def test_a_text_with_half_a_character_is_written(tmp_path: Path) -> None:
     write_text(tmp_path / "a.csv", "caf\udce9, grüße")
     assert (tmp_path / "a.csv").read_text(encoding="utf-8") == "caf\\udce9, grüße"
+
+
+def test_the_home_folder_of_nobody_is_a_path_where_nothing_is(monkeypatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert expand_path("~/x") == tmp_path / "x"
+    assert expand_path("~nobody-of-this-name/x") == Path("~nobody-of-this-name/x")

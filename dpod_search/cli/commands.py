@@ -39,7 +39,8 @@ app = typer.Typer(
 )
 
 _INTERRUPTED = 130  # what Typer makes of Ctrl-C
-_SHOWN_REASON = 300  # characters of what PyTorch says of the memory
+_SHOWN = 1000  # characters of an error, however long a name in it is
+_SHOWN_REASON = 300  # and of what PyTorch says of the memory
 
 
 def _register() -> None:
@@ -120,7 +121,7 @@ def _end(came: signal.Signals) -> NoReturn:
 
 
 def _fail(error: object) -> NoReturn:
-    _say_error(" ".join(str(error).split()))
+    _say_error(shorten(" ".join(str(error).split()), _SHOWN))
     sys.exit(2)
 
 

@@ -23,6 +23,7 @@ from dpod_search.cli.terminal import say
 from dpod_search.config import StudyConfig
 from dpod_search.data import load_data
 from dpod_search.errors import ConfigError
+from dpod_search.errors import shorten
 from dpod_search.latency import fit_latency
 from dpod_search.latency import make_request
 from dpod_search.latency import measure_request
@@ -32,6 +33,7 @@ from dpod_search.latency import read_table
 from dpod_search.latency import write_request
 from dpod_search.models import build_model
 from dpod_search.pipeline.session import make_supernet
+from dpod_search.placement import parse_device
 from dpod_search.quantities import kib
 from dpod_search.supernet import Supernet
 
@@ -96,11 +98,11 @@ def measure(
     """Measure on this device what a request asks for; needs no model and no data."""
     wanted = read_request(request_file)
     known = read_table(out) if out.is_file() else None
+    where = parse_device(device)
     try:
-        where = torch.device(device)
         torch.zeros(1, device=where)
     except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
+        reason = shorten(str(error).splitlines()[0], 300)
         raise ConfigError(f"device {device!r} cannot be used ({reason})") from error
     with Bars(PlainConsole(is_error=True), is_quiet=quiet) as bars:
         table = measure_request(

@@ -9,6 +9,7 @@ from pathlib import Path
 from dpod_search.errors import ConfigError
 from dpod_search.errors import shorten
 from dpod_search.errors import show
+from dpod_search.files import expand_path
 
 
 def list_studies() -> list[tuple[str, str, Path]]:
@@ -53,11 +54,10 @@ def find_study(name_or_path: str | Path) -> Path:
 
 def _find_file(text: str) -> tuple[Path, bool]:
     """Return the path that a user spelled, and whether a file is there."""
-    path = Path(text)
+    path = expand_path(text)
     try:
-        path = path.expanduser()
         return path, path.is_file()
-    except (OSError, RuntimeError, ValueError):  # too long; no such user; a character of number 0
+    except (OSError, ValueError):  # too long, or a character of number 0 in it
         return path, False
 
 

@@ -9,8 +9,6 @@ from dataclasses import is_dataclass
 from typing import Any
 from typing import get_type_hints
 
-import torch
-
 from dpod_search.data import DataSettings
 from dpod_search.data.augmentation import check_crop_padding
 from dpod_search.errors import MAX_PROCESSES
@@ -22,6 +20,7 @@ from dpod_search.export import ExportSettings
 from dpod_search.finetune import FinetuneSettings
 from dpod_search.latency import LatencySettings
 from dpod_search.models import ModelSettings
+from dpod_search.placement import parse_device
 from dpod_search.search import SearchSettings
 from dpod_search.search.oneshot import OneShotSettings
 from dpod_search.supernet import SupernetSettings
@@ -82,7 +81,7 @@ class StudyConfig:
         check_count("seed", self.seed, low=0, high=2**63 - 1)
         if self.threads is not None:
             check_count("threads", self.threads, low=1, high=MAX_PROCESSES)
-        _check_device(self.device)
+        parse_device(self.device)
         if self.data.image_size is not None:
             self._check_pixels(self.data.image_size)
 
@@ -102,18 +101,6 @@ class StudyConfig:
                 raise ConfigError(
                     f"{name} must be <= {limit:,} with pictures of {size} x {size}, got {n:,}"
                 )
-
-
-def _check_device(name: str) -> None:
-    # PyTorch also knows `meta`, where tensors have no values, and numbers no machine counts to.
-    is_known = re.fullmatch(r"[a-z]{1,20}(:[0-9]{1,3})?", name) and not name.startswith("meta")
-    try:
-        if is_known:
-            torch.device(name)
-            return
-    except RuntimeError:
-        pass
-    raise ConfigError(f"device must be cpu, cuda, cuda:<n> or mps, got {show(name)}")
 
 
 def find_sections(settings: type[Any]) -> dict[str, type[Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 from typing import Protocol
@@ -13,9 +14,12 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from dpod_search.errors import ConfigError
+
 
 # Pictures resized or hashed at a time, so that a large set needs little memory beside itself.
 _CHUNK = 4096
+_MAX_BYTES = 2**36  # of all pictures of a set in memory
 
 
 @runtime_checkable
@@ -146,9 +150,18 @@ def resize_bytes(images: Tensor, size: int | None) -> Tensor:
 
     Returns:
         ``n x channels x size x size``, uint8 (bilinear, with antialiasing).
+
+    Raises:
+        ConfigError: If so many pictures of that size are more than 64 GiB.
     """
     if size is None or images.shape[-2:] == (size, size):
         return images
+    limit = math.isqrt(_MAX_BYTES // (images.shape[0] * images.shape[1]))
+    if size > limit:
+        raise ConfigError(
+            f"data.image_size must be <= {limit:,} for {len(images):,} pictures, which are held in "
+            f"memory, got {size:,}"
+        )
     parts = []
     for chunk in torch.split(images, _CHUNK):
         floats = F.interpolate(

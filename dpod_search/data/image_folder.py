@@ -17,6 +17,7 @@ from dpod_search.data.settings import DataSettings
 from dpod_search.data.source import DataSource
 from dpod_search.data.source import spell_name
 from dpod_search.errors import DataError
+from dpod_search.files import expand_path
 from dpod_search.torchvision_ops import import_torchvision
 
 
@@ -107,10 +108,10 @@ def load_image_folder(folder: str, settings: DataSettings) -> DataSource:
 
 
 def _find_folder(folder: str, name: str, how: str) -> Path:
+    path = expand_path(folder)
     try:
-        path = Path(folder).expanduser()
         is_folder = bool(folder) and path.is_dir()
-    except (OSError, RuntimeError):  # a name that is too long, or the home of nobody
+    except OSError:  # a name that is too long
         is_folder = False
     if not is_folder:
         raise DataError(

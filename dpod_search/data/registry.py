@@ -15,6 +15,7 @@ from dpod_search.data.torchvision_sets import load_cifar10
 from dpod_search.data.torchvision_sets import load_fashion_mnist
 from dpod_search.errors import ConfigError
 from dpod_search.errors import DataError
+from dpod_search.errors import show
 from dpod_search.imports import is_import_path
 
 
@@ -56,7 +57,7 @@ def open_source(settings: DataSettings) -> DataSource:
         near = difflib.get_close_matches(name, SOURCES, n=1)
         hint = f"did you mean {near[0]!r}? It" if near else "it"
         raise DataError(
-            f"data.name {name!r} is not known; {hint} is one of {', '.join(SOURCES)}, "
+            f"data.name {show(name)} is not known; {hint} is one of {', '.join(SOURCES)}, "
             "imagefolder:<folder>, or package.module:function"
         )
     if settings.image_size is not None:

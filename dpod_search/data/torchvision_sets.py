@@ -8,7 +8,6 @@ References:
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,6 +20,7 @@ from dpod_search.data.settings import DataSettings
 from dpod_search.data.source import DataSource
 from dpod_search.data.source import hash_tensors
 from dpod_search.errors import DataError
+from dpod_search.files import expand_path
 from dpod_search.torchvision_ops import import_torchvision
 
 
@@ -64,9 +64,8 @@ def _load(which: _Set, settings: DataSettings) -> DataSource:
 
 def _open(which: _Set, settings: DataSettings, *, train: bool) -> Any:
     make = getattr(import_torchvision("datasets"), which.torchvision_class)
-    root = Path(settings.root)
+    root = expand_path(settings.root)
     try:
-        root = root.expanduser()
         return make(root, train=train, download=settings.download)
     except (RuntimeError, OSError) as error:
         reason = " ".join(str(error).split())

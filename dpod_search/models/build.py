@@ -20,6 +20,8 @@ from torch import nn
 from dpod_search.errors import CheckpointError
 from dpod_search.errors import ConfigError
 from dpod_search.errors import DpodSearchError
+from dpod_search.errors import show
+from dpod_search.files import expand_path
 from dpod_search.imports import call_with
 from dpod_search.imports import import_object
 from dpod_search.imports import is_import_path
@@ -83,7 +85,7 @@ def build_model(
     with _seeded(derive_seed(seed, "model")):
         model = _build(settings, input_shape, n_classes)
         if settings.weights is not None:
-            _load_weights(model, Path(settings.weights).expanduser())
+            _load_weights(model, expand_path(settings.weights))
         _try_once(model, settings.name, input_shape, n_classes)
     return model.train()
 
@@ -111,7 +113,7 @@ def _build(
         near = difflib.get_close_matches(name, MODELS, n=1)
         hint = f"did you mean {near[0]!r}? It" if near else "it"
         raise ConfigError(
-            f"model.name {name!r} is not known; {hint} is one of {', '.join(MODELS)}, "
+            f"model.name {show(name)} is not known; {hint} is one of {', '.join(MODELS)}, "
             "torchvision:<name>, or package.module:callable"
         )
     if not isinstance(model, nn.Module):

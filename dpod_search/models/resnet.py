@@ -16,7 +16,7 @@ from torch import nn
 from dpod_search.errors import check_count
 
 
-_MAX_WIDTH = 4096
+_MAX_WIDTH = 1024
 
 
 class BasicBlock(nn.Module):
@@ -97,7 +97,7 @@ class ResNet(nn.Module):
 def build_resnet8(
     *, input_shape: tuple[int, int, int], n_classes: int, width: int = 16
 ) -> nn.Module:
-    """Build ResNet-8: one block a stage; arguments as :class:`ResNet`'s, ``width`` 1 to 4,096."""
+    """Build ResNet-8: one block a stage; arguments as :class:`ResNet`'s, ``width`` 1 to 1,024."""
     check_count("model.arguments.width", width, low=1, high=_MAX_WIDTH)
     return ResNet(input_shape[0], n_classes, n_blocks=1, width=width)
 
@@ -107,7 +107,7 @@ def build_resnet20(
 ) -> nn.Module:
     """Build ResNet-20: three blocks a stage, 40.81 M macs at 3 x 32 x 32 and 10 classes.
 
-    ``width`` is 1 to 4,096.
+    ``width`` is 1 to 1,024.
     """
     check_count("model.arguments.width", width, low=1, high=_MAX_WIDTH)
     return ResNet(input_shape[0], n_classes, n_blocks=3, width=width)

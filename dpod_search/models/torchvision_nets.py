@@ -9,6 +9,7 @@ from typing import Any
 from torch import nn
 
 from dpod_search.errors import ConfigError
+from dpod_search.errors import show
 from dpod_search.torchvision_ops import import_torchvision
 
 
@@ -39,7 +40,7 @@ def build_torchvision_net(name: str, *, n_classes: int, arguments: Mapping[str, 
     if name not in known:
         near = difflib.get_close_matches(name, known, n=1)
         hint = f"did you mean torchvision:{near[0]}?" if near else "see torchvision.models"
-        raise ConfigError(f"torchvision has no classification model {name!r}; {hint}")
+        raise ConfigError(f"torchvision has no classification model {show(name)}; {hint}")
     fixed = {"weights", "num_classes"} & set(arguments)
     if fixed:
         raise ConfigError(

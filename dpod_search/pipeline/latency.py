@@ -13,6 +13,7 @@ from typing import Any
 from dpod_search.config import StudyConfig
 from dpod_search.errors import DataError
 from dpod_search.errors import RunFolderError
+from dpod_search.files import expand_path
 from dpod_search.files import hash_file
 from dpod_search.files import hash_value
 from dpod_search.files import write_json
@@ -83,7 +84,7 @@ def find_table(session: Session) -> tuple[Path, LatencyTable]:
     """
     settings = session.config.latency
     if settings.table is not None:
-        path = Path(settings.table).expanduser()
+        path = expand_path(settings.table)
         return path, read_table(path)
     path = session.path / TABLE
     known = _read_own(path) if path.is_file() else None

@@ -21,6 +21,7 @@ from dpod_search.data import gather_images
 from dpod_search.data import load_data
 from dpod_search.data.datasets import DatasetView
 from dpod_search.errors import ConfigError
+from dpod_search.errors import shorten
 from dpod_search.footprint import FootprintModel
 from dpod_search.footprint import build_footprint
 from dpod_search.latency import LatencyModel
@@ -98,7 +99,7 @@ class Session:
             torch.zeros(1, device=device)
         except (RuntimeError, AssertionError, NotImplementedError) as error:
             raise ConfigError(
-                f"device {self.config.device!r} cannot be used ({str(error).splitlines()[0]}); "
+                f"device {self.config.device!r} cannot be used ({shorten(str(error).splitlines()[0], 300)}); "
                 'set device = "cpu"'
             ) from error
         return device

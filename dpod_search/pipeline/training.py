@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from pathlib import Path
 from typing import Any
 
 from dpod_search.api import train_supernet
 from dpod_search.evaluation import Evaluator
+from dpod_search.files import expand_path
 from dpod_search.files import hash_file
 from dpod_search.files import hash_value
 from dpod_search.files import write_json
@@ -52,7 +52,7 @@ def describe_inputs(session: Session) -> dict[str, Any]:
     if config.oneshot.method:
         inputs["oneshot"] = [oneshot.find_criterion(session), config.oneshot.n_batches]
     if config.model.weights is not None:
-        inputs["weights"] = hash_file(Path(config.model.weights).expanduser())
+        inputs["weights"] = hash_file(expand_path(config.model.weights))
     return inputs
 
 

@@ -22,6 +22,7 @@ import numpy.typing as npt
 from dpod_search.errors import ConfigError
 from dpod_search.errors import InfeasibleError
 from dpod_search.errors import check_range
+from dpod_search.errors import shorten
 from dpod_search.errors import show
 from dpod_search.pareto import FloatArray
 from dpod_search.quantities import in_own_unit
@@ -242,7 +243,7 @@ def _parse(
     is_measured = objective is not None and objective.is_measured
     if objective is None and name not in full:
         raise ConfigError(
-            f"no footprint or objective of the study is called {name}; "
+            f"no footprint or objective of the study is called {shorten(name)}; "
             f"{name_nearest(name, [*full, *(o for o in objectives if o not in full)])}"
         )
     if is_measured and name in full:

@@ -27,6 +27,7 @@ from dpod_search.errors import DpodSearchError
 from dpod_search.errors import ObjectiveError
 from dpod_search.errors import check_count
 from dpod_search.errors import check_range
+from dpod_search.errors import shorten
 from dpod_search.imports import import_object
 from dpod_search.pareto import Direction
 
@@ -308,7 +309,7 @@ def _resolve_name(name: str, loader: Any, latency: LatencySettings | None) -> Ob
         return Objective(name, "minimize", needs="footprint")
     if name not in _MEASURED:
         known = [*_MEASURED, *footprints, "package.module:name"]
-        raise ConfigError(f"no objective is called {name}; {name_nearest(name, known)}")
+        raise ConfigError(f"no objective is called {shorten(name)}; {name_nearest(name, known)}")
     return _MEASURED[name](loader, latency)
 
 

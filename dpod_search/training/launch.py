@@ -17,6 +17,7 @@ import torch.distributed as dist
 
 from dpod_search.errors import ConfigError
 from dpod_search.errors import TrainingError
+from dpod_search.placement import parse_device
 from dpod_search.training.ranks import Ranks
 
 
@@ -53,10 +54,7 @@ def choose_device(name: str) -> torch.device:
     Raises:
         ConfigError: If it is no device, or one that several ranks cannot have.
     """
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise ConfigError(f'there is no device {name!r}; set device = "cpu"') from error
+    device = parse_device(name)
     if launched_ranks().is_alone or device.type == "cpu":
         return device
     if device.type != "cuda" or ":" in name:

@@ -355,6 +355,7 @@ def test_unknown_commands_and_options_are_exit_code_2(call, arguments):
         (DpodSearchError("two\nlines  of words"), "dpod-search: two lines of words\n"),
         (OSError(28, "No space left on device", "x.bin"), "x.bin: No space left on device\n"),
         (FileNotFoundError("odd"), "dpod-search: FileNotFoundError: odd\n"),
+        (OSError(36, "File name too long", "a" * 4000), "aaa: File name too long\n"),
         (MemoryError("Unable to allocate 1 TiB"), "take smaller batches, pictures or models\n"),
         (
             RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"),
@@ -371,6 +372,7 @@ def test_errors_of_a_stage_are_one_line(call, monkeypatch, tmp_path, error, word
     assert (code, out) == (2, "")
     assert err.endswith(words)
     assert err.count("\n") == 1
+    assert len(err) < 1100
 
 
 def test_our_own_mistakes_are_not_dressed_up(call, monkeypatch, tmp_path):

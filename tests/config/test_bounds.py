@@ -158,7 +158,8 @@ def test_a_name_is_short_and_names_a_folder(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "device", ["cuda:-1", "cuda:99999999999999999999", "meta", "a" * 10_000, "", "cpu:0:0", "\x00"]
+    "device",
+    ["cuda:-1", "cuda:99999999999999999999", "meta", "hpu", "a" * 10_000, "", "cpu:0:0", "\x00"],
 )
 def test_a_device_is_one_that_a_net_can_run_on(device: str) -> None:
     with pytest.raises(ConfigError, match="device must be cpu, cuda") as caught:

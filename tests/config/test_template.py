@@ -37,6 +37,12 @@ def test_holds_what_is_given(tmp_path: Path) -> None:
     assert config.name == "clothes"
 
 
+@pytest.mark.parametrize("text", ["a\udcff", "a\0", "a" * 5_000])
+def test_what_no_study_may_hold_is_not_written(text: str) -> None:
+    with pytest.raises(ConfigError, match="a study file: data.name must "):
+        template(data=text)
+
+
 def test_every_default_can_be_uncommented() -> None:
     text = template()
     document = tomllib.loads(re.sub(r"^#(\w+ = )(?!\(not set\))", r"\1", text, flags=re.MULTILINE))

@@ -14,6 +14,7 @@ from dpod_search.data import InMemoryImages
 from dpod_search.data.datasets import DatasetView
 from dpod_search.data.datasets import fetch_batch
 from dpod_search.data.datasets import resize_bytes
+from dpod_search.errors import ConfigError
 
 
 def make_images(n: int = 12, channels: int = 2) -> InMemoryImages:
@@ -95,3 +96,9 @@ def test_resizes_to_a_square(size: int) -> None:
     assert resized.eq(77).all()
     assert resize_bytes(flat, None) is flat
     assert resize_bytes(flat, 4) is flat
+
+
+def test_pictures_that_would_fill_the_memory_are_refused_before_they_are_made() -> None:
+    many = torch.zeros(1, 1, 1, 1, dtype=torch.uint8).expand(1_000_000, 3, 1, 1)
+    with pytest.raises(ConfigError, match="data.image_size must be <= 151 for 1,000,000 pictures"):
+        resize_bytes(many, 152)

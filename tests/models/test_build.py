@@ -108,11 +108,14 @@ def test_a_failing_function_is_one_line_with_its_place(
     [
         ({"name": "resnet9"}, "did you mean 'resnet8'"),
         ({"name": "something else"}, "it is one of resnet8, resnet20, torchvision:<name>"),
+        ({"name": "m" * 4000}, r"model.name 'mmm.* \.\.\. m*' is not known"),
+        ({"name": "torchvision:" + "m" * 4000}, "no classification model 'mmm"),
+        ({"arguments": {"width": 1025}}, "model.arguments.width must be .* got 1025"),
         ({"arguments": {"depth": 3}}, "it takes input_shape, n_classes, width"),
         ({"arguments": {"n_classes": 3}}, "both come from the data"),
         (
             {"arguments": {"width": 0}},
-            "model.arguments.width must be a whole number >= 1 and <= 4,096, got 0",
+            "model.arguments.width must be a whole number >= 1 and <= 1,024, got 0",
         ),
         ({"name": "torchvision:alexnet"}, r"cannot take pictures of shape \(1, 8, 8\)"),
         ({"name": "no_such_module:net"}, "there is no module"),
@@ -122,6 +125,12 @@ def test_mistakes_are_one_line(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message) as caught:
         build(**settings)
     assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 300
+
+
+def test_weights_at_the_home_of_nobody_are_missing() -> None:
+    with pytest.raises(CheckpointError, match="~nobody-of-this-name/x is missing"):
+        build(weights="~nobody-of-this-name/x")
 
 
 def test_loads_weights(tmp_path: Path) -> None:
