@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -54,10 +56,10 @@ def read_picture(path: str) -> Image.Image:
 
 
 def _turn(image: Image.Image) -> None:
-    try:
+    with warnings.catch_warnings(), suppress(Exception):
+        # Notes that cannot be parsed do not make a picture worse, and are no news.
+        warnings.simplefilter("ignore")
         ImageOps.exif_transpose(image, in_place=True)
-    except Exception:  # noqa: BLE001  # notes that cannot be parsed do not make a picture worse
-        return
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
