@@ -26,6 +26,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 
 from dpod_search.errors import CalibrationError
+from dpod_search.errors import check_count
 from dpod_search.evaluation.normed_layer import NormedLayer
 from dpod_search.evaluation.normed_layer import RanOtherwiseError
 from dpod_search.evaluation.normed_layer import standing_in
@@ -185,6 +186,7 @@ def _norms(model: nn.Module) -> list[_NormBase]:
 
 
 def _cut(images: Tensor, batch_size: int) -> tuple[Tensor, ...]:
+    check_count("batch_size", batch_size, low=1, high=1_000_000)
     # Equal parts: a last batch of one picture could not be normalised where space is 1 x 1.
     n_batches = min(-(-len(images) // batch_size), len(images) // 2)
     return images.tensor_split(max(1, n_batches))

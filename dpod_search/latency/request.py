@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from torch import nn
 from dpod_search.errors import ConfigError
 from dpod_search.errors import DataError
 from dpod_search.errors import DpodSearchError
+from dpod_search.errors import check_count
 from dpod_search.files import read_json
 from dpod_search.files import write_json
 from dpod_search.latency.layers import hash_model
@@ -41,6 +43,7 @@ from dpod_search.supernet import Supernet
 
 FORMAT = "dpod-search latency request"
 VERSION = 1
+_MAX_NUMBERS = 10_000_000_000  # of all inputs of a forward pass
 _REFERENCE_RATIO = 0.25
 
 
@@ -181,7 +184,18 @@ def extract_net(supernet: Supernet, widths: Sequence[int]) -> nn.Module:
 
 
 def make_images(shape: tuple[int, ...], batch_size: int) -> torch.Tensor:
-    """Return random pictures."""
+    """Return random pictures.
+
+    Raises:
+        ConfigError: If ``batch_size`` is out of range, or they are too many of this shape.
+    """
+    check_count("batch_size", batch_size, low=1, high=1_000_000)
+    limit = _MAX_NUMBERS // math.prod(shape)
+    if batch_size > limit:
+        raise ConfigError(
+            f"batch_size must be <= {limit:,} with inputs of {' x '.join(map(str, shape))}, got "
+            f"{batch_size:,}"
+        )
     return torch.randn((batch_size, *shape), generator=torch_generator(0, "latency"))
 
 

@@ -17,7 +17,6 @@ from dpod_search.latency.timing import Latency
 from dpod_search.placement import Placement
 from dpod_search.placement import device_of
 from dpod_search.placement import place_module
-from dpod_search.rng import torch_generator
 from dpod_search.supernet import Subnet
 
 
@@ -90,7 +89,7 @@ def measure_subnet_latency(
         subnet: In a supernet, or finetuned.
         backend: As for :func:`measure_latency`.
         device: Where it runs; None where the subnet is.
-        batch_size: Pictures in a forward pass, >= 1.
+        batch_size: Pictures in a forward pass, 1 to 1,000,000.
         n_threads: As for :func:`measure_latency`.
         max_seconds: As for :func:`measure_latency`.
         images: What is run, in place of ``batch_size`` random pictures.
@@ -104,8 +103,7 @@ def measure_subnet_latency(
         subnet.extract(), placement.device, is_channels_last=placement.is_channels_last
     )
     if images is None:
-        generator = torch_generator(0, "latency")
-        images = torch.randn((batch_size, *subnet.input_shape), generator=generator)
+        images = make_images(subnet.input_shape, batch_size)
     if bench is None:
         where = device or placement.device
         bench = Bench(backend, where, n_threads=n_threads, batch_size=len(images))

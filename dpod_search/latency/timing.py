@@ -17,6 +17,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import replace
 
+from dpod_search.errors import MAX_SECONDS
+from dpod_search.errors import check_count
+from dpod_search.errors import check_range
 from dpod_search.latency.settings import TOLERANCE
 
 
@@ -132,14 +135,20 @@ def measure_interleaved(
     Args:
         run: Runs the net once.
         reference: What it is compared with.
-        max_seconds: Time of the clock after which no more bursts begin, though five are timed in
+        max_seconds: Time of the clock, 0 to 1,000,000,000, after which no more bursts begin, though five are timed in
             any case; on a machine so busy that this takes five times as long on the wall, then.
             Less is taken if the interval of the median is within two per cent of it before.
-        n_bursts: Time so many bursts instead, whatever that takes.
+        n_bursts: Time so many bursts instead, 1 to 1,000,000, whatever that takes.
 
     Returns:
         Milliseconds on a machine where the reference takes its nominal ones.
+
+    Raises:
+        ConfigError: If a number is out of range.
     """
+    check_range("max_seconds", max_seconds, low=0, high=MAX_SECONDS)
+    if n_bursts is not None:
+        check_count("n_bursts", n_bursts, low=1, high=1_000_000)
     nominal = reference.calibrate()
     wall, start = time.perf_counter(), reference.clock()
     warm_up(run)

@@ -21,6 +21,7 @@ from torch import Tensor
 from torch import nn
 
 from dpod_search.errors import CalibrationError
+from dpod_search.errors import ConfigError
 from dpod_search.errors import GroupingError
 from dpod_search.evaluation import calibrate
 from dpod_search.evaluation import calibrated
@@ -271,3 +272,9 @@ def test_an_instance_norm_averages_over_pictures() -> None:
     torch.testing.assert_close(norm.running_mean, images.mean([2, 3]).mean(0))
     torch.testing.assert_close(norm.running_var, images.var([2, 3]).mean(0))
     assert norm.momentum == 0.1
+
+
+@pytest.mark.parametrize("batch_size", [0, -1, 2**63])
+def test_batches_of_nothing_are_refused(batch_size: int) -> None:
+    with pytest.raises(ConfigError, match="batch_size must be a whole number >= 1"):
+        calibrate(one_norm_net(), torch.zeros(2, 3, 6, 6), batch_size=batch_size)

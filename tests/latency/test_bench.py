@@ -103,3 +103,11 @@ def test_the_reference_is_the_same_work_always():
 def test_more_threads_than_the_machine_bears_are_refused_before_they_are_made():
     with pytest.raises(ConfigError, match="threads must be <= "), Bench(n_threads=1000):
         pass
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"max_seconds": -1}, {"max_seconds": float("nan")}, {"n_bursts": 0}]
+)
+def test_a_time_without_an_end_is_refused(wrong):
+    with Bench() as bench, pytest.raises(ConfigError, match=f"{next(iter(wrong))} must be "):
+        bench.time(nn.Identity(), IMAGES, **wrong)

@@ -174,3 +174,17 @@ def test_a_request_that_is_cut_off_is_none(packed, tmp_path):
         read_request(file)
     with pytest.raises(DataError, match="there is no latency request"):
         read_request(tmp_path / "nothing.json")
+
+
+@pytest.mark.parametrize(
+    ("shape", "batch_size", "message"),
+    [
+        ((3, 8, 8), 0, "batch_size must be a whole number >= 1 and <= 1,000,000, got 0"),
+        ((3, 8, 8), 2**63, "batch_size must be a whole number"),
+        ((3, 2048, 2048), 1000, "batch_size must be <= 794 with inputs of 3 x 2048 x 2048, got"),
+        ((10**9, 10**9), 1, "batch_size must be <= 0 with inputs of 1000000000 x 1000000000"),
+    ],
+)
+def test_inputs_that_would_fill_the_memory_are_refused(shape, batch_size, message):
+    with pytest.raises(ConfigError, match=message):
+        make_images(shape, batch_size)
