@@ -108,17 +108,20 @@ def measure_paces(session: Session) -> Paces:
             ],
             len(labels),
         )
-        judge = Judge(
-            supernet,
-            session.calibration_images,
-            session.validation_batches,
-            batch_size=session.config.evaluation.batch_size,
-        )
+        judge = _make_judge(session, supernet)
         full, smallest = _time_in_turn(
             [partial(judge, widths) for widths in (space.full, space.smallest)], judge.n_images
         )
     narrow = min(max(both - alone, 0.0), alone)
     return Paces(Pace(alone, narrow, *macs), Pace(full, smallest, *macs), loading)
+
+
+def _make_judge(session: Session, supernet: Supernet) -> Judge:
+    """Make a judge that looks at pictures which are in memory already: others may be slow to read."""
+    images, size = session.calibration_images, session.config.evaluation.batch_size
+    parts = [images[start : start + size] for start in range(0, len(images), size)]
+    batches = [(part, torch.zeros(len(part), dtype=torch.long)) for part in parts]
+    return Judge(supernet, images, batches, batch_size=size)
 
 
 def plan_work(session: Session) -> Work:
@@ -261,8 +264,9 @@ def _time_in_turn(runs: Sequence[Callable[[int], object]], n_images: int) -> lis
     The least, since whatever else the machine does can only add to it.
     """
     n_first = min(_N_FIRST, n_images)
-    for run in runs:  # the first time there is more to do
-        run(n_first)
+    first = [_clock(run, n_first) for run in runs]  # when there is more to do than later
+    if sum(first) > 2 * _SECONDS:
+        return [taken / n_first for taken in first]
     slowest = max(_clock(run, n_first) for run in runs)
     n_timed = min(n_images, max(n_first, int(n_first * _SECONDS / max(slowest, 1e-6))))
     rounds: list[list[float]] = []

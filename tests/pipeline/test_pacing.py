@@ -137,3 +137,36 @@ def test_told_or_not_the_weights_are_the_same(tmp_path):
     assert told
     for name in ("supernet.safetensors", "path.json"):
         assert hash_file(tmp_path / "one" / name) == hash_file(tmp_path / "two" / name)
+
+
+def test_a_net_that_takes_long_is_run_once_on_two_pictures(monkeypatch):
+    ticks = itertools.count()
+    monkeypatch.setattr(pacing.time, "perf_counter", lambda: float(next(ticks)))
+    asked = []
+    assert pacing._time_in_turn([asked.append, asked.append], 64) == [0.5, 0.5]
+    assert asked == [2, 2]
+
+
+def test_a_net_that_takes_little_is_run_on_all_pictures_and_the_least_counts(monkeypatch):
+    clock = [0.0]
+    slow = itertools.cycle([3.0, 1.0, 2.0])
+    monkeypatch.setattr(pacing.time, "perf_counter", lambda: clock[0])
+    asked = []
+
+    def run(n_images):
+        asked.append(n_images)
+        clock[0] += 1e-5 * n_images * next(slow)
+
+    (seconds,) = pacing._time_in_turn([run], 64)
+    assert seconds == pytest.approx(1e-5)
+    assert asked[:2] == [2, 2]
+    assert set(asked[2:]) == {64}
+
+
+def test_no_picture_is_fetched_that_the_supernet_does_not_need(tmp_path, monkeypatch):
+    session = make_session(tmp_path)
+    measure_paces(session)
+    assert "validation_batches" not in vars(session)
+    assert "scoring_batches" not in vars(session)
+    plan_work(session)
+    assert "validation_batches" not in vars(session)
