@@ -19,6 +19,7 @@ from dpod_search.report import Run
 from dpod_search.report.run import Trial
 from dpod_search.search import attributes
 from dpod_search.search.quiet import quiet_optuna
+from dpod_search.search.signatures import check_trial
 from dpod_search.search.storage import BatchJournalStorage
 from dpod_search.search.storage import find_file
 
@@ -77,6 +78,7 @@ def check_trials(run: Run, trials: list[FrozenTrial]) -> None:
 
     Raises:
         RunFolderError: If the front has trials that the study lacks or knows with other widths.
+        CheckpointError: If a trial is not what the search wrote.
     """
     known = {trial.number: trial for trial in run.trials}
     for number in run.search.front:
@@ -85,6 +87,8 @@ def check_trials(run: Run, trials: list[FrozenTrial]) -> None:
                 f"trial {number} of the storage is not that of {run.folder}; give the --storage "
                 "that the search was given"
             )
+    for trial in trials:
+        check_trial(trial)
 
 
 def find_same(trials: Sequence[FrozenTrial], known: Trial) -> FrozenTrial | None:

@@ -7,7 +7,6 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-from dpod_search.errors import RunFolderError
 from dpod_search.files import hash_file
 from dpod_search.files import read_json
 from dpod_search.footprint.shares import measure_shares
@@ -28,7 +27,7 @@ from dpod_search.search import run_study
 from dpod_search.search import write_records
 from dpod_search.search.crew import check_shareable
 from dpod_search.search.identity import grow_seeds
-from dpod_search.search.status import count_trials
+from dpod_search.search.status import require_written
 from dpod_search.search.storage import hide_password
 from dpod_search.supernet import Supernet
 
@@ -112,28 +111,21 @@ def require_trials(session: Session) -> None:
 
     Raises:
         RunFolderError: If it has not, because the journal was deleted for instance.
+        CheckpointError: If a trial is not what the search wrote.
     """
-    n_finished, expected = _count_trials(session)
-    if n_finished < expected:
-        raise RunFolderError(
-            f"{hide_password(find_storage(session))} has {n_finished} finished trials of the "
-            f"{expected} that search.json tells of; put the study back, or delete search.json to "
-            "search again"
-        )
+    found = read_json(session.folder.require("search.json", "search"))
+    # Earlier ones told of their number only.
+    known = found.get("trials", {"n": sum(found["counts"].values()), "sha256": None})
+    storage = find_storage(session)
+    require_written(session.config.name, storage, known["n"], known["sha256"])
 
 
 def has_trials(session: Session) -> bool:
     """Say whether the storage still has the trials that the ended search left there."""
-    n_finished, expected = _count_trials(session)
-    return n_finished >= expected
-
-
-def _count_trials(session: Session) -> tuple[int, int]:
-    """Return how many finished trials the storage has, and how many the ended search had."""
     counts = count_trials(session.config.name, find_storage(session))
     n_finished = sum(n for state, n in counts.items() if state not in ("running", "waiting"))
     found = read_json(session.folder.require("search.json", "search"))
-    return n_finished, sum(found["counts"].values())
+    return n_finished >= sum(found["counts"].values())
 
 
 def prepare_sharing(session: Session) -> None:

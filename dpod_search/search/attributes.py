@@ -30,9 +30,11 @@ FOOTPRINT = "footprint"
 AUDIT = "audit"
 AUDIT_WRONG = "audit_wrong"
 PARENT = "parent"
+PREDICTED = "predicted_"  # the beginning of several
 
 # System attributes of a trial.
 WORKER = "dpod:worker"
+SIGNATURE = "dpod:signature"
 VIOLATIONS = "constraints"  # where optuna-dashboard looks for them, and Optuna too
 
 # User attributes of a study.
@@ -48,10 +50,13 @@ SETTINGS = "dpod:settings"
 VERSION = "dpod:version"
 FULL = "dpod:full"
 
+# System attribute of a study.
+FULL_HASH = "dpod:full-hash"
+
 SAMPLER_SOURCE = "sampler"
 
 
 def name_prediction(objective: str) -> tuple[str, str, str]:
     """Return the attribute names of an objective's prediction and its lower and upper end."""
-    stem = f"predicted_{objective}"
+    stem = f"{PREDICTED}{objective}"
     return stem, f"{stem}_low", f"{stem}_high"

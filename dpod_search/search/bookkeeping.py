@@ -15,6 +15,8 @@ from dpod_search.search.draft import Draft
 from dpod_search.search.generations import Generations
 from dpod_search.search.history import FinishedTrial
 from dpod_search.search.history import History
+from dpod_search.search.signatures import check_trial
+from dpod_search.search.signatures import sign_trial
 from dpod_search.search.space import has_widths
 from dpod_search.search.space import make_distributions
 from dpod_search.search.space import params_of
@@ -129,13 +131,14 @@ class Books:
             self._update(draft)
             draft.stored.user_attrs = dict(draft.user)
             draft.stored.system_attrs = dict(draft.system)
-            draft.stored.params = params
+            draft.stored.params = {**params, **draft.stored.params}
         self._own.add(draft.number)
         self._begin(draft.number, draft.widths)
 
     def finish(self, draft: Draft) -> None:
         """Enter a trial that has ended; a new one may wait to be written with others."""
         assert draft.state.is_finished()
+        self._sign(draft)
         if draft.stored is None:
             self._pending.append(draft)
         elif draft.asked is None:
@@ -175,6 +178,7 @@ class Books:
         self._running.pop(number, None)
         if number in self._finished:
             return
+        check_trial(trial)
         if trial.state.is_finished() and not has_widths(trial, self._task.space):
             self._finished.add(number)  # nothing can be learned from it
         elif trial.state.is_finished():
@@ -189,6 +193,18 @@ class Books:
         params = params_of(draft.widths, self._task.space)
         change = draft.find_change(params, self._distributions)
         self._table.update(draft.stored._trial_id, change)
+
+    def _sign(self, draft: Draft) -> None:
+        known = {} if draft.stored is None else draft.stored.params
+        params = {**params_of(draft.widths, self._task.space), **known}
+        draft.system[attributes.SIGNATURE] = sign_trial(
+            draft.number,
+            draft.state,
+            params=params,
+            values=draft.values,
+            user=draft.user,
+            system=draft.system,
+        )
 
     def _begin(self, number: int, widths: Widths) -> None:
         self.history.start(number, widths)

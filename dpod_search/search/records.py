@@ -68,6 +68,7 @@ def describe_search(
         "importance": importance.shares,
         "importance_r2": importance.r2,
         "front": [member.trial for member in result.front],
+        "trials": {"n": result.n_finished, "sha256": result.trials_hash},
     }
 
 

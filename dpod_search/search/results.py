@@ -17,6 +17,7 @@ from dpod_search.pareto import to_minimized
 from dpod_search.search import attributes
 from dpod_search.search.front import Candidate
 from dpod_search.search.front import Front
+from dpod_search.search.signatures import hash_trials
 from dpod_search.search.space import has_widths
 from dpod_search.search.space import widths_of
 from dpod_search.search.task import SearchTask
@@ -70,6 +71,8 @@ class SearchResult:
         front: The Pareto front of the feasible ones.
         full: Objectives and footprints of the full net by name.
         footprint_names: The footprints that the model knows, in its order.
+        n_finished: Number of finished trials, those too that are no widths.
+        trials_hash: The hash of all that these tell.
     """
 
     study: str
@@ -79,6 +82,8 @@ class SearchResult:
     front: Front
     full: Mapping[str, float]
     footprint_names: tuple[str, ...]
+    n_finished: int = 0
+    trials_hash: str = ""
 
     @property
     def counts(self) -> dict[str, int]:
@@ -112,6 +117,8 @@ def collect_result(study: optuna.Study, task: SearchTask) -> SearchResult:
         _make_front(records, task, full),
         full,
         task.footprint_names,
+        len(finished),
+        hash_trials(finished),
     )
 
 

@@ -11,6 +11,8 @@ import optuna
 from optuna.samplers import BaseSampler
 from optuna.storages import BaseStorage
 
+from dpod_search.errors import CheckpointError
+from dpod_search.files import hash_value
 from dpod_search.progress import Progress
 from dpod_search.progress import SilentProgress
 from dpod_search.search import attributes
@@ -132,18 +134,33 @@ def _make_canonical(seeds: Sequence[Proposal], task: SearchTask) -> list[Proposa
     return keep_first([replace(seed, widths=task.space.canonical(seed.widths)) for seed in seeds])
 
 
+def _read_full(study: optuna.Study) -> Mapping[str, float] | None:
+    """Return what is known of the full net, after a look whether it is what was written."""
+    known: Mapping[str, float] | None = study.user_attrs.get(attributes.FULL)
+    noted = study._storage.get_study_system_attrs(study._study_id).get(attributes.FULL_HASH)
+    if known is not None and noted not in (None, hash_value(known)):
+        raise CheckpointError(
+            f"what study {study.study_name} tells of the full net is not what the search wrote; "
+            "restore the study from a copy, or delete it to search again"
+        )
+    return known
+
+
 def _knows_full(study: optuna.Study, task: SearchTask) -> bool:
-    if attributes.FULL in study.user_attrs:
+    if _read_full(study) is not None:
         return True
     return bool(find_values(collect_result(study, task).trials, task.space.full))
 
 
 def _measure_full(study: optuna.Study, task: SearchTask) -> Mapping[str, float]:
     """Measure the full net, which a constraint may keep out of the trials; once a study."""
-    known = study.user_attrs.get(attributes.FULL)
+    known = _read_full(study)
     if known is None:
         measured = task.evaluate(task.space.full)
         known = {o.name: to_number(measured[o.name], o.name) for o in task.measured}
         task.with_full(known)  # what no percentage can be of is told of before it is kept
         study.set_user_attr(attributes.FULL, known)
+        study._storage.set_study_system_attr(
+            study._study_id, attributes.FULL_HASH, hash_value(known)
+        )
     return dict(known)

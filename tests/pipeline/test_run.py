@@ -5,6 +5,7 @@ import json
 import logging
 import platform
 import shutil
+import sys
 from pathlib import Path
 
 import optuna
@@ -23,12 +24,14 @@ from dpod_search.evaluation import calibrate
 from dpod_search.evaluation import measure_accuracy
 from dpod_search.files import hash_file
 from dpod_search.files import read_json
+from dpod_search.files import write_json
 from dpod_search.models import build_model
 from dpod_search.pipeline import STAGES
 from dpod_search.pipeline import RunFolder
 from dpod_search.pipeline import Session
 from dpod_search.pipeline import read_status
 from dpod_search.pipeline import run_stages
+from dpod_search.pipeline import searching
 from dpod_search.pipeline.delivering import read_finetuned
 from dpod_search.pipeline.logs import log_to
 from dpod_search.progress import SilentProgress
@@ -816,6 +819,37 @@ def test_a_figure_that_is_gone_is_drawn_again(finished, run):
     assert hash_file(run / "figures" / "front.csv") == hash_file(
         finished / "figures" / "front.csv"
     )
+
+
+def test_finetuning_uses_no_trial_that_was_changed_since_the_search(searched):
+    journal = searched / "study.journal"
+    number = read_json(searched / "search.json")["front"][0]
+    lines = journal.read_text().splitlines(keepends=True)
+    place = [i for i, line in enumerate(lines) if '"op_code":4' in line][number]
+    record = json.loads(lines[place])
+    record["values"][0] += 0.001
+    journal.write_text("".join([*lines[:place], json.dumps(record) + "\n", *lines[place + 1 :]]))
+    with pytest.raises(CheckpointError, match=f"trial {number} is not what the search wrote"):
+        run_tiny(searched, stages=["finetune"])
+
+
+def test_finetuning_uses_no_trials_of_another_run(searched, tmp_path):
+    run_tiny(copy_run(searched, tmp_path / "other"), "search.n_trials=13", stages=["search"])
+    found = read_json(searched / "search.json")
+    found["trials"]["sha256"] = read_json(tmp_path / "other" / "search.json")["trials"]["sha256"]
+    write_json(searched / "search.json", found)
+    with pytest.raises(RunFolderError, match="other trials than search.json tells of"):
+        searching.require_trials(Session(load_tiny(), RunFolder(searched), SilentProgress()))
+
+
+def test_no_password_is_shown_when_a_study_is_missing(searched, monkeypatch):
+    monkeypatch.setattr(sys.modules["dpod_search.search.status"], "_read_trials", lambda *_: [])
+    url = "postgresql+psycopg://me:hidden@host/db"
+    session = Session(load_tiny(), RunFolder(searched), SilentProgress(), url)
+    with pytest.raises(RunFolderError, match="has 0 finished trials") as error:
+        searching.require_trials(session)
+    assert "hidden" not in str(error.value)
+    assert "hidden" not in json.dumps(searching.describe_inputs(session))
 
 
 def test_a_search_that_is_refused_leaves_the_folder_as_it_was(searched):

@@ -50,6 +50,7 @@ def test_search_json_is_as_documented(searched):
         "importance_r2",
         "front",
         "uncounted",
+        "trials",
     ]
     assert record["uncounted"] == ["rnn (net.py:8)"]
     assert record["groups"][0] == {

@@ -55,11 +55,13 @@ def open_existing_database(url: str, *, is_read_only: bool) -> BaseStorage:
         if file is not None:
             _check_sqlite(file)
             options = _reading(file) if is_read_only else _waiting()
-        engine = sqlalchemy.create_engine(url, poolclass=sqlalchemy.pool.NullPool, **options)
+        passing = {**options, "poolclass": sqlalchemy.pool.NullPool}  # keeps no connection open
+        engine = sqlalchemy.create_engine(url, **passing)
         with engine.connect() as connection:
             if not sqlalchemy.inspect(connection).has_table("studies"):
                 return InMemoryStorage()
-        return get_storage(RDBStorage(url, engine_kwargs=options, skip_table_creation=True))
+        kept = passing if is_read_only else options
+        return get_storage(RDBStorage(url, engine_kwargs=kept, skip_table_creation=True))
 
 
 def find_sqlite_file(url: str) -> Path | None:

@@ -22,6 +22,7 @@ from optuna.storages.journal._storage import JournalStorageReplayResult
 from optuna.trial import TrialState
 
 from dpod_search.errors import CheckpointError
+from dpod_search.search.attributes import SIGNATURE
 
 
 POLL_SECONDS = 0.002  # the lock is held for about a millisecond; filelock waits 50
@@ -147,7 +148,7 @@ class BatchJournalStorage(JournalStorage):
                 record = next(records, None)
                 if record is None:
                     return
-                _check_study(record, replayed)
+                _check_place(record, replayed)
                 replayed.apply_logs([record])
             except _NO_RECORD as error:
                 if isinstance(record, dict) and record.get("worker_id") == replayed.worker_id:
@@ -213,11 +214,22 @@ def _is_record(line: bytes) -> bool:
         return False
 
 
-def _check_study(record: dict[str, Any], replayed: JournalStorageReplayResult) -> None:
-    """Raise if a trial's study was never made, for which Optuna would pass over the trial."""
-    is_trial = record["op_code"] == JournalOperation.CREATE_TRIAL
-    if is_trial and record["study_id"] >= replayed._next_study_id:
+def _check_place(record: dict[str, Any], replayed: JournalStorageReplayResult) -> None:
+    """Raise where Optuna would pass over a record because what it belongs to is missing.
+
+    It has to do so: a process may ask for what is not there, and that it did stands in the
+    journal for ever. But nobody makes a trial, or signs one, of what was never made.
+    """
+    operation = record["op_code"]
+    if (
+        operation == JournalOperation.CREATE_TRIAL
+        and record["study_id"] >= replayed._next_study_id
+    ):
         raise ValueError(f"there is no study {record['study_id']}")
+    if operation == JournalOperation.SET_TRIAL_SYSTEM_ATTR and SIGNATURE in record["system_attr"]:
+        trial = replayed._trials.get(record["trial_id"])
+        if trial is None or trial.state.is_finished():
+            raise ValueError(f"there is no trial {record['trial_id']} that goes on")
 
 
 def _damaged(path: str | Path, number: int) -> CheckpointError:
