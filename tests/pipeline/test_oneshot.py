@@ -264,7 +264,7 @@ def test_unmet_budgets_are_told_and_the_others_go_on(tmp_path, caplog):
     # What can be reached is named, and nobody can reach less.
     session = open_session(tmp_path, config)
     smallest = session.footprint.measure(session.supernet.space.smallest)
-    assert f"{smallest['macs']:g}" in front["unmet_budgets"]["macs<=1"]
+    assert f"{smallest['macs']:,}" in front["unmet_budgets"]["macs<=1"]
     assert "macs<=1" in caplog.text
     assert [m["budgets"] for m in front["members"]] == [["macs<=40%"], []]
 
@@ -272,7 +272,7 @@ def test_unmet_budgets_are_told_and_the_others_go_on(tmp_path, caplog):
 @pytest.mark.parametrize("method", METHODS)
 def test_budgets_that_none_can_meet_are_refused_before_the_training(method, tmp_path):
     config = load_oneshot(method=method, budgets=("macs<=1", "params<=0.001%"))
-    with pytest.raises(InfeasibleError, match=r"macs<=1: .*smallest has \d+.*params<=0.001%: "):
+    with pytest.raises(InfeasibleError, match=r"macs<=1: .*smallest has [\d,]+.*params<=0.001%: "):
         run_stages(config, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
@@ -321,7 +321,7 @@ def test_a_program_without_a_proof_tells_its_gap(chosen, monkeypatch, caplog):
     monkeypatch.setattr(oneshot, "solve_budget", solve)
     with caplog.at_level(logging.WARNING):
         run_stages(load_oneshot("oneshot.seconds=59"), chosen, stages=["search"])
-    assert "at most 25 % below the optimum; raise oneshot.seconds" in caplog.text
+    assert "at most 25.0 % below the optimum; raise oneshot.seconds" in caplog.text
     content = read_json(chosen / "oneshot.json")
     assert [round(choice["gap"], 6) for choice in content["choices"]] == [0.25, 0.25]
     assert not any(choice["is_proven"] for choice in content["choices"])

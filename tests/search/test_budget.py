@@ -35,7 +35,7 @@ def test_within_all_limits_a_search_goes_on():
         ({"n_finished": 100}, "n_trials", 101, "100 trials are finished"),
         ({"n_finished": 104}, "n_trials", 105, "104 trials are finished"),
         ({"n_evaluated": 50}, "n_evaluated", 51, "50 subnets are evaluated"),
-        ({"seconds": 60.2}, "seconds", 61.0, "60 seconds of searching are spent"),
+        ({"seconds": 60.2}, "seconds", 61.0, "60.2 seconds of searching are spent"),
         ({"hypervolumes": [1.0] * 6}, "stall", 6, "the last 5 evaluated subnets raised"),
     ],
 )

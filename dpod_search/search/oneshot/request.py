@@ -9,7 +9,7 @@ from typing import Protocol
 
 from dpod_search.errors import InfeasibleError
 from dpod_search.pareto import FloatArray
-from dpod_search.quantities import percent
+from dpod_search.quantities import number
 from dpod_search.widths import Widths
 from dpod_search.widths import WidthSpace
 
@@ -78,6 +78,6 @@ def require(request: OneShotRequest, smallest: Widths, what: str) -> None:
     """
     if not request.is_met(smallest):
         raise InfeasibleError(
-            f"{what} ({smallest}) uses {percent(request.measure(smallest), 2)} of the budget; "
+            f"{what} ({smallest}) uses {number(100 * request.measure(smallest))} % of the budget; "
             "raise the budget or allow narrower widths"
         )

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from dpod_search.errors import ConfigError
 from dpod_search.errors import InfeasibleError
+from dpod_search.quantities import number
 from dpod_search.search.oneshot import CHOOSERS
 from dpod_search.search.oneshot import OneShotRequest
 from dpod_search.search.oneshot import choose_widths
@@ -77,7 +78,7 @@ def test_the_choice_is_within_the_budget_or_the_smallest_is_not(method, request_
     space = request_.space
     smallest = reachable(method, space)
     if not request_.is_met(smallest):
-        share = f"{100 * request_.measure(smallest):.4g} %"
+        share = f"{number(100 * request_.measure(smallest))} %"
         with pytest.raises(InfeasibleError, match="smallest") as caught:
             choose_widths(method, request_)
         assert share in str(caught.value)

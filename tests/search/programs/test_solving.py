@@ -157,7 +157,7 @@ def test_an_allowed_gap_is_kept_and_stated():
 def test_what_is_out_of_reach_is_named_with_what_can_be_reached():
     program = chain(share=0.0)
     least = float(program.limits[0].measure(np.zeros(12, dtype=np.int64)))
-    with pytest.raises(InfeasibleError, match=f"latency_us <= 0.*is {least:g}"):
+    with pytest.raises(InfeasibleError, match=f"latency_us <= 0.*is {least:,.0f}"):
         solve_program(program)
 
 
