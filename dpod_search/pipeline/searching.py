@@ -126,7 +126,7 @@ def has_trials(session: Session) -> bool:
     counts = count_trials(session.config.name, find_storage(session))
     n_finished = sum(n for state, n in counts.items() if state not in ("running", "waiting"))
     found = read_json(session.folder.require("search.json", "search"))
-    return n_finished >= sum(found["counts"].values())
+    return n_finished >= int(sum(found["counts"].values()))
 
 
 def prepare_sharing(session: Session) -> None:
