@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import numbers
-from typing import Any
+from typing import cast
 
 
 class DpodSearchError(Exception):
@@ -102,7 +102,7 @@ def check_range(name: str, value: object, *, low: float, high: float) -> None:
     """
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise ConfigError(f"{name} must be a number, got {show(value)}")
-    number: Any = value  # not as a float, for a whole number may be too large to be one
+    number = cast(float, value)  # in name only: a whole number may be too large to be a float
     if not low <= number <= high:  # nor is NaN
         raise ConfigError(f"{name} must be {_spell_range(low, high)}, got {show(value)}")
 
@@ -119,7 +119,7 @@ def check_count(name: str, value: object, *, low: int, high: int) -> None:
     Raises:
         ConfigError: If ``value`` is outside ``[low, high]`` or is no whole number.
     """
-    number: Any = value
+    number = cast(int, value)
     is_whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
     if not is_whole or not low <= number <= high:
         allowed = _spell_range(low, high)

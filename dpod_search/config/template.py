@@ -38,7 +38,7 @@ def template(model: str | None = None, data: str | None = None, name: str | None
         ConfigError: If a value is none that a study may hold, because it is no UTF-8 for instance.
     """
     given = {"name": name, "model.name": model, "data.name": data}
-    check_values(given, "init")
+    check_values(given, "a study file")
     # The name is the only setting without a default; it stands commented out here.
     text = _HEAD + "".join(_write_settings(StudyConfig(name or "my_study"), "", given))
     return text.rstrip("\n") + "\n"
