@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import threading
 import time
@@ -27,6 +28,13 @@ def end_with(parent: int) -> None:
 
 
 def _watch(parent: int) -> None:
-    while os.getppid() == parent:
-        time.sleep(_SECONDS)
+    started_by = multiprocessing.parent_process()
+    is_served = multiprocessing.get_start_method(allow_none=True) == "forkserver"
+    if is_served and started_by is not None and started_by.pid == parent:
+        # Python's default on Linux from 3.14 on. The server stands between, and lives as long as
+        # any helper; but a pipe leads to the parent, whose other end no helper holds.
+        started_by.join()
+    else:
+        while os.getppid() == parent:
+            time.sleep(_SECONDS)
     os._exit(1)

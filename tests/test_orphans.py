@@ -38,6 +38,37 @@ def test_a_helper_ends_with_its_parent_even_if_that_is_killed():
         assert parent.stdout.read() == ""
 
 
+# A helper of a fork server's is no child of the process that asked for it.
+SERVED = """
+import multiprocessing, os, runpy, sys, threading
+def help(parent):
+    runpy.run_path(sys.argv[1])["end_with"](parent)
+    print("ready", flush=True)
+    threading.Event().wait(float(sys.argv[2]))
+    print("done", flush=True)
+if __name__ == "__main__":
+    multiprocessing.set_start_method("forkserver")
+    helper = multiprocessing.Process(target=help, args=(os.getpid(),))
+    helper.start()
+    helper.join()
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="as above")
+@pytest.mark.parametrize("is_killed", [False, True])
+def test_a_helper_of_a_fork_server_ends_with_who_asked_for_it(tmp_path, is_killed):
+    script = tmp_path / "served.py"
+    script.write_text(SERVED)
+    seconds = "1e6" if is_killed else "2"  # more than watching takes to look twice
+    with subprocess.Popen(
+        [sys.executable, str(script), orphans.__file__, seconds], stdout=subprocess.PIPE, text=True
+    ) as parent:
+        assert parent.stdout.readline() == "ready\n"
+        if is_killed:
+            parent.kill()
+        assert parent.stdout.read() == ("" if is_killed else "done\n")
+
+
 @pytest.mark.skipif(os.name != "posix", reason="as above")
 def test_a_helper_whose_parent_is_gone_already_ends_at_once():
     done = subprocess.run(

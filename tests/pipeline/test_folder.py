@@ -330,7 +330,9 @@ def test_markers_say_what_they_are(ended):
 
 def test_an_earlier_stage_is_required(ended):
     assert ended.require("a.json", "train") == ended.path / "a.json"
-    with pytest.raises(RunFolderError, match=r"c.json is missing or not finished; run `dpod-search train`"):
+    with pytest.raises(
+        RunFolderError, match=r"c.json is missing or not finished; run `dpod-search train`"
+    ):
         ended.require("c.json", "train")
     ended.require_stage("train", INPUTS)
     with pytest.raises(RunFolderError, match="run `dpod-search train` with the same"):
