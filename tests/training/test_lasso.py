@@ -211,5 +211,7 @@ def test_by_default_there_is_none():
 
 
 def test_a_strength_below_zero_is_named():
-    with pytest.raises(ConfigError, match=r"training\.group_lasso must be >= 0, got -1"):
+    with pytest.raises(
+        ConfigError, match=r"training\.group_lasso must be >= 0 and <= 1,000, got -1"
+    ):
         TrainingSettings(group_lasso=-1)
