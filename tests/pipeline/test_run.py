@@ -14,6 +14,7 @@ import safetensors.torch
 import torch
 from pipeline.tiny import copy_run
 from pipeline.tiny import load_tiny
+from pipeline.tiny import put_in_marker
 
 from dpod_search.errors import CheckpointError
 from dpod_search.errors import ConfigError
@@ -60,14 +61,6 @@ def forget(folder, *stages):
         for name in made[stage]:
             path = folder / name
             shutil.rmtree(path) if path.is_dir() else path.unlink()
-
-
-def put_in_marker(folder, stage, name):
-    """Let a stage's marker say that the stage wrote a file as it is now."""
-    marker = folder / ".stages" / f"{stage}.json"
-    kept = read_json(marker)
-    kept["outputs"][name] = hash_file(folder / name)
-    marker.write_text(json.dumps(kept))
 
 
 @pytest.fixture

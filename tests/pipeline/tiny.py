@@ -15,6 +15,9 @@ from torch import Tensor
 
 from dpod_search.config import StudyConfig
 from dpod_search.config import load_study
+from dpod_search.files import hash_file
+from dpod_search.files import read_json
+from dpod_search.files import write_json
 from dpod_search.pipeline import run_stages
 from dpod_search.supernet import Subnet
 
@@ -51,6 +54,14 @@ def copy_run(folder: Path, target: Path) -> Path:
     """Copy a run folder."""
     shutil.copytree(folder, target)
     return target
+
+
+def put_in_marker(folder: Path, stage: str, name: str) -> None:
+    """Let a stage's marker say that the stage wrote a file as it is now."""
+    marker = folder / ".stages" / f"{stage}.json"
+    kept = read_json(marker)
+    kept["outputs"][name] = hash_file(folder / name)
+    write_json(marker, kept)
 
 
 def count_channels(widths: Mapping[str, int]) -> float:
