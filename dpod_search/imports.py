@@ -15,6 +15,7 @@ from typing import Any
 
 from dpod_search.errors import ConfigError
 from dpod_search.errors import show
+from dpod_search.own_code import describe_error
 from dpod_search.torchvision_ops import ensure_torchvision
 from dpod_search.torchvision_ops import is_unfit_torchvision
 
@@ -106,9 +107,8 @@ def _import_module(path: str, module: str) -> Any:
             ) from error
         raise ConfigError(f"{path}: {module} needs {missing!r}, which is missing") from error
     except Exception as error:  # whatever a user's module raises while it is imported
-        reason = " ".join(str(error).split())
         raise ConfigError(
-            f"{path}: importing {module} failed with {type(error).__name__}: {reason}"
+            f"{path}: importing {module} failed with {describe_error(error)}"
         ) from error
 
 

@@ -15,10 +15,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dpod_search.errors import ConfigError
+from dpod_search.errors import DataError
 from dpod_search.errors import show
 from dpod_search.imports import call_with
 from dpod_search.imports import import_object
 from dpod_search.imports import is_import_path
+from dpod_search.own_code import own_code
 from dpod_search.torchvision_ops import import_torchvision
 
 
@@ -123,7 +125,9 @@ def make_transform(augmentation: str | Transform) -> Transform | None:
     if augmentation == CROP_FLIP:
         return None
     if is_import_path(augmentation):
-        made = call_with(import_object(augmentation), {}, name=f"augmentation {augmentation}")
+        name = f"augmentation {augmentation}"
+        with own_code(name, ConfigError):
+            made = call_with(import_object(augmentation), {}, name=name)
         if not callable(made):
             raise ConfigError(
                 f"{augmentation} must return a transform of pictures, got a {type(made).__name__}"
@@ -150,12 +154,11 @@ def check_transform(transform: Transform, picture: Tensor, name: str) -> None:
     """
     try:
         transform_batch(picture.expand(_N_TRIES, *picture.shape), transform, seed=0)
-    except Exception as error:  # whatever a user's transform raises
-        reason = " ".join(str(error).split())
+    except DataError as error:
         raise ConfigError(
-            f"augmentation {name} cannot be used on pictures of {tuple(picture.shape)} "
-            f"({type(error).__name__}: {reason}); choose another, or {CROP_FLIP!r}"
-        ) from error
+            f"augmentation {name} cannot be used on pictures of {tuple(picture.shape)} ({error}); "
+            f"choose another, or {CROP_FLIP!r}"
+        ) from error.__cause__
 
 
 def transform_batch(images: Tensor, transform: Transform, seed: int) -> Tensor:
@@ -172,15 +175,26 @@ def transform_batch(images: Tensor, transform: Transform, seed: int) -> Tensor:
         Pictures of the same shape, normalised as they were.
 
     Raises:
-        ValueError: If the transform changes the shape.
+        DataError: If the transform raises an error, or gives anything but a picture of the same
+            shape.
     """
     low, high = images.amin((0, 2, 3), keepdim=True), images.amax((0, 2, 3), keepdim=True)
     span = torch.where(high > low, high - low, torch.ones_like(high))
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), own_code("the augmentation", DataError):
         torch.default_generator.manual_seed(seed)
-        changed = torch.stack([transform(picture) for picture in (images - low) / span])
-    if changed.shape != images.shape:
-        raise ValueError(
-            f"it made pictures of {tuple(changed.shape[1:])} from {tuple(images.shape[1:])}"
+        changed = [transform(picture) for picture in (images - low) / span]
+    for picture in changed:
+        _check_shape(picture, tuple(images.shape[1:]))
+    return torch.stack(changed) * span + low
+
+
+def _check_shape(made: object, shape: tuple[int, ...]) -> None:
+    if not isinstance(made, Tensor) or made.shape != shape:
+        got = (
+            f"one of {tuple(made.shape)}"
+            if isinstance(made, Tensor)
+            else f"a {type(made).__name__}"
         )
-    return changed * span + low
+        raise DataError(
+            f"the augmentation made {got} of a picture of {shape}; it must keep the shape"
+        )

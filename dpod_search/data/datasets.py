@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from collections.abc import Sequence
 from typing import Any
 from typing import Protocol
@@ -15,6 +16,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from dpod_search.errors import ConfigError
+from dpod_search.errors import DataError
+from dpod_search.own_code import own_code
 
 
 # Pictures resized or hashed at a time, so that a large set needs little memory beside itself.
@@ -50,13 +53,61 @@ def fetch_batch(dataset: ImageDataset, indices: Sequence[int]) -> tuple[Tensor, 
 
     Returns:
         Pictures ``batch x channels x height x width``, float32, and labels ``batch``, int64.
+
+    Raises:
+        DataError: If a user's dataset raises an error, or yields what cannot be a batch.
     """
-    if isinstance(dataset, BatchFetcher):
-        return dataset.fetch(indices)
-    many = getattr(dataset, "__getitems__", None)
-    items = many(list(indices)) if many is not None else [dataset[int(i)] for i in indices]
-    images = torch.stack([item[0] for item in items])
-    return images, torch.tensor([int(item[1]) for item in items], dtype=torch.int64)
+    with own_code("the dataset", DataError, called=dataset):
+        if isinstance(dataset, BatchFetcher):
+            return dataset.fetch(indices)
+        many = getattr(dataset, "__getitems__", None)
+        items = many(list(indices)) if many is not None else [dataset[int(i)] for i in indices]
+    try:
+        images = torch.stack([item[0] for item in items])
+        return images, torch.tensor([int(item[1]) for item in items], dtype=torch.int64)
+    except Exception:
+        check_items(zip(indices, items, strict=False), "the dataset")
+        raise
+
+
+def check_items(
+    items: Iterable[tuple[int, Any]], name: str, shape: tuple[int, ...] | None = None
+) -> None:
+    """Raise unless items of a dataset are pictures of one shape with their labels.
+
+    Args:
+        items: Each with its index.
+        name: What the user calls the dataset, for the message.
+        shape: Channels, height and width to expect; those of the first item if None.
+
+    Raises:
+        DataError: If not; names the first that is not.
+    """
+    for index, item in items:
+        is_pair = isinstance(item, tuple | list) and len(item) == 2
+        image = item[0] if is_pair else item
+        is_image = isinstance(image, Tensor) and image.ndim == 3 and image.dtype == torch.float32
+        if not (is_pair and is_image):
+            got = (
+                f"{image.dtype} {tuple(image.shape)}" if isinstance(image, Tensor) else type(image)
+            )
+            raise DataError(
+                f"{name} must yield (float32 tensor channels x height x width, int), got {got} at "
+                f"index {index}; convert it in the dataset's transform"
+            )
+        shape = shape or tuple(image.shape)
+        if image.shape != shape:
+            raise DataError(
+                f"{name} must yield pictures of one shape, got {tuple(image.shape)} at index "
+                f"{index}, not {shape}; resize them in the dataset's transform"
+            )
+        try:
+            int(item[1])
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise DataError(
+                f"{name} must yield whole numbers as labels, got {item[1]!r} at index {index}; "
+                "give the number of the class"
+            ) from error
 
 
 class InMemoryImages(Dataset[tuple[Tensor, int]]):

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
 from torch.utils.data import TensorDataset
 
 from dpod_search.data.datasets import ImageDataset
+from dpod_search.data.datasets import check_items
 from dpod_search.data.settings import DataSettings
 from dpod_search.data.source import DataSource
 from dpod_search.data.source import IntArray
@@ -18,6 +18,7 @@ from dpod_search.errors import DataError
 from dpod_search.files import hash_value
 from dpod_search.imports import call_with
 from dpod_search.imports import import_object
+from dpod_search.own_code import own_code
 
 
 # Pictures of an imported dataset that stand for all of them in its hash.
@@ -38,10 +39,13 @@ def load_imported(path: str, settings: DataSettings) -> DataSource:
 
     Raises:
         ConfigError: If the function cannot be imported or does not take the arguments.
-        DataError: If it returns something else, or a label lies outside [0, n_classes).
+        DataError: If it or a dataset raises an error, it returns something else, or a label lies
+            outside [0, n_classes).
     """
-    returned = call_with(import_object(path), settings.arguments, name=path)
+    with own_code(path, DataError):
+        returned = call_with(import_object(path), settings.arguments, name=path)
     if isinstance(returned, DataSource):
+        _check_source(returned, path)
         return returned
     if not isinstance(returned, tuple) or len(returned) != 3:
         raise DataError(
@@ -56,23 +60,58 @@ def load_imported(path: str, settings: DataSettings) -> DataSource:
     if test is not None:
         test_labels = _read_labels(test, n_classes, f"{path}: the test set")
     names = tuple(str(index) for index in range(n_classes))
-    parts = [_hash_dataset(train), "" if test is None else _hash_dataset(test)]
+    parts = [
+        "" if dataset is None else _hash_dataset(dataset, f"{path}: the {kind} set")
+        for dataset, kind in ((train, "training"), (test, "test"))
+    ]
     content = hash_value([path, repr(sorted(settings.arguments.items())), *parts])
     return DataSource(train, train_labels, n_classes, names, content, test, test_labels)
+
+
+def _check_source(source: DataSource, path: str) -> None:
+    for dataset, labels, kind in (
+        (source.train, source.train_labels, "training"),
+        (source.test, source.test_labels, "test"),
+    ):
+        if dataset is not None:
+            name = f"{path}: the {kind} set"
+            with own_code(name, DataError):
+                _check_labels(labels, len(dataset), source.n_classes, name)
 
 
 def _read_labels(dataset: Any, n_classes: int, name: str) -> IntArray:
     if not hasattr(dataset, "__len__") or not hasattr(dataset, "__getitem__"):
         raise DataError(f"{name} must have a length and indices, got a {type(dataset).__name__}")
-    if len(dataset) == 0:
-        raise DataError(f"{name} is empty")
-    _check_item(dataset[0], name)
-    targets = getattr(dataset, "targets", None)
-    if isinstance(dataset, TensorDataset):
-        targets = dataset.tensors[1]
-    if targets is None or len(targets) != len(dataset):
-        targets = [int(dataset[index][1]) for index in range(len(dataset))]
-    labels = np.asarray(targets, dtype=np.int64)
+    with own_code(name, DataError):
+        n_images = len(dataset)
+        if n_images == 0:
+            raise DataError(f"{name} is empty")
+        check_items([(0, dataset[0])], name)
+        targets = getattr(dataset, "targets", None)
+        if isinstance(dataset, TensorDataset):
+            targets = dataset.tensors[1]
+        if targets is None or len(targets) != n_images:
+            targets = list(_read_each(dataset, name))
+    return _check_labels(targets, n_images, n_classes, name)
+
+
+def _read_each(dataset: Any, name: str) -> Iterator[int]:
+    shape = tuple(dataset[0][0].shape)
+    for index in range(len(dataset)):
+        item = dataset[index]
+        check_items([(index, item)], name, shape)
+        yield int(item[1])
+
+
+def _check_labels(targets: Any, n_images: int, n_classes: int, name: str) -> IntArray:
+    try:
+        labels = np.asarray(targets, dtype=np.int64)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise DataError(
+            f"{name} must have whole numbers as labels ({error}); give the number of the class"
+        ) from error
+    if labels.shape != (n_images,):
+        raise DataError(f"{name} has {n_images} pictures, but labels of shape {labels.shape}")
     if labels.min() < 0 or labels.max() >= n_classes:
         raise DataError(
             f"{name}: labels must lie in [0, {n_classes}), got {labels.min()} to {labels.max()}"
@@ -80,25 +119,9 @@ def _read_labels(dataset: Any, n_classes: int, name: str) -> IntArray:
     return labels
 
 
-def _check_item(item: Any, name: str) -> None:
-    is_pair = isinstance(item, tuple | list) and len(item) == 2
-    image = item[0] if is_pair else item
-    is_image = isinstance(image, Tensor) and image.ndim == 3 and image.dtype == torch.float32
-    if not (is_pair and is_image):
-        got = f"{image.dtype} {tuple(image.shape)}" if isinstance(image, Tensor) else type(image)
-        raise DataError(
-            f"{name} must yield (float32 tensor channels x height x width, int), got {got}; "
-            "convert it in the dataset's transform"
-        )
-    try:
-        int(item[1])
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise DataError(
-            f"{name} must yield whole numbers as labels, got {item[1]!r}; give the number of "
-            "the class"
-        ) from error
-
-
-def _hash_dataset(dataset: ImageDataset) -> str:
+def _hash_dataset(dataset: ImageDataset, name: str) -> str:
     indices = np.unique(np.linspace(0, len(dataset) - 1, _N_HASHED).round().astype(int))
-    return hash_tensors(*(dataset[int(index)][0] for index in indices))
+    with own_code(name, DataError):
+        items = [(int(index), dataset[int(index)]) for index in indices]
+    check_items(items, name)
+    return hash_tensors(*(image for _, (image, _) in items))

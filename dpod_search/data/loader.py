@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import multiprocessing
 import os
+import traceback
 from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Sequence
@@ -31,6 +32,7 @@ from dpod_search.errors import DataError
 from dpod_search.errors import DpodSearchError
 from dpod_search.errors import check_count
 from dpod_search.orphans import end_with
+from dpod_search.own_code import is_own
 from dpod_search.placement import check_parallel
 from dpod_search.rng import derive_seed
 from dpod_search.rng import numpy_generator
@@ -220,6 +222,8 @@ class _Answers(Dataset[Batch | DpodSearchError]):
         try:
             return self._batches[index]
         except DpodSearchError as error:
+            if is_own(error.__cause__):  # which is lost on the way
+                error.add_note("".join(traceback.format_exception(error.__cause__)))
             return error
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import textwrap
-import traceback
 from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Mapping
@@ -19,7 +17,6 @@ from torch import nn
 
 from dpod_search.errors import CheckpointError
 from dpod_search.errors import ConfigError
-from dpod_search.errors import DpodSearchError
 from dpod_search.errors import show
 from dpod_search.files import expand_path
 from dpod_search.imports import call_with
@@ -28,6 +25,8 @@ from dpod_search.imports import is_import_path
 from dpod_search.models.resnet import build_resnet8
 from dpod_search.models.resnet import build_resnet20
 from dpod_search.models.torchvision_nets import build_torchvision_net
+from dpod_search.own_code import describe_error
+from dpod_search.own_code import own_code
 from dpod_search.rng import derive_seed
 from dpod_search.weights import fill_module
 from dpod_search.weights import read_tensors
@@ -122,17 +121,8 @@ def _build(
 
 
 def _call_own(name: str, arguments: Mapping[str, Any]) -> Any:
-    function = import_object(name)
-    try:
-        return call_with(function, arguments, name=name)
-    except (DpodSearchError, OSError):  # one line each as they are
-        raise
-    except Exception as error:  # whatever a user's function raises
-        reason = textwrap.shorten(str(error), 300, placeholder=" …")
-        # Before them stand this function and call_with.
-        frames = traceback.extract_tb(error.__traceback__)[2:]
-        where = f" in line {frames[0].lineno} of {frames[0].filename}" if frames else ""
-        raise ConfigError(f"{name} failed with {type(error).__name__}{where}: {reason}") from error
+    with own_code(name, ConfigError):
+        return call_with(import_object(name), arguments, name=name)
 
 
 def _load_weights(model: nn.Module, path: Path) -> None:
@@ -171,9 +161,8 @@ def _try_once(
         with torch.no_grad():
             logits = model(torch.zeros(1, *input_shape))
     except Exception as error:  # whatever a user's model raises
-        reason = " ".join(str(error).split())
         raise ConfigError(
-            f"model {name} cannot take pictures of shape {input_shape}: {reason}; "
+            f"model {name} cannot take pictures of shape {input_shape}: {describe_error(error)}; "
             "change data.image_size or model.arguments"
         ) from error
     got = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__

@@ -17,12 +17,13 @@ from typing import Any
 from dpod_search import quantities
 from dpod_search.config import StudyConfig
 from dpod_search.errors import ConfigError
-from dpod_search.errors import ObjectiveError
+from dpod_search.errors import DpodSearchError
 from dpod_search.errors import RunFolderError
 from dpod_search.export.onnx import check_onnx
 from dpod_search.files import hash_file
 from dpod_search.files import write_json
 from dpod_search.files import write_text
+from dpod_search.own_code import is_own
 from dpod_search.pipeline import choosing
 from dpod_search.pipeline import exporting
 from dpod_search.pipeline import finetuning
@@ -183,7 +184,13 @@ def run_stages(
         if not _only_looks(stages):
             folder.recover()
         session = Session(config, folder, progress or SilentProgress(), storage, n_jobs)
-        _check_start(session, stages)
+        try:
+            _check_start(session, stages)
+        except DpodSearchError as error:
+            # The traceback helps to mend one's own code. Else nothing is written.
+            if is_own(error.__cause__) or hasattr(error, "__notes__"):
+                _logger.exception("%s: failed", stages[0])
+            raise
         kept = _keep_claim(folder)
         if not _only_looks(stages):
             folder.claim(config)
@@ -233,12 +240,8 @@ def _check_start(session: Session, stages: Sequence[str]) -> None:
     if "train" in stages:
         _ = session.blank_supernet  # complains of model, pictures and device
     if "search" in stages:
-        try:
-            # A mistake in what is searched should not wait until the training has ended.
-            searching.check_task(session)
-        except ObjectiveError:
-            _logger.exception("search: failed")
-            raise
+        # A mistake in what is searched should not wait until the training has ended.
+        searching.check_task(session)
     if "finetune" in stages:
         choosing.check_budgets(session)
     if "export" in stages:

@@ -7,6 +7,7 @@ import math
 from dpod_search.errors import ConfigError
 from dpod_search.errors import DpodSearchError
 from dpod_search.errors import ObjectiveError
+from dpod_search.own_code import describe_error
 from dpod_search.search.objectives import Objective
 from dpod_search.widths import Widths
 
@@ -32,7 +33,7 @@ def call_objective(objective: Objective, argument: object, widths: Widths) -> ob
         raise
     except Exception as error:  # a function of the user's may raise anything
         raise ObjectiveError(
-            f"objective {objective.name} raised {_describe(error)} (widths {widths}); "
+            f"objective {objective.name} raised {describe_error(error)} (widths {widths}); "
             "mend it, and run the same again"
         ) from error
 
@@ -51,9 +52,3 @@ def to_number(value: object, objective: str) -> float:
         except OverflowError:
             return math.inf
     raise ConfigError(f"objective {objective} must return a number, got {value!r}")
-
-
-def _describe(error: Exception) -> str:
-    """Return an error's type and its message, in one line."""
-    message = " ".join(str(error).split())
-    return f"{type(error).__name__}: {message}" if message else type(error).__name__

@@ -29,6 +29,7 @@ from dpod_search.errors import check_count
 from dpod_search.errors import check_range
 from dpod_search.errors import shorten
 from dpod_search.imports import import_object
+from dpod_search.own_code import describe_error
 from dpod_search.pareto import Direction
 
 
@@ -325,5 +326,5 @@ def _instantiate(cls: type) -> object:
         ) from error
     except Exception as error:  # a class of the user's may raise anything
         raise ObjectiveError(
-            f"objective {cls.__name__} cannot be made: {type(error).__name__}: {error}; mend it"
+            f"objective {cls.__name__} cannot be made: {describe_error(error)}; mend it"
         ) from error

@@ -15,6 +15,7 @@ from torch import nn
 
 from dpod_search.errors import ConfigError
 from dpod_search.errors import GroupingError
+from dpod_search.own_code import describe_error
 from dpod_search.supernet.handlers import Axes
 from dpod_search.supernet.handlers import Handler
 from dpod_search.supernet.handlers import freeze_inputs
@@ -130,9 +131,8 @@ def _run_own(handler: Handler, discovery: Discovery, node: fx.Node) -> Axes:
     except GroupingError:
         raise
     except Exception as error:
-        reason = (str(error).strip() or "no message").splitlines()[0]
         raise GroupingError(
-            f"the handler of {where} failed with {type(error).__name__}: {reason}"
+            f"the handler of {where} failed with {describe_error(error)}"
         ) from error
     if node not in discovery.shapes:
         if node in discovery.parts:

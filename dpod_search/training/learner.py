@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from contextlib import nullcontext
 from typing import Any
 
@@ -13,6 +14,7 @@ from torch.nn import functional
 
 from dpod_search.classification import check_labels
 from dpod_search.errors import ConfigError
+from dpod_search.own_code import own_code
 from dpod_search.supernet import Supernet
 from dpod_search.training.lasso import SuffixLasso
 from dpod_search.training.losses import distill
@@ -73,7 +75,13 @@ class SupernetLearner:
 
     def begin_step(self, step: int) -> None:
         """Let the policy prepare."""
-        self._policy.begin_step(step)
+        with self._asking("begin_step"):
+            self._policy.begin_step(step)
+
+    def path(self) -> tuple[Widths, ...]:
+        """Return the policy's path."""
+        with self._asking("path"):
+            return self._policy.path()
 
     def compute_gradients(self, step: int, images: Tensor, labels: Tensor) -> dict[str, float]:
         """Run the full net on the labels, then each partial net against its answers."""
@@ -118,7 +126,8 @@ class SupernetLearner:
         Raises:
             ConfigError: If the policy's state is no JSON value.
         """
-        state = self._policy.state()
+        with self._asking("state"):
+            state = self._policy.state()
         try:
             json.dumps(state, allow_nan=False)
         except (TypeError, ValueError) as error:
@@ -131,14 +140,20 @@ class SupernetLearner:
 
     def restore(self, state: Any) -> None:
         """Restore the policy's state, and what was spent."""
-        self._policy.restore(state["policy"])
+        with self._asking("restore"):
+            self._policy.restore(state["policy"])
         self.macs = float(state["macs"])
         if self._scorer is not None:
             # A checkpoint from before they were counted is still worth going on from.
             self._scorer.macs = float(state.get("scoring_macs", 0.0))
 
+    def _asking(self, method: str) -> AbstractContextManager[None]:
+        policy = self._policy
+        return own_code(f"{method}() of {type(policy).__name__}", ConfigError, called=policy)
+
     def _plan(self, step: int) -> Plan:
-        plan: object = self._policy.plan(step)
+        with self._asking("plan"):
+            plan: object = self._policy.plan(step)
         if not isinstance(plan, Plan):
             raise ConfigError(
                 f"plan() of {type(self._policy).__name__} must return a Plan, got a "

@@ -240,7 +240,7 @@ def train_supernet(
         ranks.share_tensors(supernet)  # BatchNorm's statistics are of each rank's own pictures
     supernet.eval()
     return TrainingResult(
-        path=chosen.path(),
+        path=learner.path(),
         history=tuple(history),
         n_steps=context.n_steps,
         seconds=loop.seconds,

@@ -593,7 +593,8 @@ def test_an_objective_that_raises_is_one_line_and_exit_code_2(call, run):
     own = "--set=search.objectives=['accuracy', 'pipeline.tiny:raise_at_once']"
     check_refused(
         call(*run_in(run, own, "--quiet")),
-        "objective raise_at_once raised ZeroDivisionError: odd (widths ",
+        "objective raise_at_once raised ZeroDivisionError in line ",
+        "tiny.py: odd (widths ",
     )
 
 

@@ -142,9 +142,9 @@ def fail(picture: Tensor) -> Tensor:
 @pytest.mark.parametrize(
     ("transform", "shape", "match"),
     [
-        (lambda picture: picture[:, 1:], (1, 3, 3), "made pictures of"),
-        (lambda picture: None, (1, 3, 3), "TypeError"),
-        (fail, (1, 3, 3), "RuntimeError: two lines"),
+        (lambda picture: picture[:, 1:], (1, 3, 3), r"made one of \(1, 2, 3\)"),
+        (lambda picture: None, (1, 3, 3), "made a NoneType"),
+        (fail, (1, 3, 3), r"RuntimeError in .*: two lines"),
         (make_transform("trivialaugment"), (2, 8, 8), "channel"),
         (make_transform("randaugment"), (5, 8, 8), "channel"),
     ],

@@ -95,11 +95,13 @@ def test_a_failing_function_is_one_line_with_its_place(
     monkeypatch.chdir(tmp_path)
 
     with pytest.raises(
-        ConfigError, match=r"failed with RuntimeError in line 3 of .*failing_model\.py: .*mismatch"
+        ConfigError, match=r"raised RuntimeError in line 3 of .*failing_model\.py: .*mismatch"
     ) as caught:
         build(name="failing_model:net")
     assert "\n" not in str(caught.value)
-    with pytest.raises(FileNotFoundError, match="no_such_file"):
+    with pytest.raises(
+        ConfigError, match=r"raised FileNotFoundError in line 5 of .*no_such_file'"
+    ):
         build(name="failing_model:unread")
 
 

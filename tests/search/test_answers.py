@@ -30,8 +30,11 @@ def test_an_answer_is_passed_on():
 @pytest.mark.parametrize(
     ("error", "words"),
     [
-        (ValueError("two\n lines"), "ValueError: two lines"),
-        (FileNotFoundError(2, "No such file", "x.bin"), "FileNotFoundError: .* No such file: 'x"),
+        (ValueError("two\n lines"), "ValueError in line .*: two lines"),
+        (
+            FileNotFoundError(2, "No such file", "x.bin"),
+            "FileNotFoundError in line .* No such file: 'x",
+        ),
         (ZeroDivisionError(), "ZeroDivisionError"),
     ],
 )

@@ -43,7 +43,9 @@ def test_an_objective_that_raises_names_the_trial():
     task = make_task(objectives=(Objective("own", "minimize", count, "footprint"),))
     runner = TrialRunner(task, SearchSettings())
     is_broken = True
-    message = rf"^trial 7: objective own raised ValueError: odd \(widths {task.space.full}\)"
+    message = (
+        rf"^trial 7: objective own raised ValueError in line .*: odd \(widths {task.space.full}\)"
+    )
     with pytest.raises(ObjectiveError, match=message) as caught:
         runner.decide(Draft(7, task.space.full), make_history(task, []))
     assert isinstance(caught.value.__cause__, ValueError)

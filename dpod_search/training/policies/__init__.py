@@ -15,6 +15,7 @@ from dpod_search.errors import show
 from dpod_search.imports import call_with
 from dpod_search.imports import import_object
 from dpod_search.imports import is_import_path
+from dpod_search.own_code import own_code
 from dpod_search.training.policies.base import Plan
 from dpod_search.training.policies.base import Policy
 from dpod_search.training.policies.base import PolicyContext
@@ -121,7 +122,8 @@ def make_policy(
     name = policy if isinstance(policy, str) else getattr(policy, "__name__", repr(policy))
     if not callable(make):
         raise ConfigError(f"policy {name} must be callable, got a {type(make).__name__}")
-    made: Policy = call_with(partial(make, context), options, name=f"policy {name}")
+    with own_code(f"policy {name}", ConfigError):
+        made: Policy = call_with(partial(make, context), options, name=f"policy {name}")
     missing = [method for method in _METHODS if not callable(getattr(made, method, None))]
     if missing:
         raise ConfigError(
