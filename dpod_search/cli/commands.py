@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import sys
 from collections.abc import Callable
@@ -25,6 +26,7 @@ from dpod_search.cli.terminal import say
 from dpod_search.cli.terminal import spare_encoding
 from dpod_search.errors import DpodSearchError
 from dpod_search.errors import shorten
+from dpod_search.orphans import end_with
 from dpod_search.pipeline import STAGES
 from dpod_search.training import is_first_to_fail
 
@@ -71,6 +73,8 @@ def main() -> None:
     """Run the command line: errors of the user are one line, and exit code 2."""
     logging.getLogger("dpod_search").addHandler(logging.NullHandler())
     spare_encoding()
+    if "TORCHELASTIC_RUN_ID" in os.environ:  # torchrun started this rank, and ends it if it can
+        end_with(os.getppid())
     with Interrupts() as interrupts:
         try:
             app(standalone_mode=True)

@@ -129,6 +129,23 @@ def test_a_killed_rank_ends_the_run_and_the_same_command_goes_on(tmp_path: Path)
     assert messages.count("train: starts") == 2  # and one rank writes the log
 
 
+def test_ranks_end_with_a_torchrun_that_is_killed(tmp_path: Path) -> None:
+    launch = Launch(tmp_path, "training.epochs=100000")
+    assert launch.wait_until_training(), launch.end()
+    ranks = launch.find_ranks()
+    assert sorted(ranks) == [0, 1]
+    launch.process.kill()
+    deadline = time.monotonic() + 60
+    try:
+        while left := [rank for rank, number in ranks.items() if Path(f"/proc/{number}").exists()]:
+            assert time.monotonic() < deadline, left
+            time.sleep(0.02)
+    finally:
+        for rank in left:
+            os.kill(ranks[rank], signal.SIGKILL)
+        launch.process.wait()
+
+
 def test_a_mistake_is_told_once(tmp_path: Path) -> None:
     code, lines = Launch(tmp_path, "training.batch_size=127").end()
     assert code != 0
