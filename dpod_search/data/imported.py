@@ -71,6 +71,7 @@ def load_imported(path: str, settings: DataSettings) -> DataSource:
 def _check_source(source: DataSource, path: str) -> None:
     for dataset, labels, kind in (
         (source.train, source.train_labels, "training"),
+        (source.validation, source.validation_labels, "validation"),
         (source.test, source.test_labels, "test"),
     ):
         if dataset is not None:

@@ -184,13 +184,7 @@ def run_stages(
         if not _only_looks(stages):
             folder.recover()
         session = Session(config, folder, progress or SilentProgress(), storage, n_jobs)
-        try:
-            _check_start(session, stages)
-        except DpodSearchError as error:
-            # The traceback helps to mend one's own code. Else nothing is written.
-            if is_own(error.__cause__) or hasattr(error, "__notes__"):
-                _logger.exception("%s: failed", stages[0])
-            raise
+        _check_start(session, stages)
         kept = _keep_claim(folder)
         if not _only_looks(stages):
             folder.claim(config)
@@ -234,6 +228,16 @@ def _entering(out: Path, stages: Sequence[str], storage: str | None) -> Iterator
 
 def _check_start(session: Session, stages: Sequence[str]) -> None:
     """Raise what can be known to go wrong, before anything is written."""
+    try:
+        _look_ahead(session, stages)
+    except DpodSearchError as error:
+        # The traceback helps to mend one's own code. Else nothing is written.
+        if is_own(error.__cause__) or hasattr(error, "__notes__"):
+            _logger.exception("%s: failed", stages[0])
+        raise
+
+
+def _look_ahead(session: Session, stages: Sequence[str]) -> None:
     if session.storage:
         check_url(session.storage)
         check_lasting(session.storage)
