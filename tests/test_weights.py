@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import os
 from pathlib import Path
 
@@ -128,7 +129,11 @@ def test_a_write_that_fails_leaves_the_earlier_weights(
 
 def test_a_header_whose_state_is_too_deep_is_damaged(tmp_path: Path) -> None:
     file = tmp_path / "deep.safetensors"
-    safetensors.torch.save_file({"x": torch.ones(1)}, file, {"dpod_search": "[" * 100_000})
+    blank = "0" * 64
+    state = f'{{"sha256": "{blank}", "state": {"[" * 100_000}'
+    data = safetensors.torch.save({"x": torch.ones(1)}, {"dpod_search": state})
+    digest = hashlib.sha256(data).hexdigest()  # as a file is sealed that holds nothing wrong
+    file.write_bytes(data.replace(blank.encode(), digest.encode(), 1))
 
     with pytest.raises(CheckpointError, match="cannot be read .*too deep"):
         read_tensors(file)

@@ -42,7 +42,11 @@ def may_write(run_folder: Path, storage: str | Path | BaseStorage) -> bool:
     """Say whether what is known of a run may be written beside its study."""
     file = None if isinstance(storage, BaseStorage) else find_file(storage)
     places = [run_folder, *([file, file.parent] if file is not None else [])]
-    return all(os.access(place, os.W_OK) for place in places if place.exists())
+    # By the rights that a write would have, which may be fewer than those of the user.
+    is_effective = os.access in os.supports_effective_ids
+    return all(
+        os.access(place, os.W_OK, effective_ids=is_effective) for place in places if place.exists()
+    )
 
 
 def find_study(name: str, storage: BaseStorage) -> optuna.Study | None:
