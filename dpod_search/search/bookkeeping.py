@@ -6,6 +6,7 @@ from collections.abc import Collection
 from collections.abc import Mapping
 
 import optuna
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.samplers import NSGAIISampler
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState
@@ -135,10 +136,26 @@ class Books:
         self._own.add(draft.number)
         self._begin(draft.number, draft.widths)
 
-    def finish(self, draft: Draft) -> None:
-        """Enter a trial that has ended; a new one may wait to be written with others."""
+    def finish(self, draft: Draft) -> bool:
+        """Enter a trial that has ended; a new one may wait to be written with others.
+
+        Returns:
+            False if another program has ended it meanwhile, which it stays as.
+        """
         assert draft.state.is_finished()
         self._sign(draft)
+        try:
+            self._write_end(draft)
+        except UpdateFinishedTrialError:
+            assert draft.stored is not None
+            self._take_in(self._study._storage.get_trial(draft.stored._trial_id))
+            return False
+        self._add(_finish(draft, self._task), draft.system.get(GENERATION))
+        if not self.is_buffered:
+            self.flush()
+        return True
+
+    def _write_end(self, draft: Draft) -> None:
         if draft.stored is None:
             self._pending.append(draft)
         elif draft.asked is None:
@@ -149,9 +166,6 @@ class Books:
             # The sampler may want to know.
             self._study.tell(draft.asked, draft.values, end)
             draft.state = end
-        self._add(_finish(draft, self._task), draft.system.get(GENERATION))
-        if not self.is_buffered:
-            self.flush()
 
     def flush(self) -> None:
         """Write the finished trials that are waiting for it."""

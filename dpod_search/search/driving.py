@@ -278,7 +278,9 @@ class Driver:
         self._runner.conclude(draft, measured, self._books.history)
 
     def _finish(self, draft: Draft) -> None:
-        self._books.finish(draft)
+        if not self._books.finish(draft):
+            _logger.warning("trial %d was ended by another program, and stays so", draft.number)
+            draft.fate = "failed"
         self._n_done += 1
         self._wait = WAIT_SECONDS
         self._progress.advance(1, draft.fate)

@@ -16,6 +16,7 @@ from dataclasses import field
 from typing import Any
 
 from optuna.distributions import BaseDistribution
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import BaseStorage
 from optuna.storages import InMemoryStorage
 from optuna.storages import JournalStorage
@@ -147,7 +148,11 @@ class JournalTable(TrialTable):
         return isinstance(self._storage, BatchJournalStorage)
 
     def update(self, trial_id: int, change: Change) -> None:
-        """Write changes of a trial at once."""
+        """Write changes of a trial at once; none if it has ended, for they would stay for ever."""
+        storage = self._storage
+        assert isinstance(storage, JournalStorage)
+        if storage._replay_result._trials[trial_id].state.is_finished():
+            raise UpdateFinishedTrialError(f"the trial with id {trial_id} has ended before")
         with self._together():
             super().update(trial_id, change)
 

@@ -3,7 +3,9 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 
+import optuna
 import pytest
+from optuna.trial import TrialState
 from search.fakes import make_space
 from search.fakes import make_task
 
@@ -11,6 +13,7 @@ from dpod_search.search import Objective
 from dpod_search.search import Proposal
 from dpod_search.search import SearchSettings
 from dpod_search.search import make_sampler
+from dpod_search.search import open_storage
 from dpod_search.search import open_study
 from dpod_search.search import run_study
 
@@ -62,3 +65,27 @@ def test_what_a_gate_stops_is_written_before_another_worker_may_look(tmp_path):
     run_study(start(told, storage), told, SETTINGS, [full], is_shared=True)
     assert [counts["pruned-constraint"] for counts in seen[:-1]] == [1] * 11
     assert [counts["evaluated"] for counts in seen[:-1]] == list(range(11))
+
+
+@pytest.mark.parametrize("sampler", ["nsga2", "random"])
+@pytest.mark.parametrize("kind", ["journal", "sqlite"])
+def test_a_trial_that_somebody_ends_meanwhile_is_left_as_they_ended_it(kind, sampler, tmp_path):
+    storage = str(tmp_path / "journal") if kind == "journal" else f"sqlite:///{tmp_path}/s.db"
+    settings = replace(SETTINGS, sampler=sampler)
+    task = make_task()
+    n_asked = 0
+
+    def evaluate(widths):
+        nonlocal n_asked
+        n_asked += 1
+        if n_asked == 3:  # as a person does who takes the trial for one that hangs
+            study = optuna.load_study(study_name="study", storage=open_storage(storage))
+            [running] = study.get_trials(states=[TrialState.RUNNING])
+            study.tell(running.number, state=TrialState.FAIL)
+        return task.evaluate(widths)
+
+    told = replace(task, evaluate=evaluate)
+    result = run_study(start(told, storage, settings), told, settings, is_shared=True)
+    assert [trial.fate for trial in result.trials].index("failed") == 2
+    assert result.counts["failed"] == 1
+    assert len(run_study(start(task, storage, settings), task, settings).trials) == 12

@@ -147,6 +147,9 @@ NONE_OF_OPTUNAS = {
     "an attribute without a value": (
         '{"op_code": 2, "worker_id": "w", "study_id": 0, "user_attr": "x"}'
     ),
+    "a signature of no trial": (
+        '{"op_code": 9, "worker_id": "w", "trial_id": 9, "system_attr": {"dpod:signature": "9:0"}}'
+    ),
     "lists in lists": "[" * 100_000,
     "no JSON": "op_code",
     "nothing": "",
@@ -176,6 +179,16 @@ def test_a_record_that_is_none_is_met_in_the_middle_of_a_search(tmp_path):
         file.write('{"op_code": 99}\n')
     with pytest.raises(CheckpointError, match="damaged in line 2"):
         storage.get_all_studies()
+
+
+def test_a_signature_that_comes_after_another_program_has_ended_the_trial_means_nothing(tmp_path):
+    journal = tmp_path / "study.journal"
+    found = search(journal).trials_hash
+    with journal.open("a") as file:
+        file.write(
+            '{"op_code":9,"worker_id":"w","trial_id":3,"system_attr":{"dpod:signature":"3:0"}}\n'
+        )
+    assert search(journal).trials_hash == found
 
 
 def test_what_cannot_be_is_said_as_optuna_says_it(tmp_path):
