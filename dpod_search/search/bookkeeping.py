@@ -87,8 +87,8 @@ class Books:
         Args:
             live: Ids of the workers that are alive.
         """
-        # A trial without a worker was left by one that died before it could sign it, for trials
-        # are begun under the lock; or by version 0.1, which did not sign.
+        # A trial without a worker was left by one that died before it could name itself, for
+        # trials are begun under the lock; or by version 0.1, which did not.
         orphans = (
             trial
             for trial in self._running.values()
@@ -121,7 +121,7 @@ class Books:
         self._own.add(trial.number)
 
     def start(self, draft: Draft) -> None:
-        """Write a trial that is about to be evaluated, signed by this worker."""
+        """Write a trial that is about to be evaluated, with this worker's id."""
         draft.system[attributes.WORKER] = self._worker
         params = params_of(draft.widths, self._task.space)
         if draft.stored is None:
