@@ -32,7 +32,7 @@ from sqlalchemy import Table
 from sqlalchemy.exc import SQLAlchemyError
 
 from dpod_search.errors import RunFolderError
-from dpod_search.search.storage import describe_error
+from dpod_search.search.storage import describe_complaint
 from dpod_search.search.storage import hide_password
 from dpod_search.search.trial_table import Change
 from dpod_search.search.trial_table import TrialTable
@@ -176,7 +176,7 @@ def telling_database_errors() -> Iterator[None]:
 def _refused(error: BaseException, url: str = "") -> RunFolderError:
     name = f" {hide_password(url)}" if url else ""
     return RunFolderError(
-        f"the study's database{name} cannot be written to ({describe_error(error, url)}); free "
+        f"the study's database{name} cannot be written to ({describe_complaint(error, url)}); free "
         "some space if it is full, and run the same command again"
     )
 

@@ -16,7 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from dpod_search.errors import RunFolderError
 from dpod_search.files import hash_value
 from dpod_search.search.crew.crew import Membership
-from dpod_search.search.storage import describe_error
+from dpod_search.search.storage import describe_complaint
 
 
 # A machine that vanishes closes no connection; after these seconds without a sign of it the
@@ -102,7 +102,7 @@ class PostgresCrew(Membership):
             raise self._lost(error) from error
 
     def _lost(self, error: SQLAlchemyError) -> RunFolderError:
-        why = describe_error(error, self._url)
+        why = describe_complaint(error, self._url)
         return RunFolderError(
             f"the connection to the study's database is lost ({why}); run the same command again"
         )

@@ -13,7 +13,7 @@ from dpod_search.search.storage.opening import open_storage
 from dpod_search.search.storage.urls import STORAGE_VARIABLE
 from dpod_search.search.storage.urls import check_lasting
 from dpod_search.search.storage.urls import check_url
-from dpod_search.search.storage.urls import describe_error
+from dpod_search.search.storage.urls import describe_complaint
 from dpod_search.search.storage.urls import hide_password
 from dpod_search.search.storage.urls import hide_secrets
 
@@ -27,7 +27,7 @@ __all__ = [
     "check_lasting",
     "hide_password",
     "hide_secrets",
-    "describe_error",
+    "describe_complaint",
     "BatchJournalStorage",
     "TrialJournal",
     "KernelLock",

@@ -20,7 +20,7 @@ from optuna.storages import get_storage
 from dpod_search.errors import ConfigError
 from dpod_search.search.quiet import quiet_optuna
 from dpod_search.search.storage.journal import POLL_SECONDS
-from dpod_search.search.storage.urls import describe_error
+from dpod_search.search.storage.urls import describe_complaint
 from dpod_search.search.storage.urls import hide_password
 
 
@@ -94,7 +94,7 @@ def _explaining(url: str) -> Iterator[None]:
         ValueError,
     ) as error:
         raise ConfigError(
-            f"storage {hide_password(url)} cannot be opened ({describe_error(error, url)}); "
+            f"storage {hide_password(url)} cannot be opened ({describe_complaint(error, url)}); "
             "check the URL"
         ) from error
 

@@ -107,7 +107,7 @@ def hide_secrets(text: str, target: str) -> str:
     return text
 
 
-def describe_error(error: BaseException, target: str) -> str:
+def describe_complaint(error: BaseException, target: str) -> str:
     """Return in one line what a database said, without the secrets of the storage's URL."""
     words = str(getattr(error, "orig", None) or error).strip() or type(error).__name__
     return hide_secrets(words, target).splitlines()[0]
