@@ -67,6 +67,6 @@ def _scaled(x: float, y: float) -> tuple[int, int]:
 
 
 def _shorten(name: str) -> str:
-    name = " ".join(make_visible(name).split("\n"))
+    name = make_visible(name).replace("\n", " ")
     # The end of a layer's path tells more than its beginning.
     return name if len(name) <= _MAX_NAME else "…" + name[1 - _MAX_NAME :]

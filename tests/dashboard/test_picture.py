@@ -45,4 +45,6 @@ def test_many_groups_with_long_names_stay_small():
 
 def test_any_name_is_drawn_on_its_line():
     odd = Group("a\nb \x1b caf\udce9", 4, (2, 4))
-    assert draw_widths("trial 3", {odd.name: 4}, (odd,))
+    shown = Group(r"a b \x1b caf\xe9", 4, (2, 4))
+    wanted = draw_widths("trial 3", {shown.name: 4}, (shown,))
+    assert draw_widths("trial 3", {odd.name: 4}, (odd,)) == wanted
