@@ -135,9 +135,10 @@ def measure_interleaved(
     Args:
         run: Runs the net once.
         reference: What it is compared with.
-        max_seconds: Time of the clock, 0 to 1,000,000,000, after which no more bursts begin, though five are timed in
-            any case; on a machine so busy that this takes five times as long on the wall, then.
-            Less is taken if the interval of the median is within two per cent of it before.
+        max_seconds: Time of the clock, 0 to 1,000,000,000, after which no more bursts begin, though
+            five are timed in any case; on a machine so busy that this takes five times as long on
+            the wall, then. Less is taken if the interval of the median is within two per cent of it
+            before.
         n_bursts: Time so many bursts instead, 1 to 1,000,000, whatever that takes.
 
     Returns:

@@ -153,9 +153,10 @@ def LatencyMs(  # noqa: N802  (as above)
         backend: What runs the subnet: ``eager`` PyTorch, ``compile`` (``torch.compile``) or
             ``onnxruntime`` (the extra ``onnx``).
         batch_size: Pictures in a forward pass, 1 to 1,000,000.
-        n_threads: CPU threads meanwhile, 1 to 1,024; None leaves their number as it is. With one thread
-            processor time is counted, which neighbours on the machine disturb less.
-        max_seconds: Time for one subnet, 0 to 1,000,000,000; less is taken if the median is certain before.
+        n_threads: CPU threads meanwhile, 1 to 1,024; None leaves their number as it is. With one
+            thread processor time is counted, which neighbours on the machine disturb less.
+        max_seconds: Time for one subnet, 0 to 1,000,000,000; less is taken if the median is
+            certain before.
         images: What is run, shape (N, C, ...), in place of ``batch_size`` random pictures; for
             models that take anything but floating-point numbers.
 

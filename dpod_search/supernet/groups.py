@@ -343,7 +343,8 @@ def discover_groups(
     if uncounted:
         _logger.warning(
             "macs of %d operations are not counted, no closed form covers them: %s",
-            *(len(uncounted), ", ".join(uncounted)),
+            len(uncounted),
+            ", ".join(uncounted),
         )
     blocks: list[BlockPlan] = []
     for call in find_blocks(discovery, traced) if removes_blocks else ():
@@ -354,13 +355,7 @@ def discover_groups(
         blocks.append(BlockPlan(call.path, len(groups)))
         groups.append(ChannelGroup(call.path, 1, tuple(inside), kind="block"))
     if not groups:
-        why = "; ".join(f"{item.name}: {item.reasons[0]}" for item in frozen[:_N_TOLD])
-        why += f"; and {len(frozen) - _N_TOLD} more" if len(frozen) > _N_TOLD else ""
-        none = "its layers make no channels" if discovery.layers else "it has no layers"
-        raise GroupingError(
-            f"no channel group of the model can be narrowed ({why or none}); "
-            "dpod-search needs hidden convolutions or linear layers"
-        )
+        raise _explain_none(discovery, frozen)
     return resolve_plans(
         discovery,
         traced,
@@ -369,4 +364,14 @@ def discover_groups(
         blocks=blocks,
         numbers=numbers,
         uncounted=uncounted,
+    )
+
+
+def _explain_none(discovery: Discovery, frozen: Sequence[FrozenDimension]) -> GroupingError:
+    why = "; ".join(f"{item.name}: {item.reasons[0]}" for item in frozen[:_N_TOLD])
+    why += f"; and {len(frozen) - _N_TOLD} more" if len(frozen) > _N_TOLD else ""
+    none = "its layers make no channels" if discovery.layers else "it has no layers"
+    return GroupingError(
+        f"no channel group of the model can be narrowed ({why or none}); "
+        "dpod-search needs hidden convolutions or linear layers"
     )

@@ -58,7 +58,8 @@ def solve_program(
 
     Args:
         program: The program.
-        seconds: Wall seconds, 0.001 to 1,000,000,000, after which the best so far is returned, with its proven gap.
+        seconds: Wall seconds, 0.001 to 1,000,000,000, after which the best so far is returned, with
+            its proven gap.
         gap: How far the bound may be above the value, as a share of it; 0 for a proof.
 
     Raises:
