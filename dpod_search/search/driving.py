@@ -234,7 +234,8 @@ class Driver:
         params = {**trial.system_attrs.get(_FIXED, {}), **trial.params}
         known = make_distributions(space)
         # What is enqueued and is no rung is left to the sampler, as Optuna does it.
-        params = {n: v for n, v in params.items() if n in known and known[n]._contains(v)}
+        rungs = {n: v for n, v in params.items() if n in known and isinstance(v, int)}
+        params = {n: v for n, v in rungs.items() if known[n]._contains(v)}
         if params.keys() != known.keys():
             proposed = self._planner.propose(trial.number, self._books.history)
             params = {**params_of(proposed, space), **params}

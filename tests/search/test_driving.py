@@ -89,3 +89,12 @@ def test_a_trial_that_somebody_ends_meanwhile_is_left_as_they_ended_it(kind, sam
     assert [trial.fate for trial in result.trials].index("failed") == 2
     assert result.counts["failed"] == 1
     assert len(run_study(start(task, storage, settings), task, settings).trials) == 12
+
+
+def test_an_enqueued_number_that_is_not_whole_by_its_type_is_left_to_the_sampler():
+    task = make_task()
+    study = start(task, None)
+    study.enqueue_trial({"group0": 2.0, "group1": 3})
+    result = run_study(study, task, SETTINGS)
+    assert len(result.trials) == 12
+    assert result.trials[0].widths["group1"] == task.space.rungs[1][2]
