@@ -40,6 +40,7 @@ from dpod_search.search import attributes
 from dpod_search.search import name_finetune_study
 from dpod_search.search.quiet import quiet_optuna
 from dpod_search.search.storage import open_existing
+from dpod_search.search.storage import telling_database_errors
 
 
 RECORD = "dpod:dashboard"  # system attribute of a study: what was put there, and nobody else's
@@ -168,6 +169,7 @@ class _Writer:
         self.study._storage.set_study_system_attr(self.study._study_id, key, value)
 
 
+@telling_database_errors()
 def decorate_study(
     run_folder: Path, study_name: str, storage: str | Path | BaseStorage | None = None
 ) -> Decorated:
@@ -186,7 +188,8 @@ def decorate_study(
 
     Raises:
         ConfigError: If optuna-dashboard is not installed, or the storage cannot be opened.
-        RunFolderError: If there is no such study, or it is not that of the run folder.
+        RunFolderError: If there is no such study, it is not that of the run folder, or its
+            database cannot be read.
         CheckpointError: If a file is damaged or cannot be written.
     """
     need_dashboard()

@@ -19,7 +19,6 @@ from typing import Any
 import sqlalchemy
 from optuna.distributions import BaseDistribution
 from optuna.distributions import distribution_to_json
-from optuna.exceptions import StorageInternalError
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import BaseStorage
 from optuna.storages import RDBStorage
@@ -29,11 +28,8 @@ from optuna.trial import FrozenTrial
 from optuna.trial import TrialState
 from sqlalchemy import Connection
 from sqlalchemy import Table
-from sqlalchemy.exc import SQLAlchemyError
 
-from dpod_search.errors import RunFolderError
-from dpod_search.search.storage import describe_complaint
-from dpod_search.search.storage import hide_password
+from dpod_search.search.storage import telling_database_errors
 from dpod_search.search.trial_table import Change
 from dpod_search.search.trial_table import TrialTable
 
@@ -151,34 +147,9 @@ class DatabaseTable(TrialTable):
 
     @contextmanager
     def _transaction(self) -> Iterator[Connection]:
-        try:
-            with self._database.engine.begin() as connection:
-                yield connection
-        except SQLAlchemyError as error:
-            raise _refused(error, self._database.url) from error
-
-
-@contextmanager
-def telling_database_errors() -> Iterator[None]:
-    """Say in one line what Optuna itself meets in a database, a full disk for instance.
-
-    Raises:
-        RunFolderError: In place of the errors of Optuna and SQLAlchemy.
-    """
-    try:
-        yield
-    except StorageInternalError as error:
-        raise _refused(error.__cause__ or error) from error
-    except SQLAlchemyError as error:
-        raise _refused(error) from error
-
-
-def _refused(error: BaseException, url: str = "") -> RunFolderError:
-    name = f" {hide_password(url)}" if url else ""
-    return RunFolderError(
-        f"the study's database{name} cannot be written to ({describe_complaint(error, url)}); free "
-        "some space if it is full, and run the same command again"
-    )
+        database = self._database
+        with telling_database_errors(database.url), database.engine.begin() as connection:
+            yield connection
 
 
 def _insert(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:

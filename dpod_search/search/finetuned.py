@@ -19,10 +19,10 @@ from optuna.trial import TrialState
 
 from dpod_search.errors import RunFolderError
 from dpod_search.search import attributes
-from dpod_search.search.database_table import telling_database_errors
 from dpod_search.search.quiet import quiet_optuna
 from dpod_search.search.storage import load_or_create_study
 from dpod_search.search.storage import open_storage
+from dpod_search.search.storage import telling_database_errors
 
 
 def name_finetune_study(study_name: str) -> str:

@@ -14,6 +14,7 @@ from dpod_search.search.signatures import check_trial
 from dpod_search.search.signatures import hash_trials
 from dpod_search.search.storage import hide_password
 from dpod_search.search.storage import open_existing
+from dpod_search.search.storage import telling_database_errors
 
 
 def count_trials(study_name: str, storage: str) -> dict[str, int]:
@@ -29,6 +30,7 @@ def count_trials(study_name: str, storage: str) -> dict[str, int]:
 
     Raises:
         ConfigError: If the storage cannot be opened.
+        RunFolderError: If a database cannot be read.
         CheckpointError: If a journal is damaged.
     """
     found = Counter(trial.state.name.lower() for trial in _read_trials(study_name, storage))
@@ -45,7 +47,7 @@ def require_written(study_name: str, storage: str, n: int, trials_hash: str | No
         trials_hash: Their hash, or None if it is not known.
 
     Raises:
-        RunFolderError: If trials are missing, or they are others.
+        RunFolderError: If trials are missing, or they are others, or a database cannot be read.
         CheckpointError: If one is not what the search wrote, or a journal is damaged.
         ConfigError: If the storage cannot be opened.
     """
@@ -64,6 +66,7 @@ def require_written(study_name: str, storage: str, n: int, trials_hash: str | No
         )
 
 
+@telling_database_errors()
 def _read_trials(study_name: str, storage: str) -> list[FrozenTrial]:
     with quiet_optuna():
         try:

@@ -18,7 +18,6 @@ from dpod_search.progress import SilentProgress
 from dpod_search.search import attributes
 from dpod_search.search.answers import to_number
 from dpod_search.search.crew import join_crew
-from dpod_search.search.database_table import telling_database_errors
 from dpod_search.search.driving import Driver
 from dpod_search.search.identity import bind_study
 from dpod_search.search.identity import check_objectives_of
@@ -34,6 +33,7 @@ from dpod_search.search.settings import SearchSettings
 from dpod_search.search.space import params_of
 from dpod_search.search.storage import load_or_create_study
 from dpod_search.search.storage import open_storage
+from dpod_search.search.storage import telling_database_errors
 from dpod_search.search.task import SearchTask
 
 

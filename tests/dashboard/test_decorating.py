@@ -12,6 +12,8 @@ from dashboard.asking import ask_study
 from dashboard.asking import make_app
 from optuna_dashboard import save_note
 from PIL import Image
+from search.fakes import damage_trials
+from search.fakes import search
 
 from dpod_search.dashboard import decorate_study
 from dpod_search.errors import ConfigError
@@ -315,3 +317,11 @@ def test_a_study_in_a_database_is_decorated_as_well(run, tmp_path):
     trial = next(trial for trial in told["trials"] if trial["number"] == number)
     assert f"Trial {number}" in trial["note"]["body"]
     assert "widths.png" in {item["filename"] for item in trial["artifacts"]}
+
+
+def test_a_database_that_is_damaged_inside_is_one_line(run, tmp_path):
+    file = tmp_path / "study.db"
+    search(f"sqlite:///{file}")
+    damage_trials(file)
+    with pytest.raises(RunFolderError, match=r"malformed.* restore it from a copy"):
+        decorate_study(run, "s", f"sqlite:///{file}")

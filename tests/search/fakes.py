@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sqlite3
 from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
@@ -139,3 +140,16 @@ def search(storage: str | Path | BaseStorage | None) -> SearchResult:
     task = make_task()
     study = open_study("s", storage, task.objectives, make_sampler(SHORT, task))
     return run_study(study, task, SHORT)
+
+
+def damage_trials(file: Path) -> None:
+    """Overwrite the first page of the trials of an SQLite database; it can still be opened."""
+    with sqlite3.connect(file) as mine:
+        mine.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        (size,) = mine.execute("PRAGMA page_size").fetchone()
+        found = mine.execute("SELECT rootpage FROM sqlite_master WHERE name = 'trials'")
+        (page,) = found.fetchone()
+    mine.close()
+    with file.open("r+b") as opened:
+        opened.seek((page - 1) * size)
+        opened.write(bytes(size))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dpod_search.search.storage.database import telling_database_errors
 from dpod_search.search.storage.journal import POLL_SECONDS
 from dpod_search.search.storage.journal import BatchJournalStorage
 from dpod_search.search.storage.journal import KernelLock
@@ -28,6 +29,7 @@ __all__ = [
     "hide_password",
     "hide_secrets",
     "describe_complaint",
+    "telling_database_errors",
     "BatchJournalStorage",
     "TrialJournal",
     "KernelLock",

@@ -18,6 +18,7 @@ from optuna.storages import RDBStorage
 from optuna.storages import get_storage
 
 from dpod_search.errors import ConfigError
+from dpod_search.errors import RunFolderError
 from dpod_search.search.quiet import quiet_optuna
 from dpod_search.search.storage.journal import POLL_SECONDS
 from dpod_search.search.storage.urls import describe_complaint
@@ -62,6 +63,27 @@ def open_existing_database(url: str, *, is_read_only: bool) -> BaseStorage:
                 return InMemoryStorage()
         kept = passing if is_read_only else options
         return get_storage(RDBStorage(url, engine_kwargs=kept, skip_table_creation=True))
+
+
+@contextmanager
+def telling_database_errors(url: str = "") -> Iterator[None]:
+    """Say in one line what a database that was opened complains of, a full disk for instance.
+
+    Args:
+        url: Its URL, if it is to be named.
+
+    Raises:
+        RunFolderError: In place of the errors of Optuna and SQLAlchemy.
+    """
+    try:
+        yield
+    except (optuna.exceptions.StorageInternalError, sqlalchemy.exc.SQLAlchemyError) as error:
+        name = f" {hide_password(url)}" if url else ""
+        said = describe_complaint(error.__cause__ or error, url)  # Optuna's own tells nothing
+        raise RunFolderError(
+            f"the study's database{name} cannot be read or written ({said}); free some space if "
+            "it is full, restore it from a copy if it is damaged, and run the same command again"
+        ) from error
 
 
 def find_sqlite_file(url: str) -> Path | None:
