@@ -12,8 +12,10 @@ from pipeline.tiny import load_tiny
 
 from dpod_search.errors import CheckpointError
 from dpod_search.errors import DpodSearchError
+from dpod_search.errors import RunFolderError
 from dpod_search.pipeline import run_stages
 from dpod_search.pipeline.logs import log_to
+from dpod_search.search import open_storage
 
 
 resource = pytest.importorskip("resource", reason="no file size limits here")
@@ -57,10 +59,21 @@ def test_a_search_names_its_journal_and_goes_on_when_there_is_space(
         assert (searched / name).read_bytes() == (finished / name).read_bytes()
 
 
-@pytest.mark.parametrize("limit", [4096, 200_000, 260 * 1024])
+@pytest.mark.parametrize("limit", [4096, 200_000])
 def test_a_search_in_a_database_says_so_in_one_line(searched: Path, limit: int) -> None:
     storage = f"sqlite:///{searched}/study.db"
     with full_disk(limit), pytest.raises(DpodSearchError) as caught:
+        run_stages(load_tiny(), searched, stages=["search"], storage=storage)
+    assert "\n" not in str(caught.value)
+
+
+def test_what_optuna_itself_writes_in_a_database_says_so_too(searched: Path) -> None:
+    storage = f"sqlite:///{searched}/study.db"
+    open_storage(storage)._backend.engine.dispose()
+    with (
+        full_disk(40_000),  # the log of SQLite: enough for the study's name, not for all of it
+        pytest.raises(RunFolderError, match="database cannot be read or written") as caught,
+    ):
         run_stages(load_tiny(), searched, stages=["search"], storage=storage)
     assert "\n" not in str(caught.value)
 
