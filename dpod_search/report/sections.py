@@ -105,7 +105,7 @@ def show_finetuned(run: Run) -> str:
 
 def show_searched(run: Run) -> str:
     """Show the front as it was searched, before any finetuning."""
-    names = {objective.name: objective for objective in run.search.objectives}
+    names = [objective.name for objective in run.search.objectives]
     extra = [name for name in run.search.footprints if name not in names]
     chosen = set(run.search.front)
     # Of a run that did not search every subnet counts, the best or not.
