@@ -29,6 +29,7 @@ from optuna.trial import TrialState
 from sqlalchemy import Connection
 from sqlalchemy import Table
 
+from dpod_search.errors import RunFolderError
 from dpod_search.search.storage import telling_database_errors
 from dpod_search.search.trial_table import Change
 from dpod_search.search.trial_table import TrialTable
@@ -123,10 +124,15 @@ class DatabaseTable(TrialTable):
         if connection.dialect.name == "sqlite":
             # It knows no FOR UPDATE; a write, even of nothing new, keeps other writers out.
             same = {"study_name": _STUDIES.c.study_name}
-            connection.execute(sqlalchemy.update(_STUDIES).where(is_it).values(**same))
+            found = connection.execute(sqlalchemy.update(_STUDIES).where(is_it).values(**same))
+            is_there = found.rowcount > 0
         else:
-            connection.execute(
-                sqlalchemy.select(_STUDIES.c.study_id).where(is_it).with_for_update()
+            query = sqlalchemy.select(_STUDIES.c.study_id).where(is_it).with_for_update()
+            is_there = connection.execute(query).first() is not None
+        if not is_there:  # its trials would be those of the next study that gets its id
+            raise RunFolderError(
+                "the study was deleted while it was searched; run the same command again to "
+                "search anew"
             )
         # Numbers rise with ids, so that the last trial tells; Optuna counts them all.
         query = sqlalchemy.select(_TRIALS.c.number).where(_TRIALS.c.study_id == self._study_id)

@@ -9,6 +9,7 @@ from optuna.trial import TrialState
 from search.fakes import make_space
 from search.fakes import make_task
 
+from dpod_search.errors import RunFolderError
 from dpod_search.search import Objective
 from dpod_search.search import Proposal
 from dpod_search.search import SearchSettings
@@ -98,3 +99,21 @@ def test_an_enqueued_number_that_is_not_whole_by_its_type_is_left_to_the_sampler
     result = run_study(study, task, SETTINGS)
     assert len(result.trials) == 12
     assert result.trials[0].widths["group1"] == task.space.rungs[1][2]
+
+
+def test_a_study_that_somebody_deletes_meanwhile_leaves_no_trials_in_a_database(tmp_path):
+    storage = f"sqlite:///{tmp_path}/s.db"
+    task = make_task()
+    n_asked = 0
+
+    def evaluate(widths):
+        nonlocal n_asked
+        n_asked += 1
+        if n_asked == 3:  # as a button of optuna-dashboard does
+            optuna.delete_study(study_name="study", storage=open_storage(storage))
+        return task.evaluate(widths)
+
+    told = replace(task, evaluate=evaluate)
+    with pytest.raises(RunFolderError, match="the study was deleted while it was searched"):
+        run_study(start(told, storage), told, SETTINGS)
+    assert len(run_study(start(task, storage), task, SETTINGS).trials) == 12
