@@ -258,12 +258,12 @@ def _look_ahead(session: Session, stages: Sequence[str]) -> None:
 
 def _tell_seconds(session: Session, stages: Sequence[str], tell: Callable[[str], None]) -> None:
     """Say about how long the stages take that are still to do."""
-    chosen = [stage for stage in STAGES if stage.name in stages]
-    # Stages after one that is to do are to do as well.
-    due = dropwhile(lambda s: session.folder.is_done(s.name, s.describe_inputs(session)), chosen)
-    names = [stage.name for stage in due]
     if not launched_ranks().is_alone:
         return  # how much faster they are together is not known
+    chosen = [stage for stage in STAGES if stage.name in stages]
+    # Stages after one that is to do are to do as well.
+    due = dropwhile(lambda s: _is_done(s, session, s.describe_inputs(session)), chosen)
+    names = [stage.name for stage in due]
     try:
         seconds = pacing.estimate_stages(session, names)
     except Exception:  # it is not what was asked for, and the stage itself will complain
@@ -294,11 +294,7 @@ def _restoring(kept: Mapping[Path, str]) -> Iterator[None]:
 def _run_stage(stage: Stage, session: Session) -> StageOutcome:
     start = time.perf_counter()
     inputs = stage.describe_inputs(session)
-    is_done = session.folder.is_done(stage.name, inputs)
-    if is_done and stage.is_there is not None and not stage.is_there(session):
-        _logger.warning("%s: is done again, for the study is not what it left", stage.name)
-        is_done = False
-    if is_done:
+    if _is_done(stage, session, inputs):
         _clean_up(stage, session)
         if stage.skip is not None:
             stage.skip(session)
@@ -309,6 +305,8 @@ def _run_stage(stage: Stage, session: Session) -> StageOutcome:
             f"{session.path} holds weights that were trained on other pictures or another model; "
             "choose another --out, or delete the folder to start anew"
         )
+    if session.folder.is_done(stage.name, inputs):
+        _logger.warning("%s: is done again, for the study is not what it left", stage.name)
     _logger.info("%s: starts", stage.name)
     session.folder.unmark(stage.name)
     try:
@@ -321,6 +319,13 @@ def _run_stage(stage: Stage, session: Session) -> StageOutcome:
     seconds = time.perf_counter() - start
     _logger.info("%s: ended after %s", stage.name, quantities.seconds(seconds))
     return StageOutcome(stage.name, was_done=False, seconds=seconds)
+
+
+def _is_done(stage: Stage, session: Session, inputs: Mapping[str, Any]) -> bool:
+    """Say whether a stage has ended with these inputs, and all is there that it wrote."""
+    if not session.folder.is_done(stage.name, inputs):
+        return False
+    return stage.is_there is None or stage.is_there(session)
 
 
 def _clean_up(stage: Stage, session: Session) -> None:

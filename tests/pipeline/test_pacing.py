@@ -119,6 +119,15 @@ def test_a_run_tells_about_how_long_the_stages_take_that_are_to_do(tmp_path):
     assert "train" not in told[1]
 
 
+def test_a_search_whose_study_is_gone_is_told_of_as_to_do(run):
+    (run / "study.journal").unlink()
+    told = []
+    run_stages(load_tiny(), run, tell=told.append)
+    (line,) = told
+    assert "search" in line
+    assert "train" not in line
+
+
 def test_an_estimate_that_fails_costs_no_run(tmp_path, monkeypatch):
     def fail(session, stages):
         raise ValueError("odd")
