@@ -51,7 +51,7 @@ def describe_inputs(session: Session) -> dict[str, Any]:
     ]
     return {
         "front": hash_file(front),
-        "weights": [hash_file(session.folder.require(name, "finetune")) for name in weights],
+        "weights": [session.folder.require_hash(name, "finetune") for name in weights],
         "export": dataclasses.asdict(session.config.export),
         "layout": _LAYOUT,
     }

@@ -43,8 +43,8 @@ _logger = logging.getLogger(__name__)
 def describe_inputs(session: Session) -> dict[str, Any]:
     """Return all that the finetuned subnets depend on."""
     return {
-        "search": hash_file(session.folder.require("search.json", "search")),
-        "supernet": hash_file(session.folder.require("supernet.safetensors", "train")),
+        "search": session.folder.require_hash("search.json", "search"),
+        "supernet": session.folder.require_hash("supernet.safetensors", "train"),
         "data": session.data.fingerprint,
         "finetune": {
             **dataclasses.asdict(session.config.finetune),
@@ -59,7 +59,7 @@ def _describe_choices(session: Session) -> dict[str, str]:
     # The trials of other budgets stay in the study, so it does not tell which are chosen now.
     if not session.config.oneshot.method:
         return {}
-    return {"choices": hash_file(session.folder.require(oneshot.FILE, "search"))}
+    return {"choices": session.folder.require_hash(oneshot.FILE, "search")}
 
 
 def run(session: Session) -> list[str]:
@@ -72,7 +72,8 @@ def run(session: Session) -> list[str]:
     for reason in choice.unmet.values():
         _logger.warning("finetune: %s", reason)
     chosen = choice.subnets
-    keys = {item.name: _find_key(session, item) for item in chosen}
+    inputs = describe_inputs(session)
+    keys = {item.name: _find_key(inputs, item, session.seed) for item in chosen}
     rest = [i for i in chosen if not _is_finetuned(_folder_of(session, i), keys[i.name])]
     session.progress.start("finetune", len(chosen))
     if len(rest) < len(chosen):
@@ -108,12 +109,10 @@ def has_children(session: Session) -> bool:
     return counts.get("complete", 0) >= n_expected
 
 
-def _find_key(session: Session, item: Chosen) -> str:
+def _find_key(inputs: Mapping[str, Any], item: Chosen, seed: int) -> str:
     """Return the hash of all that a finetuned subnet depends on."""
-    inputs = describe_inputs(session)
     # How the subnets were chosen does not matter to one of them.
-    for name in ("latency", "choices"):
-        inputs.pop(name, None)
+    inputs = {name: value for name, value in inputs.items() if name not in ("latency", "choices")}
     settings = {name: v for name, v in inputs["finetune"].items() if name != "budgets"}
     return hash_value(
         {
@@ -121,7 +120,7 @@ def _find_key(session: Session, item: Chosen) -> str:
             "search": None,  # which others were found does not matter to this one
             "finetune": {**settings, "n_subnets": None},
             "widths": dict(item.widths),
-            "seed": session.seed,
+            "seed": seed,
         }
     )
 

@@ -275,6 +275,12 @@ class RunFolder:
             )
         return file
 
+    def require_hash(self, name: str, stage: str) -> str:
+        """Return the hash of a file that an earlier stage has written; errors as in :meth:`require`."""
+        file = self.require(name, stage)
+        # What was checked there is not read a second time: weights may have gigabytes.
+        return str(self._read_marker(stage)["outputs"].get(name) or hash_file(file))
+
     def require_stage(self, stage: str, inputs: Mapping[str, Any]) -> None:
         """Check that an earlier stage ended with just these inputs.
 

@@ -6,7 +6,6 @@ from collections.abc import Callable
 
 from dpod_search.data import SeededLoader
 from dpod_search.errors import DpodSearchError
-from dpod_search.files import hash_file
 from dpod_search.files import hash_value
 from dpod_search.files import read_json
 from dpod_search.files import write_json
@@ -60,10 +59,9 @@ def find_importance(session: Session, criterion: str = "taylor") -> UnitImportan
 
 
 def _find_key(session: Session, criterion: str) -> str:
-    weights = session.folder.require("supernet.safetensors", "train")
     return hash_value(
         {
-            "weights": hash_file(weights),
+            "weights": session.folder.require_hash("supernet.safetensors", "train"),
             "data": session.data.fingerprint,
             "seed": session.seed,
             "criterion": criterion,
@@ -85,7 +83,7 @@ def keep_seeds(
     key = hash_value(
         {
             "importance": _find_key(session, criterion),
-            "path": hash_file(session.folder.require("path.json", "train")),
+            "path": session.folder.require_hash("path.json", "train"),
             "settings": [search.n_ladder, search.n_mdp],
             "objectives": [objective.name for objective in task.objectives],
             "constraints": dict(task.constraints),

@@ -23,7 +23,6 @@ from dpod_search.errors import DpodSearchError
 from dpod_search.errors import InfeasibleError
 from dpod_search.errors import RunFolderError
 from dpod_search.errors import SolverError
-from dpod_search.files import hash_file
 from dpod_search.files import hash_value
 from dpod_search.files import read_json
 from dpod_search.files import write_json
@@ -112,10 +111,9 @@ def find_choices(session: Session, task: SearchTask) -> Mapping[str, Any]:
     """
     settings = session.config.oneshot
     path = session.path / FILE
-    weights = session.folder.require("supernet.safetensors", "train")
     key = hash_value(
         {
-            "weights": hash_file(weights),
+            "weights": session.folder.require_hash("supernet.safetensors", "train"),
             "settings": asdict(settings),
             "constraints": dict(task.constraints),
             **latency.describe_inputs(session),

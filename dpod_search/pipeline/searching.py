@@ -39,8 +39,8 @@ _logger = logging.getLogger(__name__)
 def describe_inputs(session: Session) -> dict[str, Any]:
     """Return all that the trials depend on."""
     return {
-        "supernet": hash_file(session.folder.require("supernet.safetensors", "train")),
-        "path": hash_file(session.folder.require("path.json", "train")),
+        "supernet": session.folder.require_hash("supernet.safetensors", "train"),
+        "path": session.folder.require_hash("path.json", "train"),
         "data": session.data.fingerprint,
         # Not its password: that changes nothing, and does not belong into a folder.
         "storage": session.storage and hide_password(session.storage),

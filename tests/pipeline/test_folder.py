@@ -13,6 +13,7 @@ from dpod_search.config import load_study
 from dpod_search.errors import CheckpointError
 from dpod_search.errors import ConfigError
 from dpod_search.errors import RunFolderError
+from dpod_search.files import hash_file
 from dpod_search.pipeline import RunFolder
 from dpod_search.pipeline import read_status
 
@@ -330,6 +331,7 @@ def test_markers_say_what_they_are(ended):
 
 def test_an_earlier_stage_is_required(ended):
     assert ended.require("a.json", "train") == ended.path / "a.json"
+    assert ended.require_hash("a.json", "train") == hash_file(ended.path / "a.json")
     with pytest.raises(
         RunFolderError, match=r"c.json is missing or not finished; run `dpod-search train`"
     ):
