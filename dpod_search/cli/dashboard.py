@@ -78,7 +78,7 @@ def _tell(found: Decorated) -> None:
         )
         return
     if found.is_read_only:
-        print("nothing can be written here: the study is shown as it is, without new notes")
+        say("nothing can be written here: the study is shown as it is, without new notes")
         return
     counts = {"note": found.n_notes, "figure": found.n_figures, "file": found.n_files}
     told = [plural(n, noun) for noun, n in counts.items() if n]

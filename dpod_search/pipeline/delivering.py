@@ -25,6 +25,7 @@ from dpod_search.pipeline import latency
 from dpod_search.pipeline.choosing import Choice
 from dpod_search.pipeline.choosing import Chosen
 from dpod_search.pipeline.session import Session
+from dpod_search.quantities import count
 from dpod_search.quantities import percent
 from dpod_search.search import Candidate
 from dpod_search.search import Front
@@ -219,10 +220,10 @@ def describe_excess(
     if compute_excess_p(n_right[0], n_validation, n_right[1], n_test) >= _CHANCE:
         return None
     return (
-        f"the full net is right on {validation:.1%} of {n_validation:,} validation pictures and on "
-        f"{test:.1%} of {n_test:,} test pictures, which is no chance: either its weights have seen "
-        "the validation pictures, and then what was chosen by them may be wrong (give others in "
-        "data.validation), or the test pictures are of another kind"
+        f"the full net is right on {percent(validation)} of {count(n_validation)} validation "
+        f"pictures and on {percent(test)} of {count(n_test)} test pictures, which is no chance: "
+        "either its weights have seen the validation pictures, and then what was chosen by them "
+        "may be wrong (give others in data.validation), or the test pictures are of another kind"
     )
 
 
