@@ -144,8 +144,7 @@ class SupernetLearner:
             self._policy.restore(state["policy"])
         self.macs = float(state["macs"])
         if self._scorer is not None:
-            # A checkpoint from before they were counted is still worth going on from.
-            self._scorer.macs = float(state.get("scoring_macs", 0.0))
+            self._scorer.macs = float(state["scoring_macs"])
 
     def _asking(self, method: str) -> AbstractContextManager[None]:
         policy = self._policy
