@@ -34,7 +34,7 @@ from dpod_search.placement import placement_of
 from dpod_search.supernet import Supernet
 from dpod_search.supernet import extract_subnet
 from dpod_search.training import rewind
-from dpod_search.training.loop import count_batches
+from dpod_search.training.batches import count_batches
 from dpod_search.training.precision import compute_scores
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dpod_search.training.batches import rewind
 from dpod_search.training.checkpoint import CheckpointFile
 from dpod_search.training.launch import RANK_VARIABLES
 from dpod_search.training.launch import choose_device
@@ -10,7 +11,6 @@ from dpod_search.training.launch import joined_ranks
 from dpod_search.training.launch import launched_ranks
 from dpod_search.training.loop import Learner
 from dpod_search.training.loop import Loop
-from dpod_search.training.loop import rewind
 from dpod_search.training.losses import distill
 from dpod_search.training.optimizers import OptimizerSettings
 from dpod_search.training.policies import POLICIES
@@ -19,8 +19,8 @@ from dpod_search.training.policies import Plan
 from dpod_search.training.policies import Policy
 from dpod_search.training.policies import PolicyContext
 from dpod_search.training.ranks import Ranks
+from dpod_search.training.settings import TrainingSettings
 from dpod_search.training.train import TrainingResult
-from dpod_search.training.train import TrainingSettings
 from dpod_search.training.train import train_supernet
 
 

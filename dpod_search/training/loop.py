@@ -6,7 +6,6 @@ import logging
 import math
 import time
 from collections.abc import Callable
-from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Mapping
 from contextlib import contextmanager
@@ -22,7 +21,6 @@ from torch import nn
 
 from dpod_search.classification import move_labels
 from dpod_search.errors import CheckpointError
-from dpod_search.errors import DataError
 from dpod_search.errors import TrainingError
 from dpod_search.placement import placement_of
 from dpod_search.progress import Progress
@@ -30,6 +28,8 @@ from dpod_search.progress import SilentProgress
 from dpod_search.quantities import number
 from dpod_search.rng import derive_seed
 from dpod_search.training.averaging import WeightAverage
+from dpod_search.training.batches import Batches
+from dpod_search.training.batches import count_batches
 from dpod_search.training.checkpoint import CheckpointFile
 from dpod_search.training.checkpoint import Part
 from dpod_search.training.optimizers import OptimizerSettings
@@ -38,8 +38,6 @@ from dpod_search.training.stopping import EarlyStop
 
 
 _logger = logging.getLogger(__name__)
-
-Batches = Iterable[tuple[Tensor, Tensor]]
 
 
 class Learner(Protocol):
@@ -276,47 +274,3 @@ def _own_draws(seed: int, device: torch.device) -> Iterator[None]:
             with torch.cuda.device(gpu):
                 torch.cuda.manual_seed(seed)
         yield
-
-
-def rewind(loader: Batches) -> None:
-    """Bring a loader that knows its position back to the first batch, as in a new process."""
-    move: Callable[[int, int], None] | None = getattr(loader, "set_position", None)
-    if move is not None:
-        move(0, 0)
-
-
-def count_batches(loader: Batches) -> int:
-    """Return the number of batches of an epoch.
-
-    Raises:
-        DataError: If it has no length or none.
-    """
-    try:
-        n_batches = len(loader)  # type: ignore[arg-type]  # most loaders have a length
-    except TypeError as error:
-        raise DataError(
-            "the training loader has no length; give a DataLoader or a list of batches"
-        ) from error
-    if n_batches == 0:
-        raise DataError("the training loader is empty; lower batch_size or give more pictures")
-    return n_batches
-
-
-def count_images(loader: Batches, n_ranks: int = 1) -> int:
-    """Return the number of pictures of an epoch, or a little less where a loader does not tell.
-
-    Args:
-        loader: Of this rank, not empty; one that tells nothing is asked for its first batch.
-        n_ranks: Ranks that have such a loader.
-    """
-    n_images = getattr(loader, "n_images", None)
-    if isinstance(n_images, int):
-        return n_images
-    if isinstance(loader, list | tuple):
-        return n_ranks * sum(len(labels) for _, labels in loader)
-    n_batches = count_batches(loader)
-    size = getattr(loader, "batch_size", None)
-    if not isinstance(size, int):
-        size = len(next(iter(loader))[1])
-    is_even = getattr(loader, "drop_last", False)
-    return n_ranks * (n_batches * size if is_even else (n_batches - 1) * size + 1)

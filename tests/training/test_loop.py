@@ -12,7 +12,6 @@ from torch.utils.data import IterableDataset
 from torch.utils.data import TensorDataset
 from training.fakes import equal_states
 from training.fakes import make_batches
-from training.fakes import make_loader
 from training.fakes import make_net
 from training.fakes import make_pictures
 from training.loops import N_EPOCHS
@@ -24,8 +23,6 @@ from dpod_search.errors import DataError
 from dpod_search.errors import TrainingError
 from dpod_search.training import Loop
 from dpod_search.training import OptimizerSettings
-from dpod_search.training.loop import count_batches
-from dpod_search.training.loop import rewind
 
 
 def test_dropout_depends_on_the_seed_and_the_step_alone():
@@ -126,11 +123,6 @@ def test_loaders_without_batches_or_length_are_refused(loader, match):
         make_loop(loader).run()
 
 
-def test_batches_are_counted():
-    assert count_batches(make_batches()) == 3
-    assert count_batches(make_loader()) == 3
-
-
 def test_a_sampler_is_told_the_epoch():
     images, labels = make_pictures()
     pictures = TensorDataset(images, labels)
@@ -149,15 +141,6 @@ def test_a_sampler_is_told_the_epoch():
         wanted.append(list(sampler))
     assert epochs == wanted
     assert wanted[0] != wanted[1]
-
-
-def test_rewinding_brings_a_loader_to_its_start_and_leaves_others_alone():
-    loader = make_loader()
-    first = next(iter(loader))[0]
-    loader.set_position(4, 2)
-    rewind(loader)
-    assert torch.equal(next(iter(loader))[0], first)
-    rewind(make_batches())
 
 
 def test_a_bias_alone_can_be_trained():

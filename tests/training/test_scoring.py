@@ -6,8 +6,6 @@ from itertools import pairwise
 import pytest
 import torch
 from torch import nn
-from torch.utils.data import DataLoader
-from torch.utils.data import TensorDataset
 from training.fakes import StopAfter
 from training.fakes import StoppedError
 from training.fakes import make_batches
@@ -15,14 +13,12 @@ from training.fakes import make_pictures
 from training.fakes import make_supernet
 
 import dpod_search as dpod
-from dpod_search.data import SeededLoader
 from dpod_search.evaluation import Evaluator
 from dpod_search.footprint import build_footprint
 from dpod_search.supernet import build_supernet
 from dpod_search.training import CheckpointFile
 from dpod_search.training import TrainingSettings
 from dpod_search.training import train_supernet
-from dpod_search.training.loop import count_images
 
 
 SETTINGS = TrainingSettings(
@@ -157,25 +153,3 @@ def test_stopped_while_the_path_is_scored_it_ends_the_same(tmp_path, share):
         assert resumed.history == whole.history
         assert resumed.scoring_macs == whole.scoring_macs
     assert n_scores
-
-
-@pytest.mark.parametrize("n_ranks", [1, 2])
-def test_pictures_of_an_epoch_are_counted_and_never_too_many(n_ranks):
-    dataset = TensorDataset(*make_pictures(20))
-    unsized = [*DataLoader(dataset, batch_size=8)]
-
-    class Plain:
-        def __len__(self):
-            return len(unsized)
-
-        def __iter__(self):
-            return iter(unsized)
-
-    assert count_images(unsized, n_ranks) == 20 * n_ranks
-    assert count_images(Plain(), n_ranks) == 17 * n_ranks
-    assert count_images(DataLoader(dataset, batch_size=8), n_ranks) == 17 * n_ranks
-    assert count_images(DataLoader(dataset, batch_size=8, drop_last=True), n_ranks) == 16 * n_ranks
-    # Ours knows the other ranks.
-    assert count_images(SeededLoader(dataset, batch_size=8, seed=0), n_ranks) == 20
-    loader = SeededLoader(dataset, batch_size=8, seed=0, drop_last=True, n_ranks=n_ranks)
-    assert count_images(loader, n_ranks) == 16

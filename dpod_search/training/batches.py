@@ -1,0 +1,57 @@
+"""What a training asks of a loader: how many batches and pictures an epoch has, and to begin anew."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Iterable
+
+from torch import Tensor
+
+from dpod_search.errors import DataError
+
+
+Batches = Iterable[tuple[Tensor, Tensor]]
+
+
+def rewind(loader: Batches) -> None:
+    """Bring a loader that knows its position back to the first batch, as in a new process."""
+    move: Callable[[int, int], None] | None = getattr(loader, "set_position", None)
+    if move is not None:
+        move(0, 0)
+
+
+def count_batches(loader: Batches) -> int:
+    """Return the number of batches of an epoch.
+
+    Raises:
+        DataError: If it has no length or none.
+    """
+    try:
+        n_batches = len(loader)  # type: ignore[arg-type]  # most loaders have a length
+    except TypeError as error:
+        raise DataError(
+            "the training loader has no length; give a DataLoader or a list of batches"
+        ) from error
+    if n_batches == 0:
+        raise DataError("the training loader is empty; lower batch_size or give more pictures")
+    return n_batches
+
+
+def count_images(loader: Batches, n_ranks: int = 1) -> int:
+    """Return the number of pictures of an epoch, or a little less where a loader does not tell.
+
+    Args:
+        loader: Of this rank, not empty; one that tells nothing is asked for its first batch.
+        n_ranks: Ranks that have such a loader.
+    """
+    n_images = getattr(loader, "n_images", None)
+    if isinstance(n_images, int):
+        return n_images
+    if isinstance(loader, list | tuple):
+        return n_ranks * sum(len(labels) for _, labels in loader)
+    n_batches = count_batches(loader)
+    size = getattr(loader, "batch_size", None)
+    if not isinstance(size, int):
+        size = len(next(iter(loader))[1])
+    is_even = getattr(loader, "drop_last", False)
+    return n_ranks * (n_batches * size if is_even else (n_batches - 1) * size + 1)
