@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dpod_search.pipeline.folder import RunFolder
-from dpod_search.pipeline.run import STAGES
 from dpod_search.pipeline.run import StageOutcome
 from dpod_search.pipeline.run import run_stages
 from dpod_search.pipeline.session import Session
+from dpod_search.pipeline.stages import STAGES
 from dpod_search.pipeline.status import read_status
 from dpod_search.pipeline.working import work
 

@@ -20,13 +20,10 @@ from dpod_search.errors import ConfigError
 from dpod_search.errors import DpodSearchError
 from dpod_search.errors import RunFolderError
 from dpod_search.export.onnx import check_onnx
-from dpod_search.files import hash_file
 from dpod_search.files import write_json
 from dpod_search.files import write_text
 from dpod_search.own_code import is_own
 from dpod_search.pipeline import choosing
-from dpod_search.pipeline import exporting
-from dpod_search.pipeline import finetuning
 from dpod_search.pipeline import pacing
 from dpod_search.pipeline import searching
 from dpod_search.pipeline import training
@@ -35,40 +32,19 @@ from dpod_search.pipeline.estimating import describe_seconds
 from dpod_search.pipeline.folder import RunFolder
 from dpod_search.pipeline.logs import log_to
 from dpod_search.pipeline.session import Session
-from dpod_search.pipeline.working import helping_workers
+from dpod_search.pipeline.stages import STAGE_NAMES
+from dpod_search.pipeline.stages import STAGES
+from dpod_search.pipeline.stages import Stage
 from dpod_search.placement import check_parallel
 from dpod_search.placement import limit_threads
 from dpod_search.progress import Progress
 from dpod_search.progress import SilentProgress
-from dpod_search.report import FIGURES
-from dpod_search.report import write_report
 from dpod_search.search.storage import check_lasting
 from dpod_search.search.storage import check_url
 from dpod_search.training import launched_ranks
 
 
 _logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Stage:
-    """One step of a run.
-
-    Args:
-        name: Its command.
-        describe_inputs: All it depends on, as JSON values.
-        run: Does the work, or goes on with it, and returns the files it wrote.
-        clean_up: Deletes what was only needed until the stage was marked as ended, if anything.
-        skip: Called in place of ``run`` where the stage was done before.
-        is_there: Says of a stage that ended whether what it wrote into the study is still there.
-    """
-
-    name: str
-    describe_inputs: Callable[[Session], dict[str, Any]]
-    run: Callable[[Session], list[str]]
-    clean_up: Callable[[Session], None] | None = None
-    skip: Callable[[Session], None] | None = None
-    is_there: Callable[[Session], bool] | None = None
 
 
 @dataclass(frozen=True)
@@ -84,55 +60,6 @@ class StageOutcome:
     name: str
     was_done: bool
     seconds: float
-
-
-# What the report is made of, and the stage that writes it.
-_REPORTED = {
-    "config.toml": "",
-    "environment.json": "",
-    "training.json": "train",
-    "path.json": "train",
-    "search.json": "search",
-    "trials.csv": "search",
-    "front.json": "finetune",
-    "exported/manifest.json": "export",
-}
-
-
-def _describe_report_inputs(session: Session) -> dict[str, Any]:
-    files = [session.path / name for name in _REPORTED]
-    if not files[0].is_file():
-        raise RunFolderError(
-            f"{files[0]} is missing; run `dpod-search train` with the same --study and --out first"
-        )
-    for name, stage in _REPORTED.items():
-        session.folder.check(name, stage)
-    return {file.name: hash_file(file) for file in files if file.exists()}
-
-
-def _run_report(session: Session) -> list[str]:
-    files = [write_report(session.path)]
-    files += [session.path / "figures" / f"{kind.name}.csv" for kind in FIGURES]
-    return [str(file.relative_to(session.path)) for file in files if file.is_file()]
-
-
-def _run_search(session: Session) -> list[str]:
-    with helping_workers(session):
-        return searching.run(session)
-
-
-STAGES: tuple[Stage, ...] = (
-    Stage("train", training.describe_inputs, training.run, training.clean_up, training.dismiss),
-    Stage("search", searching.describe_inputs, _run_search, is_there=searching.has_trials),
-    Stage(
-        "finetune", finetuning.describe_inputs, finetuning.run, is_there=finetuning.has_children
-    ),
-    Stage("export", exporting.describe_inputs, exporting.run),
-    Stage("report", _describe_report_inputs, _run_report),
-)
-
-
-STAGE_NAMES = tuple(stage.name for stage in STAGES)
 
 
 def run_stages(

@@ -14,7 +14,7 @@ from dpod_search.pipeline.choosing import find_budgets
 from dpod_search.pipeline.choosing import find_costs
 from dpod_search.pipeline.folder import RunFolder
 from dpod_search.pipeline.looking import looking_into
-from dpod_search.pipeline.run import STAGES
+from dpod_search.pipeline.stages import STAGES
 from dpod_search.search.status import count_trials
 
 

@@ -82,15 +82,15 @@ class Measure:
 
 def _main() -> None:
     from dpod_search.cli import main
-    from dpod_search.pipeline import run
+    from dpod_search.pipeline import stages
 
-    write_report = run.write_report
+    write_report = stages.write_report
 
     def write(folder: Path) -> Path:
         wait("report")
         return write_report(folder)
 
-    run.write_report = write
+    stages.write_report = write
     # A process that was started in the background inherits that it is deaf to Ctrl-C.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     main()
