@@ -834,6 +834,7 @@ def test_finetuning_uses_no_trials_of_another_run(searched, tmp_path):
     found = read_json(searched / "search.json")
     found["trials"]["sha256"] = read_json(tmp_path / "other" / "search.json")["trials"]["sha256"]
     write_json(searched / "search.json", found)
+    put_in_marker(searched, "search", "search.json")
     with pytest.raises(RunFolderError, match="other trials than search.json tells of"):
         searching.require_trials(Session(load_tiny(), RunFolder(searched), SilentProgress()))
 
