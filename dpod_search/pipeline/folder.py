@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -25,14 +24,13 @@ from dpod_search.config import load_study
 from dpod_search.data.source import spell_name
 from dpod_search.errors import CheckpointError
 from dpod_search.errors import RunFolderError
-from dpod_search.files import finish_folder
 from dpod_search.files import hash_file
 from dpod_search.files import hash_value
 from dpod_search.files import read_json
-from dpod_search.files import remove_leftovers
 from dpod_search.files import write_json
 from dpod_search.files import write_text
 from dpod_search.pipeline.looking import looking_into
+from dpod_search.pipeline.tidying import tidy_up
 
 
 # What trained weights depend on: once they are there, none of it may change in the same folder.
@@ -57,16 +55,6 @@ NOT_TRAINED_FOR = (
     "training.checkpoint_seconds:",
 )  # fmt: skip  (a table)
 
-# Where files are written aside, and which: a clean-up looks at nothing else. What the dashboard
-# puts into `artifacts` is left alone, for it takes no lock.
-_WRITTEN = {
-    "": ("config.toml", ".owner", "*.json", "*.safetensors", "trials.csv", "report.html"),
-    ".stages": ("*.json",),
-    "finetuned": (".*.checkpoint.safetensors",),
-    "exported": ("manifest.json",),
-    "exported/*": ("model.*", "README.md"),
-    "figures": ("*.csv", "*.png"),
-}
 # What a run would write over in a folder of somebody else's.
 _RESULTS = (
     "supernet.safetensors",
@@ -78,7 +66,6 @@ _RESULTS = (
     "front.json",
     "report.html",
 )  # fmt: skip  (a table)
-_SUBNET_ASIDE = re.compile(r"\.(\d+|full)\.(part|old)")  # by `whole_folder`
 
 
 @dataclass
@@ -182,15 +169,8 @@ class RunFolder:
         A folder without a study is not ours to tidy, and neither is what a link leads to. Call
         it inside the lock, after :meth:`check_study`.
         """
-        if not (self.path / "config.toml").is_file():
-            return
-        for place, names in _WRITTEN.items():
-            for folder in self.path.glob(place) if place else [self.path]:
-                inside = (folder, *folder.parents)[: len(Path(place).parts)]
-                if folder.is_dir() and not any(path.is_symlink() for path in inside):
-                    remove_leftovers(folder, names)
-                    if place == "finetuned":
-                        _finish_subnets(folder)
+        if (self.path / "config.toml").is_file():
+            tidy_up(self.path)
 
     def claim(self, config: StudyConfig) -> None:
         """Write down which study the folder holds."""
@@ -341,10 +321,3 @@ def _check_hash(file: Path, digest: str, stage: str) -> None:
             f"{file} is damaged or was changed since `{stage}` wrote it; "
             "put it back, or delete it to have it made again"
         )
-
-
-def _finish_subnets(finetuned: Path) -> None:
-    found = {m[1] for path in finetuned.iterdir() if (m := _SUBNET_ASIDE.fullmatch(path.name))}
-    for name in sorted(found):
-        with suppress(OSError):  # finetuning meets it again, and says so
-            finish_folder(finetuned / name)
