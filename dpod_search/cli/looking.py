@@ -9,17 +9,17 @@ from typing import Annotated
 
 import typer
 
+from dpod_search.cli.inspection import describe_supernet
 from dpod_search.cli.inspection import inspect_supernet
+from dpod_search.cli.inspection import show_supernet
 from dpod_search.cli.options import AsJson
 from dpod_search.cli.options import Out
 from dpod_search.cli.options import Sets
 from dpod_search.cli.options import Storage
 from dpod_search.cli.options import Study
 from dpod_search.cli.options import make_console
-from dpod_search.cli.show import describe_supernet
 from dpod_search.cli.show import show_json
 from dpod_search.cli.show import show_status
-from dpod_search.cli.show import show_supernet
 from dpod_search.cli.terminal import say
 from dpod_search.config import StudyConfig
 from dpod_search.config import list_studies

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import textwrap
 from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +25,6 @@ from dpod_search.quantities import percent
 from dpod_search.quantities import points
 from dpod_search.quantities import seconds
 from dpod_search.quantities import spell
-from dpod_search.report.graph import InspectedGroup
-from dpod_search.report.graph import Inspection
 from dpod_search.search.budgets import split_bounds
 
 
@@ -203,88 +199,6 @@ def _list_budgets(
         told = [f"{name} {spell(name, value)}" for name, value in costs.get(budget, {}).items()]
         lines.append(", ".join([f"{budget}: trial {trial}", *told]))
     return lines
-
-
-def describe_supernet(inspection: Inspection) -> dict[str, Any]:
-    """Return what discovery found in a model as JSON values."""
-    described = asdict(inspection)
-    # Operations are for the picture, and a number of subnets may be too large for a float.
-    for name in ("title", "operations"):
-        del described[name]
-    return described | {"n_subnets": str(inspection.n_subnets)}
-
-
-def show_supernet(console: Console, inspection: Inspection) -> None:
-    """Print what discovery found in a model."""
-
-    def say(*lines: str) -> None:
-        for line in lines:
-            # Lines are as long as they should be, but a path is never cut.
-            console.print(line, highlight=False, markup=False, soft_wrap=True)
-
-    room = max(console.width - _N_NUMBERS, 20)
-    say("channel groups", f"{'':<{room}}{_HEADINGS[0]}", f"{'':<{room}}{_HEADINGS[1]}")
-    for group in inspection.groups:
-        others = [member for member in group.members if member != group.name]
-        say(*_show_group(group, room), *_wrap(_join(others), console.width))
-        for reason in group.out_of_order:
-            say(*_wrap(f"weights not shared in order: {reason}", console.width))
-    say("", *_wrap(_GROUPS_CAPTION, console.width, indent=0))
-    if inspection.frozen:
-        say("", "frozen dimensions")
-    for item in inspection.frozen:
-        say(item.name if item.full is None else f"{item.name}  {item.full}")
-        made = [f"made at {item.line}"] if item.line else []
-        for reason in (*item.reasons, *made):
-            say(*_wrap(reason, console.width))
-    say("", *(f"macs not counted: {operation}" for operation in inspection.uncounted))
-    for which, sizes in (("full", inspection.full), ("smallest", inspection.smallest)):
-        less = {"macs": " (without those not counted)"} if inspection.uncounted else {}
-        costs = ", ".join(
-            f"{name} {spell(name, value)}{less.get(name, '')}" for name, value in sizes.items()
-        )
-        say(f"{which} net: {costs}")
-    say(f"subnets: {inspection.n_subnets:,}")
-
-
-_HEADINGS = (
-    "                        in layers     saves, in %",
-    "     kind first  full   macs params   macs params",
-)
-_N_NUMBERS = len(_HEADINGS[1])
-_GROUPS_CAPTION = (
-    "first, full: width at the first rung and at the last. in layers: share of the net, in %, that "
-    "lies in layers which the group widens or narrows (one between two groups counts for both). "
-    "saves: what narrowing this group alone to its first rung saves."
-)
-_N_MEMBERS = 3
-
-
-def _show_group(group: InspectedGroup, room: int) -> list[str]:
-    costs = ("macs", "params")
-    shares = [share[cost] for share in (group.in_layers, group.saves) for cost in costs]
-    numbers = f"{group.kind:>9} {group.rungs[0]:>5} {group.full:>5}"
-    numbers += "".join(f"{in_percent(share):>7}" for share in shares)
-    if len(group.name) <= room:
-        return [f"{group.name:<{room}}{numbers}"]
-    return [group.name, f"{'':<{room}}{numbers}"]
-
-
-def _join(names: Sequence[str]) -> str:
-    more = len(names) - _N_MEMBERS
-    return ", ".join(names[:_N_MEMBERS]) + (f" + {more} more" if more > 0 else "")
-
-
-def _wrap(text: str, width: int, indent: int = 2) -> list[str]:
-    space = " " * indent
-    return textwrap.wrap(
-        text,
-        width,
-        initial_indent=space,
-        subsequent_indent=space,
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
 
 
 def show_status(console: Console, status: Mapping[str, Any]) -> None:

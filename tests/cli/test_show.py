@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import dataclasses
 import re
 from io import StringIO
 
@@ -9,18 +8,13 @@ from rich.console import Console
 
 from dpod_search.cli.show import _front_table
 from dpod_search.cli.show import describe_run
-from dpod_search.cli.show import describe_supernet
 from dpod_search.cli.show import show_choices
 from dpod_search.cli.show import show_run
 from dpod_search.cli.show import show_status
-from dpod_search.cli.show import show_supernet
 from dpod_search.files import write_json
 from dpod_search.pipeline import StageOutcome
 from dpod_search.pipeline.choosing import find_budgets
 from dpod_search.pipeline.choosing import find_costs
-from dpod_search.report.graph import InspectedDimension
-from dpod_search.report.graph import InspectedGroup
-from dpod_search.report.graph import Inspection
 
 
 def render(show, value, width=100):
@@ -186,79 +180,6 @@ def test_the_audit_is_shown_with_its_interval():
     assert "saved by the surrogate: about 62 % (95 % interval 31 to 86 %, from 8 audits)" in text
     silent = {**found, "audit": {**audit, "rate": None}}
     assert "false prunes" not in render(show_status, silent)
-
-
-def make_inspection(n_groups=1):
-    sizes = {"macs": 2000, "params": 30}
-    return Inspection(
-        title="net",
-        groups=tuple(
-            InspectedGroup(
-                name=f"features.stage{i}.conv",
-                kind="heads",
-                full=8,
-                rungs=(2, 4, 8),
-                members=(
-                    f"features.stage{i}.conv",
-                    *(f"stage{i}.member{j}" for j in range(i + 2)),
-                ),
-                line="net.py:1",
-                in_layers={"macs": 0.251, "params": 0.5},
-                saves={"macs": 0.125, "params": 0.0004},
-            )
-            for i in range(n_groups)
-        ),
-        frozen=(InspectedDimension("head", 10, ("the output", "another"), ("head",), "net.py:9"),),
-        operations=(),
-        uncounted=("einsum at net.py:3",),
-        full=sizes,
-        smallest=sizes,
-        n_subnets=12345,
-    )
-
-
-def test_what_is_frozen_or_not_counted_is_said():
-    text = render(show_supernet, make_inspection())
-    assert re.search(r"features.stage0.conv +heads +2 +8 +25.1 +50.0 +12.5 +0.04\n", text)
-    for part in (
-        "  stage0.member0, stage0.member1\n",
-        "head  10\n  the output\n  another\n  made at net.py:9\n",
-        "macs not counted: einsum",
-        "full net: macs 2,000 (without those not counted), params 30",
-        "subnets: 12,345",
-    ):  # fmt: skip  (a table)
-        assert part in text
-
-
-def test_a_group_whose_weights_are_not_shared_in_order_says_so():
-    found = make_inspection()
-    assert "in order" not in render(show_supernet, found)
-    [group] = found.groups
-    group = dataclasses.replace(group, out_of_order=("chunk (net.py:4) cuts it",))
-    found = dataclasses.replace(found, groups=(group,))
-    told = "stage0.member1\n  weights not shared in order: chunk (net.py:4) cuts it\n"
-    assert told in render(show_supernet, found)
-    assert describe_supernet(found)["groups"][0]["out_of_order"] == ("chunk (net.py:4) cuts it",)
-
-
-def test_a_frozen_module_of_unknown_width_has_none():
-    found = make_inspection()
-    item = dataclasses.replace(found.frozen[0], full=None)
-    found = dataclasses.replace(found, frozen=(item,), uncounted=())
-    text = render(show_supernet, found)
-    assert "\nhead\n  the output\n" in text
-    assert "full net: macs 2,000, params 30" in text
-    assert describe_supernet(found)["frozen"][0]["full"] is None
-
-
-@pytest.mark.parametrize("width", [40, 80, 120])
-def test_fifty_groups_stay_readable(width):
-    text = render(show_supernet, make_inspection(50), width)
-    assert "stage49.member0, stage49.member1, stage49.member2 + 48" in " ".join(text.split())
-    assert all(f"features.stage{i}.conv" in text for i in range(50))
-    if width >= 80:
-        assert max(map(len, text.splitlines())) <= width
-        assert len(text.splitlines()) < 130
 
 
 def test_a_training_that_learned_nothing_is_told(tmp_path):
