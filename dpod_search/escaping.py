@@ -37,6 +37,14 @@ def _write_visibly(character: str) -> str:
     return character
 
 
+def spell_name(name: str) -> str:
+    r"""Return a name of the file system as text that any file and terminal can hold.
+
+    On Linux a name is any bytes; those that are not UTF-8 become ``\xe9`` and the like.
+    """
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
 def escape_html(text: str, *, quote: bool = True) -> str:
     """Write text as HTML, for elements and for attributes in quotes.
 

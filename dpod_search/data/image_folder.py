@@ -15,8 +15,8 @@ from dpod_search.data.listing import Listing
 from dpod_search.data.pictures import read_picture
 from dpod_search.data.settings import DataSettings
 from dpod_search.data.source import DataSource
-from dpod_search.data.source import spell_name
 from dpod_search.errors import DataError
+from dpod_search.escaping import spell_name
 from dpod_search.files import expand_path
 from dpod_search.torchvision_ops import import_torchvision
 

@@ -13,8 +13,8 @@ from pathlib import PurePath
 import numpy as np
 
 from dpod_search.data.source import IntArray
-from dpod_search.data.source import spell_name
 from dpod_search.errors import DataError
+from dpod_search.escaping import spell_name
 
 
 # Those of torchvision's folders.

@@ -13,8 +13,8 @@ from PIL import Image
 from PIL import ImageOps
 from PIL import UnidentifiedImageError
 
-from dpod_search.data.source import spell_name
 from dpod_search.errors import DataError
+from dpod_search.escaping import spell_name
 
 
 _BITS_PER_SAMPLE, _PHOTOMETRIC = 258, 262  # tags of TIFF

@@ -51,11 +51,3 @@ def hash_tensors(*tensors: Tensor) -> str:
         digest.update(f"{tensor.dtype}{tuple(tensor.shape)}".encode())
         digest.update(tensor.detach().contiguous().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
-
-
-def spell_name(name: str) -> str:
-    r"""Return a name of the file system as text that any file and terminal can hold.
-
-    On Linux a name is any bytes; those that are not UTF-8 become ``\xe9`` and the like.
-    """
-    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

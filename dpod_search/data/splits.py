@@ -14,8 +14,8 @@ from dpod_search.data.registry import open_source
 from dpod_search.data.settings import DataSettings
 from dpod_search.data.source import DataSource
 from dpod_search.data.source import IntArray
-from dpod_search.data.source import spell_name
 from dpod_search.errors import DataError
+from dpod_search.escaping import spell_name
 from dpod_search.rng import numpy_generator
 
 

@@ -21,9 +21,9 @@ from dpod_search.config import StudyConfig
 from dpod_search.config import diff
 from dpod_search.config import dump_toml
 from dpod_search.config import load_study
-from dpod_search.data.source import spell_name
 from dpod_search.errors import CheckpointError
 from dpod_search.errors import RunFolderError
+from dpod_search.escaping import spell_name
 from dpod_search.files import hash_file
 from dpod_search.files import hash_value
 from dpod_search.files import read_json
