@@ -38,11 +38,12 @@ def _write_visibly(character: str) -> str:
 
 
 def spell_name(name: str) -> str:
-    r"""Return a name of the file system as text that any file and terminal can hold.
+    r"""Return a name, of a file for instance, as text that can be written as UTF-8.
 
-    On Linux a name is any bytes; those that are not UTF-8 become ``\xe9`` and the like.
+    On Linux a file's name is any bytes; those that are not UTF-8 become ``\xe9`` and the like. All
+    else stays, so that a name that is text is itself.
     """
-    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    return "".join(_write_visibly(c) if unicodedata.category(c) == "Cs" else c for c in name)
 
 
 def escape_html(text: str, *, quote: bool = True) -> str:

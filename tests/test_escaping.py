@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import ast
 import html
+import os
 import tomllib
 from html.parser import HTMLParser
 
@@ -14,6 +15,7 @@ from dpod_search.escaping import escape_html
 from dpod_search.escaping import make_visible
 from dpod_search.escaping import quote_python
 from dpod_search.escaping import quote_toml
+from dpod_search.escaping import spell_name
 
 
 # Everything that a name may hold: controls, and halves of characters as of names of files too.
@@ -50,6 +52,17 @@ def test_what_is_shown_can_be_written_and_moves_no_cursor(text: str) -> None:
             "\t",
         }
     assert make_visible(make_visible(text)) == make_visible(text)
+
+
+@given(text=ANYTHING)
+def test_a_name_that_is_text_is_itself_and_any_other_becomes_text(text: str) -> None:
+    spelled = spell_name(text)
+    spelled.encode()
+    assert (spelled == text) == (not any("\ud800" <= c <= "\udfff" for c in text))
+
+
+def test_bytes_of_a_name_are_spelled_as_such() -> None:
+    assert spell_name(os.fsdecode(b"caf\xe9 \x1b\xc3\xa9")) == "caf\\xe9 \x1bé"
 
 
 class Reader(HTMLParser):
