@@ -119,6 +119,8 @@ class RunFolder:
         """Free the folder, and take it away if it was made for nothing."""
         if error is not None and self._made:
             self._remove_empty()
+        with suppress(OSError):  # or who is refused later, by a report, is told of this process
+            (self.path / ".owner").unlink(missing_ok=True)
         self._lock.release()
 
     @contextmanager

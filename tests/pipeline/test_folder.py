@@ -118,6 +118,16 @@ def test_what_looks_like_a_leftover_and_is_none_stays(tmp_path):
         assert list_files(tmp_path) == before
 
 
+def test_who_is_refused_while_a_report_reads_is_told_of_no_process_that_has_ended(tmp_path):
+    with RunFolder(tmp_path):
+        pass
+    with (
+        RunFolder(tmp_path).looked_into(),
+        pytest.raises(RunFolderError, match="is in use by another process; wait"),
+    ):
+        RunFolder(tmp_path).__enter__()
+
+
 def test_a_folder_that_holds_no_run_is_not_tidied(tmp_path):
     touch(tmp_path / ".training.json.123.part", tmp_path / "finetuned" / ".3.part" / "keep.txt")
     before = list_files(tmp_path)
