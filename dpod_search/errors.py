@@ -79,7 +79,7 @@ def shorten(text: str, n_characters: int = _SHOWN) -> str:
 
 
 def show(value: object) -> str:
-    """Spell a value that the user gave, for a message: on one line, and short however long it is."""
+    """Spell a value that the user gave, for a message: on one line, and short in any case."""
     try:
         text = repr(value)
     except (ValueError, RecursionError):  # more digits, or deeper, than Python spells

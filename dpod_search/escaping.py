@@ -69,7 +69,7 @@ def quote_python(text: str) -> str:
 
 
 def quote_toml(text: str) -> str:
-    """Return a string of TOML's in double quotes that is this text; it must hold whole characters."""
+    """Return a string of TOML's in double quotes that is this text, of whole characters."""
     # A JSON string is one, but shows what is not seen and is no control of JSON's.
     quoted = json.dumps(text, ensure_ascii=False)
     return "".join(c if make_visible(c) == c else f"\\u{ord(c):04x}" for c in quoted)

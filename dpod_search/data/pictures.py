@@ -20,7 +20,8 @@ from dpod_search.escaping import spell_name
 _BITS_PER_SAMPLE, _PHOTOMETRIC = 258, 262  # tags of TIFF
 _WHITE_IS_ZERO = 0
 _DEEP = 65535.0
-# Floats that a resize or a rounding pushed out of [0, 1] by less than half a grey are meant to be in.
+# Floats that a resize or a rounding pushed out of [0, 1] by less than half a grey are meant to be
+# in it.
 _SLACK = 0.5 / 255
 
 _SEE_THROUGH = ("LA", "La", "PA", "RGBA", "RGBa")

@@ -34,8 +34,8 @@ class DataSettings:
             train on.
         calibration_share: Share of the training pictures that judge the shrinks of the path, 0.01
             to 0.9.
-        test_share: Share of the training pictures to test on, if the source has no test set, 0.01 to
-            0.9.
+        test_share: Share of the training pictures to test on, if the source has no test set, 0.01
+            to 0.9.
 
     Raises:
         ConfigError: If a share or the size is out of range, or the shares leave nothing to

@@ -22,8 +22,8 @@ class FinetuneSettings:
 
     Args:
         n_subnets: Subnets of the front to finetune, those that keep most hypervolume, 1 to
-            1,000,000, or ``all`` of the front; the full net is finetuned besides, as what they are compared
-            with.
+            1,000,000, or ``all`` of the front; the full net is finetuned besides, as what they are
+            compared with.
         budgets: In place of ``n_subnets`` the best subnet under each of these budgets, for
             instance ``["macs<=2M", "macs<=25% and params<=50k"]``; at most 1,000.
         epochs: Passes of the full net over the training pictures, 1 to 1,000,000.
@@ -53,8 +53,8 @@ class FinetuneSettings:
             at each step, whatever ``n_views`` says.
         patience: Looks at validation, of twenty that are spread over the epochs, without a new
             best accuracy after which finetuning ends, 0 to 1,000,000; the best weights are
-            delivered. 0 looks at nothing and delivers the last ones. A falling learning rate often has the best at the
-            end, and accuracy on validation is then too good: judge by test.
+            delivered. 0 looks at nothing and delivers the last ones. A falling learning rate often
+            has the best at the end, and accuracy on validation is then too good: judge by test.
         n_views: Augmented copies of every picture, seen again and again in turn, whose answers by
             the full net are computed once for all subnets, 1 to 10,000; 0 augments anew in every
             epoch and runs the full net at each step, which costs more than a small subnet itself.

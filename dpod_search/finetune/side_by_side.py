@@ -142,7 +142,8 @@ def finetune_all(
         The finetuned modules, in the order of the subnets.
 
     Raises:
-        ConfigError: If ``n_jobs`` is below 1 or more than this machine can bear, a candidate has no supernet, or they are of several.
+        ConfigError: If ``n_jobs`` is below 1 or more than this machine can bear, a candidate has
+            no supernet, or they are of several.
         TrainingError: If a loss or the gradients of one are not finite, or a process was lost.
         DataError: If a loader is empty, or cannot be handed to another process.
     """

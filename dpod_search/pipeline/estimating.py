@@ -44,7 +44,7 @@ class Pace:
     smallest_macs: float
 
     def at(self, macs: float) -> float:
-        """Return the seconds of a subnet: part is the net's, whatever its widths, the rest its macs'."""
+        """Return the seconds of a subnet: a part is any subnet's, the rest goes with its macs."""
         span = self.full_macs - self.smallest_macs
         share = (macs - self.smallest_macs) / span if span else 1.0
         return self.smallest + share * (self.full - self.smallest)

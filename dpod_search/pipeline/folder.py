@@ -258,7 +258,7 @@ class RunFolder:
         return file
 
     def require_hash(self, name: str, stage: str) -> str:
-        """Return the hash of a file that an earlier stage has written; errors as in :meth:`require`."""
+        """Return the hash of a file that an earlier stage wrote; errors as in :meth:`require`."""
         file = self.require(name, stage)
         # What was checked there is not read a second time: weights may have gigabytes.
         return str(self._read_marker(stage)["outputs"].get(name) or hash_file(file))

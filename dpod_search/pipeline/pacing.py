@@ -117,7 +117,7 @@ def measure_paces(session: Session) -> Paces:
 
 
 def _make_judge(session: Session, supernet: Supernet) -> Judge:
-    """Make a judge that looks at pictures which are in memory already: others may be slow to read."""
+    """Make a judge of pictures that are in memory already: others may be slow to read."""
     images, size = session.calibration_images, session.config.evaluation.batch_size
     parts = [images[start : start + size] for start in range(0, len(images), size)]
     batches = [(part, torch.zeros(len(part), dtype=torch.long)) for part in parts]

@@ -98,9 +98,9 @@ class Session:
             device = choose_device(self.config.device)
             torch.zeros(1, device=device)
         except (RuntimeError, AssertionError, NotImplementedError) as error:
+            reason = shorten(str(error).splitlines()[0], 300)
             raise ConfigError(
-                f"device {self.config.device!r} cannot be used ({shorten(str(error).splitlines()[0], 300)}); "
-                'set device = "cpu"'
+                f'device {self.config.device!r} cannot be used ({reason}); set device = "cpu"'
             ) from error
         return device
 

@@ -1,4 +1,4 @@
-"""What a training asks of a loader: how many batches and pictures an epoch has, and to begin anew."""
+"""What a training asks of a loader: its batches and pictures in an epoch, and to begin anew."""
 
 from __future__ import annotations
 

@@ -32,8 +32,8 @@ class TrainingSettings:
         temperature: Of distillation, 0.001 to 1,000.
         group_lasso: Strength of the hierarchical group lasso, which lets whole suffixes of
             channels go to zero, 0 to 1,000; 0 for none.
-        n_scoring: Pictures of the calibration split that judge the shrinks of the path, at most, 1 to
-            10,000,000.
+        n_scoring: Pictures of the calibration split that judge the shrinks of the path, at most, 1
+            to 10,000,000.
         max_scoring_share: Multiply-adds that judging them may take, as a share of those that
             training the full net alone for as many epochs would take, forward and backward, 0 to
             1,000. To stay within it fewer pictures judge, fewer shrinks are judged, or none of a
