@@ -43,6 +43,7 @@ from dpod_search.pipeline.pacing import estimate_stages
 from dpod_search.pipeline.session import make_supernet
 from dpod_search.placement import limit_threads
 from dpod_search.progress import SilentProgress
+from dpod_search.quantities import count
 from dpod_search.report.graph import build_graph_page
 
 
@@ -174,6 +175,6 @@ def _parse_shape(text: str) -> tuple[int, int, int]:
     except ValueError as error:
         raise ConfigError(
             f"--input-shape must be channels,height,width such as 3,224,224, each at most "
-            f"{MAX_PIXELS:,}, got {show(text)}"
+            f"{count(MAX_PIXELS)}, got {show(text)}"
         ) from error
     return channels, height, width
