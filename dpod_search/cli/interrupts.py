@@ -34,8 +34,8 @@ class Interrupts:
 
     def __enter__(self) -> Self:
         """Listen, unless the process was told otherwise."""
-        self._hook = sys.unraisablehook
-        sys.unraisablehook = self._tell_unraisable
+        self._hook, self._uncaught_hook = sys.unraisablehook, sys.excepthook
+        sys.unraisablehook, sys.excepthook = self._tell_unraisable, self._tell_uncaught
         if threading.current_thread() is threading.main_thread():
             for number in _list_signals():
                 if signal.getsignal(number) in _UNTOUCHED:
@@ -50,7 +50,7 @@ class Interrupts:
     ) -> None:
         """Leave everything as it was, unless the process is about to end."""
         if not self._is_over:
-            sys.unraisablehook = self._hook
+            sys.unraisablehook, sys.excepthook = self._hook, self._uncaught_hook
             for number, handler in self._before.items():
                 signal.signal(number, handler)
 
@@ -70,6 +70,14 @@ class Interrupts:
         # were told to end too.
         if self.came is None and what.exc_type is not KeyboardInterrupt:
             self._hook(what)
+
+    def _tell_uncaught(
+        self, kind: type[BaseException], error: BaseException, trace: TracebackType | None
+    ) -> None:
+        # By this hook Python's own thread that hands tensors to a loader tells that the worker at
+        # its other end is gone.
+        if self.came is None:
+            self._uncaught_hook(kind, error, trace)
 
 
 def stop_if_interrupted() -> None:

@@ -31,6 +31,7 @@ def call_main(monkeypatch, capsys):
     def run_main(*arguments):
         monkeypatch.setattr(sys, "argv", ["dpod-search", *map(str, arguments)])
         monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)  # it may stay changed
+        monkeypatch.setattr(sys, "excepthook", sys.excepthook)
         code = 0
         try:
             main()
