@@ -74,7 +74,7 @@ class Lister:
 
     def _list_classes(self, root: Path) -> Listing:
         with os.scandir(root) as entries:
-            classes = sorted(entry.name for entry in entries if entry.is_dir())
+            classes = sorted(entry.name for entry in entries if _is_folder(entry))
         shown = spell_name(str(root))
         if not classes:
             raise DataError(f"{shown} must hold one subfolder of pictures a class, and has none")
@@ -117,7 +117,7 @@ class Lister:
             self.folders[real] = place
             with os.scandir(place) as entries:
                 shown = [entry for entry in entries if not entry.name.startswith(".")]
-            folders = [entry.path for entry in shown if entry.is_dir()]
+            folders = [entry.path for entry in shown if _is_folder(entry)]
             left += [(path, (*above, real)) for path in folders]
             pictures = {entry.path for entry in shown if entry.name.lower().endswith(ENDINGS)}
             yield place, list(pictures - set(folders))
@@ -133,6 +133,11 @@ class Lister:
             _refuse_twice(path, self.files[key])
         self.files[key] = path
         return found.st_size
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    # A link that leads nowhere may have led to pictures: it is told, as an `OSError`.
+    return stat.S_ISDIR(entry.stat().st_mode) if entry.is_symlink() else entry.is_dir()
 
 
 def _refuse_twice(path: str, earlier: str) -> None:

@@ -142,6 +142,15 @@ def test_a_folder_that_cannot_be_listed_is_named(tmp_path: Path) -> None:
         Lister().list_classes(tmp_path / "gone")
 
 
+@pytest.mark.parametrize("where", ["cow", "cat/more"])
+def test_a_folder_behind_a_dead_link_is_no_class_less(tmp_path: Path, where: str) -> None:
+    make_pets(tmp_path)
+    (tmp_path / where).symlink_to(tmp_path / "not mounted")
+
+    with pytest.raises(DataError, match=rf"{where} cannot be read: No such file"):
+        Lister().list_classes(tmp_path)
+
+
 def test_names_of_any_bytes_are_shown_escaped(tmp_path: Path) -> None:
     name = os.fsdecode(b"caf\xe9")
     make_pets(tmp_path)
