@@ -15,6 +15,7 @@ from dpod_search.errors import ConfigError
 
 STORAGE_VARIABLE = "DPOD_STORAGE"  # of the environment: how processes are told of a storage
 _HIDDEN = "***"
+_SHORT = 3  # characters of a password that other words hold too
 _SCHEMES = "sqlite|postgres|postgresql|mysql|mariadb|oracle|mssql|cockroachdb|rediss?|grpc"
 _NO_SLASHES = re.compile(rf"({_SCHEMES})(\+\w+)?:(?!//)", re.IGNORECASE)
 _SECRET_KEY = re.compile(r"pass|pwd|secret|token|key", re.IGNORECASE)
@@ -46,6 +47,11 @@ def check_url(target: str) -> None:
         raise ConfigError(
             f"storage {hide_password(target)} cannot be read; percent-encode the special "
             "characters of its password (%40 for @, %2F for /, %3F for ?)"
+        )
+    if url is None and is_url(target):
+        raise ConfigError(
+            f"storage {hide_password(target)} cannot be read; write sqlite:///study.db or "
+            "postgresql+psycopg://user@host:port/database, the port a number"
         )
 
 
@@ -103,7 +109,9 @@ def hide_secrets(text: str, target: str) -> str:
         return text
     text = text.replace(target, hide_password(target))
     for secret in _find_secrets(target):
-        text = text.replace(secret, _HIDDEN)
+        # A short one is hidden as a word alone, or little would be left of the message.
+        form = re.escape(secret) if len(secret) > _SHORT else rf"(?<!\w){re.escape(secret)}(?!\w)"
+        text = re.sub(form, _HIDDEN, text)
     return text
 
 

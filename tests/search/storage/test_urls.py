@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from dpod_search.errors import ConfigError
 from dpod_search.search import open_storage
 from dpod_search.search.storage import check_lasting
+from dpod_search.search.storage import check_url
 from dpod_search.search.storage import hide_password
 from dpod_search.search.storage import hide_secrets
 from dpod_search.search.storage import open_existing
@@ -59,6 +60,20 @@ def test_secrets_are_hidden_however_they_are_written():
     assert hide_secrets("study.journal is damaged", "study.journal") == "study.journal is damaged"
 
 
+def test_a_short_password_leaves_the_message_readable():
+    url = "postgresql://me:a@host/db"
+    assert hide_secrets("at a glance: a", url) == "at *** glance: ***"
+
+
+@pytest.mark.parametrize(
+    "url", ["postgresql+psycopg://me:hidden@host:abc/db", "://host/db", "not a scheme://host"]
+)
+def test_a_url_that_cannot_be_read_is_refused_by_its_spelling(url):
+    with pytest.raises(ConfigError, match=r"cannot be read; .* the port a number") as caught:
+        check_url(url)
+    assert "hidden" not in str(caught.value)
+
+
 @pytest.mark.parametrize("look", [open_storage, open_existing])
 @pytest.mark.parametrize(
     ("url", "why"),
@@ -73,7 +88,7 @@ def test_secrets_are_hidden_however_they_are_written():
         ("postgresql+psycopg://host:5432/db?password=hid@den", "percent-encode"),
         ("postgresql+psycopg://me:hidden@127.0.0.1:1/db", "cannot be opened"),
         ("postgresql+psycopg://me@127.0.0.1:1/db?password=hidden", "cannot be opened"),
-        ("postgresql+psycopg://me:hidden@127.0.0.1:port/db", "cannot be opened"),
+        ("postgresql+psycopg://me:hidden@127.0.0.1:port/db", "cannot be read"),
         ("sqlite://study.db?key=hidden", "cannot be opened"),
     ],
 )
