@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
 from contextlib import contextmanager
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import dropwhile
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Any
 
 from dpod_search import quantities
 from dpod_search.config import StudyConfig
+from dpod_search.errors import CheckpointError
 from dpod_search.errors import ConfigError
 from dpod_search.errors import DpodSearchError
 from dpod_search.errors import RunFolderError
@@ -212,9 +214,11 @@ def _keep_claim(folder: RunFolder) -> dict[Path, str]:
 def _restoring(kept: Mapping[Path, str]) -> Iterator[None]:
     try:
         yield
-    except RunFolderError:
-        for file, text in kept.items():
-            write_text(file, text)
+    except (RunFolderError, ConfigError, CheckpointError):
+        # Of a storage, too, that is not there or is none: the search that ended is still whole.
+        with suppress(CheckpointError):  # on a full disk, which is what was told
+            for file, text in kept.items():
+                write_text(file, text)
         raise
 
 

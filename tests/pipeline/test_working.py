@@ -6,6 +6,7 @@ from pipeline.tiny import copy_run
 from pipeline.tiny import find_finished
 from pipeline.tiny import load_tiny
 
+from dpod_search.errors import CheckpointError
 from dpod_search.errors import ConfigError
 from dpod_search.errors import RunFolderError
 from dpod_search.files import read_json
@@ -76,3 +77,14 @@ def test_helpers_are_not_told_of_a_password_in_words_that_all_users_see(
     # The journal in the run folder needs no telling; what the environment has is not this run's.
     assert "--storage" not in another
     assert "DPOD_STORAGE" not in other_env
+
+
+def test_a_search_on_a_wrong_storage_leaves_the_one_that_ended(folder, tmp_path):
+    notes = tmp_path / "notes.txt"
+    notes.write_text("no journal\n")
+    files = [folder / "config.toml", folder / ".stages" / "search.json"]
+    held = [file.read_text() for file in files]
+    for storage in (str(notes), f"sqlite:///{tmp_path}/gone/study.db"):
+        with pytest.raises((CheckpointError, ConfigError)):
+            run_stages(load_tiny(), folder, stages=["search"], storage=storage)
+        assert [file.read_text() for file in files if file.exists()] == held
