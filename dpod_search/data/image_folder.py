@@ -115,7 +115,7 @@ def _find_folder(folder: str, name: str, how: str) -> Path:
         is_folder = False
     if not is_folder:
         raise DataError(
-            f"{name}: {spell_name(folder)} is not a folder; write {how}, from here "
+            f"{name}: {spell_name(folder) or 'an empty name'} is not a folder; write {how}, from here "
             f"({spell_name(str(Path.cwd()))}) or from /"
         )
     return path

@@ -30,6 +30,9 @@ from dpod_search.files import read_json
 from dpod_search.files import write_json
 from dpod_search.files import write_text
 from dpod_search.pipeline.looking import looking_into
+from dpod_search.pipeline.marks import LOCK
+from dpod_search.pipeline.marks import OWNER
+from dpod_search.pipeline.marks import check_marks
 from dpod_search.pipeline.tidying import tidy_up
 
 
@@ -80,15 +83,16 @@ class RunFolder:
 
     def __post_init__(self) -> None:
         """Prepare the lock; nothing is touched yet."""
-        self._lock = FileLock(self.path / ".lock")
+        self._lock = FileLock(self.path / LOCK)
         self._made: list[Path] = []
+        self._brings_lock = False
 
     def __enter__(self) -> Self:
         """Take the folder, or say who has it.
 
         Raises:
-            RunFolderError: If another process works in it, it cannot be made, or its name is not
-                text.
+            RunFolderError: If another process works in it, it cannot be made, its name is not
+                text, or it has files of the user's where the lock is to be.
         """
         shown = spell_name(str(self.path))
         if shown != str(self.path):  # safetensors could write there, and not read
@@ -96,7 +100,9 @@ class RunFolder:
                 f"cannot use {shown} as a run folder: its name is not UTF-8; choose another --out"
             )
         try:
+            check_marks(self.path)
             self._made = [p for p in (self.path, *self.path.parents) if not p.exists()]
+            self._brings_lock = not (self.path / LOCK).exists()
             self.path.mkdir(parents=True, exist_ok=True)
             # The kernel frees this lock when its process dies, however it dies.
             self._lock.acquire(timeout=0)
@@ -107,7 +113,7 @@ class RunFolder:
                 f"cannot use {self.path} as a run folder: {error.strerror or error}; "
                 "choose another --out"
             ) from error
-        write_text(self.path / ".owner", f"{os.getpid()}\n")
+        write_text(self.path / OWNER, f"{os.getpid()}\n")
         return self
 
     def __exit__(
@@ -116,11 +122,14 @@ class RunFolder:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Free the folder, and take it away if it was made for nothing."""
+        """Free the folder, and take away what was made for nothing."""
         if error is not None and self._made:
             self._remove_empty()
         with suppress(OSError):  # or who is refused later, by a report, is told of this process
-            (self.path / ".owner").unlink(missing_ok=True)
+            (self.path / OWNER).unlink(missing_ok=True)
+        if error is not None and self._brings_lock and not (self.path / "config.toml").exists():
+            with suppress(OSError):  # a folder of somebody else's is left as it was
+                (self.path / LOCK).unlink(missing_ok=True)
         self._lock.release()
 
     @contextmanager
@@ -285,7 +294,7 @@ class RunFolder:
 
     def _remove_empty(self) -> None:
         """Delete the folders that were made here, if they hold nothing but the lock."""
-        own = [self.path / name for name in (".owner", ".lock")]
+        own = [self.path / name for name in (OWNER, LOCK)]
         if not set(self.path.iterdir()) <= set(own):
             return
         with suppress(OSError):  # what does not go, or is somebody else's by now, stays
@@ -312,7 +321,7 @@ class RunFolder:
 
     def _owner(self) -> str:
         try:
-            return f" (process {int((self.path / '.owner').read_text())})"
+            return f" (process {int((self.path / OWNER).read_text())})"
         except (OSError, ValueError):
             return ""
 

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+from dpod_search.pipeline.marks import LOCK
+
 
 if sys.platform != "win32":
     import fcntl
@@ -27,7 +29,7 @@ def looking_into(folder: Path) -> Iterator[bool]:
         Whether a process works there.
     """
     try:
-        file = (folder / ".lock").open("rb")
+        file = (folder / LOCK).open("rb")
     except OSError:
         yield False
         return

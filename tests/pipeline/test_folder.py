@@ -351,6 +351,31 @@ def test_an_earlier_stage_is_required(ended):
         ended.require_stage("train", {**INPUTS, "seed": 1})
 
 
+@pytest.mark.parametrize(
+    ("name", "content"), [(".lock", "mine"), (".owner", "me"), (".owner", "12")]
+)
+def test_a_file_of_the_users_where_a_mark_would_be_is_not_touched(tmp_path, name, content):
+    (tmp_path / name).write_text(content)
+    with pytest.raises(RunFolderError, match=f"the {name} in it is none of a run's"):
+        RunFolder(tmp_path).__enter__()
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {name: content}
+
+
+def test_a_link_is_not_taken_for_a_mark(tmp_path):
+    (tmp_path / "mine").write_text("")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / ".lock").symlink_to(tmp_path / "mine")
+    with pytest.raises(RunFolderError, match="is none of a run's"):
+        RunFolder(tmp_path / "run").__enter__()
+
+
+def test_what_is_refused_leaves_no_mark_in_a_folder_that_is_no_run(tmp_path):
+    (tmp_path / "film.mkv").write_text("")
+    with pytest.raises(ZeroDivisionError), RunFolder(tmp_path):
+        raise ZeroDivisionError
+    assert [path.name for path in tmp_path.iterdir()] == ["film.mkv"]
+
+
 def test_a_folder_made_for_nothing_is_taken_away_with_those_around_it(tmp_path):
     (tmp_path / "there").mkdir()
     for inside in ("new/run", "there", "there/run"):
