@@ -384,6 +384,7 @@ def test_our_own_mistakes_are_not_dressed_up(call, monkeypatch, tmp_path):
         call(*run_in(tmp_path))
 
 
+@pytest.mark.usefixtures("listening")
 def test_ctrl_c_is_exit_code_130_and_says_that_nothing_is_lost(call, monkeypatch, tmp_path):
     def interrupt(*_, **__):
         raise KeyboardInterrupt

@@ -91,8 +91,10 @@ def _main() -> None:
         return write_report(folder)
 
     stages.write_report = write
-    # A process that was started in the background inherits that it is deaf to Ctrl-C.
+    # A process inherits what it is deaf to: one in the background to Ctrl-C, for instance.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
     main()
 
 

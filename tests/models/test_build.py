@@ -127,7 +127,8 @@ def test_mistakes_are_one_line(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message) as caught:
         build(**settings)
     assert "\n" not in str(caught.value)
-    assert len(str(caught.value)) < 300
+    # Where PyTorch's nets lie may be far down.
+    assert len(re.sub(r" in line \d+ of \S+", "", str(caught.value))) < 300
 
 
 def test_weights_at_the_home_of_nobody_are_missing() -> None:

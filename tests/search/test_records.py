@@ -49,8 +49,8 @@ def test_search_json_is_as_documented(searched):
         "importance",
         "importance_r2",
         "front",
-        "uncounted",
         "trials",
+        "uncounted",
     ]
     assert record["uncounted"] == ["rnn (net.py:8)"]
     assert record["groups"][0] == {
