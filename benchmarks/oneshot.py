@@ -52,7 +52,7 @@ from dpod_search.finetune import make_teacher
 from dpod_search.footprint.tabulating import tabulate_footprint
 from dpod_search.importance import UnitImportance
 from dpod_search.importance import measure_unit_importance
-from dpod_search.search.budgets import read_budget
+from dpod_search.search.constraints import read_budget
 from dpod_search.search.oneshot import OneShotRequest
 from dpod_search.search.oneshot import choose_widths
 from dpod_search.search.programs import WidthTables

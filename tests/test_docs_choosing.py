@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from training.fakes import single_thread
 
+from dpod_search.bounds import split_budgets
 from dpod_search.finetune import FinetuneSettings
-from dpod_search.search.budgets import split_budgets
 
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "choosing.md"

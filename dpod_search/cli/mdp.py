@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from dpod_search.bounds import split_budgets
 from dpod_search.cli.bars import Bars
 from dpod_search.cli.options import AsJson
 from dpod_search.cli.options import Jobs
@@ -31,7 +32,6 @@ from dpod_search.files import read_json
 from dpod_search.pipeline import STAGES
 from dpod_search.pipeline import run_stages
 from dpod_search.pipeline.oneshot import FILE
-from dpod_search.search.budgets import split_budgets
 from dpod_search.training import launched_ranks
 
 

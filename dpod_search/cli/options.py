@@ -10,10 +10,10 @@ from typing import Annotated
 
 import typer
 
+from dpod_search.bounds import split_budgets
 from dpod_search.cli.terminal import PlainConsole
 from dpod_search.config import StudyConfig
 from dpod_search.config import load_study
-from dpod_search.search.budgets import split_budgets
 from dpod_search.search.storage import STORAGE_VARIABLE
 
 

@@ -13,6 +13,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from dpod_search.bounds import split_bounds
 from dpod_search.files import read_json
 from dpod_search.pipeline import StageOutcome
 from dpod_search.pipeline.choosing import find_budgets
@@ -25,7 +26,6 @@ from dpod_search.quantities import percent
 from dpod_search.quantities import points
 from dpod_search.quantities import seconds
 from dpod_search.quantities import spell
-from dpod_search.search.budgets import split_bounds
 
 
 def show_json(value: Any) -> None:

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from dpod_search.bounds import split_bounds
 from dpod_search.errors import MAX_SECONDS
 from dpod_search.errors import ConfigError
 from dpod_search.errors import check_count
 from dpod_search.errors import check_list
 from dpod_search.errors import check_range
-from dpod_search.search.budgets import split_bounds
 from dpod_search.training import OptimizerSettings
 from dpod_search.training.precision import check_precision
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from dataclasses import replace
 from typing import Any
 
+from dpod_search.bounds import split_bounds
 from dpod_search.errors import InfeasibleError
 from dpod_search.files import read_json
 from dpod_search.latency.footprint import NAME as LATENCY
@@ -15,8 +16,7 @@ from dpod_search.pipeline import oneshot
 from dpod_search.pipeline.session import Session
 from dpod_search.search import Front
 from dpod_search.search import SearchResult
-from dpod_search.search.budgets import read_budget
-from dpod_search.search.budgets import split_bounds
+from dpod_search.search.constraints import read_budget
 from dpod_search.widths import Widths
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from typing import Any
 
+from dpod_search.bounds import split_bounds
 from dpod_search.config import StudyConfig
 from dpod_search.errors import DataError
 from dpod_search.errors import RunFolderError
@@ -36,7 +37,6 @@ from dpod_search.latency.request import find_reference
 from dpod_search.latency.request import make_images
 from dpod_search.latency.rounds import measure_in_rounds
 from dpod_search.rng import numpy_generator
-from dpod_search.search.budgets import split_bounds
 from dpod_search.widths import Widths
 
 

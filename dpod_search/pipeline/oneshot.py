@@ -18,6 +18,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from dpod_search.bounds import Bound
+from dpod_search.bounds import Constraints
+from dpod_search.bounds import split_bounds
 from dpod_search.errors import ConfigError
 from dpod_search.errors import DpodSearchError
 from dpod_search.errors import InfeasibleError
@@ -39,10 +42,7 @@ from dpod_search.quantities import seconds
 from dpod_search.search import Proposal
 from dpod_search.search import SearchSettings
 from dpod_search.search import SearchTask
-from dpod_search.search.budgets import read_budget
-from dpod_search.search.budgets import split_bounds
-from dpod_search.search.constraints import Bound
-from dpod_search.search.constraints import Constraints
+from dpod_search.search.constraints import read_budget
 from dpod_search.search.oneshot import OneShotRequest
 from dpod_search.search.oneshot import choose_widths
 from dpod_search.search.programs import solve_budget

@@ -1,39 +1,32 @@
-"""Bounds on numbers of a subnet: on exact ones before it is evaluated, on measured ones after.
+"""Constraints and budgets as users write them: ``macs<=2M``, ``macs<=25% and params<=50k``.
 
-A bound on a footprint is *exact*: it decides before anything is measured. A bound on an objective
-that needs the subnet is *measured*: a trial that violates it is complete, but not feasible.
+A constraint says where to search, a budget which of what was found to take.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
-from dataclasses import dataclass
-from dataclasses import replace
-from typing import Literal
-from typing import overload
+from typing import Protocol
+from typing import TypeVar
 
-import numpy as np
-import numpy.typing as npt
-
+from dpod_search.bounds import Bound
+from dpod_search.bounds import Constraints
+from dpod_search.bounds import Sense
+from dpod_search.bounds import resolve_bound
+from dpod_search.bounds import split_bounds
 from dpod_search.errors import ConfigError
 from dpod_search.errors import InfeasibleError
 from dpod_search.errors import check_range
 from dpod_search.errors import shorten
 from dpod_search.errors import show
-from dpod_search.pareto import FloatArray
 from dpod_search.quantities import in_own_unit
 from dpod_search.search.objectives import Objective
 from dpod_search.search.objectives import name_nearest
 
 
-Sense = Literal["<=", ">="]
-BoolArray = npt.NDArray[np.bool_]
-
-_ZERO = 1e-12
 _UNITS = {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9}
 _DIGITS = r"[0-9]+(?:_[0-9]+)*"
 _NUMBER = rf"([-+]?(?:(?:{_DIGITS})?\.)?{_DIGITS}(?:[eE][+-]?[0-9]+)?)"
@@ -42,176 +35,19 @@ _PATTERN = re.compile(rf"\s*([<>]=)\s*{_NUMBER}\s*([kMG%]?)\s*")
 _EXAMPLES = {"<=": '"<= 5M" or "<= 40%"', ">=": '">= 0.9" or ">= 95%"'}
 
 
-@dataclass(frozen=True)
-class Bound:
-    """A bound on one number of a subnet.
-
-    Args:
-        name: The footprint or objective.
-        limit: The largest or smallest value allowed. None as long as it is a share of what the
-            full net has yet to be measured at.
-        text: The bound as the user spelled it.
-        sense: ``<=`` for what is minimised, ``>=`` for what is maximised.
-        share: The share of the full net's value, if the bound is a percentage.
-        is_measured: The subnet has to be evaluated to know the number.
-    """
-
-    name: str
-    limit: float | None
-    text: str
-    sense: Sense = "<="
-    share: float | None = None
-    is_measured: bool = False
-
-    @overload
-    def is_met(self, value: float) -> bool: ...
-
-    @overload
-    def is_met(self, value: FloatArray) -> BoolArray: ...
-
-    def is_met(self, value: float | FloatArray) -> bool | BoolArray:
-        """Say whether a value is within the bound, or each of an array.
-
-        A bound without a limit is met by all.
-        """
-        limit = self.limit
-        if limit is None:
-            limit = math.inf if self.sense == "<=" else -math.inf
-        return value <= limit if self.sense == "<=" else value >= limit
-
-    @overload
-    def measure_violation(self, value: float) -> float: ...
-
-    @overload
-    def measure_violation(self, value: FloatArray) -> FloatArray: ...
-
-    def measure_violation(self, value: float | FloatArray) -> float | FloatArray:
-        """Return how far a value is beyond the limit, or each of an array, as a share of it.
-
-        What is within is <= 0.
-
-        A limit of 0 has no shares: there it is the difference itself.
-        """
-        assert self.limit is not None
-        beyond = value - self.limit if self.sense == "<=" else self.limit - value
-        return beyond / (abs(self.limit) if abs(self.limit) > _ZERO else 1.0)
-
-
-@dataclass(frozen=True)
-class Constraints:
-    """All the bounds of a study, in a fixed order.
-
-    They are asked twice. Before a subnet is evaluated its footprints are known, and the bounds on
-    those decide; afterwards, asked with ``{**footprint, **measured}``, all of them do. Every
-    method looks at the bounds whose number it is given, and leaves out the others and those whose
-    limit is not known yet (see :meth:`resolve`). A mapping of footprints alone therefore asks the
-    exact bounds alone.
-    """
-
-    bounds: tuple[Bound, ...] = ()
-
-    def __iter__(self) -> Iterator[Bound]:
-        """Iterate over the bounds."""
-        return iter(self.bounds)
-
-    def __len__(self) -> int:
-        """Return the number of bounds."""
-        return len(self.bounds)
+class Measured(Protocol):
+    """A subnet with its numbers."""
 
     @property
-    def exact(self) -> Constraints:
-        """The bounds on footprints, known before anything is evaluated."""
-        return Constraints(tuple(b for b in self if not b.is_measured))
+    def values(self) -> Mapping[str, float]:
+        """Its objective values by name."""
 
     @property
-    def measured(self) -> Constraints:
-        """The bounds on measured objectives, known once a subnet is evaluated."""
-        return Constraints(tuple(b for b in self if b.is_measured))
+    def footprint(self) -> Mapping[str, float]:
+        """Its footprints by name."""
 
-    @property
-    def needs_full(self) -> bool:
-        """Whether a limit is a share of what the full net has yet to be measured at."""
-        return any(bound.limit is None for bound in self)
 
-    def resolve(self, full: Mapping[str, float]) -> Constraints:
-        """Turn percentages of measured values into limits.
-
-        Args:
-            full: What the full net was measured at, by objective; those that no percentage
-                needs may be missing.
-
-        Returns:
-            Constraints whose limits are all known. Those that were known are as they were.
-
-        Raises:
-            ConfigError: If a value that a percentage is of is not above 0.
-        """
-        return Constraints(tuple(_resolve(bound, full) for bound in self))
-
-    def violations(self, values: Mapping[str, float]) -> dict[str, float]:
-        """Measure how far a subnet is beyond each bound, as a share of the limit.
-
-        Args:
-            values: Footprints, or footprints and measured values, by name.
-
-        Returns:
-            For each bound that is asked, in their order, ``(value - limit) / |limit|``, or its
-            negative for a lower bound; <= 0 is feasible.
-        """
-        return {
-            bound.name: bound.measure_violation(values[bound.name])
-            for bound in self._asked(values)
-        }
-
-    def are_met(self, values: Mapping[str, float]) -> bool:
-        """Say whether a subnet is within every bound that is asked.
-
-        Args:
-            values: As for :meth:`violations`.
-        """
-        return all(bound.is_met(values[bound.name]) for bound in self._asked(values))
-
-    def explain(self, values: Mapping[str, float]) -> str:
-        """Say in one sentence which bounds a subnet violates; empty if none.
-
-        Args:
-            values: As for :meth:`violations`.
-        """
-        return "; ".join(
-            f"{bound.name} {_spell(bound, values[bound.name])} is {_beyond(bound)}"
-            for bound in self._asked(values)
-            if not bound.is_met(values[bound.name])
-        )
-
-    def check_reachable(
-        self, smallest: Mapping[str, float], full: Mapping[str, float] | None = None
-    ) -> None:
-        """Raise unless the ends of the space are within the exact bounds.
-
-        Footprints never fall as a width grows. What a measured objective can reach nobody knows
-        before the search.
-
-        Args:
-            smallest: Footprint of the smallest subnet of the space.
-            full: Footprint of the full net, for lower bounds; without it they are not checked.
-
-        Raises:
-            InfeasibleError: Naming the bound and the footprint that can be reached.
-        """
-        for bound in self.exact:
-            is_upper = bound.sense == "<="
-            best = smallest if is_upper else full
-            if best is None or bound.is_met(best[bound.name]):
-                continue
-            raise InfeasibleError(
-                f"no subnet can meet {bound.name} {bound.text} "
-                f"(at {'most' if is_upper else 'least'} {_spell(bound, bound.limit)}): "
-                f"the {'smallest' if is_upper else 'full net'} has {_spell(bound, best[bound.name])}; "
-                + ("raise the bound or allow narrower widths" if is_upper else "lower the bound")
-            )
-
-    def _asked(self, values: Mapping[str, float]) -> list[Bound]:
-        return [b for b in self if b.limit is not None and b.name in values]
+M = TypeVar("M", bound=Measured)
 
 
 def parse_constraints(
@@ -271,28 +107,72 @@ def _parse(
     share = number / 100 if unit == "%" else None
     limit = number * _UNITS[unit] if share is None else None
     bound = Bound(name, limit, f"{sense} {match[2]}{unit}", sense, share, is_measured)
-    return bound if is_measured else _resolve(bound, full)
+    return bound if is_measured else resolve_bound(bound, full)
 
 
-def _resolve(bound: Bound, full: Mapping[str, float]) -> Bound:
-    if bound.share is None or bound.limit is not None:
-        return bound
-    value = full[bound.name]
-    if not (value > 0 and math.isfinite(value)):
-        raise ConfigError(
-            f"constraint {bound.name} {bound.text} is a share of the full net's value, which is "
-            f"{_spell(bound, value)}; give a number instead of a percentage"
-        )
-    return replace(bound, limit=bound.share * value)
+def read_budget(
+    budget: str, full: Mapping[str, float], objectives: Sequence[Objective]
+) -> Constraints:
+    """Read a budget as constraints, percentages still to be resolved where they are measured.
+
+    Args:
+        budget: As the user spelled it.
+        full: Footprint of the full net; its keys are names that can be bounded.
+        objectives: The objectives of the study, which can be bounded too.
+
+    Raises:
+        ConfigError: If it cannot be read, or names what is not known.
+    """
+    specs = split_bounds(budget)
+    try:
+        return parse_constraints(specs, full, objectives)
+    except ConfigError as error:
+        raise ConfigError(f"budget {show(budget)}: {error}") from error
 
 
-def _spell(bound: Bound, value: float | None) -> str:
-    assert value is not None  # a bound that is asked has its limit
-    return in_own_unit(bound.name, value)
+def keep_within(
+    members: Sequence[M],
+    budget: str,
+    *,
+    full: Mapping[str, float],
+    objectives: Sequence[Objective],
+) -> list[M]:
+    """Keep the members that meet a budget.
+
+    Args:
+        members: At least one.
+        budget: As the user spelled it.
+        full: What is known of the full net, by footprint and objective; percentages need it.
+        objectives: The objectives of the study.
+
+    Raises:
+        ConfigError: If the budget cannot be read, or the full net's value is not known.
+        InfeasibleError: If no member meets it, naming how near one comes.
+    """
+    of_full = {name: full.get(name, math.nan) for name in members[0].footprint}
+    bounds = read_budget(budget, of_full, objectives)
+    measured = {o.name: full.get(o.name, math.nan) for o in objectives if o.is_measured}
+    left = list(members)
+    for bound in bounds.resolve(measured):
+        near = [_value_of(member, bound) for member in left]
+        left = [m for m, value in zip(left, near, strict=True) if bound.is_met(value)]
+        if not left:
+            raise InfeasibleError(_explain(budget, bound, near, is_alone=len(bounds) == 1))
+    return left
 
 
-def _beyond(bound: Bound) -> str:
-    word = "above" if bound.sense == "<=" else "below"
-    spelled = bound.text.removeprefix(f"{bound.sense} ")
-    resolved = f" ({_spell(bound, bound.limit)})" if bound.share is not None else ""
-    return f"{word} {spelled}{resolved}"
+def _value_of(member: Measured, bound: Bound) -> float:
+    # A footprint that is an objective is in both, and equal.
+    return float((member.values if bound.is_measured else member.footprint)[bound.name])
+
+
+def _explain(budget: str, bound: Bound, values: Sequence[float], *, is_alone: bool) -> str:
+    is_upper = bound.sense == "<="
+    nearest = min(values) if is_upper else max(values)
+    spelled = in_own_unit(bound.name, nearest)
+    among = "" if is_alone else " within its other bounds"
+    return (
+        f"no member of the front meets the budget {budget}: "
+        f"the {'smallest' if is_upper else 'largest'} {bound.name}{among} is {spelled}; "
+        f"{'raise' if is_upper else 'lower'} the bound"
+    )

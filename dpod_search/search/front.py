@@ -24,7 +24,7 @@ from dpod_search.pareto import find_knee
 from dpod_search.pareto import select_by_hypervolume
 from dpod_search.pareto import to_minimized
 from dpod_search.quantities import in_own_unit
-from dpod_search.search.budgets import keep_within
+from dpod_search.search.constraints import keep_within
 from dpod_search.search.objectives import Objective
 from dpod_search.search.objectives import name_nearest
 from dpod_search.widths import Widths

@@ -10,11 +10,11 @@ from dataclasses import replace
 from functools import cached_property
 from typing import Protocol
 
+from dpod_search.bounds import Constraints
 from dpod_search.errors import ConfigError
 from dpod_search.pareto import Direction
 from dpod_search.search.answers import call_objective
 from dpod_search.search.answers import to_number
-from dpod_search.search.constraints import Constraints
 from dpod_search.search.constraints import parse_constraints
 from dpod_search.search.objectives import Objective
 from dpod_search.search.objectives import check_objectives

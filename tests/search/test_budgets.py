@@ -10,14 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from search.fakes import ACCURACY
 
+from dpod_search.bounds import split_bounds
+from dpod_search.bounds import split_budgets
 from dpod_search.errors import ConfigError
 from dpod_search.errors import InfeasibleError
 from dpod_search.search import Macs
 from dpod_search.search import Objective
-from dpod_search.search.budgets import keep_within
-from dpod_search.search.budgets import read_budget
-from dpod_search.search.budgets import split_bounds
-from dpod_search.search.budgets import split_budgets
+from dpod_search.search.constraints import keep_within
+from dpod_search.search.constraints import read_budget
 
 
 LATENCY = Objective("latency_ms", "minimize", lambda subnet: 1.0)

@@ -15,10 +15,10 @@ from search.fakes import make_task
 from strategies import width_spaces
 from strategies import widths_of
 
+from dpod_search.bounds import Bound
 from dpod_search.errors import ConfigError
 from dpod_search.search import Macs
 from dpod_search.search import Objective
-from dpod_search.search.constraints import Bound
 from dpod_search.search.lattice import Lattice
 from dpod_search.search.lattice import find_excess
 from dpod_search.widths import WidthSpace

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from dpod_search.bounds import split_bounds
 from dpod_search.errors import MAX_SECONDS
 from dpod_search.errors import ConfigError
 from dpod_search.errors import check_count
 from dpod_search.errors import check_list
 from dpod_search.errors import check_range
 from dpod_search.errors import show
-from dpod_search.search.budgets import split_bounds
 
 
 METHODS = ("mdp", "uniform", "magnitude", "taylor", "random")

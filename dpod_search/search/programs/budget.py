@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from dpod_search.bounds import Constraints
 from dpod_search.errors import ConfigError
-from dpod_search.search.constraints import Constraints
 from dpod_search.search.programs.program import Limit
 from dpod_search.search.programs.program import ProgramSolution
 from dpod_search.search.programs.program import WidthProgram
@@ -55,7 +55,7 @@ def solve_budget(
     Args:
         space: The space of widths.
         tables: Value and costs of its widths.
-        bounds: The budget, as :func:`~dpod_search.search.budgets.read_budget` reads it.
+        bounds: The budget, as :func:`~dpod_search.search.constraints.read_budget` reads it.
         seconds: Wall seconds after which the best so far is returned, with its proven gap.
         gap: How far the bound may be above the value, as a share of it; 0 for a proof.
 

@@ -11,10 +11,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from dpod_search.bounds import Bound
+from dpod_search.bounds import Constraints
 from dpod_search.errors import InfeasibleError
 from dpod_search.errors import SolverError
-from dpod_search.search.constraints import Bound
-from dpod_search.search.constraints import Constraints
 from dpod_search.search.programs import WidthTables
 from dpod_search.search.programs import solve_budget
 from dpod_search.search.proposals.proposal import Proposal

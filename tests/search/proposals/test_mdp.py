@@ -15,7 +15,7 @@ from dpod_search.errors import InfeasibleError
 from dpod_search.search import ProposalRequest
 from dpod_search.search import SearchSettings
 from dpod_search.search import propose_seeds
-from dpod_search.search.budgets import read_budget
+from dpod_search.search.constraints import read_budget
 from dpod_search.search.programs import WidthTables
 from dpod_search.search.programs import solve_budget
 from dpod_search.search.proposals import mdp
