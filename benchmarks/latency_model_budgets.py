@@ -31,11 +31,11 @@ from dpod_search.latency.request import extract_net
 from dpod_search.latency.request import make_images
 from dpod_search.latency.rounds import measure_in_rounds
 from dpod_search.pipeline.correcting import correct
+from dpod_search.programs import Limit
+from dpod_search.programs import WidthProgram
+from dpod_search.programs import solve_program
 from dpod_search.rng import numpy_generator
 from dpod_search.rng import torch_generator
-from dpod_search.search.programs import Limit
-from dpod_search.search.programs import WidthProgram
-from dpod_search.search.programs import solve_program
 from dpod_search.supernet import Supernet
 from dpod_search.tabulated import TableSum
 from dpod_search.widths import Widths

@@ -24,7 +24,7 @@ from provenance import describe_machine
 
 from dpod_search.errors import DpodSearchError
 from dpod_search.errors import InfeasibleError
-from dpod_search.search.programs import solve_program
+from dpod_search.programs import solve_program
 
 
 HERE = Path(__file__).parent

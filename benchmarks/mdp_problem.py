@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from dpod_search.errors import DataError
-from dpod_search.search.programs import Limit
-from dpod_search.search.programs import WidthProgram
+from dpod_search.programs import Limit
+from dpod_search.programs import WidthProgram
 from dpod_search.tabulated import TableSum
 from dpod_search.tabulated import TableTerm
 

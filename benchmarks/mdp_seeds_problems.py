@@ -42,9 +42,9 @@ from dpod_search.pipeline import run_stages
 from dpod_search.pipeline.folder import RunFolder
 from dpod_search.pipeline.searching import make_search_task
 from dpod_search.pipeline.session import Session
+from dpod_search.programs import WidthTables
 from dpod_search.progress import SilentProgress
 from dpod_search.search import SearchTask
-from dpod_search.search.programs import WidthTables
 from dpod_search.supernet import build_supernet
 from dpod_search.tabulated import TableSum
 from dpod_search.tabulated import TableTerm

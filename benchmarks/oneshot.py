@@ -52,11 +52,11 @@ from dpod_search.finetune import make_teacher
 from dpod_search.footprint.tabulating import tabulate_footprint
 from dpod_search.importance import UnitImportance
 from dpod_search.importance import measure_unit_importance
+from dpod_search.oneshot import OneShotRequest
+from dpod_search.oneshot import choose_widths
+from dpod_search.programs import WidthTables
+from dpod_search.programs import solve_budget
 from dpod_search.search.constraints import read_budget
-from dpod_search.search.oneshot import OneShotRequest
-from dpod_search.search.oneshot import choose_widths
-from dpod_search.search.programs import WidthTables
-from dpod_search.search.programs import solve_budget
 from dpod_search.supernet import Subnet
 from dpod_search.supernet.reordering import reorder_units
 from dpod_search.tabulated import FloatArray

@@ -20,9 +20,9 @@ from dpod_search.export import ExportSettings
 from dpod_search.finetune import FinetuneSettings
 from dpod_search.latency import LatencySettings
 from dpod_search.models import ModelSettings
+from dpod_search.oneshot import OneShotSettings
 from dpod_search.placement import parse_device
 from dpod_search.search import SearchSettings
-from dpod_search.search.oneshot import OneShotSettings
 from dpod_search.supernet import SupernetSettings
 from dpod_search.training import TrainingSettings
 

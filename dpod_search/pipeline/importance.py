@@ -14,9 +14,9 @@ from dpod_search.importance import UnitImportance
 from dpod_search.importance import measure_unit_importance
 from dpod_search.latency.footprint import NAME as LATENCY
 from dpod_search.pipeline.session import Session
+from dpod_search.programs import WidthTables
 from dpod_search.search import Proposal
 from dpod_search.search import SearchTask
-from dpod_search.search.programs import WidthTables
 from dpod_search.supernet import Supernet
 
 

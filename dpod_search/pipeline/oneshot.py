@@ -31,21 +31,21 @@ from dpod_search.files import read_json
 from dpod_search.files import write_json
 from dpod_search.importance import UnitImportance
 from dpod_search.latency.footprint import NAME as LATENCY
+from dpod_search.oneshot import OneShotRequest
+from dpod_search.oneshot import choose_widths
 from dpod_search.pipeline import latency
 from dpod_search.pipeline.correcting import correct
 from dpod_search.pipeline.importance import find_importance
 from dpod_search.pipeline.importance import make_tables
 from dpod_search.pipeline.importance import measure_importance
 from dpod_search.pipeline.session import Session
+from dpod_search.programs import solve_budget
 from dpod_search.quantities import percent
 from dpod_search.quantities import seconds
 from dpod_search.search import Proposal
 from dpod_search.search import SearchSettings
 from dpod_search.search import SearchTask
 from dpod_search.search.constraints import read_budget
-from dpod_search.search.oneshot import OneShotRequest
-from dpod_search.search.oneshot import choose_widths
-from dpod_search.search.programs import solve_budget
 from dpod_search.supernet.reordering import reorder_units
 from dpod_search.widths import Widths
 

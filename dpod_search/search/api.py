@@ -14,12 +14,12 @@ from optuna.samplers import BaseSampler
 from optuna.storages import BaseStorage
 
 from dpod_search.errors import ConfigError
+from dpod_search.programs import WidthTables
 from dpod_search.progress import Progress
 from dpod_search.search.answers import call_objective
 from dpod_search.search.front import Front
 from dpod_search.search.objectives import Objective
 from dpod_search.search.objectives import resolve_objectives
-from dpod_search.search.programs import WidthTables
 from dpod_search.search.proposals import Proposal
 from dpod_search.search.proposals import ProposalRequest
 from dpod_search.search.proposals import propose_seeds

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from dpod_search.errors import DataError
-from dpod_search.search.programs import solve_program
+from dpod_search.programs import solve_program
 
 
 @pytest.fixture(scope="module")

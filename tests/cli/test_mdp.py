@@ -13,7 +13,7 @@ from pipeline.tiny import OVERRIDES
 from dpod_search.errors import SolverError
 from dpod_search.files import read_json
 from dpod_search.pipeline import oneshot
-from dpod_search.search.programs import solve_budget
+from dpod_search.programs import solve_budget
 
 
 SETS = [f"--set={item}" for item in (*OVERRIDES, 'export.formats=["safetensors"]')]

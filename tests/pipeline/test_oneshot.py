@@ -23,6 +23,7 @@ from dpod_search.errors import SolverError
 from dpod_search.evaluation import Evaluator
 from dpod_search.files import hash_file
 from dpod_search.files import read_json
+from dpod_search.oneshot import METHODS
 from dpod_search.pipeline import RunFolder
 from dpod_search.pipeline import importance as importance_file
 from dpod_search.pipeline import oneshot
@@ -32,9 +33,8 @@ from dpod_search.pipeline import work
 from dpod_search.pipeline.latency import fit_model
 from dpod_search.pipeline.session import Session
 from dpod_search.pipeline.status import read_status
+from dpod_search.programs import solve_budget
 from dpod_search.progress import SilentProgress
-from dpod_search.search.oneshot import METHODS
-from dpod_search.search.programs import solve_budget
 from dpod_search.supernet import Subnet
 from dpod_search.weights import load_weights
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from optuna.storages import BaseStorage
 
+from dpod_search.programs import WidthTables
 from dpod_search.rng import numpy_generator
 from dpod_search.search import Macs
 from dpod_search.search import Objective
@@ -22,7 +23,6 @@ from dpod_search.search import open_study
 from dpod_search.search import run_study
 from dpod_search.search.history import FinishedTrial
 from dpod_search.search.history import History
-from dpod_search.search.programs import WidthTables
 from dpod_search.tabulated import TableSum
 from dpod_search.tabulated import TableTerm
 from dpod_search.widths import Widths

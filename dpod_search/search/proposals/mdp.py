@@ -15,8 +15,8 @@ from dpod_search.bounds import Bound
 from dpod_search.bounds import Constraints
 from dpod_search.errors import InfeasibleError
 from dpod_search.errors import SolverError
-from dpod_search.search.programs import WidthTables
-from dpod_search.search.programs import solve_budget
+from dpod_search.programs import WidthTables
+from dpod_search.programs import solve_budget
 from dpod_search.search.proposals.proposal import Proposal
 from dpod_search.search.proposals.proposal import ProposalRequest
 from dpod_search.search.task import SearchTask

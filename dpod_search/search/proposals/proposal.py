@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from dpod_search.search.programs import WidthTables
+from dpod_search.programs import WidthTables
 from dpod_search.search.settings import SearchSettings
 from dpod_search.search.task import SearchTask
 from dpod_search.widths import Widths

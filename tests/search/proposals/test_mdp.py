@@ -12,12 +12,12 @@ from search.fakes import make_task
 
 from dpod_search.errors import ConfigError
 from dpod_search.errors import InfeasibleError
+from dpod_search.programs import WidthTables
+from dpod_search.programs import solve_budget
 from dpod_search.search import ProposalRequest
 from dpod_search.search import SearchSettings
 from dpod_search.search import propose_seeds
 from dpod_search.search.constraints import read_budget
-from dpod_search.search.programs import WidthTables
-from dpod_search.search.programs import solve_budget
 from dpod_search.search.proposals import mdp
 from dpod_search.search.proposals.mdp import propose_mdp
 from dpod_search.tabulated import TableSum

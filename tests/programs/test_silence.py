@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from dpod_search.search.programs.silence import silent_stdout
+from dpod_search.programs.silence import silent_stdout
 
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="C's puts is looked for in the process")
@@ -36,7 +36,7 @@ def test_it_comes_back_after_an_error(capfd):
 def test_a_process_without_standard_output_does_not_mind():
     code = (
         "import os\n"
-        "from dpod_search.search.programs.silence import silent_stdout\n"
+        "from dpod_search.programs.silence import silent_stdout\n"
         "os.close(1)\n"
         "with silent_stdout():\n"
         "    pass\n"

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from dpod_search.oneshot.request import OneShotRequest
+from dpod_search.oneshot.request import require
 from dpod_search.rng import numpy_generator
-from dpod_search.search.oneshot.request import OneShotRequest
-from dpod_search.search.oneshot.request import require
 from dpod_search.widths import Widths
 from dpod_search.widths import WidthSpace
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from dpod_search.bounds import Constraints
 from dpod_search.errors import ConfigError
-from dpod_search.search.programs.program import Limit
-from dpod_search.search.programs.program import ProgramSolution
-from dpod_search.search.programs.program import WidthProgram
-from dpod_search.search.programs.solving import solve_program
+from dpod_search.programs.program import Limit
+from dpod_search.programs.program import ProgramSolution
+from dpod_search.programs.program import WidthProgram
+from dpod_search.programs.solving import solve_program
 from dpod_search.tabulated import TableSum
 from dpod_search.widths import Widths
 from dpod_search.widths import WidthSpace

@@ -6,8 +6,8 @@ Blocks are kept.
 
 from __future__ import annotations
 
-from dpod_search.search.oneshot.request import OneShotRequest
-from dpod_search.search.oneshot.request import find_largest
+from dpod_search.oneshot.request import OneShotRequest
+from dpod_search.oneshot.request import find_largest
 from dpod_search.widths import BLOCK_RUNGS
 from dpod_search.widths import Widths
 

@@ -6,11 +6,11 @@ import time
 import numpy as np
 from scipy.optimize import OptimizeResult
 
-from dpod_search.search.programs import Limit
-from dpod_search.search.programs import WidthProgram
-from dpod_search.search.programs import mixed_integer
-from dpod_search.search.programs.mixed_integer import solve_parts
-from dpod_search.search.programs.parts import put_together
+from dpod_search.programs import Limit
+from dpod_search.programs import WidthProgram
+from dpod_search.programs import mixed_integer
+from dpod_search.programs.mixed_integer import solve_parts
+from dpod_search.programs.parts import put_together
 from dpod_search.tabulated import TableSum
 from dpod_search.tabulated import TableTerm
 

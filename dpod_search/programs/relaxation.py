@@ -18,9 +18,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import linprog
 
-from dpod_search.search.programs.elimination import Elimination
-from dpod_search.search.programs.parts import VALUE
-from dpod_search.search.programs.parts import Parts
+from dpod_search.programs.elimination import Elimination
+from dpod_search.programs.parts import VALUE
+from dpod_search.programs.parts import Parts
 from dpod_search.tabulated import FloatArray
 from dpod_search.tabulated import IntArray
 

@@ -14,9 +14,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from dpod_search.errors import ConfigError
+from dpod_search.oneshot.request import OneShotRequest
+from dpod_search.oneshot.request import find_largest
 from dpod_search.pareto import FloatArray
-from dpod_search.search.oneshot.request import OneShotRequest
-from dpod_search.search.oneshot.request import find_largest
 from dpod_search.widths import BLOCK_RUNGS
 from dpod_search.widths import Widths
 

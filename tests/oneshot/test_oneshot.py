@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from dpod_search.errors import ConfigError
 from dpod_search.errors import InfeasibleError
+from dpod_search.oneshot import CHOOSERS
+from dpod_search.oneshot import OneShotRequest
+from dpod_search.oneshot import choose_widths
 from dpod_search.quantities import number
-from dpod_search.search.oneshot import CHOOSERS
-from dpod_search.search.oneshot import OneShotRequest
-from dpod_search.search.oneshot import choose_widths
 from dpod_search.widths import BLOCK_RUNGS
 from dpod_search.widths import Widths
 from dpod_search.widths import WidthSpace

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import settings
 from hypothesis import strategies as st
 
-from dpod_search.search.programs.elimination import Elimination
+from dpod_search.programs.elimination import Elimination
 
 
 @settings(max_examples=150, deadline=None)

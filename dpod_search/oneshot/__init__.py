@@ -9,14 +9,14 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from dpod_search.errors import ConfigError
-from dpod_search.search.oneshot.magnitude import choose_by_magnitude
-from dpod_search.search.oneshot.randomly import choose_randomly
-from dpod_search.search.oneshot.request import Chooser
-from dpod_search.search.oneshot.request import OneShotRequest
-from dpod_search.search.oneshot.settings import METHODS
-from dpod_search.search.oneshot.settings import OneShotSettings
-from dpod_search.search.oneshot.taylor import choose_by_taylor
-from dpod_search.search.oneshot.uniform import choose_uniform
+from dpod_search.oneshot.magnitude import choose_by_magnitude
+from dpod_search.oneshot.randomly import choose_randomly
+from dpod_search.oneshot.request import Chooser
+from dpod_search.oneshot.request import OneShotRequest
+from dpod_search.oneshot.settings import METHODS
+from dpod_search.oneshot.settings import OneShotSettings
+from dpod_search.oneshot.taylor import choose_by_taylor
+from dpod_search.oneshot.uniform import choose_uniform
 from dpod_search.widths import Widths
 
 

@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from dpod_search.errors import ConfigError
 from dpod_search.errors import InfeasibleError
 from dpod_search.errors import SolverError
-from dpod_search.search.programs import Limit
-from dpod_search.search.programs import WidthProgram
-from dpod_search.search.programs import solve_program
-from dpod_search.search.programs import solving
-from dpod_search.search.programs.mixed_integer import Answer
+from dpod_search.programs import Limit
+from dpod_search.programs import WidthProgram
+from dpod_search.programs import solve_program
+from dpod_search.programs import solving
+from dpod_search.programs.mixed_integer import Answer
 from dpod_search.tabulated import TableSum
 from dpod_search.tabulated import TableTerm
 

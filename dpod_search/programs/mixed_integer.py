@@ -20,10 +20,10 @@ from scipy.optimize import milp
 from scipy.sparse import csr_array
 from scipy.sparse import hstack
 
-from dpod_search.search.programs.linear import LinearProgram
-from dpod_search.search.programs.parts import VALUE
-from dpod_search.search.programs.parts import Parts
-from dpod_search.search.programs.silence import silent_stdout
+from dpod_search.programs.linear import LinearProgram
+from dpod_search.programs.parts import VALUE
+from dpod_search.programs.parts import Parts
+from dpod_search.programs.silence import silent_stdout
 from dpod_search.tabulated import FloatArray
 from dpod_search.tabulated import IntArray
 

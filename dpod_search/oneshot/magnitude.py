@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from dpod_search.search.oneshot.request import OneShotRequest
-from dpod_search.search.oneshot.threshold import check_scores
-from dpod_search.search.oneshot.threshold import cut_at_threshold
+from dpod_search.oneshot.request import OneShotRequest
+from dpod_search.oneshot.threshold import check_scores
+from dpod_search.oneshot.threshold import cut_at_threshold
 from dpod_search.widths import Widths
 
 

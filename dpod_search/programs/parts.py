@@ -14,7 +14,7 @@ from functools import cached_property
 
 import numpy as np
 
-from dpod_search.search.programs.program import WidthProgram
+from dpod_search.programs.program import WidthProgram
 from dpod_search.tabulated import FloatArray
 from dpod_search.tabulated import IntArray
 
