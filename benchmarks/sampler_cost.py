@@ -56,9 +56,9 @@ from dpod_search.search import SearchTask
 from dpod_search.search import make_sampler
 from dpod_search.search import open_study
 from dpod_search.search import run_study
-from dpod_search.search.crew import join_crew
-from dpod_search.search.space import make_distributions
-from dpod_search.search.space import widths_from_params
+from dpod_search.search.store.space import make_distributions
+from dpod_search.search.store.space import widths_from_params
+from dpod_search.search.worker.crew import join_crew
 from dpod_search.widths import IntArray
 from dpod_search.widths import Widths
 from dpod_search.widths import WidthSpace

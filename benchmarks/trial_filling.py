@@ -30,10 +30,10 @@ from dpod_search.rng import numpy_generator
 from dpod_search.search import SearchTask
 from dpod_search.search import open_storage
 from dpod_search.search import open_study
-from dpod_search.search.attributes import FATE
-from dpod_search.search.attributes import WIDTHS
-from dpod_search.search.space import make_distributions
-from dpod_search.search.space import params_of
+from dpod_search.search.store.attributes import FATE
+from dpod_search.search.store.attributes import WIDTHS
+from dpod_search.search.store.space import make_distributions
+from dpod_search.search.store.space import params_of
 from dpod_search.widths import Widths
 
 

@@ -36,11 +36,11 @@ from dpod_search.report import FIGURES
 from dpod_search.report import Drawing
 from dpod_search.report import Run
 from dpod_search.report import read_run
-from dpod_search.search import attributes
 from dpod_search.search import name_finetune_study
-from dpod_search.search.quiet import quiet_optuna
-from dpod_search.search.storage import open_existing
-from dpod_search.search.storage import telling_database_errors
+from dpod_search.search.store import attributes
+from dpod_search.search.store import open_existing
+from dpod_search.search.store import telling_database_errors
+from dpod_search.search.store.quiet import quiet_optuna
 
 
 RECORD = "dpod:dashboard"  # system attribute of a study: what was put there, and nobody else's

@@ -17,11 +17,11 @@ from dpod_search.errors import ConfigError
 from dpod_search.errors import RunFolderError
 from dpod_search.report import Run
 from dpod_search.report.run import Trial
-from dpod_search.search import attributes
-from dpod_search.search.quiet import quiet_optuna
-from dpod_search.search.signatures import check_trial
-from dpod_search.search.storage import BatchJournalStorage
-from dpod_search.search.storage import find_file
+from dpod_search.search.store import BatchJournalStorage
+from dpod_search.search.store import attributes
+from dpod_search.search.store import find_file
+from dpod_search.search.store.quiet import quiet_optuna
+from dpod_search.search.store.signatures import check_trial
 
 
 def need_dashboard() -> None:

@@ -31,7 +31,7 @@ from dpod_search.pipeline.delivering import describe_front
 from dpod_search.pipeline.session import Session
 from dpod_search.search import name_finetune_study
 from dpod_search.search import record_finetuned
-from dpod_search.search.status import count_trials
+from dpod_search.search.store.status import count_trials
 from dpod_search.supernet import Subnet
 from dpod_search.training import CheckpointFile
 from dpod_search.weights import save_weights

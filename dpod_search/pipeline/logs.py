@@ -12,7 +12,7 @@ from datetime import UTC
 from datetime import datetime
 from pathlib import Path
 
-from dpod_search.search.storage import hide_secrets
+from dpod_search.search.store import hide_secrets
 
 
 class _JsonLines(logging.Formatter):

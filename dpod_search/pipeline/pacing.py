@@ -27,7 +27,7 @@ from dpod_search.pipeline.estimating import Paces
 from dpod_search.pipeline.estimating import Work
 from dpod_search.pipeline.estimating import estimate_seconds
 from dpod_search.pipeline.session import Session
-from dpod_search.search.status import count_trials
+from dpod_search.search.store.status import count_trials
 from dpod_search.supernet import Supernet
 from dpod_search.training import OptimizerSettings
 from dpod_search.training import Plan

@@ -41,8 +41,8 @@ from dpod_search.placement import check_parallel
 from dpod_search.placement import limit_threads
 from dpod_search.progress import Progress
 from dpod_search.progress import SilentProgress
-from dpod_search.search.storage import check_lasting
-from dpod_search.search.storage import check_url
+from dpod_search.search.store import check_lasting
+from dpod_search.search.store import check_url
 from dpod_search.training import launched_ranks
 
 

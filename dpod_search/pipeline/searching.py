@@ -25,11 +25,11 @@ from dpod_search.search import open_study
 from dpod_search.search import propose_seeds
 from dpod_search.search import run_study
 from dpod_search.search import write_records
-from dpod_search.search.crew import check_shareable
 from dpod_search.search.identity import grow_seeds
-from dpod_search.search.status import count_trials
-from dpod_search.search.status import require_written
-from dpod_search.search.storage import hide_password
+from dpod_search.search.store import hide_password
+from dpod_search.search.store.status import count_trials
+from dpod_search.search.store.status import require_written
+from dpod_search.search.worker.crew import check_shareable
 from dpod_search.supernet import Supernet
 
 

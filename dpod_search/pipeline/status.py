@@ -15,7 +15,7 @@ from dpod_search.pipeline.choosing import find_costs
 from dpod_search.pipeline.folder import RunFolder
 from dpod_search.pipeline.looking import looking_into
 from dpod_search.pipeline.stages import STAGES
-from dpod_search.search.status import count_trials
+from dpod_search.search.store.status import count_trials
 
 
 def read_status(out: Path, storage: str | None = None) -> dict[str, Any]:

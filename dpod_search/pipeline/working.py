@@ -21,7 +21,7 @@ from dpod_search.placement import limit_threads
 from dpod_search.progress import Progress
 from dpod_search.progress import SilentProgress
 from dpod_search.search import SearchResult
-from dpod_search.search.storage import STORAGE_VARIABLE
+from dpod_search.search.store import STORAGE_VARIABLE
 from dpod_search.training import RANK_VARIABLES
 
 

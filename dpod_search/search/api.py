@@ -20,10 +20,10 @@ from dpod_search.search.answers import call_objective
 from dpod_search.search.front import Front
 from dpod_search.search.objectives import Objective
 from dpod_search.search.objectives import resolve_objectives
-from dpod_search.search.proposals import Proposal
-from dpod_search.search.proposals import ProposalRequest
-from dpod_search.search.proposals import propose_seeds
-from dpod_search.search.sampler import make_sampler
+from dpod_search.search.samplers.sampler import make_sampler
+from dpod_search.search.seeds import Proposal
+from dpod_search.search.seeds import ProposalRequest
+from dpod_search.search.seeds import propose_seeds
 from dpod_search.search.settings import SearchSettings
 from dpod_search.search.study import open_study
 from dpod_search.search.study import run_study

@@ -14,12 +14,12 @@ from optuna.samplers import BaseSampler
 from optuna.trial import TrialState
 
 from dpod_search.errors import RunFolderError
-from dpod_search.search import attributes
 from dpod_search.search.objectives import Objective
-from dpod_search.search.proposals import Proposal
-from dpod_search.search.proposals import keep_first
-from dpod_search.search.sampler import make_sampler
+from dpod_search.search.samplers.sampler import make_sampler
+from dpod_search.search.seeds import Proposal
+from dpod_search.search.seeds import keep_first
 from dpod_search.search.settings import SearchSettings
+from dpod_search.search.store import attributes
 from dpod_search.search.task import SearchTask
 from dpod_search.widths import Widths
 

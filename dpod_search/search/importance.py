@@ -26,13 +26,13 @@ import numpy as np
 from dpod_search.pareto import FloatArray
 from dpod_search.rng import derive_seed
 from dpod_search.rng import numpy_generator
+from dpod_search.search.plan.surrogate.models import MODELS
+from dpod_search.search.plan.surrogate.models import Predictor
+from dpod_search.search.plan.surrogate.quick import small_numerics
+from dpod_search.search.plan.surrogate.scales import Scale
+from dpod_search.search.plan.surrogate.surrogate import N_FOLDS
 from dpod_search.search.results import SearchResult
 from dpod_search.search.results import TrialRecord
-from dpod_search.search.surrogate.models import MODELS
-from dpod_search.search.surrogate.models import Predictor
-from dpod_search.search.surrogate.quick import small_numerics
-from dpod_search.search.surrogate.scales import Scale
-from dpod_search.search.surrogate.surrogate import N_FOLDS
 
 
 MIN_TRIALS = 20

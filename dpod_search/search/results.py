@@ -14,12 +14,12 @@ from optuna.trial import TrialState
 
 from dpod_search.pareto import find_front
 from dpod_search.pareto import to_minimized
-from dpod_search.search import attributes
 from dpod_search.search.front import Candidate
 from dpod_search.search.front import Front
-from dpod_search.search.signatures import hash_trials
-from dpod_search.search.space import has_widths
-from dpod_search.search.space import widths_of
+from dpod_search.search.store import attributes
+from dpod_search.search.store.signatures import hash_trials
+from dpod_search.search.store.space import has_widths
+from dpod_search.search.store.space import widths_of
 from dpod_search.search.task import SearchTask
 from dpod_search.widths import Widths
 from dpod_search.widths import WidthSpace

@@ -15,26 +15,26 @@ from dpod_search.errors import CheckpointError
 from dpod_search.files import hash_value
 from dpod_search.progress import Progress
 from dpod_search.progress import SilentProgress
-from dpod_search.search import attributes
 from dpod_search.search.answers import to_number
-from dpod_search.search.crew import join_crew
-from dpod_search.search.driving import Driver
 from dpod_search.search.identity import bind_study
 from dpod_search.search.identity import check_objectives_of
 from dpod_search.search.objectives import Objective
 from dpod_search.search.objectives import check_objectives
-from dpod_search.search.proposals import Proposal
-from dpod_search.search.proposals import keep_first
-from dpod_search.search.quiet import quiet_optuna
 from dpod_search.search.results import SearchResult
 from dpod_search.search.results import collect_result
 from dpod_search.search.results import find_values
+from dpod_search.search.seeds import Proposal
+from dpod_search.search.seeds import keep_first
 from dpod_search.search.settings import SearchSettings
-from dpod_search.search.space import params_of
-from dpod_search.search.storage import load_or_create_study
-from dpod_search.search.storage import open_storage
-from dpod_search.search.storage import telling_database_errors
+from dpod_search.search.store import attributes
+from dpod_search.search.store import load_or_create_study
+from dpod_search.search.store import open_storage
+from dpod_search.search.store import telling_database_errors
+from dpod_search.search.store.quiet import quiet_optuna
+from dpod_search.search.store.space import params_of
 from dpod_search.search.task import SearchTask
+from dpod_search.search.worker.crew import join_crew
+from dpod_search.search.worker.driving import Driver
 
 
 @telling_database_errors()

@@ -14,7 +14,7 @@ from traces import unwritable_copy
 from dpod_search.dashboard import decorate_study
 from dpod_search.pipeline import RunFolder
 from dpod_search.search import open_storage
-from dpod_search.search.storage import open_existing
+from dpod_search.search.store import open_existing
 
 
 SETS = tuple(f"--set={item}" for item in OVERRIDES)

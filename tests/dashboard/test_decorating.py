@@ -24,8 +24,8 @@ from dpod_search.report import FIGURES
 from dpod_search.report import Drawing
 from dpod_search.report import read_run
 from dpod_search.report import write_report
-from dpod_search.search import attributes
 from dpod_search.search import open_storage
+from dpod_search.search.store import attributes
 
 
 def show(run):

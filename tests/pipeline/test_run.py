@@ -840,7 +840,9 @@ def test_finetuning_uses_no_trials_of_another_run(searched, tmp_path):
 
 
 def test_no_password_is_shown_when_a_study_is_missing(searched, monkeypatch):
-    monkeypatch.setattr(sys.modules["dpod_search.search.status"], "_read_trials", lambda *_: [])
+    monkeypatch.setattr(
+        sys.modules["dpod_search.search.store.status"], "_read_trials", lambda *_: []
+    )
     url = "postgresql+psycopg://me:hidden@host/db"
     session = Session(load_tiny(), RunFolder(searched), SilentProgress(), url)
     with pytest.raises(RunFolderError, match="has 0 finished trials") as error:

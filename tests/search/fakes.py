@@ -21,8 +21,8 @@ from dpod_search.search import SearchTask
 from dpod_search.search import make_sampler
 from dpod_search.search import open_study
 from dpod_search.search import run_study
-from dpod_search.search.history import FinishedTrial
-from dpod_search.search.history import History
+from dpod_search.search.plan.history import FinishedTrial
+from dpod_search.search.plan.history import History
 from dpod_search.tabulated import TableSum
 from dpod_search.tabulated import TableTerm
 from dpod_search.widths import Widths

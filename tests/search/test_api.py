@@ -10,7 +10,7 @@ from dpod_search.search import Accuracy
 from dpod_search.search import Macs
 from dpod_search.search import SearchSettings
 from dpod_search.search import search
-from dpod_search.search.status import count_trials
+from dpod_search.search.store.status import count_trials
 from dpod_search.supernet import build_supernet
 
 

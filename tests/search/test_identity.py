@@ -17,8 +17,8 @@ from dpod_search.search import identity
 from dpod_search.search import make_sampler
 from dpod_search.search import open_study
 from dpod_search.search.identity import bind_study
-from dpod_search.search.space import make_distributions
-from dpod_search.search.space import params_of
+from dpod_search.search.store.space import make_distributions
+from dpod_search.search.store.space import params_of
 
 
 SETTINGS = SearchSettings(n_trials=3)

@@ -15,9 +15,9 @@ from search.fakes import make_task
 from search.search_once import main as search_here
 
 from dpod_search.search import SearchSettings
-from dpod_search.search import attributes
 from dpod_search.search import make_sampler
 from dpod_search.search import open_study
+from dpod_search.search.store import attributes
 
 
 WORKER = Path(__file__).with_name("search_once.py")

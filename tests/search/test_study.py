@@ -23,13 +23,13 @@ from dpod_search.search import Params
 from dpod_search.search import Proposal
 from dpod_search.search import ProposalRequest
 from dpod_search.search import SearchSettings
-from dpod_search.search import attributes
 from dpod_search.search import make_sampler
 from dpod_search.search import open_study
 from dpod_search.search import propose_seeds
 from dpod_search.search import run_study
 from dpod_search.search.identity import bind_study
-from dpod_search.search.space import params_of
+from dpod_search.search.store import attributes
+from dpod_search.search.store.space import params_of
 
 
 SETTINGS = SearchSettings(

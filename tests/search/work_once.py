@@ -20,7 +20,7 @@ from dpod_search.search import open_storage
 from dpod_search.search import open_study
 from dpod_search.search import propose_seeds
 from dpod_search.search import run_study
-from dpod_search.search.crew import join_crew
+from dpod_search.search.worker.crew import join_crew
 
 
 STUDY = "shared"

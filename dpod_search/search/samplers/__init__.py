@@ -1,0 +1,1 @@
+"""The planner as one of Optuna's samplers, and Optuna's own made resumable."""

@@ -1,0 +1,38 @@
+"""Where studies are kept: a journal file by default, or whatever Optuna has a URL for."""
+
+from __future__ import annotations
+
+from dpod_search.search.store.database import telling_database_errors
+from dpod_search.search.store.journal import POLL_SECONDS
+from dpod_search.search.store.journal import BatchJournalStorage
+from dpod_search.search.store.journal import KernelLock
+from dpod_search.search.store.journal import TrialJournal
+from dpod_search.search.store.opening import find_file
+from dpod_search.search.store.opening import load_or_create_study
+from dpod_search.search.store.opening import open_existing
+from dpod_search.search.store.opening import open_storage
+from dpod_search.search.store.urls import STORAGE_VARIABLE
+from dpod_search.search.store.urls import check_lasting
+from dpod_search.search.store.urls import check_url
+from dpod_search.search.store.urls import describe_complaint
+from dpod_search.search.store.urls import hide_password
+from dpod_search.search.store.urls import hide_secrets
+
+
+__all__ = [
+    "open_storage",
+    "open_existing",
+    "find_file",
+    "load_or_create_study",
+    "check_url",
+    "check_lasting",
+    "hide_password",
+    "hide_secrets",
+    "describe_complaint",
+    "telling_database_errors",
+    "BatchJournalStorage",
+    "TrialJournal",
+    "KernelLock",
+    "POLL_SECONDS",
+    "STORAGE_VARIABLE",
+]

@@ -1,0 +1,1 @@
+"""Who runs the trials: one worker of a study, alone or among others, and when it stops."""
