@@ -8,12 +8,12 @@ from dpod_search.report.figures import Absent
 from dpod_search.report.figures import Drawing
 from dpod_search.report.figures import FigureKind
 from dpod_search.report.figures import Table
+from dpod_search.report.page import write_report
 from dpod_search.report.png import check_png
 from dpod_search.report.png import draw_pngs
 from dpod_search.report.png import write_pngs
 from dpod_search.report.reader import read_run
 from dpod_search.report.run import Run
-from dpod_search.report.write import write_report
 
 
 __all__ = [

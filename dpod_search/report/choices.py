@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from itertools import groupby
 from pathlib import PurePosixPath
 
+from markupsafe import Markup
+
 from dpod_search.intervals import compute_wilson_interval
 from dpod_search.quantities import plural
 from dpod_search.quantities import points
@@ -14,6 +16,7 @@ from dpod_search.quantities import quantity
 from dpod_search.quantities import short_size_heading
 from dpod_search.quantities import size_of
 from dpod_search.report.latency_section import show_latency_wishes
+from dpod_search.report.markup import join
 from dpod_search.report.markup import paragraph
 from dpod_search.report.markup import table
 from dpod_search.report.picks import list_chosen
@@ -30,7 +33,7 @@ from dpod_search.report.text import tell_unmet
 from dpod_search.report.text import value_of
 
 
-def show_picks(run: Run) -> str:
+def show_picks(run: Run) -> Markup:
     """Show what to pick for each budget, and the full net to compare with."""
     if run.front is None:
         return paragraph(stage_missing("finetune", run), kind="missing")
@@ -69,7 +72,7 @@ def show_picks(run: Run) -> str:
     parts += [show_latency_wishes(run), _show_stale(run)]
     if run.exported is None:
         parts.append(paragraph(stage_missing("export", run), kind="missing"))
-    return "\n".join(part for part in parts if part)
+    return join(parts)
 
 
 def _caption(run: Run, front: FinetunedFront) -> str:
@@ -127,16 +130,16 @@ def _describe(
     ]
 
 
-def _show_stale(run: Run) -> str:
+def _show_stale(run: Run) -> Markup:
     told = tell_stale(run)
-    return paragraph(told, kind="missing") if told else ""
+    return paragraph(told, kind="missing") if told else Markup()
 
 
-def _tell_noise(run: Run) -> str:
+def _tell_noise(run: Run) -> Markup:
     n_test = run.training.n_pictures.get("test", 0) if run.training else 0
     example = None if run.front is None else pick_example(run.front)
     if not n_test or example is None:
-        return ""
+        return Markup()
     low, high = compute_wilson_interval(example.test_accuracy, n_test)
     return paragraph(
         f"On {plural(n_test, 'test picture')}, a test accuracy of {percent(example.test_accuracy)} "

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import re
 
+from markupsafe import Markup
+
 from dpod_search.quantities import points
+from dpod_search.report.markup import join
 from dpod_search.report.markup import paragraph
 from dpod_search.report.markup import table
 from dpod_search.report.picks import list_chosen
@@ -17,11 +20,11 @@ from dpod_search.report.text import spell_budget
 _BOUND = re.compile(r"latency\s*<=\s*([0-9.]+(?:[eE][+-]?[0-9]+)?)\s*(%?)")
 
 
-def show_latency_wishes(run: Run) -> str:
+def show_latency_wishes(run: Run) -> Markup:
     """Show for each budget on latency the share wished, modelled and measured; else nothing."""
     front = run.front
     if front is None:
-        return ""
+        return Markup()
     rows = []
     for chosen in list_chosen(front):
         wished, member = find_wish(chosen.reason, front), chosen.member
@@ -40,7 +43,7 @@ def show_latency_wishes(run: Run) -> str:
             ]
         )
     if not rows:
-        return ""
+        return Markup()
     columns = ("budget", "trial", "wished", "modelled", "measured", "points over", "kept")
     caption = (
         "Budgets on latency, as shares of the full net's: what was wished, what the model says, "
@@ -49,7 +52,7 @@ def show_latency_wishes(run: Run) -> str:
     parts = [table(caption, columns, rows, texts=1)]
     if run.latency is not None and run.latency.is_other_device:
         parts.append(paragraph(run.latency.describe_device()))
-    return "\n".join(parts)
+    return join(parts)
 
 
 def find_wish(budget: str, front: FinetunedFront) -> float | None:

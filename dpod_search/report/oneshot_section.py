@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import re
 
+from markupsafe import Markup
+
 from dpod_search.quantities import short_size_heading
 from dpod_search.quantities import size_of
+from dpod_search.report.markup import join
 from dpod_search.report.markup import paragraph
 from dpod_search.report.markup import table
 from dpod_search.report.oneshot import OneShot
@@ -16,11 +19,11 @@ from dpod_search.report.text import spell_budget
 from dpod_search.report.text import tell_unmet
 
 
-def show_oneshot(run: Run) -> str:
+def show_oneshot(run: Run) -> Markup:
     """Show what a method chose at each budget; nothing for a run that searched."""
     chosen = run.oneshot
     if chosen is None:
-        return ""
+        return Markup()
     sizes = _list_sizes(run, chosen)
     has_clock = any(choice.measured_share is not None for choice in chosen.choices)
     has_proof = any(choice.importance is not None for choice in chosen.choices)
@@ -41,7 +44,7 @@ def show_oneshot(run: Run) -> str:
     parts = [table(caption, columns, rows, texts=int(has_proof))]
     unmet = {**chosen.unmet, **(run.front.unmet if run.front is not None else {})}
     parts += [paragraph(tell_unmet(budget, why)) for budget, why in unmet.items()]
-    return "\n".join(parts)
+    return join(parts)
 
 
 def _list_sizes(run: Run, chosen: OneShot) -> list[str]:

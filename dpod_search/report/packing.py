@@ -30,14 +30,14 @@ class _Numbers:
         return list(self._numbers)
 
 
-def pack_figure(figure: go.Figure) -> str:
-    """Write a figure as JSON with its long hover texts packed.
+def pack_figure(figure: go.Figure) -> dict[str, Any]:
+    """Return a figure as a JSON object with its long hover texts packed.
 
     Args:
         figure: The figure; it is left as it is.
 
     Returns:
-        JSON with ``data``, ``layout``, ``words`` and ``texts``.
+        An object with ``data``, ``layout``, ``words`` and ``texts``.
     """
     document: dict[str, Any] = json.loads(figure.to_json())
     words, texts = _Numbers(), _Numbers()
@@ -48,5 +48,4 @@ def pack_figure(figure: go.Figure) -> str:
                 texts.find(tuple(words.find(piece) for piece in _PIECES.findall(text)))
                 for text in hovertext
             ]
-    document |= {"words": words.list_all(), "texts": texts.list_all()}
-    return json.dumps(document, separators=(",", ":"), ensure_ascii=False)
+    return document | {"words": words.list_all(), "texts": texts.list_all()}

@@ -1,26 +1,30 @@
-"""The page: one HTML file with everything in it, which asks the network for nothing."""
+"""The report of a run: one HTML file with everything in it, and the numbers of its figures."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from collections.abc import Iterator
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
+from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from dpod_search.escaping import escape_html
+from dpod_search.files import write_text
 from dpod_search.report import sections
 from dpod_search.report.choices import show_picks
-from dpod_search.report.document import read_asset
-from dpod_search.report.document import write_document
+from dpod_search.report.figures import FIGURES
 from dpod_search.report.figures import Absent
 from dpod_search.report.figures import Drawing
 from dpod_search.report.figures import FigureKind
-from dpod_search.report.markup import embed_json
+from dpod_search.report.markup import figure
 from dpod_search.report.markup import paragraph
-from dpod_search.report.markup import section
+from dpod_search.report.markup import read_asset
+from dpod_search.report.markup import write_document
 from dpod_search.report.oneshot_section import show_oneshot
 from dpod_search.report.packing import pack_figure
+from dpod_search.report.reader import read_run
 from dpod_search.report.run import Run
 from dpod_search.report.summary import summarize
 
@@ -38,15 +42,23 @@ class SectionKind:
 
     name: str
     title: str
-    show: Callable[[Run], str]
+    show: Callable[[Run], Markup]
     oneshot_title: str = ""
 
 
 @dataclass(frozen=True)
-class _Section:
+class Section:
+    """A section of a page.
+
+    Args:
+        name: Its anchor: letters and dashes.
+        title: Its heading, in plain text.
+        body: What stands below it.
+    """
+
     name: str
     title: str
-    html: str
+    body: Markup
 
 
 BEFORE_FIGURES = (
@@ -65,6 +77,34 @@ AFTER_FIGURES = (
 )
 
 
+def write_report(run_folder: Path) -> Path:
+    """Write ``report.html`` and ``figures/<figure>.csv`` from what the stages have written.
+
+    Args:
+        run_folder: The run folder, ``runs/<study>``, in which the search stage has run.
+
+    Returns:
+        The path of the report: one file that opens without a network. What a later stage
+        would add is replaced by the command that runs it.
+
+    Raises:
+        RunFolderError: If the search stage has not run there.
+        CheckpointError: If a file is damaged, or the report could not be written.
+    """
+    run = read_run(run_folder)
+    drawn = [(kind, kind.draw(run)) for kind in FIGURES]
+    for kind, drawing in drawn:
+        numbers = run_folder / "figures" / f"{kind.name}.csv"
+        if isinstance(drawing, Absent):
+            # Numbers of an earlier report must not outlive their figure.
+            numbers.unlink(missing_ok=True)
+        else:
+            write_text(numbers, drawing.table.to_csv())
+    report = run_folder / "report.html"
+    write_text(report, build_page(run, drawn))
+    return report
+
+
 def build_page(run: Run, drawn: Sequence[tuple[FigureKind, Drawing | Absent]]) -> str:
     """Build the report.
 
@@ -76,78 +116,44 @@ def build_page(run: Run, drawn: Sequence[tuple[FigureKind, Drawing | Absent]]) -
         The whole HTML file.
     """
     figures = [
-        _Section(f"figure-{k.name}", k.title, show_figure(k.name, k.title, drawing))
-        for k, drawing in drawn
-        if not _is_left_out(drawing)
-    ]
-    before, after = (_show_all(kinds, run) for kinds in (BEFORE_FIGURES, AFTER_FIGURES))
-    shown = [*before, *figures, *after]
-    body = [
-        f"<header>\n<h1>{escape_html(run.search.study)}</h1>",
-        paragraph(summarize(run), kind="summary"),
-        _list_contents(shown),
-        "</header>\n<main>",
-        *(part.html for part in shown),
-        "</main>",
-        show_colours(),
+        show_figure(kind.name, kind.title, drawing, numbers=f"figures/{kind.name}.csv")
+        for kind, drawing in drawn
+        if not is_left_out(drawing)
     ]
     return write_document(
+        "run.html",
         title=f"{run.search.study}: subnets and what they cost",
-        style=read_asset("page.css"),
-        body="\n".join(body),
+        styles=[read_asset("page.css")],
         scripts=[get_plotlyjs(), read_asset("page.js")],
+        study=run.search.study,
+        summary=summarize(run),
+        parts=[*_show_all(BEFORE_FIGURES, run), *figures, *_show_all(AFTER_FIGURES, run)],
     )
 
 
-def show_colours() -> str:
-    """Say which colours the figures use, and that shapes tell the same."""
-    note = (
-        "Colours: Okabe and Ito's palette and, in heat maps, Cividis, which colour-blind readers "
-        "tell apart; shapes, dashes and hatching tell the same without any colour."
-    )
-    return f"<footer>{paragraph(note)}</footer>"
-
-
-def _is_left_out(drawing: Drawing | Absent) -> bool:
+def is_left_out(drawing: Drawing | Absent) -> bool:
+    """Say whether a figure that is not drawn is not worth a word either."""
     return isinstance(drawing, Absent) and drawing.is_left_out
 
 
-def _show_all(kinds: Sequence[SectionKind], run: Run) -> list[_Section]:
-    shown = []
+def _show_all(kinds: Sequence[SectionKind], run: Run) -> Iterator[Section]:
     for kind in kinds:
         title = kind.title if run.oneshot is None else kind.oneshot_title or kind.title
         if content := kind.show(run):
-            shown.append(_Section(kind.name, title, section(kind.name, title, content)))
-    return shown
+            yield Section(kind.name, title, content)
 
 
-def _list_contents(shown: Sequence[_Section]) -> str:
-    links = [f'<li><a href="#{s.name}">{escape_html(s.title)}</a></li>' for s in shown]
-    return f'<nav aria-label="Contents"><ul>{"".join(links)}</ul></nav>'
-
-
-def show_figure(
-    name: str, title: str, drawing: Drawing | Absent, *, numbers: str | None = None
-) -> str:
+def show_figure(name: str, title: str, drawing: Drawing | Absent, *, numbers: str) -> Section:
     """Show a figure in a section of its own, or why there is none.
 
     Args:
         name: Its name in files and anchors.
         title: Its heading.
         drawing: The figure.
-        numbers: The CSV file behind it; that of the report by default.
+        numbers: The CSV file behind it.
     """
-    numbers = numbers or f"figures/{name}.csv"
     if isinstance(drawing, Absent):
-        return section(f"figure-{name}", title, paragraph(drawing.reason, kind="missing"))
-    caption = escape_html(drawing.caption)
-    body = (
-        f'<figure data-figure="{name}">\n'
-        f'<div class="plot" role="img" aria-label="{escape_html(title)}">'
-        "<noscript>The figure is drawn by a script of this page; its numbers are in the CSV file."
-        "</noscript></div>\n"
-        f"<figcaption>{caption} Numbers: <code>{escape_html(numbers)}</code></figcaption>\n"
-        f'<script type="application/json">{embed_json(pack_figure(drawing.figure))}</script>\n'
-        "</figure>"
-    )
-    return section(f"figure-{name}", title, body)
+        body = paragraph(drawing.reason, kind="missing")
+    else:
+        body = figure(name, title, drawing.caption, numbers, pack_figure(drawing.figure))
+    return Section(f"figure-{name}", title, body)

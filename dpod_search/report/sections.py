@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from markupsafe import Markup
+
 from dpod_search.quantities import count
 from dpod_search.quantities import kib
 from dpod_search.quantities import label
@@ -82,7 +84,7 @@ def _describe_full(front: FinetunedFront) -> list[str]:
     return ["–", *sizes, *accuracies, points(0.0)]
 
 
-def show_finetuned(run: Run) -> str:
+def show_finetuned(run: Run) -> Markup:
     """Show every finetuned member and the full net."""
     if run.front is None:
         return paragraph(stage_missing("finetune", run), kind="missing")
@@ -103,7 +105,7 @@ def show_finetuned(run: Run) -> str:
     return table(caption, columns, rows, texts=1)
 
 
-def show_searched(run: Run) -> str:
+def show_searched(run: Run) -> Markup:
     """Show the front as it was searched, before any finetuning."""
     names = [objective.name for objective in run.search.objectives]
     extra = [name for name in run.search.footprints if name not in names]
@@ -127,7 +129,7 @@ def show_searched(run: Run) -> str:
     return table(caption, columns, [describe(trial) for trial in members], texts=1)
 
 
-def show_fates(run: Run) -> str:
+def show_fates(run: Run) -> Markup:
     """Show what became of the trials, and how often the surrogate was wrong to prune."""
     counts = run.search.counts
     total = max(sum(counts.values()), 1)
@@ -136,7 +138,7 @@ def show_fates(run: Run) -> str:
     rows = [[fate, count(counts[fate]), percent(counts[fate] / total)] for fate in fates]
     limits = [f"{label(name)} {limit}" for name, limit in run.search.constraints.items()]
     told = f"Constraints: {', '.join(limits)}." if limits else "There were no constraints."
-    audit = "" if run.oneshot is not None else paragraph(_tell_audit(run))
+    audit = Markup() if run.oneshot is not None else paragraph(_tell_audit(run))
     shown = table("What became of the trials.", ("fate", "trials", "share"), rows)
     return audit + paragraph(told) + shown
 
@@ -160,7 +162,7 @@ def _tell_audit(run: Run) -> str:
     )
 
 
-def show_exported(run: Run) -> str:
+def show_exported(run: Run) -> Markup:
     """Show the exported files and how closely the models agree after loading them again."""
     if run.exported is None:
         return paragraph(stage_missing("export", run), kind="missing")
@@ -191,18 +193,18 @@ def _show_difference(difference: float | None) -> str:
     return f"{difference:.1e}" if difference else "0"
 
 
-def show_environment(run: Run) -> str:
+def show_environment(run: Run) -> Markup:
     """Show versions and machine."""
     if run.environment is None:
         return paragraph("This folder has no environment.json; dpod-search run writes it.")
     return _show_pairs("Where the run was made.", run.environment)
 
 
-def _show_pairs(caption: str, pairs: Mapping[str, str]) -> str:
+def _show_pairs(caption: str, pairs: Mapping[str, str]) -> Markup:
     return table(caption, ("name", "value"), [[*pair] for pair in pairs.items()], texts=1)
 
 
-def show_config(run: Run) -> str:
+def show_config(run: Run) -> Markup:
     """Show the resolved study file."""
     if run.config is None:
         return paragraph("This folder has no config.toml; dpod-search run writes it.")

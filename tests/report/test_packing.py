@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import plotly.graph_objects as go
 from report.run_folder import RunFolder
@@ -11,9 +12,8 @@ from dpod_search.report import read_run
 from dpod_search.report.packing import pack_figure
 
 
-def unpack(packed: str) -> list[list[str] | None]:
+def unpack(document: dict[str, Any]) -> list[list[str] | None]:
     """Do what ``page.js`` does."""
-    document = json.loads(packed)
     words, texts = document["words"], document["texts"]
     return [
         None
@@ -44,14 +44,14 @@ def test_hover_texts_come_back_as_they_were(run: RunFolder, hostile: str) -> Non
 def test_the_same_words_are_kept_once() -> None:
     hovertext = [f"layer1.conv1 {i % 8}, layer2.conv1 {i % 4}" for i in range(1000)]
     packed = pack_figure(go.Figure(go.Scatter(x=[0], y=[0], hovertext=hovertext)))
-    assert packed.count("layer1.conv1") == 1
-    assert len(json.loads(packed)["texts"]) == 8
+    assert json.dumps(packed).count("layer1.conv1") == 1
+    assert len(packed["texts"]) == 8
 
 
 def test_a_figure_is_left_as_it_is_and_other_traces_too() -> None:
     figure = go.Figure(go.Scatter(x=[1.5], y=[None], hovertext=["a b"], name="x"))
     figure.add_trace(go.Heatmap(z=[[1]], hovertext=[["a b"]]))
-    packed = json.loads(pack_figure(figure))
+    packed = pack_figure(figure)
     assert figure.data[0].hovertext == ("a b",)
     assert packed["data"][0]["x"] == [1.5]
     assert packed["data"][1]["hovertext"] == [["a b"]]

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from dpod_search.escaping import escape_html
 from dpod_search.files import write_text
 from dpod_search.quantities import plural
 from dpod_search.report.comparison.figures import draw_finetuned
@@ -19,14 +19,14 @@ from dpod_search.report.comparison.runs import splits_differ
 from dpod_search.report.comparison.tables import show_pick
 from dpod_search.report.comparison.tables import tabulate_picks
 from dpod_search.report.comparison.tables import tabulate_settings
-from dpod_search.report.document import read_asset
-from dpod_search.report.document import write_document
 from dpod_search.report.figures import Absent
 from dpod_search.report.figures import Table
 from dpod_search.report.markup import paragraph
-from dpod_search.report.markup import section
+from dpod_search.report.markup import read_asset
 from dpod_search.report.markup import table
-from dpod_search.report.page import show_colours
+from dpod_search.report.markup import write_document
+from dpod_search.report.page import Section
+from dpod_search.report.page import is_left_out
 from dpod_search.report.page import show_figure
 from dpod_search.report.run import Run
 
@@ -58,25 +58,23 @@ def write_comparison(run_folders: Sequence[Path], out: Path) -> tuple[Path, ...]
     picks, settings = tabulate_picks(runs), tabulate_settings(runs)
     tables: dict[str, Table] = {"picks": picks, "settings": settings}
     tables |= {name: d.table for name, _, d in drawn if not isinstance(d, Absent)}
-    body = [
-        f"<header>\n<h1>{escape_html(' and '.join(named.name for named in runs))}</h1>",
-        *(paragraph(text) for text in _introduce(runs)),
-        "</header>\n<main>",
-        section("picks", "What each offers", _show_picks(picks)),
-    ]
-    for name, title, drawing in drawn:
-        if not (isinstance(drawing, Absent) and drawing.is_left_out):
-            body.append(show_figure(name, title, drawing, numbers=f"{out.stem}-{name}.csv"))
-    body += [
-        section("settings", "What differs", _show_settings(settings)),
-        "</main>",
-        show_colours(),
+    figures = [
+        show_figure(name, title, drawing, numbers=f"{out.stem}-{name}.csv")
+        for name, title, drawing in drawn
+        if not is_left_out(drawing)
     ]
     page = write_document(
+        "comparison.html",
         title=f"{len(runs)} runs compared",
-        style=read_asset("page.css"),
-        body="\n".join(body),
+        styles=[read_asset("page.css")],
         scripts=[get_plotlyjs(), read_asset("page.js")],
+        names=[named.name for named in runs],
+        introduction=_introduce(runs),
+        parts=[
+            Section("picks", "What each offers", _show_picks(picks)),
+            *figures,
+            Section("settings", "What differs", _show_settings(settings)),
+        ],
     )
     write_text(out, page)
     files = {name: out.with_name(f"{out.stem}-{name}.csv") for name in tables}
@@ -105,7 +103,7 @@ def _tell_run(run: Run) -> str:
     return told + ("" if run.front is None else f", {len(run.front.members)} finetuned")
 
 
-def _show_picks(picks: Table) -> str:
+def _show_picks(picks: Table) -> Markup:
     if not picks.rows:
         return paragraph("None of the runs has finetuned its front yet.", kind="missing")
     columns = ("budget", "trial", "MACs", "validation", "test", "run")
@@ -117,7 +115,7 @@ def _show_picks(picks: Table) -> str:
     return table(caption, columns, [show_pick(row) for row in picks.rows], texts=1)
 
 
-def _show_settings(settings: Table) -> str:
+def _show_settings(settings: Table) -> Markup:
     if not settings.rows:
         return paragraph("All settings and the environment are the same.")
     rows = [[str(cell) for cell in row] for row in settings.rows]

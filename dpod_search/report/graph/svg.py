@@ -1,4 +1,4 @@
-"""Drawing the placed boxes and wires as SVG; every name from the model is escaped here."""
+"""Drawing the placed boxes and wires as SVG: what the template is told."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from dpod_search.escaping import escape_html
+from markupsafe import Markup
+
 from dpod_search.report.graph.boxes import Box
 from dpod_search.report.graph.inspection import InspectedOperation
 from dpod_search.report.graph.inspection import Inspection
@@ -17,6 +18,7 @@ from dpod_search.report.graph.marks import Mark
 from dpod_search.report.graph.marks import describe_operation
 from dpod_search.report.graph.marks import describe_shape
 from dpod_search.report.graph.marks import hue
+from dpod_search.report.markup import render
 from dpod_search.report.text import percent
 
 
@@ -49,7 +51,64 @@ class _Text:
     height: float
 
 
-def draw_graph(inspection: Inspection, boxes: Sequence[Box], marks: Mapping[int, Mark]) -> str:
+@dataclass(frozen=True)
+class _Keys:
+    """Which groups and frozen dimensions are made and read somewhere, with spaces between."""
+
+    makes: str
+    reads: str
+
+
+@dataclass(frozen=True)
+class _Wire:
+    kind: str
+    hue: str | None
+    keys: _Keys
+    path: str
+
+
+@dataclass(frozen=True)
+class _Stripe:
+    y: str
+    height: str
+    hue: str | None
+
+
+@dataclass(frozen=True)
+class _DrawnRow:
+    """A row in its place; ``words`` are what a search looks through, ``said`` what it tells."""
+
+    text: str
+    is_small: bool
+    words: str
+    said: str
+    keys: _Keys
+    y: str
+    base: str
+    width: str
+
+
+@dataclass(frozen=True)
+class _Foot:
+    left: str
+    right: str
+    x: str
+    y: str
+
+
+@dataclass(frozen=True)
+class _DrawnBox:
+    kind: str
+    place: str
+    width: str
+    height: str
+    keys: _Keys
+    strip: tuple[_Stripe, ...]
+    rows: tuple[_DrawnRow, ...]
+    foot: _Foot | None
+
+
+def draw_graph(inspection: Inspection, boxes: Sequence[Box], marks: Mapping[int, Mark]) -> Markup:
     """Draw the graph.
 
     Args:
@@ -66,19 +125,21 @@ def draw_graph(inspection: Inspection, boxes: Sequence[Box], marks: Mapping[int,
         [text.width for text in written],
         [text.height for text in written],
     )
-    wires = "\n".join(_draw_wire(boxes[i], run, marks) for i, run in placed.wires)
-    drawn = "\n".join(
-        f'<g transform="translate({x - text.width / 2:.1f} {y:g})">'
-        f"{_draw_box(box, text, inspection, marks)}</g>"
-        for box, text, x, y in zip(boxes, written, placed.x, placed.y, strict=True)
-    )
     width, height = placed.width + 2 * _MARGIN, placed.height + 2 * _MARGIN
-    label = escape_html(f"Graph of {inspection.title}: {len(boxes)} boxes, from input to output")
-    return (
-        f'<svg id="graph" width="{width:.0f}" height="{height:.0f}" '
-        f'viewBox="{-_MARGIN:g} {-_MARGIN:g} {width:.0f} {height:.0f}" '
-        f'role="group" aria-label="{label}">\n'
-        f'<g class="wires">\n{wires}\n</g>\n{drawn}\n</svg>'
+    return render(
+        "graph.svg",
+        width=width,
+        height=height,
+        view=f"{-_MARGIN:g} {-_MARGIN:g} {width:.0f} {height:.0f}",
+        label=f"Graph of {inspection.title}: {len(boxes)} boxes, from input to output",
+        strip=f"{_STRIP:g}",
+        left=f"{_STRIP + _PAD:g}",
+        line=f"{_LINE:g}",
+        wires=[_draw_wire(boxes[i], run, marks) for i, run in placed.wires],
+        boxes=[
+            _draw_box(box, text, f"{x - text.width / 2:.1f} {y:g}", inspection, marks)
+            for box, text, x, y in zip(boxes, written, placed.x, placed.y, strict=True)
+        ],
     )
 
 
@@ -134,28 +195,26 @@ def _write_foot(box: Box, inspection: Inspection, marks: Mapping[int, Mark]) -> 
     return " · ".join(part for part in (shape, share) if part), groups
 
 
-def _list_keys(positions: Iterable[int], marks: Mapping[int, Mark]) -> str:
-    """Return attributes that say which groups and frozen dimensions are made and read here."""
+def _list_keys(positions: Iterable[int], marks: Mapping[int, Mark]) -> _Keys:
     own = [marks[position] for position in positions]
     makes = [f"g{n}" for mark in own for n in mark.makes]
     makes += [f"g{n}" for mark in own for n in mark.blocks]
     makes += [f"f{mark.frozen}" for mark in own if mark.frozen is not None]
     reads = [f"g{n}" for mark in own for n in mark.reads]
     reads += [f"f{n}" for mark in own for n in mark.freezes]
-    return (
-        f'data-makes="{" ".join(dict.fromkeys(makes))}" '
-        f'data-reads="{" ".join(dict.fromkeys(reads))}"'
-    )
+    return _Keys(" ".join(dict.fromkeys(makes)), " ".join(dict.fromkeys(reads)))
 
 
-def _draw_wire(box: Box, run: Sequence[Stretch], marks: Mapping[int, Mark]) -> str:
+def _draw_wire(box: Box, run: Sequence[Stretch], marks: Mapping[int, Mark]) -> _Wire:
     last = box.rows[-1]
     mark = marks[last]
     kind = "wire frozen" if mark.is_frozen else "wire"
-    color = f' style="--h:{hue(mark.makes[0])}"' if mark.makes else ""
-    kind += " coloured" if mark.makes else ""
-    path = " ".join(_bend(stretch) for stretch in run)
-    return f'<path class="{kind}"{color} {_list_keys([last], marks)} d="{path}"/>'
+    return _Wire(
+        kind=f"{kind} coloured" if mark.makes else kind,
+        hue=hue(mark.makes[0]) if mark.makes else None,
+        keys=_list_keys([last], marks),
+        path=" ".join(_bend(stretch) for stretch in run),
+    )
 
 
 def _bend(stretch: Stretch) -> str:
@@ -167,43 +226,38 @@ def _bend(stretch: Stretch) -> str:
     return f"{start}C{x:g} {middle:g} {end_x:g} {middle:g} {end_x:g} {end_y:g}"
 
 
-def _draw_box(box: Box, text: _Text, inspection: Inspection, marks: Mapping[int, Mark]) -> str:
+def _draw_box(
+    box: Box, text: _Text, place_of_box: str, inspection: Inspection, marks: Mapping[int, Mark]
+) -> _DrawnBox:
     own = [marks[position] for position in box.rows]
     kinds = ["box"]
     kinds += ["frozen"] if own[-1].is_frozen else []
     kinds += ["freezes"] if any(mark.freezes for mark in own) else []
-    parts = [
-        f'<rect class="frame" width="{text.width:.1f}" height="{text.height:g}" rx="4"/>',
-        *_draw_strip(own[-1].makes, text.height),
-        *(_draw_row(i, row, text.width, inspection, marks) for i, row in enumerate(text.rows)),
-    ]
+    foot = None
     if any(text.foot):
         y = _LINE * (len(text.rows) + 1) - 1
-        left, right = (escape_html(end) for end in text.foot)
-        parts.append(f'<text class="foot" x="{_STRIP + _PAD:g}" y="{y:g}">{left}</text>')
-        parts.append(
-            f'<text class="chip" x="{text.width - _PAD:.1f}" y="{y:g}" text-anchor="end">'
-            f"{right}</text>"
-        )
-    keys = _list_keys(box.rows, marks)
-    return f'<g class="{" ".join(kinds)}" {keys}>{"".join(parts)}</g>'
+        foot = _Foot(*text.foot, x=f"{text.width - _PAD:.1f}", y=f"{y:g}")
+    return _DrawnBox(
+        kind=" ".join(kinds),
+        place=place_of_box,
+        width=f"{text.width:.1f}",
+        height=f"{text.height:g}",
+        keys=_list_keys(box.rows, marks),
+        strip=tuple(_draw_strip(own[-1].makes, text.height)),
+        rows=tuple(
+            _draw_row(i, row, text.width, inspection, marks) for i, row in enumerate(text.rows)
+        ),
+        foot=foot,
+    )
 
 
-def _draw_strip(groups: Sequence[int], height: float) -> list[str]:
+def _draw_strip(groups: Sequence[int], height: float) -> list[_Stripe]:
     shown = groups[:_MOST_STRIPES] or (None,)
     step = height / len(shown)
     return [
-        f'<rect class="strip{"" if group is None else " coloured"}" y="{i * step:.1f}" '
-        f'width="{_STRIP:g}" height="{step:.1f}"'
-        + ("/>" if group is None else f' style="--h:{hue(group)}"/>')
+        _Stripe(f"{i * step:.1f}", f"{step:.1f}", None if group is None else hue(group))
         for i, group in enumerate(shown)
     ]
-
-
-def _list_words(row: _Row, inspection: Inspection) -> str:
-    """Return what a search looks through."""
-    operations = [inspection.operations[position] for position in row.positions]
-    return " ".join(f"{item.what} {item.line}" for item in operations).lower()
 
 
 def _draw_row(
@@ -212,18 +266,20 @@ def _draw_row(
     width: float,
     inspection: Inspection,
     marks: Mapping[int, Mark],
-) -> str:
-    said = "\n\n".join(
+) -> _DrawnRow:
+    operations = [inspection.operations[position] for position in row.positions]
+    said = (
         describe_operation(inspection.operations[position], marks[position], inspection)
         for position in row.positions
     )
     y = _LINE * place_in_box + _PAD / 2
-    kind = "row small" if row.is_small else "row"
-    return (
-        f'<g class="{kind}" data-find="{escape_html(_list_words(row, inspection))}" '
-        f"{_list_keys(row.positions, marks)}>"
-        f"<title>{escape_html(said)}</title>"
-        f'<rect class="ground" x="{_STRIP:g}" y="{y:g}" width="{width - _STRIP - 1:.1f}" '
-        f'height="{_LINE:g}"/>'
-        f'<text x="{_STRIP + _PAD:g}" y="{y + 11:g}">{escape_html(row.text)}</text></g>'
+    return _DrawnRow(
+        text=row.text,
+        is_small=row.is_small,
+        words=" ".join(f"{item.what} {item.line}" for item in operations).lower(),
+        said="\n\n".join(said),
+        keys=_list_keys(row.positions, marks),
+        y=f"{y:g}",
+        base=f"{y + 11:g}",
+        width=f"{width - _STRIP - 1:.1f}",
     )
