@@ -15,9 +15,9 @@ from dpod_search.quantities import plural
 from dpod_search.quantities import quantity
 from dpod_search.quantities import size_heading
 from dpod_search.quantities import size_of
+from dpod_search.records.run import Member
+from dpod_search.records.run import Trial
 from dpod_search.report import Run
-from dpod_search.report.run import Member
-from dpod_search.report.run import Trial
 from dpod_search.report.text import percent
 from dpod_search.report.text import spell_budget
 from dpod_search.report.text import tell_unmet

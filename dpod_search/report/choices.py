@@ -15,6 +15,9 @@ from dpod_search.quantities import points
 from dpod_search.quantities import quantity
 from dpod_search.quantities import short_size_heading
 from dpod_search.quantities import size_of
+from dpod_search.records.run import FinetunedFront
+from dpod_search.records.run import Member
+from dpod_search.records.run import Run
 from dpod_search.report.latency_section import show_latency_wishes
 from dpod_search.report.markup import join
 from dpod_search.report.markup import paragraph
@@ -22,9 +25,6 @@ from dpod_search.report.markup import table
 from dpod_search.report.picks import list_chosen
 from dpod_search.report.picks import pick_example
 from dpod_search.report.picks import pick_members
-from dpod_search.report.run import FinetunedFront
-from dpod_search.report.run import Member
-from dpod_search.report.run import Run
 from dpod_search.report.text import percent
 from dpod_search.report.text import spell_budget
 from dpod_search.report.text import stage_missing

@@ -7,12 +7,12 @@ import re
 from markupsafe import Markup
 
 from dpod_search.quantities import points
+from dpod_search.records.run import FinetunedFront
+from dpod_search.records.run import Run
 from dpod_search.report.markup import join
 from dpod_search.report.markup import paragraph
 from dpod_search.report.markup import table
 from dpod_search.report.picks import list_chosen
-from dpod_search.report.run import FinetunedFront
-from dpod_search.report.run import Run
 from dpod_search.report.text import percent
 from dpod_search.report.text import spell_budget
 

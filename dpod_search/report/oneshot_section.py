@@ -8,12 +8,12 @@ from markupsafe import Markup
 
 from dpod_search.quantities import short_size_heading
 from dpod_search.quantities import size_of
+from dpod_search.records.oneshot import OneShot
+from dpod_search.records.oneshot import OneShotChoice
+from dpod_search.records.run import Run
 from dpod_search.report.markup import join
 from dpod_search.report.markup import paragraph
 from dpod_search.report.markup import table
-from dpod_search.report.oneshot import OneShot
-from dpod_search.report.oneshot import OneShotChoice
-from dpod_search.report.run import Run
 from dpod_search.report.text import percent
 from dpod_search.report.text import spell_budget
 from dpod_search.report.text import tell_unmet

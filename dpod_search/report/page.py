@@ -12,6 +12,8 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from dpod_search.files import write_text
+from dpod_search.records.reader import read_run
+from dpod_search.records.run import Run
 from dpod_search.report import sections
 from dpod_search.report.choices import show_picks
 from dpod_search.report.figures import FIGURES
@@ -24,8 +26,6 @@ from dpod_search.report.markup import read_asset
 from dpod_search.report.markup import write_document
 from dpod_search.report.oneshot_section import show_oneshot
 from dpod_search.report.packing import pack_figure
-from dpod_search.report.reader import read_run
-from dpod_search.report.run import Run
 from dpod_search.report.summary import summarize
 
 

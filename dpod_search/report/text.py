@@ -9,7 +9,7 @@ from dpod_search import quantities
 from dpod_search.quantities import is_accuracy
 from dpod_search.quantities import number
 from dpod_search.quantities import plural
-from dpod_search.report.run import Run
+from dpod_search.records.run import Run
 
 
 def percent(share: float, n_digits: int = 1) -> str:

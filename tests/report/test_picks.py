@@ -5,13 +5,13 @@ from dataclasses import replace
 import pytest
 from report.run_folder import RunFolder
 
+from dpod_search.records.run import FinetunedFront
+from dpod_search.records.run import FullNet
+from dpod_search.records.run import Member
 from dpod_search.report import read_run
 from dpod_search.report.picks import PICK_BUDGETS
 from dpod_search.report.picks import pick_example
 from dpod_search.report.picks import pick_members
-from dpod_search.report.run import FinetunedFront
-from dpod_search.report.run import FullNet
-from dpod_search.report.run import Member
 
 
 FULL = FullNet({"macs": 1000}, validation_accuracy=0.98, test_accuracy=0.97)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import plotly.graph_objects as go
 
 from dpod_search.quantities import quantity
+from dpod_search.records.run import Objective
 from dpod_search.report.comparison.runs import NamedRun
 from dpod_search.report.figures.drawing import Absent
 from dpod_search.report.figures.drawing import Cell
@@ -25,7 +26,6 @@ from dpod_search.report.figures.style import lay_out
 from dpod_search.report.figures.style import log_axis
 from dpod_search.report.figures.style import plain
 from dpod_search.report.figures.style import value_axis
-from dpod_search.report.run import Objective
 from dpod_search.report.text import value_of
 
 

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from dpod_search.errors import ConfigError
+from dpod_search.records.reader import flatten
+from dpod_search.records.reader import read_run
+from dpod_search.records.run import Run
 from dpod_search.report.figures.style import SERIES
 from dpod_search.report.figures.style import Series
-from dpod_search.report.reader import flatten
-from dpod_search.report.reader import read_run
-from dpod_search.report.run import Run
 
 
 # Where the pictures lie and how they came says nothing of what they are.

@@ -8,15 +8,15 @@ from collections.abc import Sequence
 
 from dpod_search.quantities import count
 from dpod_search.quantities import spell
+from dpod_search.records.reader import flatten
+from dpod_search.records.run import FinetunedFront
+from dpod_search.records.run import Member
 from dpod_search.report.comparison.runs import NamedRun
 from dpod_search.report.figures.drawing import Cell
 from dpod_search.report.figures.drawing import Table
 from dpod_search.report.picks import PICK_BUDGETS
 from dpod_search.report.picks import list_chosen
 from dpod_search.report.picks import pick_best
-from dpod_search.report.reader import flatten
-from dpod_search.report.run import FinetunedFront
-from dpod_search.report.run import Member
 from dpod_search.report.text import percent
 from dpod_search.report.text import spell_budget
 

@@ -10,6 +10,7 @@ from plotly.offline import get_plotlyjs
 
 from dpod_search.files import write_text
 from dpod_search.quantities import plural
+from dpod_search.records.run import Run
 from dpod_search.report.comparison.figures import draw_finetuned
 from dpod_search.report.comparison.figures import draw_growth
 from dpod_search.report.comparison.figures import draw_searched
@@ -28,7 +29,6 @@ from dpod_search.report.markup import write_document
 from dpod_search.report.page import Section
 from dpod_search.report.page import is_left_out
 from dpod_search.report.page import show_figure
-from dpod_search.report.run import Run
 
 
 _FIGURES = (

@@ -11,6 +11,8 @@ from plotly.subplots import make_subplots
 
 from dpod_search.intervals import compute_wilson_interval
 from dpod_search.quantities import label
+from dpod_search.records.run import Audit
+from dpod_search.records.run import Run
 from dpod_search.report.figures.drawing import Absent
 from dpod_search.report.figures.drawing import Cell
 from dpod_search.report.figures.drawing import Drawing
@@ -22,8 +24,6 @@ from dpod_search.report.figures.style import axis
 from dpod_search.report.figures.style import lay_out
 from dpod_search.report.figures.surrogate import Pair
 from dpod_search.report.figures.surrogate import find_pairs
-from dpod_search.report.run import Audit
-from dpod_search.report.run import Run
 from dpod_search.report.text import percent
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import plotly.graph_objects as go
 
-from dpod_search.report.run import Run
+from dpod_search.records.run import Run
 
 
 Cell = str | int | float | bool | None

@@ -13,6 +13,9 @@ from dpod_search.intervals import compute_wilson_interval
 from dpod_search.pareto import find_front
 from dpod_search.pareto import to_minimized
 from dpod_search.quantities import count
+from dpod_search.records.run import FinetunedFront
+from dpod_search.records.run import Member
+from dpod_search.records.run import Run
 from dpod_search.report.figures.drawing import Absent
 from dpod_search.report.figures.drawing import Cell
 from dpod_search.report.figures.drawing import Drawing
@@ -26,9 +29,6 @@ from dpod_search.report.figures.style import lay_out
 from dpod_search.report.figures.style import log_axis
 from dpod_search.report.figures.style import plain
 from dpod_search.report.figures.style import value_axis
-from dpod_search.report.run import FinetunedFront
-from dpod_search.report.run import Member
-from dpod_search.report.run import Run
 from dpod_search.report.text import percent
 from dpod_search.report.text import stage_missing
 

@@ -8,6 +8,9 @@ import plotly.graph_objects as go
 
 from dpod_search.quantities import plural
 from dpod_search.quantities import quantity
+from dpod_search.records.run import FATES
+from dpod_search.records.run import Run
+from dpod_search.records.run import Trial
 from dpod_search.report.figures.drawing import Absent
 from dpod_search.report.figures.drawing import Cell
 from dpod_search.report.figures.drawing import Drawing
@@ -24,9 +27,6 @@ from dpod_search.report.figures.style import lay_out
 from dpod_search.report.figures.style import log_axis
 from dpod_search.report.figures.style import plain
 from dpod_search.report.figures.style import value_axis
-from dpod_search.report.run import FATES
-from dpod_search.report.run import Run
-from dpod_search.report.run import Trial
 from dpod_search.report.text import percent
 from dpod_search.report.text import value_of
 

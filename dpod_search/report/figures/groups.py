@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import plotly.graph_objects as go
 
 from dpod_search.quantities import label
+from dpod_search.records.run import Run
 from dpod_search.report.figures.drawing import Absent
 from dpod_search.report.figures.drawing import Drawing
 from dpod_search.report.figures.drawing import Table
@@ -14,7 +15,6 @@ from dpod_search.report.figures.style import SERIES
 from dpod_search.report.figures.style import axis
 from dpod_search.report.figures.style import lay_out
 from dpod_search.report.figures.style import plain
-from dpod_search.report.run import Run
 from dpod_search.report.text import percent
 from dpod_search.report.text import written_by_older
 

@@ -6,6 +6,7 @@ import plotly.graph_objects as go
 
 from dpod_search.quantities import count
 from dpod_search.quantities import plural
+from dpod_search.records.run import Run
 from dpod_search.report.figures.drawing import Absent
 from dpod_search.report.figures.drawing import Drawing
 from dpod_search.report.figures.drawing import Table
@@ -14,7 +15,6 @@ from dpod_search.report.figures.style import VERMILION
 from dpod_search.report.figures.style import lay_out
 from dpod_search.report.figures.style import log_axis
 from dpod_search.report.figures.style import value_axis
-from dpod_search.report.run import Run
 from dpod_search.report.text import stage_missing
 
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from dpod_search.pareto import find_front
 from dpod_search.pareto import to_minimized
-from dpod_search.report.run import Objective
-from dpod_search.report.run import Run
-from dpod_search.report.run import Trial
+from dpod_search.records.run import Objective
+from dpod_search.records.run import Run
+from dpod_search.records.run import Trial
 
 
 @dataclass(frozen=True)

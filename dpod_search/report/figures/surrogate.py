@@ -12,6 +12,10 @@ from plotly.subplots import make_subplots
 from dpod_search.quantities import in_percent
 from dpod_search.quantities import label
 from dpod_search.quantities import number
+from dpod_search.records.run import Objective
+from dpod_search.records.run import Prediction
+from dpod_search.records.run import Run
+from dpod_search.records.run import Trial
 from dpod_search.report.figures.drawing import Absent
 from dpod_search.report.figures.drawing import Drawing
 from dpod_search.report.figures.drawing import Table
@@ -20,10 +24,6 @@ from dpod_search.report.figures.style import MARKS
 from dpod_search.report.figures.style import NEUTRAL
 from dpod_search.report.figures.style import lay_out
 from dpod_search.report.figures.style import value_axis
-from dpod_search.report.run import Objective
-from dpod_search.report.run import Prediction
-from dpod_search.report.run import Run
-from dpod_search.report.run import Trial
 from dpod_search.report.text import percent
 
 

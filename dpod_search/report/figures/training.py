@@ -7,6 +7,8 @@ from plotly.subplots import make_subplots
 
 from dpod_search.quantities import count
 from dpod_search.quantities import seconds
+from dpod_search.records.run import Run
+from dpod_search.records.run import Training
 from dpod_search.report.figures.drawing import Absent
 from dpod_search.report.figures.drawing import Drawing
 from dpod_search.report.figures.drawing import Table
@@ -15,8 +17,6 @@ from dpod_search.report.figures.style import NEUTRAL
 from dpod_search.report.figures.style import ORANGE
 from dpod_search.report.figures.style import axis
 from dpod_search.report.figures.style import lay_out
-from dpod_search.report.run import Run
-from dpod_search.report.run import Training
 from dpod_search.report.text import percent
 from dpod_search.report.text import stage_missing
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import plotly.graph_objects as go
 
+from dpod_search.records.run import Run
 from dpod_search.report.figures.drawing import Absent
 from dpod_search.report.figures.drawing import Cell
 from dpod_search.report.figures.drawing import Drawing
@@ -14,7 +15,6 @@ from dpod_search.report.figures.drawing import Table
 from dpod_search.report.figures.style import axis
 from dpod_search.report.figures.style import lay_out
 from dpod_search.report.figures.style import plain
-from dpod_search.report.run import Run
 from dpod_search.report.text import percent
 
 

@@ -19,7 +19,7 @@ from dpod_search.search import make_sampler
 from dpod_search.search import open_study
 from dpod_search.search import run_study
 from dpod_search.search import write_records
-from dpod_search.search.records import describe_search
+from dpod_search.search.outcome import describe_search
 
 
 @pytest.fixture(scope="module")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dpod_search.report.fields import Fields
-from dpod_search.report.run import Search
+from dpod_search.records.fields import Fields
+from dpod_search.records.run import Search
 
 
 # Version 0.1.0 knew these and did not write their names down.

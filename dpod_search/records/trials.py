@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from dpod_search.errors import CheckpointError
-from dpod_search.report.fields import fail
-from dpod_search.report.run import FATES
-from dpod_search.report.run import Prediction
-from dpod_search.report.run import Search
-from dpod_search.report.run import Trial
+from dpod_search.records.fields import fail
+from dpod_search.records.run import FATES
+from dpod_search.records.run import Prediction
+from dpod_search.records.run import Search
+from dpod_search.records.run import Trial
 
 
 _TRUE = ("true", "1", "yes")

@@ -6,15 +6,15 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from dpod_search.report.fields import Fields
-from dpod_search.report.run import FinetunedFront
-from dpod_search.report.run import FullNet
-from dpod_search.report.run import Member
-from dpod_search.report.run import Search
-from dpod_search.report.run import Trial
-from dpod_search.report.subnets import read_footprint
-from dpod_search.report.subnets import read_footprints
-from dpod_search.report.subnets import read_widths
+from dpod_search.records.fields import Fields
+from dpod_search.records.run import FinetunedFront
+from dpod_search.records.run import FullNet
+from dpod_search.records.run import Member
+from dpod_search.records.run import Search
+from dpod_search.records.run import Trial
+from dpod_search.records.subnets import read_footprint
+from dpod_search.records.subnets import read_footprints
+from dpod_search.records.subnets import read_widths
 
 
 def read_front(path: Path, search: Search, trials: tuple[Trial, ...]) -> FinetunedFront | None:

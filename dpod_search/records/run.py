@@ -9,8 +9,8 @@ from pathlib import Path
 
 from dpod_search.pareto import Direction
 from dpod_search.quantities import is_accuracy
-from dpod_search.report.latency_fit import LatencyFit
-from dpod_search.report.oneshot import OneShot
+from dpod_search.records.latency import LatencyFit
+from dpod_search.records.oneshot import OneShot
 
 
 FATES = ("evaluated", "audited", "cached", "pruned-constraint", "pruned-surrogate", "failed")

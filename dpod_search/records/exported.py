@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from dpod_search.report.fields import Fields
-from dpod_search.report.run import ExportedFile
-from dpod_search.report.run import ExportedModel
-from dpod_search.report.run import Trial
+from dpod_search.records.fields import Fields
+from dpod_search.records.run import ExportedFile
+from dpod_search.records.run import ExportedModel
+from dpod_search.records.run import Trial
 
 
 def read_manifest(path: Path, trials: tuple[Trial, ...]) -> tuple[ExportedModel, ...]:
