@@ -15,8 +15,8 @@ from dpod_search.quantities import plural
 from dpod_search.quantities import quantity
 from dpod_search.quantities import size_heading
 from dpod_search.quantities import size_of
-from dpod_search.records.run import Member
-from dpod_search.records.run import Trial
+from dpod_search.records.front import Member
+from dpod_search.records.trials import Trial
 from dpod_search.report import Run
 from dpod_search.report.text import percent
 from dpod_search.report.text import spell_budget

@@ -11,7 +11,7 @@ from PIL import ImageDraw
 from PIL import ImageFont
 
 from dpod_search.escaping import make_visible
-from dpod_search.records.run import Group
+from dpod_search.records.search import Group
 
 
 # Of the palette of Okabe and Ito, which colour-blind readers tell apart.

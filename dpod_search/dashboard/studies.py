@@ -15,7 +15,7 @@ from optuna.trial import FrozenTrial
 
 from dpod_search.errors import ConfigError
 from dpod_search.errors import RunFolderError
-from dpod_search.records.run import Trial
+from dpod_search.records.trials import Trial
 from dpod_search.report import Run
 from dpod_search.search.store import BatchJournalStorage
 from dpod_search.search.store import attributes

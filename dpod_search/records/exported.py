@@ -1,14 +1,42 @@
-"""Reading the manifest of what was exported."""
+"""What was exported: ``exported/manifest.json``."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from dpod_search.records.fields import Fields
-from dpod_search.records.run import ExportedFile
-from dpod_search.records.run import ExportedModel
-from dpod_search.records.run import Trial
+from dpod_search.records.trials import Trial
+
+
+@dataclass(frozen=True)
+class ExportedFile:
+    """One file of an exported model.
+
+    Args:
+        kind: Its format.
+        path: From the run folder.
+        sha256: Its hash.
+        n_bytes: Its size.
+        max_difference: The largest difference of outputs seen after loading it again, or None.
+        test_accuracy: Accuracy on test after loading it again, in [0, 1], or None.
+    """
+
+    kind: str
+    path: str
+    sha256: str
+    n_bytes: int
+    max_difference: float | None = None
+    test_accuracy: float | None = None
+
+
+@dataclass(frozen=True)
+class ExportedModel:
+    """One exported model; ``trial`` is None for a full net that was no trial."""
+
+    trial: int | None
+    files: tuple[ExportedFile, ...]
 
 
 def read_manifest(path: Path, trials: tuple[Trial, ...]) -> tuple[ExportedModel, ...]:

@@ -1,20 +1,109 @@
-"""Reading ``front.json``, and leaving out of it what an earlier search left behind."""
+"""The front after finetuning, without what an earlier search left behind: ``front.json``."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from dataclasses import field
 from dataclasses import replace
 from pathlib import Path
 
 from dpod_search.records.fields import Fields
-from dpod_search.records.run import FinetunedFront
-from dpod_search.records.run import FullNet
-from dpod_search.records.run import Member
-from dpod_search.records.run import Search
-from dpod_search.records.run import Trial
-from dpod_search.records.subnets import read_footprint
-from dpod_search.records.subnets import read_footprints
-from dpod_search.records.subnets import read_widths
+from dpod_search.records.search import Search
+from dpod_search.records.search import read_footprint
+from dpod_search.records.search import read_footprints
+from dpod_search.records.search import read_widths
+from dpod_search.records.trials import Trial
+
+
+@dataclass(frozen=True)
+class FullNet:
+    """The full net, finetuned like the members of the front; accuracies in [0, 1]."""
+
+    footprint: Mapping[str, float]
+    validation_accuracy: float
+    test_accuracy: float
+
+    @property
+    def macs(self) -> int:
+        """Its multiply-adds for each sample."""
+        return int(self.footprint["macs"])
+
+
+@dataclass(frozen=True)
+class Member:
+    """One finetuned member of the front; accuracies and ``macs_share`` in [0, 1].
+
+    The full net is among the members. If no trial had its widths, its ``trial`` is None.
+    ``budgets`` are those of the user's that it was chosen for. Folders of older versions do not
+    know the accuracy on test before finetuning. ``measured_latency_share`` is what a clock says, as
+    a share of the full net, where it was asked. ``measured`` are the objectives after finetuning
+    that are neither a footprint nor the accuracy, such as ``latency_ms``.
+    """
+
+    trial: int | None
+    widths: Mapping[str, int]
+    footprint: Mapping[str, float]
+    macs_share: float
+    accuracy_before: float
+    validation_accuracy: float
+    test_accuracy: float
+    on_front: bool
+    is_full: bool
+    is_knee: bool = False
+    budgets: tuple[str, ...] = ()
+    test_accuracy_before: float | None = None
+    measured_latency_share: float | None = None
+    measured: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def macs(self) -> int:
+        """Its multiply-adds for each sample."""
+        return int(self.footprint["macs"])
+
+    @property
+    def title(self) -> str:
+        """What it is called: the number of its trial, and whether it is the full net."""
+        if not self.is_full:
+            return str(self.trial)
+        return "full net" if self.trial is None else f"{self.trial} (full net)"
+
+
+@dataclass(frozen=True)
+class FinetunedFront:
+    """The front after finetuning: ``front.json``; members ascend in macs.
+
+    Args:
+        seed: Seed of the study.
+        footprints: The footprints of every member, ``macs`` among them.
+        full: The full net.
+        members: The members.
+        budgets: The user's budgets, as they were spelled.
+        unmet: Why no member was chosen, for those of them that none meets.
+        n_stale: How many of the file's subnets are left out, as they are of an earlier search.
+        warning: What speaks against its accuracies, or None.
+    """
+
+    seed: int
+    footprints: tuple[str, ...]
+    full: FullNet
+    members: tuple[Member, ...]
+    budgets: tuple[str, ...] = ()
+    unmet: Mapping[str, str] = field(default_factory=dict)
+    n_stale: int = 0
+    warning: str | None = None
+
+    @property
+    def measured(self) -> dict[str, float | None]:
+        """What the search measured besides accuracy, and the full net's value if it is known."""
+        names = dict.fromkeys(name for member in self.members for name in member.measured)
+        of_full = next((m.measured for m in self.members if m.is_full), {})
+        return {name: of_full.get(name) for name in names}
+
+    def find_latency_share(self, member: Member) -> float | None:
+        """Return a member's modelled latency over the full net's, if latency was modelled."""
+        of_full = self.full.footprint.get("latency")
+        return member.footprint["latency"] / of_full if of_full else None
 
 
 def read_front(path: Path, search: Search, trials: tuple[Trial, ...]) -> FinetunedFront | None:

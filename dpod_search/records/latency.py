@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from dpod_search.quantities import percent
+from dpod_search.records.fields import Fields
 
 
 @dataclass(frozen=True)
@@ -70,3 +72,23 @@ class LatencyFit:
             f"{told}. This is another device than the one that the run was made on "
             f"({self.difference}): the milliseconds are that device's, and no subnet was timed."
         )
+
+
+def read_latency(path: Path) -> LatencyFit:
+    """Read how right the modelled latencies are."""
+    fields = Fields.from_file(path)
+    device = fields.inner("device")
+    return LatencyFit(
+        device=LatencyDevice(
+            **{name: device.text(name) for name in ("processor", "device", "backend", "version")},
+            n_threads=device.integer("n_threads", low=1),
+            batch_size=device.integer("batch_size", low=1),
+        ),
+        is_other_device=fields.flag("is_other_device"),
+        difference=fields.text("difference"),
+        full_ms=fields.number("full_ms"),
+        mape=fields.number("mape"),
+        worst=fields.number("worst"),
+        rank_correlation=fields.number("rank_correlation"),
+        n_held_out=fields.integer("n_held_out"),
+    )

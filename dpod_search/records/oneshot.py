@@ -4,6 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
+
+from dpod_search.records.fields import Fields
+from dpod_search.records.search import Search
+from dpod_search.records.search import read_footprint
+from dpod_search.records.search import read_widths
 
 
 _METHODS = {
@@ -62,3 +68,26 @@ class OneShot:
     def describe_method(self) -> str:
         """Say the method's name and what it does."""
         return _METHODS.get(self.method, self.method)
+
+
+def read_oneshot(path: Path, search: Search) -> OneShot:
+    """Read what was chosen at each budget."""
+    fields = Fields.from_file(path)
+    unmet = fields.inner("unmet")
+    return OneShot(
+        method=fields.text("method"),
+        choices=tuple(_read_choice(inner, search) for inner in fields.inners("choices")),
+        unmet={budget: unmet.text(budget) for budget in unmet.values},
+    )
+
+
+def _read_choice(fields: Fields, search: Search) -> OneShotChoice:
+    return OneShotChoice(
+        budget=fields.text("budget"),
+        widths=read_widths(fields, search),
+        footprint=read_footprint(fields.inner("footprint"), search.footprints),
+        importance=fields.optional_number("importance"),
+        gap=fields.optional_number("gap"),
+        is_proven=fields.flag("is_proven") if "is_proven" in fields.values else None,
+        measured_share=fields.optional_number("measured_share"),
+    )

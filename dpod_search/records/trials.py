@@ -1,4 +1,4 @@
-"""Reading ``trials.csv``: one line a trial, every cell checked."""
+"""One line a trial, every cell checked: ``trials.csv``."""
 
 from __future__ import annotations
 
@@ -12,10 +12,56 @@ from typing import Any
 
 from dpod_search.errors import CheckpointError
 from dpod_search.records.fields import fail
-from dpod_search.records.run import FATES
-from dpod_search.records.run import Prediction
-from dpod_search.records.run import Search
-from dpod_search.records.run import Trial
+from dpod_search.records.search import FATES
+from dpod_search.records.search import Search
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the surrogate said of one objective before the trial was evaluated.
+
+    Args:
+        value: Predicted value.
+        low: Lower end of its interval; ``-inf`` if it has none.
+        high: Upper end of its interval; ``inf`` if it has none.
+    """
+
+    value: float
+    low: float
+    high: float
+
+    def covers(self, measured: float) -> bool:
+        """Say whether a measured value lies in the interval."""
+        return self.low <= measured <= self.high
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One line of ``trials.csv``.
+
+    Args:
+        number: The trial's number in the study.
+        fate: One of :data:`FATES`.
+        source: Who proposed it: ``path``, ``ladder``, ..., ``sampler``.
+        generation: Generation of the sampler, or None.
+        on_front: Whether it is on the searched front.
+        values: Objectives and closed-form footprints that are known, by name.
+        predicted: The surrogate's predictions, by objective.
+        reason: Why it was pruned or failed; empty otherwise.
+        seconds: What it took, or None.
+        widths: Active width by channel group.
+    """
+
+    number: int
+    fate: str
+    source: str
+    generation: int | None
+    on_front: bool
+    values: Mapping[str, float]
+    predicted: Mapping[str, Prediction]
+    reason: str
+    seconds: float | None
+    widths: Mapping[str, int]
 
 
 _TRUE = ("true", "1", "yes")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dpod_search.records.reader import read_run
 from dpod_search.records.run import Run
+from dpod_search.records.run import read_run
 from dpod_search.report.comparison import write_comparison
 from dpod_search.report.figures import FIGURES
 from dpod_search.report.figures import Absent
@@ -14,7 +14,6 @@ from dpod_search.report.page import write_report
 from dpod_search.report.png import check_png
 from dpod_search.report.png import draw_pngs
 from dpod_search.report.png import write_pngs
-from dpod_search.report.write import write_report
 
 
 __all__ = [

@@ -15,8 +15,8 @@ from dpod_search.quantities import points
 from dpod_search.quantities import quantity
 from dpod_search.quantities import short_size_heading
 from dpod_search.quantities import size_of
-from dpod_search.records.run import FinetunedFront
-from dpod_search.records.run import Member
+from dpod_search.records.front import FinetunedFront
+from dpod_search.records.front import Member
 from dpod_search.records.run import Run
 from dpod_search.report.latency_section import show_latency_wishes
 from dpod_search.report.markup import join

@@ -7,7 +7,7 @@ import re
 from markupsafe import Markup
 
 from dpod_search.quantities import points
-from dpod_search.records.run import FinetunedFront
+from dpod_search.records.front import FinetunedFront
 from dpod_search.records.run import Run
 from dpod_search.report.markup import join
 from dpod_search.report.markup import paragraph

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from dpod_search.records.run import FinetunedFront
-from dpod_search.records.run import Member
+from dpod_search.records.front import FinetunedFront
+from dpod_search.records.front import Member
 
 
 PICK_BUDGETS = (0.05, 0.10, 0.25, 0.50, 1.0)

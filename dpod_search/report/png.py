@@ -16,7 +16,7 @@ from PIL import Image
 
 from dpod_search.errors import ConfigError
 from dpod_search.files import write_bytes
-from dpod_search.records.reader import read_run
+from dpod_search.records.run import read_run
 from dpod_search.report.figures import FIGURES
 from dpod_search.report.figures import Drawing
 

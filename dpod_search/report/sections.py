@@ -13,11 +13,11 @@ from dpod_search.quantities import points
 from dpod_search.quantities import quantity
 from dpod_search.quantities import size_heading
 from dpod_search.quantities import size_of
-from dpod_search.records.run import FATES
-from dpod_search.records.run import FinetunedFront
-from dpod_search.records.run import Member
+from dpod_search.records.front import FinetunedFront
+from dpod_search.records.front import Member
 from dpod_search.records.run import Run
-from dpod_search.records.run import Trial
+from dpod_search.records.search import FATES
+from dpod_search.records.trials import Trial
 from dpod_search.report.markup import code_block
 from dpod_search.report.markup import paragraph
 from dpod_search.report.markup import table

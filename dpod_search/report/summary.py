@@ -5,8 +5,8 @@ from __future__ import annotations
 from dpod_search.quantities import label
 from dpod_search.quantities import plural
 from dpod_search.quantities import points
+from dpod_search.records.front import FinetunedFront
 from dpod_search.records.oneshot import OneShot
-from dpod_search.records.run import FinetunedFront
 from dpod_search.records.run import Run
 from dpod_search.report.picks import pick_example
 from dpod_search.report.text import join_some

@@ -5,7 +5,7 @@ import io
 from PIL import Image
 
 from dpod_search.dashboard.picture import draw_widths
-from dpod_search.records.run import Group
+from dpod_search.records.search import Group
 
 
 GROUPS = (Group("stem", 16, (4, 8, 16)), Group("stage1", 32, (8, 32)), Group("block", 1, (0, 1)))

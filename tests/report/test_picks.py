@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 from report.run_folder import RunFolder
 
-from dpod_search.records.run import FinetunedFront
-from dpod_search.records.run import FullNet
-from dpod_search.records.run import Member
+from dpod_search.records.front import FinetunedFront
+from dpod_search.records.front import FullNet
+from dpod_search.records.front import Member
 from dpod_search.report import read_run
 from dpod_search.report.picks import PICK_BUDGETS
 from dpod_search.report.picks import pick_example

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import plotly.graph_objects as go
 
 from dpod_search.quantities import quantity
-from dpod_search.records.run import Objective
+from dpod_search.records.search import Objective
 from dpod_search.report.comparison.runs import NamedRun
 from dpod_search.report.figures.drawing import Absent
 from dpod_search.report.figures.drawing import Cell

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from dpod_search.errors import ConfigError
-from dpod_search.records.reader import flatten
-from dpod_search.records.reader import read_run
 from dpod_search.records.run import Run
+from dpod_search.records.run import flatten
+from dpod_search.records.run import read_run
 from dpod_search.report.figures.style import SERIES
 from dpod_search.report.figures.style import Series
 

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 
 from dpod_search.quantities import count
 from dpod_search.quantities import spell
-from dpod_search.records.reader import flatten
-from dpod_search.records.run import FinetunedFront
-from dpod_search.records.run import Member
+from dpod_search.records.front import FinetunedFront
+from dpod_search.records.front import Member
+from dpod_search.records.run import flatten
 from dpod_search.report.comparison.runs import NamedRun
 from dpod_search.report.figures.drawing import Cell
 from dpod_search.report.figures.drawing import Table

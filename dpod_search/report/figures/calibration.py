@@ -11,8 +11,8 @@ from plotly.subplots import make_subplots
 
 from dpod_search.intervals import compute_wilson_interval
 from dpod_search.quantities import label
-from dpod_search.records.run import Audit
 from dpod_search.records.run import Run
+from dpod_search.records.search import Audit
 from dpod_search.report.figures.drawing import Absent
 from dpod_search.report.figures.drawing import Cell
 from dpod_search.report.figures.drawing import Drawing

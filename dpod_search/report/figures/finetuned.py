@@ -13,8 +13,8 @@ from dpod_search.intervals import compute_wilson_interval
 from dpod_search.pareto import find_front
 from dpod_search.pareto import to_minimized
 from dpod_search.quantities import count
-from dpod_search.records.run import FinetunedFront
-from dpod_search.records.run import Member
+from dpod_search.records.front import FinetunedFront
+from dpod_search.records.front import Member
 from dpod_search.records.run import Run
 from dpod_search.report.figures.drawing import Absent
 from dpod_search.report.figures.drawing import Cell

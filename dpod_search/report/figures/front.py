@@ -8,9 +8,9 @@ import plotly.graph_objects as go
 
 from dpod_search.quantities import plural
 from dpod_search.quantities import quantity
-from dpod_search.records.run import FATES
 from dpod_search.records.run import Run
-from dpod_search.records.run import Trial
+from dpod_search.records.search import FATES
+from dpod_search.records.trials import Trial
 from dpod_search.report.figures.drawing import Absent
 from dpod_search.report.figures.drawing import Cell
 from dpod_search.report.figures.drawing import Drawing

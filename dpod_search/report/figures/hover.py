@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from dpod_search.quantities import quantity
 from dpod_search.records.run import Run
-from dpod_search.records.run import Trial
+from dpod_search.records.trials import Trial
 from dpod_search.report.figures.style import plain
 from dpod_search.report.text import value_of
 

@@ -19,9 +19,9 @@ from dpod_search.pareto import is_dominated
 from dpod_search.pareto import to_minimized
 from dpod_search.quantities import label
 from dpod_search.quantities import quantity
-from dpod_search.records.run import Objective
 from dpod_search.records.run import Run
-from dpod_search.records.run import Trial
+from dpod_search.records.search import Objective
+from dpod_search.records.trials import Trial
 from dpod_search.report.figures.drawing import Absent
 from dpod_search.report.figures.drawing import Drawing
 from dpod_search.report.figures.drawing import Table

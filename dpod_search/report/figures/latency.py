@@ -15,9 +15,9 @@ from plotly.subplots import make_subplots
 from dpod_search.pareto import FloatArray
 from dpod_search.quantities import in_percent
 from dpod_search.quantities import spell
-from dpod_search.records.run import Member
+from dpod_search.records.front import Member
 from dpod_search.records.run import Run
-from dpod_search.records.run import Trial
+from dpod_search.records.trials import Trial
 from dpod_search.report.figures.drawing import Absent
 from dpod_search.report.figures.drawing import Cell
 from dpod_search.report.figures.drawing import Drawing

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from dpod_search.pareto import find_front
 from dpod_search.pareto import to_minimized
-from dpod_search.records.run import Objective
 from dpod_search.records.run import Run
-from dpod_search.records.run import Trial
+from dpod_search.records.search import Objective
+from dpod_search.records.trials import Trial
 
 
 @dataclass(frozen=True)

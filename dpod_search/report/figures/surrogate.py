@@ -12,10 +12,10 @@ from plotly.subplots import make_subplots
 from dpod_search.quantities import in_percent
 from dpod_search.quantities import label
 from dpod_search.quantities import number
-from dpod_search.records.run import Objective
-from dpod_search.records.run import Prediction
 from dpod_search.records.run import Run
-from dpod_search.records.run import Trial
+from dpod_search.records.search import Objective
+from dpod_search.records.trials import Prediction
+from dpod_search.records.trials import Trial
 from dpod_search.report.figures.drawing import Absent
 from dpod_search.report.figures.drawing import Drawing
 from dpod_search.report.figures.drawing import Table

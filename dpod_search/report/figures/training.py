@@ -8,7 +8,7 @@ from plotly.subplots import make_subplots
 from dpod_search.quantities import count
 from dpod_search.quantities import seconds
 from dpod_search.records.run import Run
-from dpod_search.records.run import Training
+from dpod_search.records.training import Training
 from dpod_search.report.figures.drawing import Absent
 from dpod_search.report.figures.drawing import Drawing
 from dpod_search.report.figures.drawing import Table
