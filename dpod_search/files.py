@@ -117,14 +117,14 @@ def read_bounded(path: Path, n_bytes: int) -> bytes:
     return path.read_bytes()
 
 
-def read_json(path: Path) -> Any:
-    """Read a JSON file that this package wrote.
+def read_json(path: Path, n_bytes: int = _MAX_JSON) -> Any:
+    """Read a JSON file that this package wrote, of at most so many bytes.
 
     Raises:
         CheckpointError: If the file is missing, cannot be read, is too large or is not JSON.
     """
     try:
-        return parse_json(read_bounded(path, _MAX_JSON).decode())
+        return parse_json(read_bounded(path, n_bytes).decode())
     except FileNotFoundError as error:
         raise CheckpointError(f"{path} is missing; run the stage that writes it") from error
     except ValueError as error:

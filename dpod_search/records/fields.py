@@ -9,28 +9,8 @@ from pathlib import Path
 from typing import Any
 from typing import NoReturn
 
-from dpod_search.errors import CheckpointError
 from dpod_search.files import read_json
-
-
-def fail(path: Path, where: str, wanted: str, got: object) -> NoReturn:
-    """Raise the error that says which value of which file is wrong.
-
-    Args:
-        path: The damaged file.
-        where: The field, or the line and column.
-        wanted: What it must be.
-        got: What it is.
-
-    Raises:
-        CheckpointError: Always.
-    """
-    shown = repr(got)
-    shown = shown if len(shown) <= 60 else shown[:57] + "..."
-    raise CheckpointError(
-        f"{path} is damaged: {where} must be {wanted}, got {shown}; "
-        "delete it and run the stage that writes it again"
-    )
+from dpod_search.records.record import fail
 
 
 @dataclass(frozen=True)
