@@ -16,7 +16,6 @@ from rich.table import Table
 from dpod_search.bounds import split_bounds
 from dpod_search.files import read_json
 from dpod_search.pipeline import StageOutcome
-from dpod_search.pipeline.choosing import find_budgets
 from dpod_search.pipeline.choosing import find_costs
 from dpod_search.pipeline.latency import SUMMARY
 from dpod_search.pipeline.searching import describe_empty_front
@@ -26,6 +25,7 @@ from dpod_search.quantities import percent
 from dpod_search.quantities import points
 from dpod_search.quantities import seconds
 from dpod_search.quantities import spell
+from dpod_search.records.front import FinetunedFront
 
 
 def show_json(value: Any) -> None:
@@ -42,8 +42,9 @@ def describe_run(out: Path, outcomes: Sequence[StageOutcome]) -> dict[str, Any]:
             for o in outcomes
         ],
     }
-    if (out / "front.json").is_file():
-        described["front"] = read_json(out / "front.json")
+    front = FinetunedFront.read_if_there(out)
+    if front is not None:
+        described["front"] = front.to_json()
     warning = _find_warning(out, outcomes)
     if warning:
         described["warning"] = warning
@@ -61,12 +62,11 @@ def show_run(console: Console, out: Path, outcomes: Sequence[StageOutcome]) -> N
     warning = _find_warning(out, outcomes)
     if warning:
         console.print(warning, highlight=False, soft_wrap=True)
-    if (out / "front.json").is_file() and ran & {"finetune", "export", "report"}:
-        front = read_json(out / "front.json")
+    front = FinetunedFront.read_if_there(out)
+    if front is not None and ran & {"finetune", "export", "report"}:
         constraints = read_json(out / "search.json").get("constraints", {})
         console.print(_front_table(front, constraints))
-        unmet = front.get("unmet_budgets", {})
-        for line in _list_budgets(find_budgets(front), unmet, find_costs(front)):
+        for line in _list_budgets(front.chosen, front.unmet_budgets, find_costs(front)):
             console.print(line, highlight=False, soft_wrap=True)
     if (out / "report.html").is_file() and "report" in ran:
         console.print(f"report: {out / 'report.html'}", highlight=False, soft_wrap=True)
@@ -122,8 +122,9 @@ def _find_warning(out: Path, outcomes: Sequence[StageOutcome]) -> str | None:
     told = []
     if "train" in ran:
         told.append(read_json(out / "training.json").get("warning"))
-    if {"finetune", "export", "report"} & ran and (out / "front.json").is_file():
-        told.append(read_json(out / "front.json").get("warning"))
+    if {"finetune", "export", "report"} & ran:
+        front = FinetunedFront.read_if_there(out)
+        told.append(front and front.warning)
     if {"search", "finetune", "export"} & ran:
         told.append(describe_empty_front(read_json(out / "search.json")))
         told.append(_describe_device(out / SUMMARY))
@@ -138,17 +139,16 @@ def _describe_device(summary: Path) -> str | None:
     return f"latencies are those of another device than this one ({found['difference']})"
 
 
-def _front_table(front: Mapping[str, Any], constraints: Iterable[str] = ()) -> Table:
-    full = front["full"]
-    costs = front.get("footprints", ["macs", "params"])  # 0.1.0 did not name them
-    searched = {name: None for m in front["members"] for name in m.get("values_after", {})}
-    bounded = {name for budget in front.get("budgets", ()) for name in split_bounds(budget)}
+def _front_table(front: FinetunedFront, constraints: Iterable[str] = ()) -> Table:
+    full, costs = front.full, front.footprints
+    searched = {name: None for m in front.members for name in m.values_after}
+    bounded = {name for budget in front.budgets for name in split_bounds(budget)}
     # A line is short: besides macs and params only the costs that the run was about.
     asked = {"params", *searched, *bounded, *constraints} - {"macs"}
     shown = [name for name in costs if name in asked]
     measured = [name for name in searched if name not in {*costs, "accuracy"}]
     table = Table(
-        title=f"{front['study']}: subnets after finetuning, cheapest first",
+        title=f"{front.study}: subnets after finetuning, cheapest first",
         caption="lost: points of test accuracy, against the full net",
         box=box.SIMPLE_HEAD,
     )
@@ -165,22 +165,20 @@ def _front_table(front: Mapping[str, Any], constraints: Iterable[str] = ()) -> T
     )
     for heading in headings:
         table.add_column(heading, justify="right", overflow="fold")  # a number is never cut
-    for member in front["members"]:
-        lost = full["test_accuracy"] - member["test_accuracy"]
-        is_full = all(member[cost] == full[cost] for cost in costs)
+    for member in front.members:
+        lost = full.test_accuracy - member.test_accuracy
+        is_full = member.footprint == full.footprint
         table.add_row(
             # Without a trial of its own the full net's folder already says so.
-            f"{member['trial']} (full)"
-            if is_full and member["trial"] is not None
-            else member["folder"],
-            spell("macs", member["macs"]),
-            percent(member["macs_share"]),
-            *(spell(cost, member[cost]) for cost in shown),
-            *(spell(name, member["values_after"][name]) for name in measured),
-            percent(member["validation_accuracy"]),
-            percent(member["test_accuracy"]),
+            f"{member.trial} (full)" if is_full and member.trial is not None else member.folder,
+            spell("macs", member.macs),
+            percent(member.macs_share),
+            *(spell(cost, member.footprint[cost]) for cost in shown),
+            *(spell(name, member.values_after[name]) for name in measured),
+            percent(member.validation_accuracy),
+            percent(member.test_accuracy),
             f"{'+' if lost > 0 else ''}{points(lost)}",
-            "knee" if member.get("knee") else "yes" if member["on_front"] else "",
+            "knee" if member.knee else "yes" if member.on_front else "",
         )
     return table
 

@@ -146,8 +146,8 @@ def write_trial_note(
         lines += ["Not among those that were finetuned.", ""]
     elif not member.on_front:
         lines += ["After finetuning another member is as good and smaller, or better.", ""]
-    if member is not None and (member.is_knee or member.budgets):
-        reasons = [*(["a knee of the front"] if member.is_knee else []), *member.budgets]
+    if member is not None and (member.knee or member.budgets):
+        reasons = [*(["a knee of the front"] if member.knee else []), *member.budgets]
         lines += [f"Chosen for: {escape(', '.join(reasons))}.", ""]
     lines += ["## Widths", ""]
     if PICTURE in files:
@@ -220,7 +220,7 @@ def _list_members(run: Run, places: Places) -> list[str]:
     if not chosen:
         return ["The front is empty."]
     columns = ["trial", *(quantity(o.name) for o in objectives)]
-    has_reasons = any(member.is_knee or member.budgets for member in tuned.values())
+    has_reasons = any(member.knee or member.budgets for member in tuned.values())
     has_clock = any(m.measured_latency_share is not None for m in tuned.values())
     if has_clock:
         columns.append("latency, measured, of full")
@@ -246,7 +246,7 @@ def _tell_latency(member: Member | None) -> str:
 
 
 def _describe_member(member: Member) -> list[str]:
-    reasons = [*(["knee"] if member.is_knee else []), *map(escape, member.budgets)]
+    reasons = [*(["knee"] if member.knee else []), *map(escape, member.budgets)]
     return [
         percent(member.validation_accuracy, 2),
         percent(member.test_accuracy, 2),
@@ -285,7 +285,9 @@ def _compare(run: Run, trial: Trial, member: Member | None) -> list[str]:
     if member is not None and run.front is not None:
         of_full = run.front.full
         if all(objective.name != "accuracy" for objective in run.search.objectives):
-            rows.append(("accuracy before finetuning", percent(member.accuracy_before, 2), "–"))
+            rows.append(
+                ("accuracy before finetuning", percent(member.validation_accuracy_before, 2), "–")
+            )
         rows += [
             (
                 "accuracy after finetuning",

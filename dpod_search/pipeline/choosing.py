@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from dataclasses import replace
-from typing import Any
 
 from dpod_search.bounds import split_bounds
 from dpod_search.errors import InfeasibleError
@@ -14,13 +13,12 @@ from dpod_search.latency.footprint import NAME as LATENCY
 from dpod_search.pipeline import latency
 from dpod_search.pipeline import oneshot
 from dpod_search.pipeline.session import Session
+from dpod_search.records.front import FULL
+from dpod_search.records.front import FinetunedFront
 from dpod_search.search import Front
 from dpod_search.search import SearchResult
 from dpod_search.search.constraints import read_budget
 from dpod_search.widths import Widths
-
-
-FULL = "full"
 
 
 @dataclass(frozen=True)
@@ -148,28 +146,11 @@ def _take_oneshot(session: Session, result: SearchResult) -> tuple[list[Chosen],
     return list(chosen.values()), unmet
 
 
-def find_budgets(front: Mapping[str, Any]) -> dict[str, int | None]:
-    """Return the trial that was chosen for each budget, or None if no member met it.
-
-    Args:
-        front: The content of ``front.json``.
-    """
-    found: dict[str, int | None] = dict.fromkeys(front.get("budgets", ()))
-    for member in front["members"]:
-        found.update(dict.fromkeys(member.get("budgets", ()), member["trial"]))
-    return found
-
-
-def find_costs(front: Mapping[str, Any]) -> dict[str, dict[str, float]]:
-    """Return for each budget what it bounds of the member that was chosen for it.
-
-    Args:
-        front: The content of ``front.json``.
-    """
+def find_costs(front: FinetunedFront) -> dict[str, dict[str, float]]:
+    """Return for each budget what it bounds of the member that was chosen for it."""
     found: dict[str, dict[str, float]] = {}
-    for member in front["members"]:
-        # A footprint stands in the member itself, what was measured among its values.
-        known = {**member.get("values_after", {}), **member}
-        for budget in member.get("budgets", ()):
+    for member in front.members:
+        known = {**member.values_after, **member.footprint}
+        for budget in member.budgets:
             found[budget] = {n: known[n] for n in split_bounds(budget) if n in known}
     return found

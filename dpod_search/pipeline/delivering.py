@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Iterable
+from collections.abc import Iterator
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -27,6 +31,10 @@ from dpod_search.pipeline.choosing import Chosen
 from dpod_search.pipeline.session import Session
 from dpod_search.quantities import count
 from dpod_search.quantities import percent
+from dpod_search.records.front import FinetunedFront
+from dpod_search.records.front import FullNet
+from dpod_search.records.front import Member
+from dpod_search.records.record import locate
 from dpod_search.search import Candidate
 from dpod_search.search import Front
 from dpod_search.search import call_objective
@@ -56,7 +64,7 @@ def read_finetuned(session: Session, name: str, widths: Widths) -> FinetunedSubn
         CheckpointError: If its files are missing or damaged.
     """
     module = Subnet(session.blank_supernet, widths).extract().to("cpu").eval()
-    folder = session.path / "finetuned" / name
+    folder = locate(session.path, f"finetuned/{name}")
     load_weights(module, folder / "model.safetensors")
     kept = read_json(folder / "result.json")
     return FinetunedSubnet(
@@ -139,8 +147,8 @@ def _is_stale(kept: Any, fresh: Any) -> bool:
     return bool(torch.any(torch.maximum(shift, stretch) > _STALE))
 
 
-def describe_front(session: Session, choice: Choice) -> dict[str, Any]:
-    """Return the content of ``front.json``; the only place that opens the test split.
+def score_subnets(session: Session, choice: Choice) -> FinetunedFront:
+    """Return the finetuned front; the only place that opens the test split.
 
     Args:
         session: The run.
@@ -151,58 +159,78 @@ def describe_front(session: Session, choice: Choice) -> dict[str, Any]:
         CalibrationError: If BatchNorm statistics are not those of the weights.
         ConfigError: If an objective is not a finite number for a finetuned subnet.
     """
+    space, config = session.blank_supernet.space, session.config
+    members = _compare(session, choice, _test_each(session, choice))
+    of_full = next(member for member in members if member.widths == dict(space.full))
+    return FinetunedFront(
+        study=config.name,
+        seed=session.seed,
+        footprints=tuple(of_full.footprint),
+        budgets=tuple(config.oneshot.budgets or config.finetune.budgets),
+        unmet_budgets=dict(choice.unmet),
+        full=FullNet(
+            footprint=of_full.footprint,
+            validation_accuracy=of_full.validation_accuracy,
+            test_accuracy=of_full.test_accuracy,
+        ),
+        members=tuple(members),
+        warning=describe_excess(
+            of_full.validation_accuracy,
+            of_full.test_accuracy,
+            n_validation=len(session.data.validation),
+            n_test=len(session.data.test),
+        ),
+    )
+
+
+def _test_each(session: Session, choice: Choice) -> Iterator[Member]:
+    """Yield each finetuned subnet with what it is alone, not yet compared with the others."""
     tests = session.batches(session.data.test)
-    full = session.blank_supernet.space.full
     size = session.config.evaluation.batch_size
     evaluator = Evaluator(session.supernet, session.calibration_images, batch_size=size)
-    members: list[dict[str, Any]] = []
     for item in choice.subnets:
         with evaluator.calibrated(item.widths) as subnet:
             before = measure_accuracy(subnet, tests)
         tuned = read_finetuned(session, item.name, item.widths)
         check_delivered(session, item.name, tuned)
-        members.append(
-            {
-                "trial": item.trial,
-                "folder": item.name,
-                "widths": dict(item.widths),
-                "values": dict(item.values),
-                "values_after": _values_after(session, item, tuned),
-                **tuned.footprint,
-                "validation_accuracy_before": tuned.accuracy_before,
-                "validation_accuracy": tuned.accuracy,
-                "test_accuracy_before": before,
-                "test_accuracy": measure_accuracy(tuned, tests),
-                "budgets": list(item.budgets),
-            }
+        assert tuned.accuracy_before is not None
+        assert tuned.accuracy is not None
+        yield Member(
+            trial=item.trial,
+            folder=item.name,
+            widths=dict(item.widths),
+            values=dict(item.values),
+            values_after=_values_after(session, item, tuned),
+            footprint=dict(tuned.footprint),
+            validation_accuracy_before=tuned.accuracy_before,
+            validation_accuracy=tuned.accuracy,
+            test_accuracy_before=before,
+            test_accuracy=measure_accuracy(tuned, tests),
+            budgets=item.budgets,
+            macs_share=0.0,
+            on_front=False,
+            knee=False,
         )
-    members.sort(key=lambda member: (member["macs"], member["folder"]))
-    of_full = next(member for member in members if member["widths"] == dict(full))
-    for member, is_on_front in zip(members, _mark_front(session, members), strict=True):
-        member["macs_share"] = member["macs"] / of_full["macs"]
-        member["on_front"] = is_on_front
-    _add_measured_latency(session, choice, members)
-    knees = _find_knees(session, members)
-    for member in members:
-        member["knee"] = member["folder"] in knees
-    footprints = list(session.footprint.measure(full))
-    kept = (*footprints, "validation_accuracy", "test_accuracy")
-    warning = describe_excess(
-        of_full["validation_accuracy"],
-        of_full["test_accuracy"],
-        n_validation=len(session.data.validation),
-        n_test=len(session.data.test),
-    )
-    return {
-        "study": session.config.name,
-        "seed": session.seed,
-        "footprints": footprints,
-        "budgets": list(session.config.oneshot.budgets or session.config.finetune.budgets),
-        "unmet_budgets": dict(choice.unmet),
-        "full": {name: of_full[name] for name in kept},
-        "members": members,
-        **({"warning": warning} if warning else {}),
-    }
+
+
+def _compare(session: Session, choice: Choice, members: Iterable[Member]) -> list[Member]:
+    """Say of subnets what each is beside the others; they ascend in macs then."""
+    ascending = sorted(members, key=lambda member: (member.macs, member.folder))
+    full = dict(session.blank_supernet.space.full)
+    macs = next(member.macs for member in ascending if member.widths == full)
+    on_front = _find_front(session, ascending)
+    knees = _find_knees(session, on_front)
+    timed = _measure_latency(session, choice)
+    return [
+        replace(
+            member,
+            macs_share=member.macs / macs,
+            on_front=member in on_front,
+            measured_latency_share=timed.get(member.folder),
+            knee=member in knees,
+        )
+        for member in ascending
+    ]
 
 
 def describe_excess(
@@ -227,17 +255,15 @@ def describe_excess(
     )
 
 
-def _add_measured_latency(session: Session, choice: Choice, members: list[dict[str, Any]]) -> None:
-    """Say of every member what the clock says, as a share of the full net, where it can be asked.
+def _measure_latency(session: Session, choice: Choice) -> dict[str, float]:
+    """Return what the clock says by folder, as a share of the full net, where it can be asked.
 
     Weights do not matter to a clock, so the subnets are timed as they were cut out.
     """
     if not latency.can_measure(session):
-        return
+        return {}
     shares = latency.measure_shares(session, [item.widths for item in choice.subnets])
-    by_folder = {item.name: shares[item.widths] for item in choice.subnets}
-    for member in members:
-        member["measured_latency_share"] = round(by_folder[member["folder"]], 4)
+    return {item.name: round(shares[item.widths], 4) for item in choice.subnets}
 
 
 def _values_after(session: Session, item: Chosen, tuned: FinetunedSubnet) -> dict[str, float]:
@@ -260,24 +286,21 @@ def _values_after(session: Session, item: Chosen, tuned: FinetunedSubnet) -> dic
     return values
 
 
-def _mark_front(session: Session, members: list[dict[str, Any]]) -> list[bool]:
+def _find_front(session: Session, members: Sequence[Member]) -> list[Member]:
     # A full net without a trial is there to compare with: the constraints rule it out.
     names = [objective.name for objective in session.objectives]
-    feasible = [member for member in members if member["trial"] is not None]
-    values = np.array([[member["values_after"][name] for name in names] for member in feasible])
+    feasible = [member for member in members if member.trial is not None]
+    values = np.array([[member.values_after[name] for name in names] for member in feasible])
     directions = [objective.direction for objective in session.objectives]
     marks = find_front(to_minimized(values.reshape(len(feasible), len(names)), directions))
-    marked = {id(m): bool(mark) for m, mark in zip(feasible, marks, strict=True)}
-    return [marked.get(id(member), False) for member in members]
+    return [member for member, is_on_front in zip(feasible, marks, strict=True) if is_on_front]
 
 
-def _find_knees(session: Session, members: list[dict[str, Any]]) -> set[str]:
-    """Return the folders of the knees of the finetuned front."""
-    on_front = [member for member in members if member["on_front"]]
+def _find_knees(session: Session, on_front: Sequence[Member]) -> list[Member]:
+    """Return the knees of the finetuned front."""
     space = session.blank_supernet.space
     candidates = [
-        Candidate(place, space.make(m["widths"]), m["values_after"], {"macs": m["macs"]})
+        Candidate(place, space.make(m.widths), m.values_after, {"macs": m.macs})
         for place, m in enumerate(on_front)
     ]
-    knees = Front(tuple(candidates), session.objectives).knees()
-    return {on_front[knee.trial]["folder"] for knee in knees}
+    return [on_front[k.trial] for k in Front(tuple(candidates), session.objectives).knees()]

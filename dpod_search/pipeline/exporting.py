@@ -28,6 +28,9 @@ from dpod_search.pipeline.picture_input import describe_input
 from dpod_search.pipeline.scores import check_delivered
 from dpod_search.pipeline.scores import count_right
 from dpod_search.pipeline.session import Session
+from dpod_search.records.front import FinetunedFront
+from dpod_search.records.front import Member
+from dpod_search.records.record import locate
 
 
 _logger = logging.getLogger(__name__)
@@ -44,13 +47,12 @@ _N_COMPARED = 5  # fewest pictures that a file can be compared on
 
 def describe_inputs(session: Session) -> dict[str, Any]:
     """Return all that the exported files depend on."""
-    front = session.folder.require("front.json", "finetune")
+    digest = session.folder.require_hash(FinetunedFront.FILE, "finetune")
+    members = FinetunedFront.read(session.path).members
     # Other weights may well have the same accuracies, which is all that the front says of them.
-    weights = [
-        f"finetuned/{member['folder']}/model.safetensors" for member in read_json(front)["members"]
-    ]
+    weights = [f"finetuned/{member.folder}/model.safetensors" for member in members]
     return {
-        "front": hash_file(front),
+        "front": digest,
         "weights": [session.folder.require_hash(name, "finetune") for name in weights],
         "export": dataclasses.asdict(session.config.export),
         "layout": _LAYOUT,
@@ -59,14 +61,14 @@ def describe_inputs(session: Session) -> dict[str, Any]:
 
 def run(session: Session) -> list[str]:
     """Export every member of the front; return the files written."""
-    front = read_json(session.folder.require("front.json", "finetune"))
-    members = front["members"]
+    session.folder.require(FinetunedFront.FILE, "finetune")
+    members = FinetunedFront.read(session.path).members
     check_onnx(session.config.export.formats)
     session.progress.start("export", len(members))
     models = []
     for member in members:
         models.append(_export_one(session, member))
-        session.progress.advance(1, f"trial {member['folder']}")
+        session.progress.advance(1, f"trial {member.folder}")
     session.progress.finish()
     files = [file for model in models for file in model["files"].values()]
     _remove_stale(session.path, {file["path"] for file in files})
@@ -113,10 +115,10 @@ def _is_exported(name: str) -> bool:
     return len(parts) == 3 and parts[0] == "exported" and ".." not in parts
 
 
-def _export_one(session: Session, member: dict[str, Any]) -> dict[str, Any]:
-    widths = session.blank_supernet.space.make(member["widths"])
-    tuned = read_finetuned(session, member["folder"], widths)
-    files, notes = _write_files(session, member["folder"], tuned)
+def _export_one(session: Session, member: Member) -> dict[str, Any]:
+    widths = session.blank_supernet.space.make(member.widths)
+    tuned = read_finetuned(session, member.folder, widths)
+    files, notes = _write_files(session, member.folder, tuned)
     uncounted = session.blank_supernet.grouping.uncounted
     if uncounted:
         # Without the lines of code, which are paths of this machine.
@@ -130,13 +132,13 @@ def _export_one(session: Session, member: dict[str, Any]) -> dict[str, Any]:
         raise
     exact = [files[name]["max_difference"] for name in files if FORMATS[name].is_exact]
     model = {
-        "trial": member["trial"],
-        "widths": member["widths"],
+        "trial": member.trial,
+        "widths": dict(member.widths),
         **tuned.footprint,
         "footprint": dict(tuned.footprint),
-        "validation_accuracy_before": member.get("validation_accuracy_before"),
-        "validation_accuracy": member["validation_accuracy"],
-        "test_accuracy": member["test_accuracy"],
+        "validation_accuracy_before": member.validation_accuracy_before,
+        "validation_accuracy": member.validation_accuracy,
+        "test_accuracy": member.test_accuracy,
         "files": files,
         "notes": notes,
         "max_difference": max(exact, default=0.0),
@@ -164,7 +166,7 @@ def _write_files(
         try:
             written = export(
                 tuned,
-                session.path / relative,
+                locate(session.path, relative),
                 tolerance=settings.tolerance,
                 pictures=_pictures(session),
             )
@@ -192,7 +194,7 @@ def _pictures(session: Session) -> Any:
 
 def _test_files(
     session: Session,
-    member: dict[str, Any],
+    member: Member,
     tuned: FinetunedSubnet,
     files: dict[str, dict[str, Any]],
 ) -> None:
@@ -215,14 +217,14 @@ def _test_files(
         file["test_accuracy"] = count.accuracy
         if not FORMATS[name].is_exact:
             continue
-        check_delivered(count, stated=member["test_accuracy"], file=file["path"])
+        check_delivered(count, stated=member.test_accuracy, file=file["path"])
         if name == session.config.export.files[0]:
             seen = count_right(model, session.validation_batches, tolerance=tolerance)
-            stated = member["validation_accuracy"]
+            stated = member.validation_accuracy
             check_delivered(seen, stated=stated, file=file["path"], split="validation")
 
 
-def _write_card(session: Session, member: dict[str, Any], model: dict[str, Any]) -> dict[str, Any]:
+def _write_card(session: Session, member: Member, model: dict[str, Any]) -> dict[str, Any]:
     config = session.config
     text = write_card(
         model,
@@ -232,9 +234,9 @@ def _write_card(session: Session, member: dict[str, Any], model: dict[str, Any])
         fingerprint=session.data.fingerprint,
         versions=package_versions(),
         full=session.blank_supernet.space.full,
-        values=member.get("values_after", {}),
+        values=member.values_after,
     )
-    relative = f"exported/{member['folder']}/{_CARD}"
-    path = session.path / relative
+    relative = f"exported/{member.folder}/{_CARD}"
+    path = locate(session.path, relative)
     write_text(path, text)
     return {"path": relative, "sha256": hash_file(path), "bytes": path.stat().st_size}

@@ -27,8 +27,10 @@ from dpod_search.pipeline import searching
 from dpod_search.pipeline.choosing import Chosen
 from dpod_search.pipeline.choosing import choose_subnets
 from dpod_search.pipeline.delivering import check_searched
-from dpod_search.pipeline.delivering import describe_front
+from dpod_search.pipeline.delivering import score_subnets
 from dpod_search.pipeline.session import Session
+from dpod_search.records.front import FinetunedFront
+from dpod_search.records.record import locate
 from dpod_search.search import name_finetune_study
 from dpod_search.search import record_finetuned
 from dpod_search.search.store.status import count_trials
@@ -88,24 +90,25 @@ def run(session: Session) -> list[str]:
         for item in chosen
         for file in ("model.safetensors", "result.json")
     ]
-    front = describe_front(session, choice)
-    if "warning" in front:
-        _logger.warning("finetune: %s", front["warning"])
+    front = score_subnets(session, choice)
+    if front.warning is not None:
+        _logger.warning("finetune: %s", front.warning)
     record_finetuned(
         session.config.name,
         searching.find_storage(session),
-        {m["trial"]: m["values_after"] for m in front["members"] if m["trial"] is not None},
+        {m.trial: m.values_after for m in front.members if m.trial is not None},
     )
-    write_json(session.path / "front.json", front)
-    return [*outputs, "front.json"]
+    front.write(session.path)
+    return [*outputs, front.FILE]
 
 
 def has_children(session: Session) -> bool:
     """Say whether the child study still has the trials that the ended finetuning left there."""
-    front = read_json(session.folder.require("front.json", "finetune"))
+    session.folder.require(FinetunedFront.FILE, "finetune")
+    front = FinetunedFront.read(session.path)
     name = name_finetune_study(session.config.name)
     counts = count_trials(name, searching.find_storage(session))
-    n_expected = sum(member["trial"] is not None for member in front["members"])
+    n_expected = sum(member.trial is not None for member in front.members)
     return counts.get("complete", 0) >= n_expected
 
 
@@ -126,7 +129,7 @@ def _find_key(inputs: Mapping[str, Any], item: Chosen, seed: int) -> str:
 
 
 def _folder_of(session: Session, item: Chosen) -> Path:
-    return session.path / "finetuned" / item.name
+    return locate(session.path, f"finetuned/{item.name}")
 
 
 def _checkpoint_of(session: Session, item: Chosen, key: str) -> CheckpointFile:

@@ -10,11 +10,11 @@ from dpod_search.config import load_study
 from dpod_search.errors import RunFolderError
 from dpod_search.files import read_json
 from dpod_search.pipeline import oneshot
-from dpod_search.pipeline.choosing import find_budgets
 from dpod_search.pipeline.choosing import find_costs
 from dpod_search.pipeline.folder import RunFolder
 from dpod_search.pipeline.looking import looking_into
 from dpod_search.pipeline.stages import STAGES
+from dpod_search.records.front import FinetunedFront
 from dpod_search.search.store.status import count_trials
 
 
@@ -64,8 +64,8 @@ def read_status(out: Path, storage: str | None = None) -> dict[str, Any]:
         status["counts"], status["audit"] = found["counts"], found["audit"]
         status["n_front"] = len(found["front"])
     if status["stages"]["finetune"] and (out / "front.json").is_file():
-        front = read_json(out / "front.json")
-        status["budgets"], status["costs"] = find_budgets(front), find_costs(front)
+        front = FinetunedFront.read(out)
+        status["budgets"], status["costs"] = front.chosen, find_costs(front)
     return status
 
 
@@ -88,5 +88,5 @@ def _find_limits(config: StudyConfig, out: Path, n_trials: int) -> dict[str, Any
 def _count_finetuned(out: Path, *, has_ended: bool) -> int:
     # An earlier, larger choice leaves its folders behind; the front names those of the last one.
     if has_ended and (out / "front.json").is_file():
-        return len(read_json(out / "front.json")["members"])
+        return len(FinetunedFront.read(out).members)
     return len(list((out / "finetuned").glob("*/result.json")))

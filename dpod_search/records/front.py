@@ -3,63 +3,119 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from dataclasses import field
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Annotated
+from typing import Any
+from typing import ClassVar
 
-from dpod_search.records.fields import Fields
+from pydantic import AfterValidator
+from pydantic import model_validator
+from pydantic.dataclasses import dataclass
+
+from dpod_search.records.record import NOTHING
+from dpod_search.records.record import Count
+from dpod_search.records.record import FileRecord
+from dpod_search.records.record import Flag
+from dpod_search.records.record import Number
+from dpod_search.records.record import Record
+from dpod_search.records.record import Text
+from dpod_search.records.record import fail
+from dpod_search.records.record import refuse
+from dpod_search.records.search import Footprints
 from dpod_search.records.search import Search
-from dpod_search.records.search import read_footprint
-from dpod_search.records.search import read_footprints
-from dpod_search.records.search import read_widths
+from dpod_search.records.search import SpreadFootprint
+from dpod_search.records.search import Widths
 from dpod_search.records.trials import Trial
 
 
-@dataclass(frozen=True)
-class FullNet:
-    """The full net, finetuned like the members of the front; accuracies in [0, 1]."""
-
-    footprint: Mapping[str, float]
-    validation_accuracy: float
-    test_accuracy: float
-
-    @property
-    def macs(self) -> int:
-        """Its multiply-adds for each sample."""
-        return int(self.footprint["macs"])
+FULL = "full"  # folder of a full net that was no trial
 
 
-@dataclass(frozen=True)
-class Member:
-    """One finetuned member of the front; accuracies and ``macs_share`` in [0, 1].
+def _check_folder(value: str) -> str:
+    if value != FULL and not (value.isascii() and value.isdecimal()):
+        raise refuse(f"the number of a trial, or {FULL}")
+    return value
 
-    The full net is among the members. If no trial had its widths, its ``trial`` is None.
-    ``budgets`` are those of the user's that it was chosen for. Folders of older versions do not
-    know the accuracy on test before finetuning. ``measured_latency_share`` is what a clock says, as
-    a share of the full net, where it was asked. ``measured`` are the objectives after finetuning
-    that are neither a footprint nor the accuracy, such as ``latency_ms``.
+
+Folder = Annotated[Text, AfterValidator(_check_folder)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FullNet(Record):
+    """The full net, finetuned like the members of the front.
+
+    Args:
+        footprint: Its footprints, which stand in the file under their own names.
+        validation_accuracy: After finetuning, in [0, 1].
+        test_accuracy: The same on test.
     """
 
-    trial: int | None
-    widths: Mapping[str, int]
-    footprint: Mapping[str, float]
-    macs_share: float
-    accuracy_before: float
-    validation_accuracy: float
-    test_accuracy: float
-    on_front: bool
-    is_full: bool
-    is_knee: bool = False
-    budgets: tuple[str, ...] = ()
-    test_accuracy_before: float | None = None
-    measured_latency_share: float | None = None
-    measured: Mapping[str, float] = field(default_factory=dict)
+    SPREAD: ClassVar[str] = "footprint"
+
+    footprint: SpreadFootprint
+    validation_accuracy: Number
+    test_accuracy: Number
 
     @property
     def macs(self) -> int:
         """Its multiply-adds for each sample."""
         return int(self.footprint["macs"])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Member(Record):
+    """One finetuned subnet; accuracies and shares in [0, 1].
+
+    Args:
+        trial: The number of its trial; None for a full net that constraints rule out.
+        folder: Its folder in ``finetuned/`` and ``exported/``: the trial's number, or ``full``.
+        widths: Active width by channel group.
+        values: The objectives as the search measured them.
+        values_after: The same objectives of the finetuned module.
+        footprint: Its footprints, which stand in the file under their own names.
+        validation_accuracy_before: Accuracy on validation before finetuning.
+        validation_accuracy: After finetuning.
+        test_accuracy_before: The same on test; measured once, and nothing is chosen by it.
+        test_accuracy: After finetuning.
+        budgets: Those of the user's that it was chosen for.
+        macs_share: Its macs over the full net's.
+        on_front: Whether no other member dominates it after finetuning, on validation.
+        measured_latency_share: What a clock says, over the full net's, where it was asked.
+        knee: Whether it is the knee of the finetuned front; at most one member is.
+        is_full: Not in the file, but known from ``search.json``: whether it is the full net.
+    """
+
+    SPREAD: ClassVar[str] = "footprint"
+
+    trial: Count | None
+    folder: Folder
+    widths: Widths
+    values: Mapping[str, Number]
+    values_after: Mapping[str, Number]
+    footprint: SpreadFootprint
+    validation_accuracy_before: Number
+    validation_accuracy: Number
+    test_accuracy_before: Number
+    test_accuracy: Number
+    budgets: tuple[Text, ...]
+    macs_share: Number
+    on_front: Flag
+    measured_latency_share: Number | None = None
+    knee: Flag
+    is_full: bool = False
+
+    @property
+    def macs(self) -> int:
+        """Its multiply-adds for each sample."""
+        return int(self.footprint["macs"])
+
+    @property
+    def measured(self) -> dict[str, float]:
+        """The objectives after finetuning that are neither a footprint nor the accuracy."""
+        told = {"accuracy", *self.footprint}
+        return {name: value for name, value in self.values_after.items() if name not in told}
 
     @property
     def title(self) -> str:
@@ -69,29 +125,56 @@ class Member:
         return "full net" if self.trial is None else f"{self.trial} (full net)"
 
 
-@dataclass(frozen=True)
-class FinetunedFront:
-    """The front after finetuning: ``front.json``; members ascend in macs.
+@dataclass(frozen=True, kw_only=True)
+class FinetunedFront(FileRecord):
+    """The front after finetuning: ``front.json``, written by ``finetune``.
 
     Args:
-        seed: Seed of the study.
-        footprints: The footprints of every member, ``macs`` among them.
-        full: The full net.
-        members: The members.
+        study: Name of the study.
+        seed: Its seed.
+        footprints: Names of the footprints of every net, ``macs`` among them.
         budgets: The user's budgets, as they were spelled.
-        unmet: Why no member was chosen, for those of them that none meets.
-        n_stale: How many of the file's subnets are left out, as they are of an earlier search.
-        warning: What speaks against its accuracies, or None.
+        unmet_budgets: Why no member was chosen, for those of them that none meets.
+        full: The full net.
+        members: The chosen members of the searched front, and the full net, which they are
+            compared with; they ascend in macs.
+        warning: What speaks against its accuracies: the full net is better on validation than
+            on test by more than chance (Fisher's exact test, p < 0.001).
+        n_stale: Not in the file, but known from ``trials.csv``: how many of the file's members
+            are left out, as they are of an earlier search.
     """
 
-    seed: int
-    footprints: tuple[str, ...]
+    FILE: ClassVar[str] = "front.json"
+
+    study: Text
+    seed: Count
+    footprints: Footprints
+    budgets: tuple[Text, ...]
+    unmet_budgets: Mapping[str, Text]
     full: FullNet
     members: tuple[Member, ...]
-    budgets: tuple[str, ...] = ()
-    unmet: Mapping[str, str] = field(default_factory=dict)
+    warning: Text | None = None
     n_stale: int = 0
-    warning: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _gather_footprints(cls, value: Any) -> Any:
+        if not isinstance(value, dict) or not isinstance(value.get("footprints"), list):
+            return value
+        names = [name for name in value["footprints"] if isinstance(name, str)]
+        nets = value.get("members")
+        return value | {
+            "full": _gather(value.get("full"), names),
+            "members": [_gather(net, names) for net in nets] if isinstance(nets, list) else nets,
+        }
+
+    @property
+    def chosen(self) -> dict[str, int | None]:
+        """The trial that was chosen for each budget, or None if no member met it."""
+        found: dict[str, int | None] = dict.fromkeys(self.budgets)
+        for member in self.members:
+            found.update(dict.fromkeys(member.budgets, member.trial))
+        return found
 
     @property
     def measured(self) -> dict[str, float | None]:
@@ -105,83 +188,48 @@ class FinetunedFront:
         of_full = self.full.footprint.get("latency")
         return member.footprint["latency"] / of_full if of_full else None
 
+    def of_search(
+        self, path: Path, search: Search, trials: tuple[Trial, ...]
+    ) -> FinetunedFront | None:
+        """Return the front as the search of its folder knows it.
 
-def read_front(path: Path, search: Search, trials: tuple[Trial, ...]) -> FinetunedFront | None:
-    """Read the front after finetuning.
+        A new search gives the numbers of its trials anew, and what was finetuned before it stays
+        in the folder until the next finetuning. Members whose trial has other widths now are left
+        out.
 
-    A new search gives the numbers of its trials anew, and what was finetuned before it stays in
-    the folder until the next finetuning. Members whose trial has other widths now are left out.
+        Args:
+            path: The file, for messages.
+            search: What was searched.
+            trials: The trials of that search.
 
-    Args:
-        path: ``front.json``.
-        search: What was searched.
-        trials: The trials of that search.
+        Returns:
+            The front; None if all its subnets are of an earlier search.
 
-    Returns:
-        The front; None if all its subnets are of an earlier search.
-
-    Raises:
-        CheckpointError: If the file is damaged.
-    """
-    fields = Fields.from_file(path)
-    full = fields.inner("full")
-    unmet = fields.inner("unmet_budgets") if fields.get("unmet_budgets") else Fields(path, "", {})
-    footprints = read_footprints(fields)
-    found = [_read_member(inner, search, footprints) for inner in fields.inners("members")]
-    by_number = {trial.number: trial.widths for trial in trials}
-    members = [kept for member in found if (kept := _keep(member, by_number)) is not None]
-    n_stale = len(found) - len(members)
-    if n_stale and all(member.is_full for member in members):
-        return None
-    return FinetunedFront(
-        seed=fields.integer("seed"),
-        footprints=footprints,
-        full=FullNet(
-            footprint=read_footprint(full, footprints),
-            validation_accuracy=full.number("validation_accuracy"),
-            test_accuracy=full.number("test_accuracy"),
-        ),
-        members=tuple(sorted(members, key=lambda member: member.macs)),
-        unmet={budget: unmet.text(budget) for budget in unmet.values},
-        budgets=fields.texts("budgets") if "budgets" in fields.values else (),
-        n_stale=n_stale,
-        warning=fields.text("warning") if "warning" in fields.values else None,
-    )
+        Raises:
+            CheckpointError: If a member has no trial, and is not the full net.
+        """
+        widest = {group.name: group.full for group in search.groups}
+        by_number = {trial.number: trial.widths for trial in trials}
+        members = []
+        for place, member in enumerate(self.members):
+            is_full = member.widths == widest
+            if member.trial is None and not is_full:
+                fail(path, f"members[{place}].trial", "a whole number >= 0", None)
+            is_known = member.trial is None or by_number.get(member.trial) == member.widths
+            if is_known or is_full:
+                # The full net is the same net, whatever its number was.
+                number = member.trial if is_known else None
+                members.append(replace(member, trial=number, is_full=is_full))
+        n_stale = len(self.members) - len(members)
+        if n_stale and all(member.is_full for member in members):
+            return None
+        ascending = sorted(members, key=lambda member: member.macs)
+        return replace(self, members=tuple(ascending), n_stale=n_stale)
 
 
-def _keep(member: Member, by_number: Mapping[int, Mapping[str, int]]) -> Member | None:
-    if member.trial is None or by_number.get(member.trial) == member.widths:
-        return member
-    # The full net is the same net, whatever its number was.
-    return replace(member, trial=None) if member.is_full else None
-
-
-def _read_member(fields: Fields, search: Search, footprints: tuple[str, ...]) -> Member:
-    widths = read_widths(fields, search)
-    is_full = all(widths[group.name] == group.full for group in search.groups)
-    return Member(
-        # Only the full net, which all others are compared with, may be no trial.
-        trial=fields.optional_integer("trial") if is_full else fields.integer("trial"),
-        widths=widths,
-        footprint=read_footprint(fields, footprints),
-        macs_share=fields.number("macs_share"),
-        accuracy_before=fields.number("validation_accuracy_before"),
-        validation_accuracy=fields.number("validation_accuracy"),
-        test_accuracy=fields.number("test_accuracy"),
-        test_accuracy_before=fields.optional_number("test_accuracy_before"),
-        on_front=fields.flag("on_front"),
-        is_full=is_full,
-        is_knee=fields.flag("knee") if "knee" in fields.values else False,
-        budgets=fields.texts("budgets") if "budgets" in fields.values else (),
-        measured_latency_share=fields.optional_number("measured_latency_share"),
-        measured=_read_measured(fields, search),
-    )
-
-
-def _read_measured(fields: Fields, search: Search) -> dict[str, float]:
-    if "values_after" not in fields.values:  # an older version wrote it
-        return {}
-    values = fields.inner("values_after")
-    told = {"accuracy", *search.footprints}
-    names = [o.name for o in search.objectives if o.name not in told and o.name in values.values]
-    return {name: values.number(name) for name in names}
+def _gather(net: Any, names: Sequence[str]) -> Any:
+    """Take a net's footprints out of its other keys."""
+    if not isinstance(net, dict):
+        return net
+    rest = {name: value for name, value in net.items() if name not in names}
+    return rest | {"footprint": {name: net.get(name, NOTHING) for name in names}}

@@ -15,13 +15,12 @@ from dpod_search.files import parse_toml
 from dpod_search.records.exported import ExportedModel
 from dpod_search.records.exported import read_manifest
 from dpod_search.records.fields import Fields
-from dpod_search.records.fields import fail
 from dpod_search.records.front import FinetunedFront
-from dpod_search.records.front import read_front
 from dpod_search.records.latency import LatencyFit
 from dpod_search.records.latency import read_latency
 from dpod_search.records.oneshot import OneShot
 from dpod_search.records.oneshot import read_oneshot
+from dpod_search.records.record import fail
 from dpod_search.records.search import Search
 from dpod_search.records.search import read_search
 from dpod_search.records.training import Profile
@@ -91,13 +90,14 @@ def read_run(folder: Path) -> Run:
     if unknown:
         fail(folder / "search.json", "front", "trials of trials.csv", sorted(unknown))
     config = _read_if_there(folder / "config.toml", _read_config)
+    front = FinetunedFront.read_if_there(folder, search=search)
     return Run(
         folder=folder,
         search=search,
         trials=trials,
         training=_read_if_there(folder / "training.json", read_training),
         path=_read_if_there(folder / "path.json", lambda path: read_path(path, search)),
-        front=_read_if_there(folder / "front.json", lambda path: read_front(path, search, trials)),
+        front=front and front.of_search(folder / front.FILE, search, trials),
         exported=_read_if_there(
             folder / "exported" / "manifest.json", lambda path: read_manifest(path, trials)
         ),

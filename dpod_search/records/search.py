@@ -5,12 +5,26 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from dataclasses import field
+from functools import partial
 from pathlib import Path
+from typing import Annotated
+from typing import Any
 from typing import cast
+
+from pydantic import AfterValidator
+from pydantic import PlainValidator
+from pydantic import ValidationInfo
+from pydantic_core import PydanticCustomError
 
 from dpod_search.pareto import Direction
 from dpod_search.quantities import is_accuracy
 from dpod_search.records.fields import Fields
+from dpod_search.records.record import NOTHING
+from dpod_search.records.record import Count
+from dpod_search.records.record import Text
+from dpod_search.records.record import check_number
+from dpod_search.records.record import check_whole
+from dpod_search.records.record import refuse
 
 
 FATES = ("evaluated", "audited", "cached", "pruned-constraint", "pruned-surrogate", "failed")
@@ -99,6 +113,48 @@ class Search:
     importance: Mapping[str, Mapping[str, float]] | None = None
     importance_r2: Mapping[str, float] = field(default_factory=dict)
     uncounted: tuple[str, ...] = ()
+
+
+def _check_names(names: tuple[str, ...]) -> tuple[str, ...]:
+    if "macs" not in names:
+        raise refuse("names with macs among them")
+    return names
+
+
+def _check_footprint(sizes: Any, place: str = "") -> dict[str, float]:
+    if not isinstance(sizes, dict):
+        raise refuse("an object")
+    checked = {}
+    for name, value in sizes.items():
+        try:  # all but the modelled latency are counts
+            checked[name] = (
+                check_number(value) if name == "latency" else check_whole(value, name == "macs")
+            )
+        except PydanticCustomError as error:
+            told = str((error.context or {})["wanted"])
+            raise refuse(told, at=f"{place}{name}", got=value) from None
+    return checked
+
+
+def _check_widths(widths: Mapping[str, int], info: ValidationInfo) -> Mapping[str, int]:
+    """See that the widths are those of the search's groups, where the search is known."""
+    search = (info.context or {}).get("search")
+    if search is None:
+        return widths
+    for group in search.groups:
+        low = min(group.rungs)
+        if widths.get(group.name, low - 1) < low:
+            wanted, got = f"a whole number >= {low}", widths.get(group.name, NOTHING)
+            raise refuse(wanted, at=group.name, got=got)
+    return {group.name: widths[group.name] for group in search.groups}
+
+
+Footprints = Annotated[tuple[Text, ...], AfterValidator(_check_names)]
+Footprint = Annotated[Mapping[str, float], PlainValidator(_check_footprint)]
+SpreadFootprint = Annotated[
+    Mapping[str, float], PlainValidator(partial(_check_footprint, place="../"))
+]
+Widths = Annotated[Mapping[str, Count], AfterValidator(_check_widths)]  # by channel group
 
 
 def read_search(path: Path) -> Search:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from dpod_search.errors import CheckpointError
-from dpod_search.records.fields import fail
+from dpod_search.records.record import fail
 from dpod_search.records.search import FATES
 from dpod_search.records.search import Search
 

@@ -68,7 +68,9 @@ def show_picks(run: Run) -> Markup:
     rows.append(["full net", "–", *full, ""])
     parts = [table(_caption(run, front), columns, rows, texts=1), _tell_noise(run)]
     if run.oneshot is None:  # else they stand with what was chosen
-        parts += [paragraph(tell_unmet(budget, why)) for budget, why in front.unmet.items()]
+        parts += [
+            paragraph(tell_unmet(budget, why)) for budget, why in front.unmet_budgets.items()
+        ]
     parts += [show_latency_wishes(run), _show_stale(run)]
     if run.exported is None:
         parts.append(paragraph(stage_missing("export", run), kind="missing"))
@@ -104,7 +106,7 @@ def _list_reasons(
     for chosen in list_chosen(front):
         yield spell_budget(chosen.reason), chosen.reason, chosen.member
     for member in front.members:
-        if member.is_knee:
+        if member.knee:
             yield "no budget: a knee", None, member
     # Budgets with the same answer share a row.
     for member, picks in groupby(pick_members(front), key=lambda pick: pick.member):

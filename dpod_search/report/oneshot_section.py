@@ -42,7 +42,7 @@ def show_oneshot(run: Run) -> Markup:
         rows.append(row)
     caption = _caption(chosen, has_clock=has_clock, has_proof=has_proof)
     parts = [table(caption, columns, rows, texts=int(has_proof))]
-    unmet = {**chosen.unmet, **(run.front.unmet if run.front is not None else {})}
+    unmet = {**chosen.unmet, **(run.front.unmet_budgets if run.front is not None else {})}
     parts += [paragraph(tell_unmet(budget, why)) for budget, why in unmet.items()]
     return join(parts)
 

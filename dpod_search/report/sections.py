@@ -68,7 +68,7 @@ def _describe_member(place: int, member: Member, front: FinetunedFront) -> list[
         *_describe_sizes(member.footprint, member.macs_share, front),
         *("–" if share is None else percent(share) for share in latencies),
         *(value_of(name, member.measured.get(name)) for name in front.measured),
-        percent(member.accuracy_before, 2),
+        percent(member.validation_accuracy_before, 2),
         percent(member.validation_accuracy, 2),
         percent(member.test_accuracy, 2),
         points(front.full.test_accuracy - member.test_accuracy),

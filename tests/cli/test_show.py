@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from io import StringIO
 
 import pytest
@@ -13,8 +14,10 @@ from dpod_search.cli.show import show_run
 from dpod_search.cli.show import show_status
 from dpod_search.files import write_json
 from dpod_search.pipeline import StageOutcome
-from dpod_search.pipeline.choosing import find_budgets
 from dpod_search.pipeline.choosing import find_costs
+from dpod_search.records.front import FinetunedFront
+from dpod_search.records.front import FullNet
+from dpod_search.records.front import Member
 
 
 def render(show, value, width=100):
@@ -65,17 +68,49 @@ def test_trials_elsewhere_are_not_taken_for_none():
     assert "trials: not in the run folder; --storage says where they are" in text
 
 
+def make_member(trial, costs, **changes):
+    """Make a finetuned subnet."""
+    known = {
+        "trial": trial,
+        "folder": "full" if trial is None else str(trial),
+        "widths": {},
+        "values": {},
+        "values_after": {},
+        "footprint": costs,
+        "validation_accuracy_before": 0.7,
+        "validation_accuracy": 0.8,
+        "test_accuracy_before": 0.7,
+        "test_accuracy": 0.9,
+        "budgets": (),
+        "macs_share": 1.0,
+        "on_front": True,
+        "knee": False,
+    }
+    return Member(**(known | changes))
+
+
+def make_front(members, costs, budgets=()):
+    """Make a front beside a full net of some costs."""
+    return FinetunedFront(
+        study="digits",
+        seed=0,
+        footprints=tuple(costs),
+        budgets=budgets,
+        unmet_budgets={},
+        full=FullNet(footprint=costs, validation_accuracy=0.8, test_accuracy=0.9),
+        members=members,
+    )
+
+
 @pytest.mark.parametrize("width", [60, 100])
 def test_the_front_names_the_full_net_and_cuts_no_number(width):
-    full = {"macs": 1_814_073_344, "params": 11_689_512, "test_accuracy": 0.9}
-    rest = {"macs_share": 1.0, "validation_accuracy": 0.8, "on_front": True}
+    full = {"macs": 1_814_073_344, "params": 11_689_512}
     members = [
-        {**full, **rest, "trial": 0, "folder": "0"},
-        {**full, **rest, "trial": 3, "folder": "3", "macs": 5, "params": 3},
-        {**full, **rest, "trial": None, "folder": "full"},
+        make_member(0, full),
+        make_member(3, {"macs": 5, "params": 3}),
+        make_member(None, full),
     ]
-    table = _front_table({"study": "digits", "full": full, "members": members})
-    text = render(Console.print, table, width)
+    text = render(Console.print, _front_table(make_front(members, full)), width)
     assert "…" not in text
     if width == 100:
         assert "1,814,073,344" in text
@@ -84,42 +119,31 @@ def test_the_front_names_the_full_net_and_cuts_no_number(width):
 
 
 def test_the_front_names_its_knee():
-    full = {"macs": 900, "params": 80, "test_accuracy": 0.9}
-    rest = {"macs_share": 1.0, "validation_accuracy": 0.8, "on_front": True}
-    members = [
-        {**full, **rest, "trial": i, "folder": str(i), "macs": 900 - i, "knee": i == 1}
-        for i in range(3)
-    ]
-    lines = render(
-        Console.print, _front_table({"study": "s", "full": full, "members": members})
-    ).splitlines()
+    members = [make_member(i, {"macs": 900 - i, "params": 80}, knee=i == 1) for i in range(3)]
+    front = make_front(members, {"macs": 900, "params": 80})
+    lines = render(Console.print, _front_table(front)).splitlines()
     assert [line.split()[-1] for line in lines if "%" in line] == ["yes", "knee", "yes"]
 
 
 def test_the_front_shows_the_footprints_that_were_searched():
     costs = {"macs": 900, "params": 80, "weight_bytes": 320, "toy_bytes": 7777}
-    full = {**costs, "test_accuracy": 0.9}
-    member = {**full, "macs_share": 1.0, "validation_accuracy": 0.8, "on_front": True}
-    member |= {"trial": 0, "folder": "0", "values_after": {"accuracy": 0.8, "toy_bytes": 7777.0}}
-    front = {"study": "digits", "footprints": list(costs), "full": full, "members": [member]}
-    text = render(Console.print, _front_table(front))
+    member = make_member(0, costs, values_after={"accuracy": 0.8, "toy_bytes": 7777.0})
+    text = render(Console.print, _front_table(make_front([member], costs)))
     assert "toy_bytes" in text
     assert "7,777" in text
     assert "weight_bytes" not in text
 
 
-def make_front(**changes):
+def make_timed(budgets=(), costs=(), **measured):
     """Make a front of one member of which latency is modelled; nothing was searched along it."""
-    costs = {"macs": 900, "params": 80, "peak_bytes": 4096, "latency": 0.19337}
-    full = {**costs, "test_accuracy": 0.9}
-    member = {**full, "trial": 2, "folder": "2", "macs_share": 1.0, "validation_accuracy": 0.8}
-    member |= {"on_front": True, "values_after": {"accuracy": 0.8, "macs": 900.0}}
-    front = {"study": "digits", "footprints": list(costs), "full": full, "members": [member]}
-    return front | changes
+    sizes = {"macs": 900, "params": 80, "peak_bytes": 4096, "latency": 0.19337}
+    sizes = {name: sizes[name] for name in costs or sizes}
+    after = {"accuracy": 0.8, "macs": 900.0, **measured}
+    return make_front([make_member(2, sizes, values_after=after)], sizes, budgets)
 
 
 def show_finished(tmp_path, front, constraints):
-    write_json(tmp_path / "front.json", front)
+    front.write(tmp_path)
     found = {"constraints": constraints, "counts": {"evaluated": 1}, "front": [2]}
     write_json(tmp_path / "search.json", found)
     console = Console(file=(text := StringIO()), width=120)
@@ -132,7 +156,7 @@ def show_finished(tmp_path, front, constraints):
     [(["latency<=50%"], {}), (["macs<=5M and latency<=1"], {}), ([], {"latency": "<= 1"})],
 )
 def test_latency_has_a_column_where_it_is_bounded(tmp_path, budgets, constraints):
-    text = show_finished(tmp_path, make_front(budgets=budgets), constraints)
+    text = show_finished(tmp_path, make_timed(budgets), constraints)
     heading = next(line for line in text.splitlines() if "of full" in line)
     assert re.search(r"params +latency +validation", heading)
     assert "0.1934 ms" in text
@@ -141,9 +165,8 @@ def test_latency_has_a_column_where_it_is_bounded(tmp_path, budgets, constraints
 
 
 def test_a_latency_that_the_search_measured_has_a_column(tmp_path):
-    front = make_front()
-    front["footprints"].remove("latency")
-    front["members"][0]["values_after"] |= {"latency_ms": 0.0312, "energy": 1e-5}
+    costs = ("macs", "params", "peak_bytes")
+    front = make_timed(costs=costs, latency_ms=0.0312, energy=1e-5)
     text = show_finished(tmp_path, front, {})
     assert re.search(r"params +latency_ms +energy +validation", text)
     assert "0.0312 ms" in text
@@ -151,11 +174,11 @@ def test_a_latency_that_the_search_measured_has_a_column(tmp_path):
 
 
 def test_a_budget_is_told_with_what_it_bounds(tmp_path):
-    front = make_front(budgets=["macs<=5M and latency<=1"])
-    front["members"][0]["budgets"] = front["budgets"]
+    front = make_timed(["macs<=5M and latency<=1"])
+    front = replace(front, members=[replace(front.members[0], budgets=front.budgets)])
     told = "macs<=5M and latency<=1: trial 2, macs 900, latency 0.1934 ms"
     assert told in show_finished(tmp_path, front, {})
-    found = {"budgets": find_budgets(front), "costs": find_costs(front)}
+    found = {"budgets": front.chosen, "costs": find_costs(front)}
     assert f"best under {told}" in render(show_status, {**STATUS, **found})
 
 

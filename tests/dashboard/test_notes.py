@@ -48,7 +48,7 @@ def test_hostile_names_stay_text(folder):
 
 def test_why_a_member_was_chosen_is_told(folder):
     run = read_run(folder.write())
-    member = replace(run.front.members[1], is_knee=True, budgets=("macs<=2M",))
+    member = replace(run.front.members[1], knee=True, budgets=("macs<=2M",))
     front = replace(run.front, members=(run.front.members[0], member, *run.front.members[2:]))
     run = replace(run, front=front)
     trial = next(trial for trial in run.trials if trial.number == member.trial)

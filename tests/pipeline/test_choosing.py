@@ -15,8 +15,8 @@ from dpod_search.files import hash_file
 from dpod_search.files import read_json
 from dpod_search.pipeline import finetuning
 from dpod_search.pipeline import run_stages
-from dpod_search.pipeline.choosing import find_budgets
 from dpod_search.pipeline.status import read_status
+from dpod_search.records.front import FinetunedFront
 
 
 def finetune(run: Path, *overrides: str) -> dict:
@@ -54,7 +54,7 @@ def test_under_each_budget_the_best_is_finetuned_and_nothing_else(run):
     small = [n for n, t in searched.items() if t["macs"] <= 0.4 * full]
     best = max(small, key=lambda number: searched[number]["accuracy"])
     top = max(searched, key=lambda number: searched[number]["accuracy"])
-    chosen = find_budgets(front)
+    chosen = FinetunedFront.read(run).chosen
     assert list(chosen) == front["budgets"] == ["macs<=40%", "macs<=1", "macs<=1G", "macs<=41%"]
     assert (chosen["macs<=40%"], chosen["macs<=1G"], chosen["macs<=1"]) == (best, top, None)
     budgets = {member["trial"]: member["budgets"] for member in front["members"]}
@@ -122,7 +122,3 @@ def test_the_knee_of_the_finetuned_front_is_marked(run):
     assert len(knees) <= 1
     if knees:
         assert knees[0] not in (members[0], members[-1])
-
-
-def test_a_front_from_before_budgets_has_none():
-    assert find_budgets({"members": [{"trial": 3}]}) == {}

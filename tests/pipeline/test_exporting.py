@@ -12,8 +12,10 @@ import torch
 from pipeline.tiny import load_tiny
 from pipeline.tiny import put_in_marker
 
+from dpod_search.errors import CheckpointError
 from dpod_search.errors import ConfigError
 from dpod_search.errors import ExportError
+from dpod_search.errors import RunFolderError
 from dpod_search.export import formats
 from dpod_search.export import onnx
 from dpod_search.export.source import CannotWriteError
@@ -57,6 +59,29 @@ def test_a_front_that_says_one_picture_more_is_an_error(run, key):
     put_in_marker(run, "finetune", "front.json")
     with pytest.raises(ExportError, match=rf"of \d+ {key.partition('_')[0]} pictures right"):
         export_again(run)
+
+
+@pytest.mark.parametrize("stage", ["finetune", "export", "report"])
+def test_a_front_that_names_a_folder_elsewhere_is_refused(run, stage):
+    victim = run.parent / "victim"
+    shutil.copytree(run / "finetuned" / members_of(run)[-1]["folder"], victim)
+    held = sorted(victim.iterdir())
+    front = read_json(run / "front.json")
+    front["members"][-1]["folder"] = "../../victim"
+    write_json(run / "front.json", front)
+    put_in_marker(run, "finetune", "front.json")
+    with pytest.raises(CheckpointError, match=r"folder must be the number of a trial, or full"):
+        run_stages(load_tiny(), run, stages=[stage])
+    assert sorted(victim.iterdir()) == held
+
+
+def test_nothing_is_exported_through_a_link(run):
+    shutil.rmtree(run / "exported")
+    (elsewhere := run.parent / "elsewhere").mkdir()
+    (run / "exported").symlink_to(elsewhere)
+    with pytest.raises(RunFolderError, match="exported is a link, and a run follows none"):
+        export_again(run)
+    assert not list(elsewhere.iterdir())
 
 
 def test_every_file_is_scored_on_the_test_split(finished):

@@ -49,8 +49,7 @@ def test_the_run_says_which_footprints_there_are(run: RunFolder) -> None:
 
 def test_a_run_of_the_first_version_does_not_say_it(run: RunFolder) -> None:
     new = read_run(run.write())
-    for name in ("search.json", "front.json"):
-        del run.documents[name]["footprints"]
+    del run.documents["search.json"]["footprints"]
     assert read_run(run.write()) == new
 
 
@@ -64,22 +63,17 @@ def test_an_interval_may_have_no_ends(run: RunFolder) -> None:
 
 
 def test_a_folder_of_an_older_version_has_none_of_the_newer_values(run: RunFolder) -> None:
-    search, front = run.documents["search.json"], run.documents["front.json"]
+    search = run.documents["search.json"]
     for holder, names in (
         (search, ("importance",)),
-        (front, ("budgets",)),
         (run.documents["training.json"], ("data",)),
         *((group, ("shares",)) for group in search["groups"]),
-        *((member, ("knee", "budgets")) for member in front["members"]),
     ):
         for name in names:
             del holder[name]
     read = read_run(run.write())
     assert read.search.importance is None
     assert all(group.shares is None for group in read.search.groups)
-    assert read.front is not None
-    assert read.front.budgets == ()
-    assert not any(member.is_knee or member.budgets for member in read.front.members)
     assert read.training is not None
     assert read.training.fingerprint is None
 
@@ -114,8 +108,8 @@ def test_what_an_earlier_search_left_is_left_out(run: RunFolder) -> None:
     stale["widths"] = {**stale["widths"], "stem": stem}
     gone["trial"] = 999
     kept = [m["trial"] for m in front["members"] if m is not stale and m is not gone]
-    full = front["full"] | {"trial": 998, "widths": dict(GROUPS), "macs_share": 1.0}
-    front["members"].append(full | {"validation_accuracy_before": 0.9, "on_front": True})
+    full = {"trial": 998, "folder": "998", "widths": dict(GROUPS), "macs_share": 1.0}
+    front["members"].append(front["members"][0] | front["full"] | full)
     models = run.documents["exported/manifest.json"]["models"]
     models[2]["widths"], models[3]["trial"] = stale["widths"], 999
     read = read_run(run.write())

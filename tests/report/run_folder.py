@@ -287,15 +287,17 @@ class RunFolder:
         del full["accuracy"]
         names = ["macs", "params", "weight_bytes"]
         document = {"study": "digits", "seed": 0, "footprints": names, "full": full}
-        document["budgets"] = []
+        document |= {"budgets": [], "unmet_budgets": {}}
         return document | {"members": members}
 
     def _make_member(self, row: dict[str, Any]) -> dict[str, Any]:
         after = row["accuracy"] + 0.5 * (0.985 - row["accuracy"])
         return {
             "trial": row["number"],
+            "folder": str(row["number"]),
             "widths": {name: row[f"width:{name}"] for name in GROUPS},
             "values": {"accuracy": row["accuracy"], "macs": row["macs"]},
+            "values_after": {"accuracy": after, "macs": row["macs"]},
             "macs": row["macs"],
             "params": row["params"],
             "weight_bytes": row["weight_bytes"],

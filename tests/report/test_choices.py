@@ -69,13 +69,6 @@ def test_how_much_the_test_pictures_can_tell(run: RunFolder) -> None:
     assert "anything from" not in show_picks(read_run(run.write()))
 
 
-def test_folders_of_older_versions_have_no_budgets_and_no_knees(run: RunFolder) -> None:
-    del run.documents["front.json"]["budgets"]
-    for member in run.documents["front.json"]["members"]:
-        del member["budgets"], member["knee"]
-    assert show_rows(run)[0][0].startswith("≤")
-
-
 def show_tables(run: RunFolder) -> list[list[list[str]]]:
     """Return the cells of every table of the section, the heads first."""
     markup = show_picks(read_run(run.write()))

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -14,16 +15,43 @@ from dpod_search.report.picks import pick_example
 from dpod_search.report.picks import pick_members
 
 
-FULL = FullNet({"macs": 1000}, validation_accuracy=0.98, test_accuracy=0.97)
+FULL = FullNet(footprint={"macs": 1000}, validation_accuracy=0.98, test_accuracy=0.97)
 
 
 def make_member(trial: int, macs: int, validation: float, test: float = 0.5) -> Member:
-    footprint = {"macs": macs}
-    return Member(trial, {}, footprint, macs / 1000, 0.1, validation, test, True, macs == 1000)
+    return Member(
+        trial=trial,
+        folder=str(trial),
+        widths={},
+        values={},
+        values_after={},
+        footprint={"macs": macs},
+        validation_accuracy_before=0.1,
+        validation_accuracy=validation,
+        test_accuracy_before=0.1,
+        test_accuracy=test,
+        budgets=(),
+        macs_share=macs / 1000,
+        on_front=True,
+        knee=False,
+        is_full=macs == 1000,
+    )
+
+
+def make_front(members: Sequence[Member]) -> FinetunedFront:
+    return FinetunedFront(
+        study="digits",
+        seed=0,
+        footprints=("macs",),
+        budgets=(),
+        unmet_budgets={},
+        full=FULL,
+        members=tuple(members),
+    )
 
 
 def picked_trials(*members: Member) -> list[int | None]:
-    picks = pick_members(FinetunedFront(0, ("macs",), FULL, members))
+    picks = pick_members(make_front(members))
     assert [pick.budget for pick in picks] == list(PICK_BUDGETS)
     return [None if pick.member is None else pick.member.trial for pick in picks]
 
@@ -59,14 +87,14 @@ def test_the_example_is_the_smallest_close_one(
     accuracies: list[float], expected: int | None
 ) -> None:
     members = [make_member(i, 10 * i, accuracy) for i, accuracy in enumerate(accuracies, 1)]
-    example = pick_example(FinetunedFront(0, ("macs",), FULL, tuple(members)))
+    example = pick_example(make_front(members))
     assert (None if example is None else example.trial) == expected
 
 
 def test_the_full_net_may_be_picked_but_is_no_example() -> None:
     full = make_member(7, 1000, 0.99)
     assert picked_trials(full) == [None, None, None, None, 7]
-    assert pick_example(FinetunedFront(0, ("macs",), FULL, (full,))) is None
+    assert pick_example(make_front([full])) is None
 
 
 def test_picks_agree_with_a_direct_search_of_the_folder(run: RunFolder) -> None:

@@ -126,8 +126,8 @@ def test_summary_tells_losses_and_gains(run: RunFolder, test_accuracy: float, to
 
 def test_a_full_net_that_was_no_trial_is_called_by_its_name(run: RunFolder) -> None:
     front = run.documents["front.json"]
-    full = front["full"] | {"trial": None, "widths": dict(GROUPS), "macs_share": 1.0}
-    front["members"].append(full | {"validation_accuracy_before": 0.9, "on_front": True})
+    full = {"trial": None, "folder": "full", "widths": dict(GROUPS), "macs_share": 1.0}
+    front["members"].append(front["members"][0] | front["full"] | full)
     model = run.documents["exported/manifest.json"]["models"][0] | {"trial": None}
     run.documents["exported/manifest.json"]["models"].append(model)
     page = write_report(run.write()).read_text()

@@ -42,14 +42,14 @@ def draw_finetuned(run: Run) -> Drawing | Absent:
     if not members:
         return Absent("No subnet was finetuned.")
     figure = go.Figure()
-    before = [member.accuracy_before for member in members]
+    before = [member.validation_accuracy_before for member in members]
     after = [member.validation_accuracy for member in members]
     style = {"color": GREEN, "symbol": "circle-open", "dash": "dot"}
     figure.add_traces(list(_draw_stairs("before, on validation", members, before, style)))
     style = {"color": PURPLE, "symbol": "triangle-up", "dash": "solid"}
     figure.add_traces(list(_draw_stairs("after, on validation", members, after, style)))
     n_test = run.training.n_pictures.get("test", 0) if run.training else 0
-    figure.add_traces(list(_draw_test_before(members)))
+    figure.add_trace(_draw_test_before(members))
     figure.add_trace(_draw_test(members, n_test))
     figure.add_traces(list(_mark_chosen(members)))
     figure.add_trace(_draw_full(front))
@@ -89,18 +89,16 @@ def _draw_stairs(
     )
 
 
-def _draw_test_before(members: Sequence[Member]) -> Iterator[go.Scatter]:
-    known = [(m, m.test_accuracy_before) for m in members if m.test_accuracy_before is not None]
-    if known:
-        yield go.Scatter(
-            name="before, on test",
-            x=[member.macs for member, _ in known],
-            y=[accuracy for _, accuracy in known],
-            mode="markers",
-            marker={"color": BLUE, "symbol": "diamond-open", "size": 8},
-            hovertext=[_describe(member) for member, _ in known],
-            hoverinfo="text",
-        )
+def _draw_test_before(members: Sequence[Member]) -> go.Scatter:
+    return go.Scatter(
+        name="before, on test",
+        x=[member.macs for member in members],
+        y=[member.test_accuracy_before for member in members],
+        mode="markers",
+        marker={"color": BLUE, "symbol": "diamond-open", "size": 8},
+        hovertext=[_describe(member) for member in members],
+        hoverinfo="text",
+    )
 
 
 def _draw_test(members: Sequence[Member], n_test: int) -> go.Scatter:
@@ -132,7 +130,7 @@ def _draw_test(members: Sequence[Member], n_test: int) -> go.Scatter:
 def _mark_chosen(members: Iterable[Member]) -> Iterator[go.Scatter]:
     members = list(members)
     marks = (
-        ("knee", "square-open", VERMILION, [m for m in members if m.is_knee]),
+        ("knee", "square-open", VERMILION, [m for m in members if m.knee]),
         ("chosen for a budget", "hexagon-open", NEUTRAL, [m for m in members if m.budgets]),
     )
     for name, symbol, color, chosen in marks:
@@ -160,20 +158,16 @@ def _draw_full(front: FinetunedFront) -> go.Scatter:
 
 
 def _describe(member: Member) -> str:
-    before, after = percent(member.accuracy_before, 2), percent(member.validation_accuracy, 2)
+    ends = (member.validation_accuracy_before, member.validation_accuracy)
+    tests = (member.test_accuracy_before, member.test_accuracy)
     lines = [
-        f"<b>trial {member.title}</b>{' · knee' if member.is_knee else ''}",
+        f"<b>trial {member.title}</b>{' · knee' if member.knee else ''}",
         f"{count(member.macs)} MACs, {percent(member.macs_share)} of the full net",
-        f"validation {before} → {after}",
-        f"test {_tell_before(member)}{percent(member.test_accuracy, 2)}",
+        f"validation {' → '.join(percent(x, 2) for x in ends)}",
+        f"test {' → '.join(percent(x, 2) for x in tests)}",
     ]
     lines += [f"chosen for {plain(budget)}" for budget in member.budgets]
     return "<br>".join(lines)
-
-
-def _tell_before(member: Member) -> str:
-    known = member.test_accuracy_before
-    return "" if known is None else f"{percent(known, 2)} → "
 
 
 def _tabulate(front: FinetunedFront, n_test: int) -> Table:
@@ -195,10 +189,10 @@ def _tabulate(front: FinetunedFront, n_test: int) -> Table:
     for m in front.members:
         ends = compute_wilson_interval(m.test_accuracy, n_test) if n_test else (None, None)
         accuracies = (
-            *(m.accuracy_before, m.validation_accuracy),
+            *(m.validation_accuracy_before, m.validation_accuracy),
             *(m.test_accuracy_before, m.test_accuracy),
         )
-        chosen = (m.on_front, m.is_knee, " ".join(m.budgets))
+        chosen = (m.on_front, m.knee, " ".join(m.budgets))
         rows.append((m.trial, m.macs, m.macs_share, *accuracies, *ends, *chosen))
     return Table.from_rows(columns, rows)
 
@@ -214,6 +208,6 @@ def _caption(run: Run, members: Sequence[Member], n_test: int) -> str:
         )
     if n_test:
         text += f" Bars are the 95\u00a0% intervals that {count(n_test)} test pictures allow."
-    if any(member.is_knee for member in members):
+    if any(member.knee for member in members):
         text += " At a knee, a little more accuracy starts to cost much more."
     return text

@@ -131,7 +131,7 @@ def _draw_finetuned(run: Run, plane: Plane) -> Iterator[go.Scatter]:
         y=[
             y
             for member in members
-            for y in (member.accuracy_before, member.validation_accuracy, None)
+            for y in (member.validation_accuracy_before, member.validation_accuracy, None)
         ],
         mode="lines",
         line={"color": PURPLE, "width": 1.5, "dash": "dot"},
@@ -146,7 +146,7 @@ def _draw_finetuned(run: Run, plane: Plane) -> Iterator[go.Scatter]:
         marker={"symbol": "triangle-up", "size": 11, "color": PURPLE},
         hovertext=[
             f"<b>trial {member.trial}</b> · finetuned<br>"
-            f"validation {percent(member.accuracy_before, 2)} → "
+            f"validation {percent(member.validation_accuracy_before, 2)} → "
             f"{percent(member.validation_accuracy, 2)}<br>test {percent(member.test_accuracy, 2)}"
             for member in members
         ],
