@@ -12,8 +12,8 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from dpod_search.files import write_text
-from dpod_search.records.reader import read_run
 from dpod_search.records.run import Run
+from dpod_search.records.run import read_run
 from dpod_search.report import sections
 from dpod_search.report.choices import show_picks
 from dpod_search.report.figures import FIGURES
