@@ -40,6 +40,13 @@ from dpod_search.search import name_finetune_study
 from dpod_search.search.store import attributes
 from dpod_search.search.store import open_existing
 from dpod_search.search.store import telling_database_errors
+from dpod_search.search.store.optuna_internals import read_dashboard_figures
+from dpod_search.search.store.optuna_internals import read_study_attrs
+from dpod_search.search.store.optuna_internals import reopen_trial
+from dpod_search.search.store.optuna_internals import storage_of
+from dpod_search.search.store.optuna_internals import study_id_of
+from dpod_search.search.store.optuna_internals import trial_id_of
+from dpod_search.search.store.optuna_internals import write_study_attr
 from dpod_search.search.store.quiet import quiet_optuna
 
 
@@ -86,7 +93,7 @@ class _Writer:
     _seen: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        self._attrs = self.study._storage.get_study_system_attrs(self.study._study_id)
+        self._attrs = read_study_attrs(self.study)
         self._kept = self._attrs.get(RECORD) or {"notes": {}, "files": {}}
 
     def attach(self, attachment: Attachment) -> str:
@@ -98,7 +105,7 @@ class _Writer:
         if not attaching.is_attached(self._attrs, key):
             self._set(key, attaching.describe(attachment, artifact_id))
             self.n_files += 1
-        return attaching.link_to(self.study._study_id, attachment, artifact_id)
+        return attaching.link_to(study_id_of(self.study), attachment, artifact_id)
 
     def note(self, body: str, trial_id: int | None = None) -> None:
         """Write the note of the study or of a trial, unless a person has edited it."""
@@ -114,9 +121,8 @@ class _Writer:
     def draw(self, run: Run) -> int:
         """Save the figures that the report would draw; return how many have changed."""
         from optuna_dashboard import save_plotly_graph_object
-        from optuna_dashboard._custom_plot_data import get_plotly_graph_objects
 
-        known = get_plotly_graph_objects(self._attrs)
+        known = read_dashboard_figures(self._attrs)
         n_changed = 0
         for kind in FIGURES:
             drawing = kind.draw(run)
@@ -152,7 +158,7 @@ class _Writer:
 
     def _owner(self, trial_id: int | None) -> optuna.Study | optuna.Trial:
         # The dashboard takes running trials only, but asks them for nothing that others lack.
-        return self.study if trial_id is None else optuna.Trial(self.study, trial_id)
+        return self.study if trial_id is None else reopen_trial(self.study, trial_id)
 
     def _read_note(self, trial_id: int | None) -> str:
         from optuna_dashboard import get_note
@@ -166,7 +172,7 @@ class _Writer:
         self.n_notes += 1
 
     def _set(self, key: str, value: Any) -> None:
-        self.study._storage.set_study_system_attr(self.study._study_id, key, value)
+        write_study_attr(self.study, key, value)
 
 
 @telling_database_errors()
@@ -198,11 +204,11 @@ def decorate_study(
     opened = open_existing(target, is_read_only=is_read_only)
     study = require_study(study_name, opened)
     if not (run_folder / "search.json").is_file():
-        return Decorated(opened, study._study_id, is_searching=True)
+        return Decorated(opened, study_id_of(study), is_searching=True)
     run = read_run(run_folder)
     check_trials(run, study.get_trials(deepcopy=False))
     if is_read_only:
-        return Decorated(opened, study._study_id, is_read_only=True)
+        return Decorated(opened, study_id_of(study), is_read_only=True)
     child = find_study(name_finetune_study(study_name), opened)
     with written_together(opened), quiet_optuna():
         return _decorate(run, study, child)
@@ -212,9 +218,9 @@ def _decorate(run: Run, study: optuna.Study, child: optuna.Study | None) -> Deco
     names = [objective.name for objective in run.search.objectives]
     if study.metric_names != names:
         study.set_metric_names(names)
-    child_id = None if child is None else child._study_id
+    child_id = None if child is None else study_id_of(child)
     child_name = "" if child is None else child.study_name
-    places = Places(study._study_id, child_id, child_name)
+    places = Places(study_id_of(study), child_id, child_name)
     writer = _Writer(study, run.folder / attaching.FOLDER)
     files = {
         name: writer.attach(Attachment(name, run.folder / name))
@@ -229,8 +235,8 @@ def _decorate(run: Run, study: optuna.Study, child: optuna.Study | None) -> Deco
     if child is not None:
         n_notes += _decorate_child(run, child, places)
     return Decorated(
-        study._storage,
-        study._study_id,
+        storage_of(study),
+        study_id_of(study),
         n_notes=n_notes,
         n_figures=n_figures,
         n_files=writer.n_files,
@@ -248,14 +254,14 @@ def _decorate_trials(run: Run, writer: _Writer, places: Places) -> None:
         if trial is None:  # the storage holds another trial of this number, or none
             continue
         picture = draw_widths(f"trial {known.number}", known.widths, run.search.groups)
-        attachments = [Attachment(PICTURE, picture, trial._trial_id)]
+        attachments = [Attachment(PICTURE, picture, trial_id_of(trial))]
         if known.number in members:
             folder = run.folder / "exported" / str(known.number)
             found = sorted(file for file in folder.glob("*") if file.is_file())
-            attachments += [Attachment(file.name, file, trial._trial_id) for file in found]
+            attachments += [Attachment(file.name, file, trial_id_of(trial)) for file in found]
         files = {item.filename: writer.attach(item) for item in attachments}
         note = write_trial_note(run, known, members.get(known.number), places, files)
-        writer.note(note, trial._trial_id)
+        writer.note(note, trial_id_of(trial))
 
 
 def _decorate_child(run: Run, child: optuna.Study, places: Places) -> int:
@@ -272,7 +278,7 @@ def _decorate_child(run: Run, child: optuna.Study, places: Places) -> int:
             number
         ):
             link = places.trial(number, f"trial {number} of {run.search.study}")
-            writer.note(f"After finetuning. Widths and files: {link}.\n", trial._trial_id)
+            writer.note(f"After finetuning. Widths and files: {link}.\n", trial_id_of(trial))
     writer.finish()
     return writer.n_notes
 

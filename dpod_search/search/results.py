@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import optuna
-from optuna.samplers import NSGAIISampler
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState
 
@@ -17,6 +16,7 @@ from dpod_search.pareto import to_minimized
 from dpod_search.search.front import Candidate
 from dpod_search.search.front import Front
 from dpod_search.search.store import attributes
+from dpod_search.search.store.optuna_internals import GENERATION
 from dpod_search.search.store.signatures import hash_trials
 from dpod_search.search.store.space import has_widths
 from dpod_search.search.store.space import widths_of
@@ -143,7 +143,7 @@ def _read_record(trial: FrozenTrial, task: SearchTask) -> TrialRecord:
         number=trial.number,
         fate=known.get(attributes.FATE, "failed"),
         source=known.get(attributes.SOURCE, attributes.SAMPLER_SOURCE),
-        generation=trial.system_attrs.get(NSGAIISampler._GENERATION_KEY),
+        generation=trial.system_attrs.get(GENERATION),
         widths=widths,
         values=dict(zip(names, values, strict=False)),
         footprint=task.measure_footprint(widths),

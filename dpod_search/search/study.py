@@ -30,6 +30,8 @@ from dpod_search.search.store import attributes
 from dpod_search.search.store import load_or_create_study
 from dpod_search.search.store import open_storage
 from dpod_search.search.store import telling_database_errors
+from dpod_search.search.store.optuna_internals import read_study_attrs
+from dpod_search.search.store.optuna_internals import write_study_attr
 from dpod_search.search.store.quiet import quiet_optuna
 from dpod_search.search.store.space import params_of
 from dpod_search.search.task import SearchTask
@@ -137,7 +139,7 @@ def _make_canonical(seeds: Sequence[Proposal], task: SearchTask) -> list[Proposa
 def _read_full(study: optuna.Study) -> Mapping[str, float] | None:
     """Return what is known of the full net, after a look whether it is what was written."""
     known: Mapping[str, float] | None = study.user_attrs.get(attributes.FULL)
-    noted = study._storage.get_study_system_attrs(study._study_id).get(attributes.FULL_HASH)
+    noted = read_study_attrs(study).get(attributes.FULL_HASH)
     if known is not None and noted not in (None, hash_value(known)):
         raise CheckpointError(
             f"what study {study.study_name} tells of the full net is not what the search wrote; "
@@ -160,7 +162,5 @@ def _measure_full(study: optuna.Study, task: SearchTask) -> Mapping[str, float]:
         known = {o.name: to_number(measured[o.name], o.name) for o in task.measured}
         task.with_full(known)  # what no percentage can be of is told of before it is kept
         study.set_user_attr(attributes.FULL, known)
-        study._storage.set_study_system_attr(
-            study._study_id, attributes.FULL_HASH, hash_value(known)
-        )
+        write_study_attr(study, attributes.FULL_HASH, hash_value(known))
     return dict(known)

@@ -21,6 +21,8 @@ from dpod_search.search.plan.history import History
 from dpod_search.search.plan.planner import Planner
 from dpod_search.search.store.attributes import FATE
 from dpod_search.search.store.generations import Generations
+from dpod_search.search.store.optuna_internals import storage_of
+from dpod_search.search.store.optuna_internals import study_id_of
 from dpod_search.search.store.space import params_of
 from dpod_search.search.store.space import widths_from_params
 from dpod_search.search.store.tables import open_table
@@ -63,7 +65,7 @@ class Parameters:
         indices = []
         for name, d in self._distributions.items():
             value = params.get(name)
-            if not isinstance(value, int) or not d._contains(value):
+            if not isinstance(value, int) or value not in range(d.low, d.high + 1, d.step):
                 return None
             indices.append((value - d.low) // d.step)
         return self.space.from_rungs(indices)
@@ -135,7 +137,7 @@ class StudyView:
         self.generations = Generations()
         self._space: Mapping[str, BaseDistribution] = {}
         self._n_known = 0
-        self.is_of = (study._storage, study._study_id)
+        self.is_of = (storage_of(study), study_id_of(study))
         self._parameters: Parameters | GroupParameters | None = None
         self._planner: Planner | None = None
 

@@ -14,9 +14,13 @@ from optuna.samplers import GPSampler
 from optuna.samplers import NSGAIISampler
 from optuna.samplers import RandomSampler
 from optuna.samplers import TPESampler
-from optuna.samplers._gp.sampler import _get_params
 
 from dpod_search.rng import derive_seed
+from dpod_search.search.store.optuna_internals import draw_alone_with
+from dpod_search.search.store.optuna_internals import forget_kernels
+from dpod_search.search.store.optuna_internals import generator_of
+from dpod_search.search.store.optuna_internals import read_drawn
+from dpod_search.search.store.optuna_internals import use_nsga2_names
 
 
 if TYPE_CHECKING:
@@ -46,7 +50,7 @@ class ReseededRandomSampler(RandomSampler):
     ) -> Any:
         """Draw one parameter."""
         # By name, because a trial that was cut off may hold some of its parameters already.
-        reseed(self._rng.rng, self._seed, trial.number, param_name)
+        reseed(generator_of(self), self._seed, trial.number, param_name)
         return super().sample_independent(study, trial, param_name, param_distribution)
 
 
@@ -59,13 +63,13 @@ class ReseededTPESampler(TPESampler):
 
     def __init__(self, seed: int = 0) -> None:
         super().__init__(seed=seed % 2**32)
-        self._random_sampler = ReseededRandomSampler(seed)
+        draw_alone_with(self, ReseededRandomSampler(seed))
         self._seed = seed
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
         """Set the generator for the parameters that are drawn together."""
         super().before_trial(study, trial)
-        reseed(self._rng.rng, self._seed, trial.number)
+        reseed(generator_of(self), self._seed, trial.number)
 
     def sample_independent(
         self,
@@ -75,7 +79,7 @@ class ReseededTPESampler(TPESampler):
         param_distribution: BaseDistribution,
     ) -> Any:
         """Draw one parameter."""
-        reseed(self._rng.rng, self._seed, trial.number, param_name)
+        reseed(generator_of(self), self._seed, trial.number, param_name)
         return super().sample_independent(study, trial, param_name, param_distribution)
 
 
@@ -100,10 +104,9 @@ class ReseededGPSampler(GPSampler):
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
         """Set the generator, and forget the kernels fitted for the trial before."""
         super().before_trial(study, trial)
-        reseed(self._rng.rng, self._seed, trial.number)
+        reseed(generator_of(self), self._seed, trial.number)
         # Optuna starts each fit from the last one's kernels, which a resumed process lacks.
-        self._gprs_cache_list = None
-        self._constraints_gprs_cache_list = None
+        forget_kernels(self)
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
@@ -111,12 +114,13 @@ class ReseededGPSampler(GPSampler):
         """Draw the parameters of a trial, or read what an earlier process drew for it."""
         # Optuna leaves what it draws with the trial, for other workers to see. Drawn again, the
         # trial would count as one of them and be kept away from its own parameters.
-        drawn = _get_params(trial)
+        drawn = read_drawn(trial)
         if search_space and search_space.keys() <= drawn.keys():
             return {name: drawn[name] for name in search_space}
         return super().sample_relative(study, trial, search_space)
 
 
+@use_nsga2_names
 class ReseededNSGAIISampler(NSGAIISampler):
     """Optuna's NSGA-II sampler, drawing by trial number; base of the one for widths.
 
@@ -129,13 +133,13 @@ class ReseededNSGAIISampler(NSGAIISampler):
 
     def __init__(self, *, population_size: int = 24, seed: int = 0) -> None:
         super().__init__(population_size=population_size, seed=seed % 2**32)
-        self._random_sampler = ReseededRandomSampler(seed)
+        draw_alone_with(self, ReseededRandomSampler(seed))
         self._seed = seed
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
         """Set the generator for the parameters that are drawn together."""
         super().before_trial(study, trial)
-        reseed(self._rng.rng, self._seed, trial.number)
+        reseed(generator_of(self), self._seed, trial.number)
 
     def get_parent_population(self, study: Study, generation: int) -> list[FrozenTrial]:
         """Return the parents of a generation, in the order of their numbers."""
@@ -143,12 +147,6 @@ class ReseededNSGAIISampler(NSGAIISampler):
         # not see again.
         parents = super().get_parent_population(study, generation)
         return sorted(parents, key=lambda trial: trial.number)
-
-
-# Optuna gives every subclass attribute names of its own. With those of NSGA-II the dashboard
-# and Optuna's sampler read what this one has written. They can only be set after the class.
-ReseededNSGAIISampler._GENERATION_KEY = NSGAIISampler._GENERATION_KEY
-ReseededNSGAIISampler._PARENT_CACHE_KEY_PREFIX = NSGAIISampler._PARENT_CACHE_KEY_PREFIX
 
 
 def reseed(rng: np.random.RandomState, seed: int, *names: str | int) -> None:

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 from typing import Any
 
 from optuna.samplers import BaseSampler
-from optuna.samplers import NSGAIISampler
 
 from dpod_search.search.plan.planner import Planner
 from dpod_search.search.samplers.adapting import MAX_OBJECTIVES
@@ -28,6 +27,11 @@ from dpod_search.search.samplers.reseeding import ReseededNSGAIISampler
 from dpod_search.search.samplers.reseeding import ReseededRandomSampler
 from dpod_search.search.samplers.reseeding import ReseededTPESampler
 from dpod_search.search.settings import SearchSettings
+from dpod_search.search.store.optuna_internals import generation_key_of
+from dpod_search.search.store.optuna_internals import storage_of
+from dpod_search.search.store.optuna_internals import study_id_of
+from dpod_search.search.store.optuna_internals import trial_id_of
+from dpod_search.search.store.optuna_internals import use_nsga2_names
 from dpod_search.search.store.space import make_distributions
 from dpod_search.search.task import SearchTask
 
@@ -38,6 +42,7 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 
+@use_nsga2_names
 class WidthNSGAIISampler(ReseededNSGAIISampler):
     """NSGA-II that knows seeds, duplicates, constraints and what to expect of a subnet.
 
@@ -87,12 +92,12 @@ class WidthNSGAIISampler(ReseededNSGAIISampler):
 
     def get_trial_generation(self, study: Study, trial: FrozenTrial) -> int:
         """Return the generation of a trial, and write it down if it is new."""
-        key = self._get_generation_key()
+        key = generation_key_of(self)
         generation = trial.system_attrs.get(key)
         if generation is None:
             assert self.population_size is not None
             generation = self._look_at(study).generations.find_current(self.population_size)
-            study._storage.set_trial_system_attr(trial._trial_id, key, generation)
+            storage_of(study).set_trial_system_attr(trial_id_of(trial), key, generation)
             trial.system_attrs[key] = generation
         return int(generation)
 
@@ -108,8 +113,8 @@ class WidthNSGAIISampler(ReseededNSGAIISampler):
         return proposed
 
     def _look_at(self, study: Study) -> StudyView:
-        if self._view is None or self._view.is_of != (study._storage, study._study_id):
-            self._view = StudyView(study, self._get_generation_key())
+        if self._view is None or self._view.is_of != (storage_of(study), study_id_of(study)):
+            self._view = StudyView(study, generation_key_of(self))
         self._view.refresh()
         return self._view
 
@@ -123,12 +128,6 @@ class WidthNSGAIISampler(ReseededNSGAIISampler):
             return None, None
         task = make_plain_task(parameters.space, study.directions, self._seed)
         return parameters, Planner(task, self._settings)
-
-
-# Optuna gives every subclass attribute names of its own. With those of NSGA-II the dashboard
-# and Optuna's sampler read what this one has written. They can only be set after the class.
-WidthNSGAIISampler._GENERATION_KEY = NSGAIISampler._GENERATION_KEY
-WidthNSGAIISampler._PARENT_CACHE_KEY_PREFIX = NSGAIISampler._PARENT_CACHE_KEY_PREFIX
 
 
 SAMPLERS: Mapping[str, Callable[[SearchSettings, SearchTask], BaseSampler]] = MappingProxyType(

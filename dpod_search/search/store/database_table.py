@@ -21,9 +21,6 @@ from optuna.distributions import BaseDistribution
 from optuna.distributions import distribution_to_json
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import BaseStorage
-from optuna.storages import RDBStorage
-from optuna.storages._cached_storage import _CachedStorage
-from optuna.storages._rdb import models
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState
 from sqlalchemy import Connection
@@ -31,11 +28,16 @@ from sqlalchemy import Table
 
 from dpod_search.errors import RunFolderError
 from dpod_search.search.store import telling_database_errors
+from dpod_search.search.store.optuna_internals import find_database
+from dpod_search.search.store.optuna_internals import list_tables
+from dpod_search.search.store.optuna_internals import read_rows
+from dpod_search.search.store.optuna_internals import to_stored_value
+from dpod_search.search.store.optuna_internals import trial_id_of
 from dpod_search.search.store.trial_table import Change
 from dpod_search.search.store.trial_table import TrialTable
 
 
-_TABLES = models.BaseModel.metadata.tables
+_TABLES = list_tables()
 _STUDIES = _TABLES["studies"]
 _TRIALS = _TABLES["trials"]
 _VALUES = _TABLES["trial_values"]
@@ -56,9 +58,9 @@ class DatabaseTable(TrialTable):
 
     def __init__(self, storage: BaseStorage, study_id: int) -> None:
         super().__init__(storage, study_id)
-        inner = storage._backend if isinstance(storage, _CachedStorage) else storage
-        assert isinstance(inner, RDBStorage)
-        self._database = inner
+        database = find_database(storage)
+        assert database is not None
+        self._database = database
         self._last_id = -1
 
     @property
@@ -93,11 +95,11 @@ class DatabaseTable(TrialTable):
         if self._last_id < 0:
             # All of them, which Optuna's cache then has too; whoever lists them later is glad.
             rows = self._storage.get_all_trials(self._study_id, deepcopy=False)
-            self._last_id = max((row._trial_id for row in rows), default=-1)
+            self._last_id = max((trial_id_of(row) for row in rows), default=-1)
             return rows
         ids = set(self._unfinished.values())
-        rows = self._database._get_trials(self._study_id, None, ids, self._last_id)
-        self._last_id = max((self._last_id, *(row._trial_id for row in rows)))
+        rows = read_rows(self._database, self._study_id, ids, self._last_id)
+        self._last_id = max((self._last_id, *(trial_id_of(row) for row in rows)))
         return sorted(rows, key=lambda trial: trial.number)
 
     def _create(self, trials: Sequence[FrozenTrial]) -> list[tuple[int, int]]:
@@ -166,7 +168,7 @@ def _insert(connection: Connection, table: Table, rows: Sequence[Mapping[str, An
 def _list_values(trial_id: int, values: Sequence[float] | None) -> list[dict[str, Any]]:
     rows = []
     for i, value in enumerate(values or ()):
-        stored, kind = models.TrialValueModel.value_to_stored_repr(value)
+        stored, kind = to_stored_value(value)
         rows.append({"trial_id": trial_id, "objective": i, "value": stored, "value_type": kind})
     return rows
 

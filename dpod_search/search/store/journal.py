@@ -12,17 +12,21 @@ from typing import Any
 from typing import BinaryIO
 
 from filelock import FileLock
-from optuna.storages import JournalStorage
+from optuna.storages.journal import BaseJournalBackend
 from optuna.storages.journal import JournalFileBackend
-from optuna.storages.journal._base import BaseJournalBackend
-from optuna.storages.journal._file import BaseJournalFileLock
-from optuna.storages.journal._file import get_lock_file
-from optuna.storages.journal._storage import JournalOperation
-from optuna.storages.journal._storage import JournalStorageReplayResult
 from optuna.trial import TrialState
 
 from dpod_search.errors import CheckpointError
 from dpod_search.search.store.attributes import SIGNATURE
+from dpod_search.search.store.optuna_internals import CREATE_TRIAL
+from dpod_search.search.store.optuna_internals import END_TRIAL
+from dpod_search.search.store.optuna_internals import SET_TRIAL_SYSTEM_ATTR
+from dpod_search.search.store.optuna_internals import JournalLock
+from dpod_search.search.store.optuna_internals import OpenJournalStorage
+from dpod_search.search.store.optuna_internals import find_journal
+from dpod_search.search.store.optuna_internals import hold
+from dpod_search.search.store.optuna_internals import lock_of
+from dpod_search.search.store.optuna_internals import path_of
 
 
 POLL_SECONDS = 0.002  # the lock is held for about a millisecond; filelock waits 50
@@ -40,7 +44,7 @@ _NO_RECORD = (
 )
 
 
-class KernelLock(BaseJournalFileLock):
+class KernelLock(JournalLock):
     """A lock that the kernel frees when its process dies, however it dies.
 
     Optuna's own locks are files that a killed process leaves behind; the next process waits
@@ -83,8 +87,9 @@ class TrialJournal(JournalFileBackend):
         """
         lines = [json.dumps(log, separators=(",", ":")) + "\n" for log in logs]
         is_end = any(map(_ends_trial, logs))
+        path = path_of(self)
         try:
-            with get_lock_file(self._lock), Path(self._file_path).open("r+b") as file:
+            with hold(lock_of(self)), path.open("r+b") as file:
                 _cut_torn_line(file)
                 file.write("".join(lines).encode())
                 if is_end:
@@ -92,12 +97,12 @@ class TrialJournal(JournalFileBackend):
                     os.fsync(file.fileno())
         except OSError as error:
             raise CheckpointError(
-                f"could not write {self._file_path}: {error.strerror or error}; free some space "
+                f"could not write {path}: {error.strerror or error}; free some space "
                 "and run the same command again"
             ) from error
 
 
-class BatchJournalStorage(JournalStorage):
+class BatchJournalStorage(OpenJournalStorage):
     """A journal storage that can write many records at once, and names a record that is none.
 
     Optuna's own writes, and reads back, one record after the other.
@@ -106,8 +111,6 @@ class BatchJournalStorage(JournalStorage):
     def __init__(self, log_storage: BaseJournalBackend) -> None:
         self._batch = threading.local()
         super().__init__(log_storage)
-        # Optuna reads this after a trial is created, which in a batch has not happened yet.
-        self._replay_result._last_created_trial_id_by_this_process = -1
 
     @contextmanager
     def together(self) -> Iterator[None]:
@@ -121,26 +124,22 @@ class BatchJournalStorage(JournalStorage):
             yield
         finally:
             self._batch.records = None
-        if not records:
-            return
-        with self._thread_lock:
-            self._backend.append_logs(records)
-            self._sync_with_backend()
+        if records:
+            self.append_records(records)
 
-    def _write_log(self, op_code: int, extra_fields: dict[str, Any]) -> None:
+    def write_record(self, record: dict[str, Any]) -> None:
+        """Write a record, or keep it in a block of :meth:`together`."""
         records = getattr(self._batch, "records", None)
         if records is None:
-            super()._write_log(op_code, extra_fields)
+            super().write_record(record)
         else:
-            worker = self._replay_result.worker_id
-            records.append({"op_code": op_code, "worker_id": worker, **extra_fields})
+            records.append(record)
 
-    def _sync_with_backend(self) -> None:
+    def replay_new(self) -> None:
+        """Replay what is new, but in a block of :meth:`together`; name a record that is none."""
         if getattr(self._batch, "records", None) is not None:
             return
-        replayed = self._replay_result
-        records = iter(self._backend.read_logs(replayed.log_number_read))
-        number = replayed.log_number_read
+        records, number = self.list_new(), self.n_replayed
         while True:
             number += 1
             record = None
@@ -148,12 +147,26 @@ class BatchJournalStorage(JournalStorage):
                 record = next(records, None)
                 if record is None:
                     return
-                _check_place(record, replayed)
-                replayed.apply_logs([record])
+                self._check_place(record)
+                self.replay_record(record)
             except _NO_RECORD as error:
-                if isinstance(record, dict) and record.get("worker_id") == replayed.worker_id:
+                if isinstance(record, dict) and record.get("worker_id") == self.worker_id:
                     raise  # so Optuna says that what this process has asked for cannot be
-                raise _damaged(getattr(self._backend, "_file_path", ""), number) from error
+                raise _damaged(find_journal(self) or "", number) from error
+
+    def _check_place(self, record: dict[str, Any]) -> None:
+        """Raise where Optuna would pass over a record because what it belongs to is missing.
+
+        It has to do so: a process may ask for what is not there, and that it did stands in the
+        journal for ever. But nobody makes a trial, or signs one, of what was never made. Whoever
+        signs one that has ended was only slower than another program that ended it.
+        """
+        operation = record["op_code"]
+        if operation == CREATE_TRIAL and not self.knows_study(record["study_id"]):
+            raise ValueError(f"there is no study {record['study_id']}")
+        is_signing = operation == SET_TRIAL_SYSTEM_ATTR and SIGNATURE in record["system_attr"]
+        if is_signing and not self.knows_trial(record["trial_id"]):
+            raise ValueError(f"there is no trial {record['trial_id']}")
 
 
 def open_journal(path: Path) -> BatchJournalStorage:
@@ -171,7 +184,7 @@ def open_journal(path: Path) -> BatchJournalStorage:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     _count_lines(path)  # a file that is no journal gets no lock beside it
-    with get_lock_file(KernelLock(path)):  # nobody is in the middle of a line
+    with hold(KernelLock(path)):  # nobody is in the middle of a line
         return _replay(path)
 
 
@@ -183,9 +196,9 @@ def read_journal(path: Path) -> BatchJournalStorage:
 def _replay(path: Path) -> BatchJournalStorage:
     n_lines = _count_lines(path)
     storage = BatchJournalStorage(TrialJournal(str(path), lock_obj=KernelLock(path)))
-    n_read = storage._replay_result.log_number_read
-    if n_read < n_lines:  # Optuna takes a last line that it cannot read for half a record
-        raise _damaged(path, n_read + 1)
+    # Optuna takes a last line that it cannot read for half a record.
+    if storage.n_replayed < n_lines:
+        raise _damaged(path, storage.n_replayed + 1)
     return storage
 
 
@@ -214,27 +227,6 @@ def _is_record(line: bytes) -> bool:
         return False
 
 
-def _check_place(record: dict[str, Any], replayed: JournalStorageReplayResult) -> None:
-    """Raise where Optuna would pass over a record because what it belongs to is missing.
-
-    It has to do so: a process may ask for what is not there, and that it did stands in the
-    journal for ever. But nobody makes a trial, or signs one, of what was never made. Whoever signs
-    one that has ended was only slower than another program that ended it.
-    """
-    operation = record["op_code"]
-    if (
-        operation == JournalOperation.CREATE_TRIAL
-        and record["study_id"] >= replayed._next_study_id
-    ):
-        raise ValueError(f"there is no study {record['study_id']}")
-    if (
-        operation == JournalOperation.SET_TRIAL_SYSTEM_ATTR
-        and SIGNATURE in record["system_attr"]
-        and record["trial_id"] not in replayed._trials
-    ):
-        raise ValueError(f"there is no trial {record['trial_id']}")
-
-
 def _damaged(path: str | Path, number: int) -> CheckpointError:
     return CheckpointError(
         f"{path} is damaged in line {number}, or no journal of Optuna's; restore it from a copy, "
@@ -243,9 +235,9 @@ def _damaged(path: str | Path, number: int) -> CheckpointError:
 
 
 def _ends_trial(record: dict[str, Any]) -> bool:
-    if record["op_code"] == JournalOperation.CREATE_TRIAL:
+    if record["op_code"] == CREATE_TRIAL:
         return TrialState(record.get("state", TrialState.RUNNING)).is_finished()
-    return bool(record["op_code"] == JournalOperation.SET_TRIAL_STATE_VALUES)
+    return bool(record["op_code"] == END_TRIAL)
 
 
 def _cut_torn_line(file: BinaryIO) -> None:

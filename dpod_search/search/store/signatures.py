@@ -13,13 +13,13 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Any
 
-from optuna.samplers import NSGAIISampler
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState
 
 from dpod_search.errors import CheckpointError
 from dpod_search.files import hash_value
 from dpod_search.search.store import attributes
+from dpod_search.search.store.optuna_internals import GENERATION
 
 
 _LENGTH = 16
@@ -37,7 +37,7 @@ _USER = frozenset(
         attributes.AUDIT_WRONG,
     }
 )
-_SYSTEM = frozenset({NSGAIISampler._GENERATION_KEY, attributes.VIOLATIONS})
+_SYSTEM = frozenset({GENERATION, attributes.VIOLATIONS})
 
 
 def sign_trial(

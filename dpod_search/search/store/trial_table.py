@@ -24,6 +24,11 @@ from optuna.trial import FrozenTrial
 from optuna.trial import TrialState
 
 from dpod_search.search.store import BatchJournalStorage
+from dpod_search.search.store.optuna_internals import find_last_made
+from dpod_search.search.store.optuna_internals import has_ended
+from dpod_search.search.store.optuna_internals import list_in_memory
+from dpod_search.search.store.optuna_internals import replay
+from dpod_search.search.store.optuna_internals import trial_id_of
 
 
 @dataclass(frozen=True)
@@ -87,7 +92,7 @@ class TrialTable:
             if trial.state.is_finished():
                 self._unfinished.pop(trial.number, None)
             else:
-                self._unfinished[trial.number] = trial._trial_id
+                self._unfinished[trial.number] = trial_id_of(trial)
             self._n_read = max(self._n_read, trial.number + 1)
         return fresh
 
@@ -136,7 +141,7 @@ class MemoryTable(TrialTable):
 
     def _fetch(self) -> list[FrozenTrial]:
         assert isinstance(self._storage, InMemoryStorage)
-        return self._pick(self._storage._studies[self._study_id].trials)
+        return self._pick(list_in_memory(self._storage, self._study_id))
 
 
 class JournalTable(TrialTable):
@@ -151,7 +156,7 @@ class JournalTable(TrialTable):
         """Write changes of a trial at once; none if it has ended, for they would stay for ever."""
         storage = self._storage
         assert isinstance(storage, JournalStorage)
-        if storage._replay_result._trials[trial_id].state.is_finished():
+        if has_ended(storage, trial_id):
             raise UpdateFinishedTrialError(f"the trial with id {trial_id} has ended before")
         with self._together():
             super().update(trial_id, change)
@@ -159,11 +164,7 @@ class JournalTable(TrialTable):
     def _fetch(self) -> list[FrozenTrial]:
         storage = self._storage
         assert isinstance(storage, JournalStorage)
-        with storage._thread_lock:
-            storage._sync_with_backend()
-            replayed = storage._replay_result
-            ids = replayed._study_id_to_trial_ids[self._study_id]
-            return [replayed._trials[ids[number]] for number in self._find_fresh(len(ids))]
+        return replay(storage, self._study_id, self._find_fresh)
 
     def _create(self, trials: Sequence[FrozenTrial]) -> list[tuple[int, int]]:
         storage = self._storage
@@ -174,9 +175,7 @@ class JournalTable(TrialTable):
             for trial in trials:
                 storage.create_new_trial(self._study_id, trial)
         # They were appended in one piece, so they have consecutive numbers, and ids.
-        replayed = storage._replay_result
-        last_id = replayed._last_created_trial_id_by_this_process
-        last = replayed._trials[last_id].number
+        last, last_id = find_last_made(storage)
         return [(last - i, last_id - i) for i in reversed(range(len(trials)))]
 
     def _together(self) -> Any:

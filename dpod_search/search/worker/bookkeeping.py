@@ -7,7 +7,6 @@ from collections.abc import Mapping
 
 import optuna
 from optuna.exceptions import UpdateFinishedTrialError
-from optuna.samplers import NSGAIISampler
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState
 
@@ -15,6 +14,10 @@ from dpod_search.search.plan.history import FinishedTrial
 from dpod_search.search.plan.history import History
 from dpod_search.search.store import attributes
 from dpod_search.search.store.generations import Generations
+from dpod_search.search.store.optuna_internals import GENERATION
+from dpod_search.search.store.optuna_internals import give_id
+from dpod_search.search.store.optuna_internals import read_stored
+from dpod_search.search.store.optuna_internals import trial_id_of
 from dpod_search.search.store.signatures import check_trial
 from dpod_search.search.store.signatures import sign_trial
 from dpod_search.search.store.space import has_widths
@@ -25,9 +28,6 @@ from dpod_search.search.store.tables import open_table
 from dpod_search.search.task import SearchTask
 from dpod_search.search.worker.draft import Draft
 from dpod_search.widths import Widths
-
-
-GENERATION = NSGAIISampler._GENERATION_KEY  # the dashboard and Optuna's own sampler read it
 
 
 class Books:
@@ -110,7 +110,7 @@ class Books:
     def claim(self, trial: FrozenTrial) -> bool:
         """Take a trial out of the queue; say whether nobody was quicker."""
         self._waiting.pop(trial.number)
-        if not self._table.claim(trial._trial_id):
+        if not self._table.claim(trial_id_of(trial)):
             return False
         self._own.add(trial.number)
         return True
@@ -126,7 +126,8 @@ class Books:
         params = params_of(draft.widths, self._task.space)
         if draft.stored is None:
             frozen = draft.freeze(params, self._distributions)
-            draft.number, frozen._trial_id = self._table.create([frozen])[0]
+            draft.number, trial_id = self._table.create([frozen])[0]
+            give_id(frozen, trial_id)
             draft.stored = frozen
         else:
             self._update(draft)
@@ -148,7 +149,7 @@ class Books:
             self._write_end(draft)
         except UpdateFinishedTrialError:
             assert draft.stored is not None
-            self._take_in(self._study._storage.get_trial(draft.stored._trial_id))
+            self._take_in(read_stored(self._study, draft.stored))
             return False
         self._add(_finish(draft, self._task), draft.system.get(GENERATION))
         if not self.is_buffered:
@@ -206,7 +207,7 @@ class Books:
         assert draft.stored is not None
         params = params_of(draft.widths, self._task.space)
         change = draft.find_change(params, self._distributions)
-        self._table.update(draft.stored._trial_id, change)
+        self._table.update(trial_id_of(draft.stored), change)
 
     def _sign(self, draft: Draft) -> None:
         known = {} if draft.stored is None else draft.stored.params

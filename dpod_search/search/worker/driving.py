@@ -24,12 +24,16 @@ from dpod_search.search.plan.screening import Axes
 from dpod_search.search.seeds import Proposal
 from dpod_search.search.settings import SearchSettings
 from dpod_search.search.store import attributes
+from dpod_search.search.store.optuna_internals import ENQUEUED
+from dpod_search.search.store.optuna_internals import GENERATION
+from dpod_search.search.store.optuna_internals import read_stored
+from dpod_search.search.store.optuna_internals import reopen_trial
+from dpod_search.search.store.optuna_internals import trial_id_of
 from dpod_search.search.store.space import make_distributions
 from dpod_search.search.store.space import params_of
 from dpod_search.search.store.space import suggest_widths
 from dpod_search.search.store.space import widths_from_params
 from dpod_search.search.task import SearchTask
-from dpod_search.search.worker.bookkeeping import GENERATION
 from dpod_search.search.worker.bookkeeping import Books
 from dpod_search.search.worker.clock import SearchClock
 from dpod_search.search.worker.crew import Crew
@@ -43,7 +47,6 @@ WRITE_SECONDS = 1.0  # a worker that is alone loses at most this, and others wai
 WAIT_SECONDS = 0.02
 MAX_WAIT_SECONDS = 0.5
 TRIALS_PER_WORKER = 4  # of a generation, or most children come too late to become parents
-_FIXED = "fixed_params"  # where Optuna keeps the parameters of an enqueued trial
 
 _logger = logging.getLogger(__name__)
 
@@ -229,13 +232,13 @@ class Driver:
     def _resume(self, trial: FrozenTrial) -> Draft:
         """Go on with a trial that is in the storage: a dead worker's, or one from the queue."""
         if self._planner is None:
-            return self._ask(Trial(self._study, trial._trial_id))
+            return self._ask(reopen_trial(self._study, trial_id_of(trial)))
         space = self._task.space
-        params = {**trial.system_attrs.get(_FIXED, {}), **trial.params}
+        params = {**trial.system_attrs.get(ENQUEUED, {}), **trial.params}
         known = make_distributions(space)
         # What is enqueued and is no rung is left to the sampler, as Optuna does it.
         rungs = {n: v for n, v in params.items() if n in known and isinstance(v, int)}
-        params = {n: v for n, v in rungs.items() if known[n]._contains(v)}
+        params = {n: v for n, v in rungs.items() if 1 <= v <= known[n].high}
         if params.keys() != known.keys():
             proposed = self._planner.propose(trial.number, self._books.history)
             params = {**params_of(proposed, space), **params}
@@ -252,7 +255,7 @@ class Driver:
             _logger.warning("trial %d fails: %s", trial.number, error)
             self._study.tell(trial, state=TrialState.FAIL)
             return self._ask(self._study.ask())
-        stored = self._study._storage.get_trial(trial._trial_id)
+        stored = read_stored(self._study, trial)
         return Draft(trial.number, widths, stored=stored, asked=trial)
 
     def _place(self, draft: Draft) -> Draft:

@@ -6,12 +6,11 @@ from pathlib import Path
 
 import optuna
 from optuna.storages import BaseStorage
-from optuna.storages import JournalStorage
-from optuna.storages import RDBStorage
-from optuna.storages._cached_storage import _CachedStorage
-from optuna.storages.journal import JournalFileBackend
 
 from dpod_search.errors import ConfigError
+from dpod_search.search.store.optuna_internals import find_database
+from dpod_search.search.store.optuna_internals import find_journal
+from dpod_search.search.store.optuna_internals import storage_of
 from dpod_search.search.worker.crew.crew import Crew
 from dpod_search.search.worker.crew.crew import Membership
 from dpod_search.search.worker.crew.files import FileCrew
@@ -33,11 +32,11 @@ def join_crew(study: optuna.Study) -> FileCrew | LocalCrew | PostgresCrew:
         ConfigError: If locks cannot be made beside the study's file.
         RunFolderError: If the database cannot be reached.
     """
-    storage = study._storage
+    storage = storage_of(study)
     file = _find_file(storage)
     if file is not None:
         return FileCrew(file, study.study_name)
-    database = _find_database(storage)
+    database = find_database(storage)
     if database is not None and database.engine.dialect.name == "postgresql":
         return PostgresCrew(database.engine, study.study_name)
     return LocalCrew(storage, study.study_name)
@@ -49,7 +48,7 @@ def check_shareable(storage: BaseStorage) -> None:
     Raises:
         ConfigError: If there is no lock that all of them see.
     """
-    database = _find_database(storage)
+    database = find_database(storage)
     is_postgres = database is not None and database.engine.dialect.name == "postgresql"
     if _find_file(storage) is None and not is_postgres:
         raise ConfigError(
@@ -59,18 +58,8 @@ def check_shareable(storage: BaseStorage) -> None:
 
 
 def _find_file(storage: BaseStorage) -> Path | None:
-    if isinstance(storage, JournalStorage):
-        # Optuna tells nowhere else which file a journal is.
-        backend = storage._backend
-        return Path(backend._file_path) if isinstance(backend, JournalFileBackend) else None
-    database = _find_database(storage)
+    database = find_database(storage)
     if database is None or database.engine.dialect.name != "sqlite":
-        return None
+        return find_journal(storage)
     name = database.engine.url.database
     return None if name in (None, "", ":memory:") or name.startswith("file:") else Path(name)
-
-
-def _find_database(storage: BaseStorage) -> RDBStorage | None:
-    # Optuna wraps a database in a cache of finished trials.
-    inner = storage._backend if isinstance(storage, _CachedStorage) else storage
-    return inner if isinstance(inner, RDBStorage) else None
