@@ -33,7 +33,6 @@ from statistics import fmean
 from statistics import median
 from typing import Any
 
-import numpy as np
 import optuna
 import torch
 from optuna.samplers import BaseSampler
@@ -45,12 +44,12 @@ from provenance import describe_commit
 from provenance import describe_machine
 from rich.console import Console
 from sampler_cost_page import write_page
+from sampler_task import N_GROUPS
+from sampler_task import make_task
 from trial_filling import fill_study
 from trial_filling import make_trials
 from trial_filling import measure
 
-from dpod_search.search import Macs
-from dpod_search.search import Objective
 from dpod_search.search import SearchSettings
 from dpod_search.search import SearchTask
 from dpod_search.search import make_sampler
@@ -59,12 +58,8 @@ from dpod_search.search import run_study
 from dpod_search.search.store.space import make_distributions
 from dpod_search.search.store.space import widths_from_params
 from dpod_search.search.worker.crew import join_crew
-from dpod_search.widths import IntArray
-from dpod_search.widths import Widths
-from dpod_search.widths import WidthSpace
 
 
-N_GROUPS = 20
 POPULATION_SIZE = 50
 SIZES = (0, 1000, 5000, 10_000)
 N_WARM = 10  # trials before those that are timed; the first one reads the whole study
@@ -79,37 +74,6 @@ WAYS = {
     "postgresql": (OURS, OPTUNA, DRIVER, DRIVER_SHARED),
 }
 RESULTS = ROOT / "benchmarks" / "results" / "sampler_cost.json"
-
-
-class Chain:
-    """Footprints of a chain of 1x1 convolutions, each group feeding the next."""
-
-    def measure(self, widths: Widths) -> dict[str, int]:
-        """Return the footprints of a subnet."""
-        params = sum(a * b for a, b in pairwise((3, *widths.active, 10)))
-        return {"macs": 64 * params, "params": params}
-
-    def table(self, widths: IntArray) -> dict[str, IntArray]:
-        """Return the footprints of many subnets at once."""
-        padded = np.pad(np.atleast_2d(widths), ((0, 0), (1, 1)))
-        padded[:, 0], padded[:, -1] = 3, 10
-        params = (padded[:, 1:] * padded[:, :-1]).sum(axis=1)
-        return {"macs": 64 * params, "params": params}
-
-
-def make_task() -> SearchTask:
-    """Make a task whose evaluation costs next to nothing."""
-    full = {f"group{i}": 16 * (1 + i % 4) for i in range(N_GROUPS)}
-    space = WidthSpace.from_ratios(full)
-    ends = np.array([rungs[-1] for rungs in space.rungs], dtype=float)
-    weights = 1 / np.arange(1.0, N_GROUPS + 1)
-
-    def evaluate(widths: Widths) -> dict[str, float]:
-        loss = float((weights * np.exp(-3 * np.array(widths.active) / ends)).sum())
-        return {"accuracy": 1 - 0.5 * loss / float(weights.sum())}
-
-    objectives = (Objective("accuracy", "maximize", lambda subnet: 0.0), Macs())
-    return SearchTask(space, objectives, Chain(), evaluate)
 
 
 @dataclass

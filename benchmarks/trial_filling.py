@@ -144,7 +144,7 @@ def _list_rows(
 
 def main() -> None:
     """Compare the tables filled here with those that Optuna fills."""
-    from sampler_cost import make_task
+    from sampler_task import make_task
 
     task = make_task()
     trials = make_trials(task, 30, 10)
