@@ -110,12 +110,37 @@ def _sweep(front: FloatArray, reference: FloatArray) -> float:
 
 
 def _slice(front: FloatArray, reference: FloatArray) -> float:
-    # WFG: a point's exclusive volume is its box less what the points after it cover of that box.
     total = 0.0
     for i, point in enumerate(front):
-        box = float(np.prod(reference - point))
-        total += box - compute_hypervolume(np.maximum(front[i + 1 :], point), reference)
+        total += _measure_gain(point, front[i + 1 :], reference)
     return total
+
+
+def _measure_gain(point: FloatArray, others: FloatArray, reference: FloatArray) -> float:
+    # WFG: what a point adds to others is its box less what they cover of that box.
+    box = float(np.prod(reference - point))
+    return box - compute_hypervolume(np.maximum(others, point), reference)
+
+
+class GrowingFront:
+    """A front that points join one by one, and the hypervolume that it has.
+
+    Args:
+        reference: Shape (m,). Points that are not better than it in every objective add nothing.
+    """
+
+    def __init__(self, reference: FloatArray) -> None:
+        self._reference = reference
+        self._points: FloatArray = np.empty((0, len(reference)))
+        self._volume = 0.0
+
+    def add(self, point: FloatArray) -> float:
+        """Take in a point, shape (m,), minimised; return the exact hypervolume with it."""
+        front = self._points
+        if np.all(point < self._reference) and not np.any(np.all(front <= point, axis=1)):
+            self._volume += _measure_gain(point, front, self._reference)
+            self._points = np.vstack([front[~np.all(point <= front, axis=1)], point])
+        return self._volume
 
 
 def find_knee(points: FloatArray) -> int | None:

@@ -12,6 +12,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from strategies import fronts
 
+from dpod_search.pareto import GrowingFront
 from dpod_search.pareto import compute_hypervolume
 from dpod_search.pareto import find_front
 from dpod_search.pareto import find_knee
@@ -95,6 +96,16 @@ def test_the_hypervolume_of_a_staircase_is_known(n: int) -> None:
     staircase = np.stack([steps, n - 1 - steps], axis=1)
 
     assert compute_hypervolume(staircase, np.array([n, n])) == n * (n + 1) / 2
+
+
+@given(any_front())
+def test_a_growing_front_has_the_hypervolume_of_its_points_so_far(points: np.ndarray) -> None:
+    reference = np.full(points.shape[1], 5.0)
+    front = GrowingFront(reference)
+
+    found = [front.add(point) for point in points]
+    # Whole numbers are added without rounding.
+    assert found == [compute_hypervolume(points[: i + 1], reference) for i in range(len(points))]
 
 
 def test_the_hypervolume_of_a_simplex_corner_is_known() -> None:

@@ -14,8 +14,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from dpod_search.pareto import FloatArray
-from dpod_search.pareto import compute_hypervolume
-from dpod_search.pareto import is_dominated
+from dpod_search.pareto import GrowingFront
 from dpod_search.pareto import to_minimized
 from dpod_search.quantities import label
 from dpod_search.quantities import quantity
@@ -92,16 +91,8 @@ def trace_hypervolume(points: FloatArray) -> list[float]:
         n shares in [0, 1] that never fall; they rise only where the front grows.
     """
     reference = np.full(points.shape[1], REFERENCE)
-    front = np.empty((0, points.shape[1]))
-    volume, shares = 0.0, []
-    for point in points:
-        if not is_dominated(point, front) and not np.any(np.all(front == point, axis=1)):
-            # What a point adds is its box less what the front covers of that box (WFG).
-            covered = compute_hypervolume(np.maximum(front, point), reference)
-            volume += float(np.prod(reference - point)) - covered
-            front = np.vstack([front[~np.all(point <= front, axis=1)], point])
-        shares.append(volume / float(np.prod(reference)))
-    return shares
+    front, box = GrowingFront(reference), float(np.prod(reference))
+    return [front.add(point) / box for point in points]
 
 
 def draw_hypervolume(run: Run) -> Drawing | Absent:

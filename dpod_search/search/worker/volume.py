@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from dpod_search.pareto import FloatArray
-from dpod_search.pareto import compute_hypervolume
+from dpod_search.pareto import GrowingFront
 from dpod_search.search.plan.history import FinishedTrial
 from dpod_search.search.plan.history import History
 
@@ -29,7 +29,7 @@ class VolumeTrace:
         self._best: FloatArray = np.full(len(is_logarithmic), np.inf)
         self._worst: FloatArray = np.full(len(is_logarithmic), -np.inf)
         self._reference: FloatArray = self._worst
-        self._front: FloatArray = np.empty((0, len(is_logarithmic)))
+        self._front = GrowingFront(self._reference)
         self._volumes: list[float] = []
 
     def extend(self, history: History) -> Sequence[float]:
@@ -44,19 +44,10 @@ class VolumeTrace:
         if not np.array_equal(reference, self._reference):
             # A value beyond all before moves the reference point, and all volumes with it.
             self._reference, self._volumes = reference, []
-            self._front = self._front[:0]
+            self._front = GrowingFront(reference)
             fresh = self._points
-        for point in fresh:
-            self._volumes.append(self._grow(point))
+        self._volumes += map(self._front.add, fresh)
         return self._volumes
-
-    def _grow(self, point: FloatArray) -> float:
-        before = self._volumes[-1] if self._volumes else 0.0
-        if not np.all(point < self._reference) or np.any(np.all(self._front <= point, axis=1)):
-            return before
-        covered = compute_hypervolume(np.maximum(self._front, point), self._reference)
-        self._front = np.vstack([self._front[~np.all(point <= self._front, axis=1)], point])
-        return before + float(np.prod(self._reference - point)) - covered
 
     def _place(self, trial: FinishedTrial, history: History) -> FloatArray:
         assert trial.values is not None
