@@ -28,7 +28,7 @@ from dpod_search.rng import derive_seed
 from dpod_search.rng import numpy_generator
 from dpod_search.search.plan.surrogate.models import MODELS
 from dpod_search.search.plan.surrogate.models import Predictor
-from dpod_search.search.plan.surrogate.quick import small_numerics
+from dpod_search.search.plan.surrogate.models import small_numerics
 from dpod_search.search.plan.surrogate.scales import Scale
 from dpod_search.search.plan.surrogate.surrogate import N_FOLDS
 from dpod_search.search.results import SearchResult

@@ -14,8 +14,8 @@ from dataclasses import field
 from typing import Protocol
 
 from dpod_search.quantities import spell
-from dpod_search.search.plan.auditing import is_audit
 from dpod_search.search.plan.history import History
+from dpod_search.search.plan.history import is_audit
 from dpod_search.search.plan.surrogate import Learner
 from dpod_search.search.settings import SearchSettings
 from dpod_search.search.store.attributes import AUDIT

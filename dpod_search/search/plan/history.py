@@ -1,4 +1,4 @@
-"""What has been learned so far, kept up to date one finished trial at a time."""
+"""What has been learned so far, kept up to date one finished trial at a time; what is audited."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from dpod_search.pareto import Direction
 from dpod_search.pareto import FloatArray
 from dpod_search.pareto import is_dominated
 from dpod_search.pareto import to_minimized
+from dpod_search.rng import numpy_generator
+from dpod_search.search.settings import SearchSettings
 from dpod_search.search.store.attributes import MEASURED_FATES
 from dpod_search.widths import Widths
 
@@ -111,3 +113,14 @@ class History:
     def measured(self) -> Sequence[FinishedTrial]:
         """The trials whose subnets were evaluated, in the order they finished."""
         return self._measured
+
+
+def is_audit(seed: int, number: int, settings: SearchSettings) -> bool:
+    """Say whether a trial is audited: evaluated whatever the surrogate says of it.
+
+    Audits are drawn by number alone, so that sampler and gate agree without talking to each
+    other. An audited trial of our sampler is an unscreened child; what the surrogate would have
+    done with it, and whether that would have been wrong, is thus known of a random sample of all
+    children.
+    """
+    return bool(numpy_generator(seed, "audit", number).random() < settings.audit_share)

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from dpod_search.rng import numpy_generator
-from dpod_search.search.plan.auditing import is_audit
 from dpod_search.search.plan.history import FinishedTrial
 from dpod_search.search.plan.history import History
+from dpod_search.search.plan.history import is_audit
 from dpod_search.search.plan.lattice import Lattice
 from dpod_search.search.plan.screening import Axes
 from dpod_search.search.plan.screening import Known

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from types import MappingProxyType
 
 from dpod_search.search.seeds.ladder import propose_ladder
+from dpod_search.search.seeds.ladder import propose_path
 from dpod_search.search.seeds.mdp import propose_mdp
-from dpod_search.search.seeds.path import propose_path
 from dpod_search.search.seeds.proposal import Proposal
 from dpod_search.search.seeds.proposal import ProposalRequest
 from dpod_search.search.seeds.proposal import Proposer

@@ -1,4 +1,4 @@
-"""Seeds from a ladder of uniform subnets: one width ratio for all groups.
+"""Seeds from the path, and from a ladder of uniform subnets: one width ratio for all groups.
 
 Reference: Horvath et al.: FjORD, 2021, arXiv 2102.13451 (uniform ordered dropout).
 """
@@ -45,3 +45,11 @@ def _list_uniform(space: WidthSpace) -> list[Widths]:
     ratios = {width / rungs[-1] for rungs in space.rungs for width in rungs}
     uniform = [space.smallest, *(space.uniform(ratio) for ratio in sorted(ratios)), space.full]
     return list(dict.fromkeys(uniform))
+
+
+def propose_path(request: ProposalRequest) -> Sequence[Proposal]:
+    """Propose the profiles that progressive shrinking went through, from the full net to the floor.
+
+    The supernet was trained on them and on what lies one layer away, so here it is at its best.
+    """
+    return [Proposal(widths, "path") for widths in request.path]

@@ -10,8 +10,10 @@ from search.fakes import make_space
 from search.fakes import make_task
 
 from dpod_search.pareto import find_front
+from dpod_search.search import SearchSettings
 from dpod_search.search.plan.history import FinishedTrial
 from dpod_search.search.plan.history import History
+from dpod_search.search.plan.history import is_audit
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), max_size=25))
@@ -91,3 +93,29 @@ def test_values_are_minimized_in_the_order_of_the_trials_that_have_some():
     ]
     assert history.minimize_all(trials).tolist() == [[-1, 2], [-3, 4]]
     assert history.minimize_all([]).shape == (0, 2)
+
+
+def draw(share, seed=0, n=2000):
+    settings = SearchSettings(audit_share=share)
+    return [is_audit(seed, number, settings) for number in range(n)]
+
+
+@pytest.mark.parametrize("share", [0.05, 0.5])
+def test_the_share_asked_for_is_audited(share):
+    # Numbers of trials are fixed, so this cannot fail by chance; the width is 4 deviations.
+    deviation = (share * (1 - share) / 2000) ** 0.5
+    assert sum(draw(share)) / 2000 == pytest.approx(share, abs=4 * deviation)
+
+
+def test_none_and_all_can_be_asked_for():
+    assert not any(draw(0.0))
+    assert all(draw(1.0))
+
+
+def test_which_trials_they_are_follows_from_seed_and_number():
+    assert draw(0.2) == draw(0.2)
+    assert draw(0.2) != draw(0.2, seed=1)
+
+
+def test_more_audits_keep_those_there_were():
+    assert all(more for few, more in zip(draw(0.1), draw(0.3), strict=True) if few)

@@ -17,8 +17,8 @@ from dpod_search.pareto import compute_hypervolume
 from dpod_search.search import Macs
 from dpod_search.search import Objective
 from dpod_search.search import SearchSettings
-from dpod_search.search.plan.auditing import is_audit
 from dpod_search.search.plan.history import History
+from dpod_search.search.plan.history import is_audit
 from dpod_search.search.plan.planner import Planner
 from dpod_search.widths import WidthSpace
 

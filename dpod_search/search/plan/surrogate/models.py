@@ -12,13 +12,17 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from collections.abc import Iterator
 from collections.abc import Mapping
+from contextlib import contextmanager
+from functools import cache
 from functools import partial
 from types import MappingProxyType
 from typing import Any
 from typing import Protocol
 
 import numpy as np
+import sklearn
 from scipy.optimize import minimize
 from sklearn.ensemble import ExtraTreesRegressor
 from sklearn.exceptions import ConvergenceWarning
@@ -28,6 +32,7 @@ from sklearn.gaussian_process.kernels import Matern
 from sklearn.gaussian_process.kernels import WhiteKernel
 from sklearn.linear_model import BayesianRidge
 from sklearn.preprocessing import PolynomialFeatures
+from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
 
 from dpod_search.pareto import FloatArray
 
@@ -158,3 +163,23 @@ def _climb(objective: Any, start: FloatArray, bounds: FloatArray) -> tuple[Float
     options = {"maxiter": MAX_STEPS}
     found = minimize(objective, start, method="L-BFGS-B", jac=True, bounds=bounds, options=options)
     return found.x, float(found.fun)
+
+
+@contextmanager
+def small_numerics() -> Iterator[None]:
+    """Compute on one thread, and do not check the arguments of scikit-learn, inside the block.
+
+    Matrices this small gain nothing from more threads, and the last bit of a sum must not depend
+    on how many cores a machine has. The checks would take longer than the work.
+    """
+    with (
+        _find_libraries().limit(limits=1),
+        sklearn.config_context(assume_finite=True, skip_parameter_validation=True),
+    ):
+        yield
+
+
+@cache
+def _find_libraries() -> ThreadpoolController:
+    # Finding the libraries takes milliseconds each time, and they do not change any more.
+    return ThreadpoolController()

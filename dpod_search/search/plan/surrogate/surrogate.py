@@ -31,7 +31,7 @@ from dpod_search.search.plan.surrogate.encoding import choose_columns
 from dpod_search.search.plan.surrogate.models import MODELS
 from dpod_search.search.plan.surrogate.models import Model
 from dpod_search.search.plan.surrogate.models import Predictor
-from dpod_search.search.plan.surrogate.quick import small_numerics
+from dpod_search.search.plan.surrogate.models import small_numerics
 from dpod_search.search.plan.surrogate.scales import Scale
 from dpod_search.search.task import SearchTask
 from dpod_search.widths import IntArray

@@ -1,13 +1,14 @@
-from __future__ import annotations
-
 import numpy as np
 import pytest
+import sklearn
 from search.fakes import make_task
 from search.fakes import sample_trials
+from threadpoolctl import threadpool_info
+from threadpoolctl import threadpool_limits
 
 from dpod_search.search.plan.surrogate import MODELS
 from dpod_search.search.plan.surrogate import models
-from dpod_search.search.plan.surrogate.quick import small_numerics
+from dpod_search.search.plan.surrogate.models import small_numerics
 
 
 def draw(n, n_features=4, seed=0):
@@ -114,3 +115,18 @@ def test_the_models_learn_what_a_search_meets():
         standard = (y - y.mean()) / y.std()
         found = learn(name, (X - mean) / scale, standard)((new - mean) / scale)[0]
         assert np.corrcoef(found, truth)[0, 1] > 0.9, name
+
+
+def count_threads():
+    return [library["num_threads"] for library in threadpool_info()]
+
+
+def test_settings_hold_inside_the_block_alone():
+    with small_numerics():
+        pass  # finds the libraries
+    with threadpool_limits(2):
+        before = count_threads(), sklearn.get_config()
+        with small_numerics():
+            assert set(count_threads()) == {1}
+            assert sklearn.get_config()["assume_finite"]
+        assert (count_threads(), sklearn.get_config()) == before

@@ -16,7 +16,7 @@ from dpod_search.search.plan.lattice import Lattice
 from dpod_search.search.plan.surrogate import MODELS
 from dpod_search.search.plan.surrogate import Surrogate
 from dpod_search.search.plan.surrogate import surrogate as surrogate_module
-from dpod_search.search.plan.surrogate.quick import small_numerics
+from dpod_search.search.plan.surrogate.models import small_numerics
 from dpod_search.search.plan.surrogate.surrogate import MARGIN
 from dpod_search.search.plan.surrogate.surrogate import choose_model
 
