@@ -24,12 +24,12 @@ from dpod_search.search import open_storage
 from dpod_search.search import open_study
 from dpod_search.search.store.attributes import FATE
 from dpod_search.search.store.attributes import WIDTHS
+from dpod_search.search.store.database_table import open_table
 from dpod_search.search.store.optuna_internals import GENERATION
 from dpod_search.search.store.optuna_internals import find_database
 from dpod_search.search.store.optuna_internals import storage_of
 from dpod_search.search.store.space import make_distributions
 from dpod_search.search.store.space import params_of
-from dpod_search.search.store.tables import open_table
 from dpod_search.widths import Widths
 
 

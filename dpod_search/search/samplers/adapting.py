@@ -20,12 +20,12 @@ from dpod_search.search.plan.history import FinishedTrial
 from dpod_search.search.plan.history import History
 from dpod_search.search.plan.planner import Planner
 from dpod_search.search.store.attributes import FATE
-from dpod_search.search.store.generations import Generations
+from dpod_search.search.store.database_table import open_table
 from dpod_search.search.store.optuna_internals import storage_of
 from dpod_search.search.store.optuna_internals import study_id_of
 from dpod_search.search.store.space import params_of
 from dpod_search.search.store.space import widths_from_params
-from dpod_search.search.store.tables import open_table
+from dpod_search.search.store.trial_table import Generations
 from dpod_search.search.store.trial_table import TrialTable
 from dpod_search.search.task import SearchTask
 from dpod_search.widths import Widths

@@ -16,11 +16,14 @@ from datetime import datetime
 from itertools import chain
 from typing import Any
 
+import optuna
 import sqlalchemy
 from optuna.distributions import BaseDistribution
 from optuna.distributions import distribution_to_json
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import BaseStorage
+from optuna.storages import InMemoryStorage
+from optuna.storages import JournalStorage
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState
 from sqlalchemy import Connection
@@ -31,9 +34,13 @@ from dpod_search.search.store import telling_database_errors
 from dpod_search.search.store.optuna_internals import find_database
 from dpod_search.search.store.optuna_internals import list_tables
 from dpod_search.search.store.optuna_internals import read_rows
+from dpod_search.search.store.optuna_internals import storage_of
+from dpod_search.search.store.optuna_internals import study_id_of
 from dpod_search.search.store.optuna_internals import to_stored_value
 from dpod_search.search.store.optuna_internals import trial_id_of
 from dpod_search.search.store.trial_table import Change
+from dpod_search.search.store.trial_table import JournalTable
+from dpod_search.search.store.trial_table import MemoryTable
 from dpod_search.search.store.trial_table import TrialTable
 
 
@@ -197,3 +204,15 @@ def _list_attributes(trial_id: int, attributes: Mapping[str, Any]) -> list[dict[
 def _to_utc(moment: datetime | None) -> datetime | None:
     # As Optuna keeps them: in UTC, without saying so.
     return None if moment is None else moment.astimezone(UTC).replace(tzinfo=None)
+
+
+def open_table(study: optuna.Study) -> TrialTable:
+    """Return the table of a study's trials, the quickest that its storage allows."""
+    storage, study_id = storage_of(study), study_id_of(study)
+    if isinstance(storage, InMemoryStorage):
+        return MemoryTable(storage, study_id)
+    if isinstance(storage, JournalStorage):
+        return JournalTable(storage, study_id)
+    if find_database(storage) is not None:
+        return DatabaseTable(storage, study_id)
+    return TrialTable(storage, study_id)

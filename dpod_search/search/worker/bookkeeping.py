@@ -13,7 +13,7 @@ from optuna.trial import TrialState
 from dpod_search.search.plan.history import FinishedTrial
 from dpod_search.search.plan.history import History
 from dpod_search.search.store import attributes
-from dpod_search.search.store.generations import Generations
+from dpod_search.search.store.database_table import open_table
 from dpod_search.search.store.optuna_internals import GENERATION
 from dpod_search.search.store.optuna_internals import give_id
 from dpod_search.search.store.optuna_internals import read_stored
@@ -24,7 +24,7 @@ from dpod_search.search.store.space import has_widths
 from dpod_search.search.store.space import make_distributions
 from dpod_search.search.store.space import params_of
 from dpod_search.search.store.space import widths_of
-from dpod_search.search.store.tables import open_table
+from dpod_search.search.store.trial_table import Generations
 from dpod_search.search.task import SearchTask
 from dpod_search.search.worker.draft import Draft
 from dpod_search.widths import Widths

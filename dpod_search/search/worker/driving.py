@@ -35,12 +35,12 @@ from dpod_search.search.store.space import suggest_widths
 from dpod_search.search.store.space import widths_from_params
 from dpod_search.search.task import SearchTask
 from dpod_search.search.worker.bookkeeping import Books
-from dpod_search.search.worker.clock import SearchClock
 from dpod_search.search.worker.crew import Crew
 from dpod_search.search.worker.draft import Draft
 from dpod_search.search.worker.running import TrialRunner
 from dpod_search.search.worker.stopping import Budget
-from dpod_search.search.worker.volume import VolumeTrace
+from dpod_search.search.worker.stopping import SearchClock
+from dpod_search.search.worker.stopping import VolumeTrace
 
 
 WRITE_SECONDS = 1.0  # a worker that is alone loses at most this, and others wait no longer

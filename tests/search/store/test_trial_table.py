@@ -15,7 +15,7 @@ from optuna.trial import TrialState
 from optuna.trial import create_trial
 
 from dpod_search.search import open_storage
-from dpod_search.search.store.tables import open_table
+from dpod_search.search.store.database_table import open_table
 from dpod_search.search.store.trial_table import Change
 from dpod_search.search.store.trial_table import TrialTable
 

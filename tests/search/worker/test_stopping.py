@@ -2,13 +2,23 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
+import optuna
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dpod_search.pareto import compute_hypervolume
 from dpod_search.search import SearchSettings
+from dpod_search.search.plan.history import FinishedTrial
+from dpod_search.search.plan.history import History
+from dpod_search.search.worker import stopping
+from dpod_search.search.worker.stopping import MARGIN
 from dpod_search.search.worker.stopping import MIN_RISE
 from dpod_search.search.worker.stopping import Budget
+from dpod_search.search.worker.stopping import SearchClock
+from dpod_search.search.worker.stopping import VolumeTrace
+from dpod_search.widths import Widths
 
 
 SETTINGS = SearchSettings(n_trials=100, n_evaluated=50, seconds=60.0, stall=5)
@@ -71,3 +81,97 @@ def test_without_a_front_nothing_stalls():
     assert find_end(budget, hypervolumes=[0.0] * 50) is None
     assert find_end(budget, hypervolumes=[0.0] * 50 + [1.0] * 3) is None
     assert find_end(budget, hypervolumes=[0.0] * 50 + [1.0] * 4) is not None
+
+
+class Times:
+    """Time that a test moves."""
+
+    def __init__(self):
+        self.now = 1000.0
+
+    def monotonic(self):
+        return self.now
+
+    def time(self):
+        return self.now + 1e9
+
+
+@pytest.fixture
+def times(monkeypatch):
+    times = Times()
+    monkeypatch.setattr(stopping, "time", times)
+    return times
+
+
+def make_study():
+    return optuna.create_study(sampler=optuna.samplers.RandomSampler())
+
+
+def test_seconds_add_up_over_processes_and_pauses_do_not_count(times):
+    study = make_study()
+    first = SearchClock(study)
+    times.now += 10
+    first.tick(is_last=True)
+    times.now += 500
+    second = SearchClock(study)
+    times.now += 5
+    assert second.seconds == pytest.approx(15)
+
+
+def test_time_in_which_two_were_at_it_counts_once(times):
+    study = make_study()
+    one, two = SearchClock(study), SearchClock(study)
+    times.now += 4
+    one.tick()
+    times.now += 4
+    two.tick()
+    one.tick()
+    assert one.seconds == pytest.approx(8)
+    assert two.seconds == pytest.approx(8)
+
+
+def test_the_time_is_written_down_every_few_seconds_only(times):
+    study = make_study()
+    one = SearchClock(study)
+    times.now += 1
+    one.tick()
+    assert study.user_attrs == {}
+
+
+def make_history(values, violations=None):
+    history = History(["maximize", "minimize"])
+    extend(history, values, violations)
+    return history
+
+
+def extend(history, values, violations=None):
+    for value, violation in zip(values, violations or [0.0] * len(values), strict=True):
+        n = history.n_finished
+        widths = Widths(("a",), (n + 1,))
+        history.add(FinishedTrial(n, widths, "evaluated", {}, tuple(value), {}, violation))
+
+
+@pytest.mark.parametrize("steps", [[40], [1] * 40, [5, 20, 15]])
+def test_volumes_are_those_of_the_points_so_far_up_to_the_worst_of_all(steps):
+    values = np.random.default_rng(0).uniform([0.1, 1], [0.9, 1000], (40, 2))
+    trace, history = VolumeTrace([False, True]), History(["maximize", "minimize"])
+    n = 0
+    for step in steps:
+        extend(history, values[n : n + step])
+        n += step
+        found = trace.extend(history)
+    points = np.column_stack([-values[:, 0], np.log(values[:, 1])])
+    reference = points.max(axis=0) + MARGIN * np.ptp(points, axis=0)
+    expected = [compute_hypervolume(points[: i + 1], reference) for i in range(40)]
+    assert found == pytest.approx(expected)
+
+
+def test_what_violates_a_constraint_adds_nothing():
+    values = [(0.2, 100.0), (0.5, 10.0), (0.9, 1.0)]
+    clean = VolumeTrace([False, True]).extend(make_history(values[:2]))
+    found = VolumeTrace([False, True]).extend(make_history(values, [0, 0, 0.5]))
+    assert found == pytest.approx([*clean, clean[-1]])
+
+
+def test_without_trials_there_are_no_volumes():
+    assert VolumeTrace([True, True]).extend(History(["minimize", "minimize"])) == []

@@ -12,9 +12,9 @@ from dpod_search.search.store.optuna_internals import find_database
 from dpod_search.search.store.optuna_internals import find_journal
 from dpod_search.search.store.optuna_internals import storage_of
 from dpod_search.search.worker.crew.crew import Crew
+from dpod_search.search.worker.crew.crew import LocalCrew
 from dpod_search.search.worker.crew.crew import Membership
 from dpod_search.search.worker.crew.files import FileCrew
-from dpod_search.search.worker.crew.local import LocalCrew
 from dpod_search.search.worker.crew.postgres import PostgresCrew
 
 

@@ -16,8 +16,8 @@ from dpod_search.errors import RunFolderError
 from dpod_search.search import open_storage
 from dpod_search.search.worker.crew import check_shareable
 from dpod_search.search.worker.crew import join_crew
+from dpod_search.search.worker.crew.crew import LocalCrew
 from dpod_search.search.worker.crew.files import FileCrew
-from dpod_search.search.worker.crew.local import LocalCrew
 from dpod_search.search.worker.crew.postgres import PostgresCrew
 
 
