@@ -1,6 +1,6 @@
 """Choosers: widths at a budget without any search, to compare with or to finetune at once.
 
-A new chooser is one file here and one line in the registry.
+A new chooser is a function in a file here and one line in the registry.
 """
 
 from __future__ import annotations
@@ -9,14 +9,14 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from dpod_search.errors import ConfigError
-from dpod_search.oneshot.magnitude import choose_by_magnitude
+from dpod_search.oneshot.chains import choose_by_magnitude
+from dpod_search.oneshot.chains import choose_by_taylor
+from dpod_search.oneshot.chains import choose_uniform
 from dpod_search.oneshot.randomly import choose_randomly
 from dpod_search.oneshot.request import Chooser
 from dpod_search.oneshot.request import OneShotRequest
 from dpod_search.oneshot.settings import METHODS
 from dpod_search.oneshot.settings import OneShotSettings
-from dpod_search.oneshot.taylor import choose_by_taylor
-from dpod_search.oneshot.uniform import choose_uniform
 from dpod_search.widths import Widths
 
 

@@ -48,28 +48,6 @@ class Chooser(Protocol):
         """
 
 
-def find_largest(request: OneShotRequest, chain: Sequence[Widths], what: str) -> Widths:
-    """Return the last subnet of a chain that is within the budget, by bisection.
-
-    Args:
-        request: The budget.
-        chain: Subnets, each at least as wide as the one before in every group.
-        what: What the first of them is the smallest of, for the message.
-
-    Raises:
-        InfeasibleError: If not even the first is within the budget.
-    """
-    require(request, chain[0], what)
-    low, high = 0, len(chain) - 1
-    while low < high:
-        middle = (low + high + 1) // 2
-        if request.is_met(chain[middle]):
-            low = middle
-        else:
-            high = middle - 1
-    return chain[low]
-
-
 def require(request: OneShotRequest, smallest: Widths, what: str) -> None:
     """Raise unless the smallest that can be reached is within the budget.
 
