@@ -7,8 +7,14 @@ beyond a limit after all is excluded, and the rest solved again.
 
 from __future__ import annotations
 
+import ctypes
+import os
+import sys
 import time
+from collections.abc import Iterator
 from collections.abc import Sequence
+from contextlib import contextmanager
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +29,6 @@ from scipy.sparse import hstack
 from dpod_search.programs.linear import LinearProgram
 from dpod_search.programs.parts import VALUE
 from dpod_search.programs.parts import Parts
-from dpod_search.programs.silence import silent_stdout
 from dpod_search.tabulated import FloatArray
 from dpod_search.tabulated import IntArray
 
@@ -196,3 +201,34 @@ def _widen(constraint: LinearConstraint) -> LinearConstraint:
     matrix = csr_array(constraint.A)
     extra = csr_array((matrix.shape[0], 1))
     return LinearConstraint(hstack([matrix, extra], format="csr"), constraint.lb, constraint.ub)
+
+
+@contextmanager
+def silent_stdout() -> Iterator[None]:
+    """Let nothing that is written to file descriptor 1 inside the block come out.
+
+    HiGHS leaves a line of its debugging there now and then, whatever it is told to print, and it
+    would stand in the middle of what a command prints as JSON.
+    """
+    try:
+        sys.stdout.flush()
+        kept = os.dup(1)
+    except (OSError, ValueError, AttributeError):  # there is none, or it is closed
+        yield
+        return
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        _flush_c()
+        os.dup2(nowhere, 1)
+        yield
+    finally:
+        _flush_c()  # what C has buffered would come out later
+        os.dup2(kept, 1)
+        os.close(kept)
+        os.close(nowhere)
+
+
+def _flush_c() -> None:
+    with suppress(OSError, AttributeError, TypeError):
+        library = ctypes.CDLL("msvcrt") if os.name == "nt" else ctypes.CDLL(None)
+        library.fflush(None)

@@ -1,14 +1,20 @@
 from __future__ import annotations
 
+import ctypes
 import math
+import os
+import subprocess
+import sys
 import time
 
 import numpy as np
+import pytest
 from scipy.optimize import OptimizeResult
 
 from dpod_search.programs import Limit
 from dpod_search.programs import WidthProgram
 from dpod_search.programs import mixed_integer
+from dpod_search.programs.mixed_integer import silent_stdout
 from dpod_search.programs.mixed_integer import solve_parts
 from dpod_search.programs.parts import put_together
 from dpod_search.tabulated import TableSum
@@ -44,3 +50,41 @@ def test_where_the_solver_breaks_off_its_presolve_is_left_out(monkeypatch):
     assert np.array_equal(found.places, expected.places)
     assert abs(found.bound - expected.bound) < 1e-6
     assert tried == [True, False]
+
+
+with_c = pytest.mark.skipif(os.name == "nt", reason="C's puts is looked for in the process")
+
+
+@with_c
+def test_what_c_prints_inside_does_not_come_out(capfd):
+    c = ctypes.CDLL(None)
+    c.puts(b"before")
+    with silent_stdout():
+        c.puts(b"inside")
+        os.write(1, b"inside too\n")
+    c.puts(b"after")
+    c.fflush(None)
+
+    assert capfd.readouterr().out == "before\nafter\n"
+
+
+@with_c
+def test_it_comes_back_after_an_error(capfd):
+    with pytest.raises(RuntimeError), silent_stdout():
+        raise RuntimeError
+    os.write(1, b"after\n")
+
+    assert capfd.readouterr().out == "after\n"
+
+
+@with_c
+def test_a_process_without_standard_output_does_not_mind():
+    code = (
+        "import os\n"
+        "from dpod_search.programs.mixed_integer import silent_stdout\n"
+        "os.close(1)\n"
+        "with silent_stdout():\n"
+        "    pass\n"
+        "os._exit(7)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 7
