@@ -19,9 +19,9 @@ from dpod_search.search.objectives import Objective
 from dpod_search.search.objectives import Params
 from dpod_search.search.objectives import PeakBytes
 from dpod_search.search.objectives import WeightBytes
-from dpod_search.search.objectives import resolve_objective
-from dpod_search.search.objectives import resolve_objectives
 from dpod_search.search.outcome import write_records
+from dpod_search.search.resolving import resolve_objective
+from dpod_search.search.resolving import resolve_objectives
 from dpod_search.search.results import SearchResult
 from dpod_search.search.results import TrialRecord
 from dpod_search.search.results import collect_result
