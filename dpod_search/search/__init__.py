@@ -5,8 +5,6 @@ The only home of Optuna. Its core takes widths and gives numbers and knows no te
 
 from __future__ import annotations
 
-from dpod_search.search.answers import call_objective
-from dpod_search.search.answers import to_number
 from dpod_search.search.api import make_task
 from dpod_search.search.api import search
 from dpod_search.search.front import Candidate
@@ -19,6 +17,8 @@ from dpod_search.search.objectives import Objective
 from dpod_search.search.objectives import Params
 from dpod_search.search.objectives import PeakBytes
 from dpod_search.search.objectives import WeightBytes
+from dpod_search.search.objectives import call_objective
+from dpod_search.search.objectives import to_number
 from dpod_search.search.outcome import write_records
 from dpod_search.search.resolving import resolve_objective
 from dpod_search.search.resolving import resolve_objectives

@@ -16,9 +16,9 @@ from optuna.storages import BaseStorage
 from dpod_search.errors import ConfigError
 from dpod_search.programs import WidthTables
 from dpod_search.progress import Progress
-from dpod_search.search.answers import call_objective
 from dpod_search.search.front import Front
 from dpod_search.search.objectives import Objective
+from dpod_search.search.objectives import call_objective
 from dpod_search.search.resolving import resolve_objectives
 from dpod_search.search.samplers.sampler import make_sampler
 from dpod_search.search.seeds import Proposal

@@ -7,6 +7,7 @@ footprint, which is exact and costs nothing).
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Callable
 from collections.abc import Collection
 from collections.abc import Sequence
@@ -19,9 +20,13 @@ from typing import get_args
 from dpod_search.errors import MAX_PROCESSES
 from dpod_search.errors import MAX_SECONDS
 from dpod_search.errors import ConfigError
+from dpod_search.errors import DpodSearchError
+from dpod_search.errors import ObjectiveError
 from dpod_search.errors import check_count
 from dpod_search.errors import check_range
+from dpod_search.own_code import describe_error
 from dpod_search.pareto import Direction
+from dpod_search.widths import Widths
 
 
 @dataclass(frozen=True)
@@ -201,3 +206,45 @@ def name_nearest(name: str, known: Collection[str]) -> str:
     near = difflib.get_close_matches(name, list(known), n=1)
     hint = f"did you mean {near[0]}? " if near else ""
     return f"{hint}known: {', '.join(known)}"
+
+
+def call_objective(objective: Objective, argument: object, widths: Widths) -> object:
+    """Call an objective's function.
+
+    Args:
+        objective: The objective; it has a function.
+        argument: What the function takes: a subnet, or the widths.
+        widths: The widths of the subnet, for a message.
+
+    Returns:
+        Whatever it returned; see :func:`to_number`.
+
+    Raises:
+        ObjectiveError: If it raised anything but an error of this package, which passes.
+    """
+    assert objective.function is not None
+    try:
+        return objective.function(argument)
+    except DpodSearchError:
+        raise
+    except Exception as error:  # a function of the user's may raise anything
+        raise ObjectiveError(
+            f"objective {objective.name} raised {describe_error(error)} (widths {widths}); "
+            "mend it, and run the same again"
+        ) from error
+
+
+def to_number(value: object, objective: str) -> float:
+    """Turn what an objective returned into a number (which may be NaN).
+
+    Raises:
+        ConfigError: If it is not a number.
+    """
+    if not isinstance(value, str | bytes | bool):
+        try:
+            return float(value)  # type: ignore[arg-type]
+        except (TypeError, ValueError, RuntimeError):  # the last is a tensor's of many elements
+            pass
+        except OverflowError:
+            return math.inf
+    raise ConfigError(f"objective {objective} must return a number, got {value!r}")

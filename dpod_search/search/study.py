@@ -15,11 +15,11 @@ from dpod_search.errors import CheckpointError
 from dpod_search.files import hash_value
 from dpod_search.progress import Progress
 from dpod_search.progress import SilentProgress
-from dpod_search.search.answers import to_number
 from dpod_search.search.identity import bind_study
 from dpod_search.search.identity import check_objectives_of
 from dpod_search.search.objectives import Objective
 from dpod_search.search.objectives import check_objectives
+from dpod_search.search.objectives import to_number
 from dpod_search.search.results import SearchResult
 from dpod_search.search.results import collect_result
 from dpod_search.search.results import find_values

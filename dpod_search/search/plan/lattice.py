@@ -12,8 +12,8 @@ import numpy.typing as npt
 
 from dpod_search.bounds import Bound
 from dpod_search.pareto import FloatArray
-from dpod_search.search.answers import call_objective
-from dpod_search.search.answers import to_number
+from dpod_search.search.objectives import call_objective
+from dpod_search.search.objectives import to_number
 from dpod_search.search.task import SearchTask
 from dpod_search.widths import IntArray
 from dpod_search.widths import Widths

@@ -13,7 +13,7 @@ from optuna.trial import TrialState
 
 from dpod_search.errors import ConfigError
 from dpod_search.errors import ObjectiveError
-from dpod_search.search.answers import to_number
+from dpod_search.search.objectives import to_number
 from dpod_search.search.plan.gates import Question
 from dpod_search.search.plan.gates import Verdict
 from dpod_search.search.plan.gates import make_gates
