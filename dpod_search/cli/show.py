@@ -17,7 +17,7 @@ from dpod_search.bounds import split_bounds
 from dpod_search.files import read_json
 from dpod_search.pipeline import StageOutcome
 from dpod_search.pipeline.choosing import find_costs
-from dpod_search.pipeline.latency import SUMMARY
+from dpod_search.pipeline.latency_table import SUMMARY
 from dpod_search.pipeline.searching import describe_empty_front
 from dpod_search.quantities import in_percent
 from dpod_search.quantities import number

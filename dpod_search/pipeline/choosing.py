@@ -10,8 +10,8 @@ from dpod_search.bounds import split_bounds
 from dpod_search.errors import InfeasibleError
 from dpod_search.files import read_json
 from dpod_search.latency.footprint import NAME as LATENCY
-from dpod_search.pipeline import latency
 from dpod_search.pipeline import oneshot
+from dpod_search.pipeline import stopwatch
 from dpod_search.pipeline.session import Session
 from dpod_search.records.front import FULL
 from dpod_search.records.front import FinetunedFront
@@ -114,9 +114,9 @@ def _use_clock(session: Session, front: Front) -> Front:
     """Let budgets on latency look at what is measured now, where a model has chosen before."""
     budgets = session.config.finetune.budgets
     is_bounded = any(LATENCY in split_bounds(budget) for budget in budgets)
-    if not is_bounded or not latency.can_measure(session):
+    if not is_bounded or not stopwatch.can_measure(session):
         return front
-    shares = latency.measure_shares(session, [member.widths for member in front])
+    shares = stopwatch.measure_shares(session, [member.widths for member in front])
     full = session.footprint.measure(session.blank_supernet.space.full)[LATENCY]
     members = [
         replace(m, footprint={**m.footprint, LATENCY: shares[m.widths] * full}) for m in front

@@ -25,7 +25,7 @@ from dpod_search.finetune import FinetunedSubnet
 from dpod_search.intervals import compute_excess_p
 from dpod_search.pareto import find_front
 from dpod_search.pareto import to_minimized
-from dpod_search.pipeline import latency
+from dpod_search.pipeline import stopwatch
 from dpod_search.pipeline.choosing import Choice
 from dpod_search.pipeline.choosing import Chosen
 from dpod_search.pipeline.session import Session
@@ -260,9 +260,9 @@ def _measure_latency(session: Session, choice: Choice) -> dict[str, float]:
 
     Weights do not matter to a clock, so the subnets are timed as they were cut out.
     """
-    if not latency.can_measure(session):
+    if not stopwatch.can_measure(session):
         return {}
-    shares = latency.measure_shares(session, [item.widths for item in choice.subnets])
+    shares = stopwatch.measure_shares(session, [item.widths for item in choice.subnets])
     return {item.name: round(shares[item.widths], 4) for item in choice.subnets}
 
 

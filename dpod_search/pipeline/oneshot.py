@@ -33,7 +33,8 @@ from dpod_search.importance import UnitImportance
 from dpod_search.latency.footprint import NAME as LATENCY
 from dpod_search.oneshot import OneShotRequest
 from dpod_search.oneshot import choose_widths
-from dpod_search.pipeline import latency
+from dpod_search.pipeline import latency_table
+from dpod_search.pipeline import stopwatch
 from dpod_search.pipeline.correcting import correct
 from dpod_search.pipeline.importance import find_importance
 from dpod_search.pipeline.importance import make_tables
@@ -116,7 +117,7 @@ def find_choices(session: Session, task: SearchTask) -> Mapping[str, Any]:
             "weights": session.folder.require_hash("supernet.safetensors", "train"),
             "settings": asdict(settings),
             "constraints": dict(task.constraints),
-            **latency.describe_inputs(session),
+            **latency_table.describe_inputs(session),
         }
     )
     kept = _read_kept(path)
@@ -250,7 +251,7 @@ def _choose_at(session: Session, task: SearchTask, budget: str, choose: Choose) 
     bounds = _read(task, budget)
     of_latency = next((b for b in bounds if b.name == LATENCY), None)
     is_asked = LATENCY in split_bounds(budget)
-    if of_latency is None or not is_asked or not latency.can_measure(session):
+    if of_latency is None or not is_asked or not stopwatch.can_measure(session):
         widths, known = choose(bounds)
         return _describe(task, budget, widths, known)
     full = task.measure_footprint(task.space.full)[LATENCY]
@@ -260,7 +261,7 @@ def _choose_at(session: Session, task: SearchTask, budget: str, choose: Choose) 
     most = 1.0 if LATENCY in task.constraints else math.inf
     found = correct(
         lambda factor: choose(_lower(bounds, of_latency, min(factor, most))),
-        lambda widths: latency.measure_shares(session, [widths])[widths],
+        lambda widths: stopwatch.measure_shares(session, [widths])[widths],
         wished=wished,
         n_corrections=session.config.oneshot.n_corrections,
     )

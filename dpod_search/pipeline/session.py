@@ -28,7 +28,7 @@ from dpod_search.latency import LatencyModel
 from dpod_search.latency import LatencyTable
 from dpod_search.latency.footprint import TimedFootprint
 from dpod_search.models import build_model
-from dpod_search.pipeline import latency
+from dpod_search.pipeline import latency_table
 from dpod_search.pipeline.folder import RunFolder
 from dpod_search.placement import place_module
 from dpod_search.progress import Progress
@@ -170,12 +170,12 @@ class Session:
     @cached_property
     def latency_table(self) -> tuple[Path, LatencyTable]:
         """The latency table of the run and its file; it is measured if there is none."""
-        return latency.find_table(self)
+        return latency_table.find_table(self)
 
     @cached_property
     def latency(self) -> LatencyModel | None:
         """The modelled latency of the supernet's subnets; None if the study does not ask for it."""
-        return latency.fit_model(self) if latency.is_asked(self.config) else None
+        return latency_table.fit_model(self) if latency_table.is_asked(self.config) else None
 
     @cached_property
     def footprint(self) -> Footprint:

@@ -30,7 +30,7 @@ from dpod_search.pipeline import oneshot
 from dpod_search.pipeline import run_stages
 from dpod_search.pipeline import training
 from dpod_search.pipeline import work
-from dpod_search.pipeline.latency import fit_model
+from dpod_search.pipeline.latency_table import fit_model
 from dpod_search.pipeline.session import Session
 from dpod_search.pipeline.status import read_status
 from dpod_search.programs import solve_budget
