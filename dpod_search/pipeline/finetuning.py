@@ -21,7 +21,6 @@ from dpod_search.finetune import FinetuneSettings
 from dpod_search.finetune import make_teacher
 from dpod_search.finetune import prepare_finetuning
 from dpod_search.finetune import run_jobs
-from dpod_search.pipeline import latency_table
 from dpod_search.pipeline import oneshot
 from dpod_search.pipeline import searching
 from dpod_search.pipeline.choosing import Chosen
@@ -52,7 +51,7 @@ def describe_inputs(session: Session) -> dict[str, Any]:
             **dataclasses.asdict(session.config.finetune),
             "checkpoint_seconds": FinetuneSettings().checkpoint_seconds,  # changes no weight
         },
-        **latency_table.describe_inputs(session),
+        **session.describe_latency(),
         **_describe_choices(session),
     }
 

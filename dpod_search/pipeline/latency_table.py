@@ -5,30 +5,26 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import torch
 
 from dpod_search.bounds import split_bounds
 from dpod_search.config import StudyConfig
 from dpod_search.errors import DataError
 from dpod_search.errors import RunFolderError
-from dpod_search.files import expand_path
 from dpod_search.files import hash_file
-from dpod_search.files import hash_value
 from dpod_search.files import write_json
 from dpod_search.latency import LatencyModel
 from dpod_search.latency import LatencyRequest
+from dpod_search.latency import LatencySettings
 from dpod_search.latency import LatencyTable
 from dpod_search.latency import fit_latency
-from dpod_search.latency import make_request
 from dpod_search.latency import measure_request
 from dpod_search.latency import read_table
 from dpod_search.latency import take_fingerprint
 from dpod_search.latency.footprint import NAME
-from dpod_search.latency.layers import hash_model
-
-
-if TYPE_CHECKING:
-    from dpod_search.pipeline.session import Session
+from dpod_search.progress import Progress
+from dpod_search.supernet import Supernet
 
 
 TABLE = "latency_table.json"
@@ -58,35 +54,55 @@ def _list_bounded(budgets: Iterable[str]) -> Iterable[str]:
         yield from split_bounds(budget)
 
 
-def find_table(session: Session) -> tuple[Path, LatencyTable]:
-    """Return the table of a run, measured now if there is none.
+def find_table(
+    path: Path,
+    request: LatencyRequest,
+    supernet: Supernet,
+    *,
+    device: torch.device,
+    progress: Progress,
+    is_guest: bool,
+) -> LatencyTable:
+    """Return the table of a run folder, measured now if there is none.
 
-    One that the study names comes first, then that of the run folder. What the latter lacks is
-    measured on this machine, but for guests, who only read.
+    What it lacks is measured on this machine, but for guests, who only read.
+
+    Args:
+        path: Its file.
+        request: What it is to hold.
+        supernet: Whose layers and nets.
+        device: Where they run.
+        progress: Who is told.
+        is_guest: The folder is another process's.
 
     Raises:
-        DataError: If a table is damaged, or the run folder's lacks something and was measured
-            elsewhere.
+        DataError: If the table is damaged, or lacks something and was measured elsewhere.
         RunFolderError: If a guest finds none.
     """
-    settings = session.config.latency
-    if settings.table is not None:
-        path = expand_path(settings.table)
-        return path, read_table(path)
-    path = session.path / TABLE
     known = _read_own(path) if path.is_file() else None
-    if known is not None and not _is_as_set(session, known):
+    if known is not None and not _is_as_set(known, request, device):
         _logger.info("latency: the table of the run folder is for other settings; measured anew")
         known = None
-    request = make_request(session.blank_supernet, settings, seed=session.seed)
-    if known is None or not request.is_held_by(known):
-        if session.is_guest:
-            raise RunFolderError(
-                f"{path} is not there, or not what this study asks for; measure it with "
-                "`dpod-search search` and the same --study and --out first"
-            )
-        known = _measure(session, request, known, path)
-    return path, known
+    if known is not None and request.is_held_by(known):
+        return known
+    if is_guest:
+        raise RunFolderError(
+            f"{path} is not there, or not what this study asks for; measure it with "
+            "`dpod-search search` and the same --study and --out first"
+        )
+    try:
+        table = measure_request(
+            request,
+            supernet=supernet,
+            device=device,
+            known=known,
+            progress=progress,
+            keep=lambda table: table.write(path),
+        )
+    except DataError as error:
+        raise DataError(f"{path}: {error}, or delete it to measure here") from error
+    table.write(path)
+    return table
 
 
 def _read_own(path: Path) -> LatencyTable:
@@ -96,60 +112,53 @@ def _read_own(path: Path) -> LatencyTable:
         raise DataError(f"{error}: delete the file, and the same command does that") from error
 
 
-def _measure(
-    session: Session, request: LatencyRequest, known: LatencyTable | None, path: Path
-) -> LatencyTable:
-    try:
-        table = measure_request(
-            request,
-            supernet=session.blank_supernet,
-            device=session.device,
-            known=known,
-            progress=session.progress,
-            keep=lambda table: table.write(path),
-        )
-    except DataError as error:
-        raise DataError(f"{path}: {error}, or delete it to measure here") from error
-    table.write(path)
-    return table
-
-
-def _is_as_set(session: Session, table: LatencyTable) -> bool:
-    settings, device = session.config.latency, table.device
+def _is_as_set(table: LatencyTable, request: LatencyRequest, device: torch.device) -> bool:
+    settings, own = request.settings, table.device
     return (
-        device.backend == settings.backend
-        and device.batch_size == settings.batch_size
-        and device.n_threads == settings.n_threads
-        and device.device == session.device.type
-        and table.space == hash_model(session.blank_supernet)
+        own.backend == settings.backend
+        and own.batch_size == settings.batch_size
+        and own.n_threads == settings.n_threads
+        and own.device == device.type
+        and table.space == request.space
     )
 
 
-def fit_model(session: Session) -> LatencyModel:
-    """Return the model of a run's subnets, and say in its folder how right it is.
+def fit_model(
+    supernet: Supernet,
+    path: Path,
+    table: LatencyTable,
+    settings: LatencySettings,
+    *,
+    device: torch.device,
+    summary: Path | None,
+) -> LatencyModel:
+    """Return the model of a run's subnets, and say how right it is.
+
+    Args:
+        supernet: The net.
+        path: The table's file.
+        table: What the model is fitted to.
+        settings: How.
+        device: Where the run works.
+        summary: The file to say it in, if any.
 
     Raises:
-        DataError: If the table is damaged or of another model, or the model is too wrong.
+        DataError: If the table is of another model, or the model is too wrong.
     """
-    settings = session.config.latency
-    path, table = session.latency_table
     try:
         model = fit_latency(
-            session.blank_supernet,
-            table,
-            n_held_out=settings.n_held_out,
-            max_error=settings.max_error,
+            supernet, table, n_held_out=settings.n_held_out, max_error=settings.max_error
         )
     except DataError as error:
         fix = "" if settings.table else "; what is measured again has to be deleted before"
         raise DataError(f"{path}: {error}{fix}") from error
-    difference = find_difference(session, table)
+    difference = find_difference(table, device)
     if difference:
         _logger.warning("latency: the table is of another device (%s)", difference)
     _logger.info("latency: the model is %s", model.error.describe())
-    if session.path.is_dir() and not session.is_guest:
-        full = model.measure(session.blank_supernet.space.full)
-        summary = {
+    if summary is not None:
+        full = model.measure(supernet.space.full)
+        told = {
             "table": hash_file(path),
             "device": table.device.to_json(),
             "is_other_device": bool(difference),
@@ -157,29 +166,17 @@ def fit_model(session: Session) -> LatencyModel:
             "full_ms": float(f"{full:.4g}"),
             **model.to_json(),
         }
-        write_json(session.path / SUMMARY, summary)
+        write_json(summary, told)
     return model
 
 
-def find_difference(session: Session, table: LatencyTable) -> str:
+def find_difference(table: LatencyTable, device: torch.device) -> str:
     """Say in what this machine differs from that of a table; empty if in nothing that counts."""
-    device = table.device
+    other = table.device
     try:
         own = take_fingerprint(
-            device.backend,
-            session.device,
-            n_threads=device.n_threads,
-            batch_size=device.batch_size,
+            other.backend, device, n_threads=other.n_threads, batch_size=other.batch_size
         )
     except ValueError as error:  # the backend is not known or not installed here
         return str(error)
-    return device.describe_difference(own)
-
-
-def describe_inputs(session: Session) -> dict[str, str]:
-    """Return what modelled latencies depend on; nothing if none are asked for."""
-    if not is_asked(session.config):
-        return {}
-    path, _ = session.latency_table
-    # Of one table other nets may be held out, and what is left fitted to.
-    return {"latency": hash_value([hash_file(path), session.config.latency.n_held_out])}
+    return other.describe_difference(own)

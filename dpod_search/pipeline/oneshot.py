@@ -33,7 +33,6 @@ from dpod_search.importance import UnitImportance
 from dpod_search.latency.footprint import NAME as LATENCY
 from dpod_search.oneshot import OneShotRequest
 from dpod_search.oneshot import choose_widths
-from dpod_search.pipeline import latency_table
 from dpod_search.pipeline import stopwatch
 from dpod_search.pipeline.correcting import correct
 from dpod_search.pipeline.importance import find_importance
@@ -117,7 +116,7 @@ def find_choices(session: Session, task: SearchTask) -> Mapping[str, Any]:
             "weights": session.folder.require_hash("supernet.safetensors", "train"),
             "settings": asdict(settings),
             "constraints": dict(task.constraints),
-            **latency_table.describe_inputs(session),
+            **session.describe_latency(),
         }
     )
     kept = _read_kept(path)

@@ -10,9 +10,9 @@ from typing import Any
 from dpod_search.files import hash_file
 from dpod_search.files import read_json
 from dpod_search.footprint.shares import measure_shares
-from dpod_search.pipeline import latency_table
 from dpod_search.pipeline import oneshot
 from dpod_search.pipeline.importance import keep_seeds
+from dpod_search.pipeline.latency_table import is_searched
 from dpod_search.pipeline.session import Session
 from dpod_search.search import Proposal
 from dpod_search.search import ProposalRequest
@@ -53,9 +53,7 @@ def describe_inputs(session: Session) -> dict[str, Any]:
 
 def _describe_latency(session: Session) -> dict[str, str]:
     # A budget of the finetuning alone must not make a search that has ended another one.
-    return (
-        latency_table.describe_inputs(session) if latency_table.is_searched(session.config) else {}
-    )
+    return session.describe_latency() if is_searched(session.config) else {}
 
 
 def run(session: Session) -> list[str]:

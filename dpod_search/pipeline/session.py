@@ -22,10 +22,15 @@ from dpod_search.data import load_data
 from dpod_search.data.datasets import DatasetView
 from dpod_search.errors import ConfigError
 from dpod_search.errors import shorten
+from dpod_search.files import expand_path
+from dpod_search.files import hash_file
+from dpod_search.files import hash_value
 from dpod_search.footprint import FootprintModel
 from dpod_search.footprint import build_footprint
 from dpod_search.latency import LatencyModel
 from dpod_search.latency import LatencyTable
+from dpod_search.latency import make_request
+from dpod_search.latency import read_table
 from dpod_search.latency.footprint import TimedFootprint
 from dpod_search.models import build_model
 from dpod_search.pipeline import latency_table
@@ -169,13 +174,59 @@ class Session:
 
     @cached_property
     def latency_table(self) -> tuple[Path, LatencyTable]:
-        """The latency table of the run and its file; it is measured if there is none."""
-        return latency_table.find_table(self)
+        """The file of the run's latency table and what is in it; measured if there is none.
+
+        One that the study names comes first, then that of the run folder.
+
+        Raises:
+            DataError: If a table is damaged, or the run folder's lacks something and was measured
+                elsewhere.
+            RunFolderError: If a guest finds none.
+        """
+        settings = self.config.latency
+        if settings.table is not None:
+            path = expand_path(settings.table)
+            return path, read_table(path)
+        path = self.path / latency_table.TABLE
+        table = latency_table.find_table(
+            path,
+            make_request(self.blank_supernet, settings, seed=self.seed),
+            self.blank_supernet,
+            device=self.device,
+            progress=self.progress,
+            is_guest=self.is_guest,
+        )
+        return path, table
 
     @cached_property
     def latency(self) -> LatencyModel | None:
-        """The modelled latency of the supernet's subnets; None if the study does not ask for it."""
-        return latency_table.fit_model(self) if latency_table.is_asked(self.config) else None
+        """The modelled latency of the supernet's subnets; None if the study does not ask for it.
+
+        How right it is stands in the run folder then.
+
+        Raises:
+            DataError: If the table is damaged or of another model, or the model is too wrong.
+        """
+        if not latency_table.is_asked(self.config):
+            return None
+        is_told = self.path.is_dir() and not self.is_guest
+        path, table = self.latency_table
+        return latency_table.fit_model(
+            self.blank_supernet,
+            path,
+            table,
+            self.config.latency,
+            device=self.device,
+            summary=self.path / latency_table.SUMMARY if is_told else None,
+        )
+
+    def describe_latency(self) -> dict[str, str]:
+        """Return what modelled latencies depend on; nothing if none are asked for."""
+        if not latency_table.is_asked(self.config):
+            return {}
+        path, _ = self.latency_table
+        # Of one table other nets may be held out, and what is left fitted to.
+        return {"latency": hash_value([hash_file(path), self.config.latency.n_held_out])}
 
     @cached_property
     def footprint(self) -> Footprint:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from collections.abc import Mapping
 from contextlib import ExitStack
-from typing import TYPE_CHECKING
 from typing import Any
 
 from dpod_search.latency import Bench
@@ -17,12 +16,9 @@ from dpod_search.latency.request import find_reference
 from dpod_search.latency.request import make_images
 from dpod_search.latency.rounds import measure_in_rounds
 from dpod_search.pipeline.latency_table import find_difference
+from dpod_search.pipeline.session import Session
 from dpod_search.rng import numpy_generator
 from dpod_search.widths import Widths
-
-
-if TYPE_CHECKING:
-    from dpod_search.pipeline.session import Session
 
 
 class Stopwatch:
@@ -77,7 +73,10 @@ class Stopwatch:
 
 def can_measure(session: Session) -> bool:
     """Say whether this machine is the one that latencies are modelled for."""
-    return session.latency is not None and not find_difference(session, session.latency_table[1])
+    if session.latency is None:
+        return False
+    _, table = session.latency_table
+    return not find_difference(table, session.device)
 
 
 def measure_shares(session: Session, widths: Iterable[Widths]) -> Mapping[Widths, float]:

@@ -30,7 +30,6 @@ from dpod_search.pipeline import oneshot
 from dpod_search.pipeline import run_stages
 from dpod_search.pipeline import training
 from dpod_search.pipeline import work
-from dpod_search.pipeline.latency_table import fit_model
 from dpod_search.pipeline.session import Session
 from dpod_search.pipeline.status import read_status
 from dpod_search.programs import solve_budget
@@ -371,7 +370,7 @@ def choose_by_latency(run: Path, clock: FakeClock, truth, *wishes: str, method: 
     """Fit the model as the clock is, change what is true, and choose."""
     config = load_oneshot(*LATENCY, budgets=wishes, method=method)
     with RunFolder(run):
-        fit_model(open_session(run, config))
+        assert open_session(run, config).latency
     clock.truth = truth
     run_stages(config, run, stages=["search"])
     return read_json(run / "oneshot.json")["choices"]
@@ -411,7 +410,7 @@ def test_on_another_machine_the_model_is_believed(chosen, monkeypatch):
     clock = FakeClock().attach(monkeypatch)
     config = load_oneshot(*LATENCY, budgets=("latency<=50%",))
     with RunFolder(chosen):
-        fit_model(open_session(chosen, config))
+        assert open_session(chosen, config).latency
     table = read_json(chosen / "latency_table.json")
     table["device"]["processor"] = "a telephone"
     file = chosen.parent / "telephone.json"
