@@ -23,8 +23,8 @@ from dpod_search.files import write_text
 from dpod_search.finetune import FinetunedSubnet
 from dpod_search.pipeline.delivering import read_finetuned
 from dpod_search.pipeline.environment import package_versions
+from dpod_search.pipeline.model_card import describe_input
 from dpod_search.pipeline.model_card import write_card
-from dpod_search.pipeline.picture_input import describe_input
 from dpod_search.pipeline.scores import check_delivered
 from dpod_search.pipeline.scores import count_right
 from dpod_search.pipeline.session import Session
