@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dpod_search.footprint.model import METRICS
+from dpod_search.footprint.metrics import METRICS
 from dpod_search.footprint.model import FootprintModel
 from dpod_search.footprint.model import build_footprint
 from dpod_search.footprint.shares import GroupShares

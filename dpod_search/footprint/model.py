@@ -2,28 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import numpy.typing as npt
 
-from dpod_search.footprint.macs import count_macs
-from dpod_search.footprint.monomials import FloatArray
-from dpod_search.footprint.params import count_params
-from dpod_search.footprint.peak_bytes import count_peak_bytes
-from dpod_search.footprint.sizes import LayerSizes
+from dpod_search.footprint.metrics import METRICS
 from dpod_search.footprint.sizes import SizeModel
-from dpod_search.footprint.weight_bytes import count_weight_bytes
 from dpod_search.supernet import Supernet
 from dpod_search.widths import Widths
-
-
-METRICS: dict[str, Callable[[LayerSizes], FloatArray]] = {
-    "macs": count_macs,
-    "params": count_params,
-    "weight_bytes": count_weight_bytes,
-    "peak_bytes": count_peak_bytes,
-}
 
 
 class FootprintModel:
