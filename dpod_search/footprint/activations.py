@@ -15,10 +15,8 @@ from itertools import chain
 import numpy as np
 
 from dpod_search.footprint.monomials import FloatArray
-from dpod_search.footprint.monomials import Monomials
 from dpod_search.footprint.monomials import Term
 from dpod_search.footprint.monomials import all_of
-from dpod_search.footprint.monomials import make_affine
 from dpod_search.supernet import Grouping
 from dpod_search.supernet.layout import Layout
 from dpod_search.supernet.layout import active_size
@@ -38,68 +36,58 @@ class _Tensor:
     last: int
 
 
-# Bytes, and the two sizes that must be equal for them to be there.
-Column = tuple[Term, tuple[Layout, Layout] | None]
-
-
-class ActivationModel:
-    """The moments of a run at which most memory may be held, at many widths at once.
+def find_moments(grouping: Grouping) -> list[list[Term]]:
+    """Find the moments of a run at which most memory may be held.
 
     Args:
         grouping: What discovery found; its operations are the graph.
+
+    Returns:
+        For each the bytes that are held per sample, as terms. At any widths the largest of these
+        sums is the most that is held at once.
+    """
+    moments = _Liveness(grouping).list_moments()
+    columns = {term: i for i, term in enumerate(dict.fromkeys(chain.from_iterable(moments)))}
+    counts = np.zeros((len(moments), len(columns)))
+    for row, moment in zip(counts, moments, strict=True):
+        for term in moment:
+            row[columns[term]] += 1
+    return [
+        [term.scale(int(row[i])) for term, i in columns.items() if row[i]]
+        for row in _drop_smaller(np.unique(counts, axis=0))
+    ]
+
+
+class _Liveness:
+    """Which tensors are alive at each operation.
+
+    Args:
+        grouping: What discovery found.
     """
 
     def __init__(self, grouping: Grouping) -> None:
-        """Analyse the graph once."""
         self._operations = grouping.operations
         self._batch_size = grouping.batch_size
-        n_groups = len(grouping.groups)
-        tensors = _find_lifetimes(grouping.operations)
-        self._block_inputs = _find_block_inputs(grouping.operations, tensors)
-        moments = self._moments(tensors)
-        columns = {term: i for i, term in enumerate(dict.fromkeys(chain.from_iterable(moments)))}
-        counts = np.zeros((len(moments), len(columns)))
-        for row, moment in zip(counts, moments, strict=True):
-            for term in moment:
-                row[columns[term]] += 1
-        self._sizes = Monomials([term for term, _ in columns], n_groups)
-        holds = _drop_smaller(np.unique(counts, axis=0))
-        self._holds = holds.T
-        # What is held at each moment, and how often.
-        self.moments = tuple(
-            {column: int(row[i]) for column, i in columns.items() if row[i]} for row in holds
-        )
-        pairs = {i: pair for (_, pair), i in columns.items() if pair is not None}
-        self._conditional = list(pairs)
-        self._sides = [
-            make_affine([pair[side] for pair in pairs.values()], n_groups) for side in (0, 1)
-        ]
+        self._tensors = _find_lifetimes(grouping.operations)
+        self._block_inputs = _find_block_inputs(grouping.operations, self._tensors)
 
-    def peak_bytes(self, extended: FloatArray) -> FloatArray:
-        """Return the most bytes held at once per sample, shape (n,)."""
-        sizes = self._sizes.at(extended)
-        if self._conditional:
-            first, second = (extended @ side.T for side in self._sides)
-            sizes[:, self._conditional] *= first == second
-        peak: FloatArray = (sizes @ self._holds).max(axis=1)
-        return peak
-
-    def _moments(self, tensors: Sequence[_Tensor]) -> list[list[Column]]:
-        moments: list[list[Column]] = []
+    def list_moments(self) -> list[list[Term]]:
+        """Return what is held at each operation, and inside those that need memory of their own."""
+        moments: list[list[Term]] = []
         for position, operation in enumerate(self._operations):
-            alive = [t for t in tensors if t.made <= position <= t.last]
-            held: list[Column] = [(self._term(t, operation, alive), None) for t in alive]
+            alive = [t for t in self._tensors if t.made <= position <= t.last]
+            held = [self._term(tensor, operation, alive) for tensor in alive]
             moments.append(held)
             for scratch in operation.scratch:
                 kept = [
-                    column
-                    for tensor, column in zip(alive, held, strict=True)
+                    term
+                    for tensor, term in zip(alive, held, strict=True)
                     if (scratch.has_result or tensor.made != position)
                     and (scratch.has_inputs or tensor.last != position)
                 ]
                 gate = all_of(operation.blocks)
-                inside: list[Column] = [
-                    ((constant / self._batch_size, layouts, gate), scratch.if_equal)
+                inside = [
+                    Term(constant / self._batch_size, layouts, gate, scratch.if_equal)
                     for constant, layouts in scratch.terms
                 ]
                 moments.append(kept + inside)
@@ -121,7 +109,7 @@ class ActivationModel:
         per_sample = operation.itemsize / (
             self._batch_size if _has_batch(operation.axes, self._batch_size) else 1
         )
-        return (per_sample, operation.axes, tuple(gate))
+        return Term(per_sample, operation.axes, tuple(gate))
 
     def _blocks_since(self, block: int, alive: Sequence[_Tensor]) -> tuple[int, ...]:
         """Return a block and those in front of it, back to the last tensor that is alive.
@@ -140,13 +128,10 @@ class ActivationModel:
 
 
 def _drop_smaller(counts: FloatArray) -> FloatArray:
-    """Leave out the rows that another row is nowhere below: they never decide."""
-    kept = [
-        row
-        for i, row in enumerate(counts)
-        if not any((row <= other).all() for j, other in enumerate(counts) if i != j)
-    ]
-    return np.array(kept)
+    """Leave out rows, all different, that another one is nowhere below: they never decide."""
+    kept = [(row <= counts).all(axis=1).sum() == 1 for row in counts]  # only itself
+    rest: FloatArray = counts[kept]
+    return rest
 
 
 def _find_lifetimes(operations: Sequence[Operation]) -> list[_Tensor]:

@@ -1,54 +1,76 @@
-"""What a footprint is, metric by metric.
+"""What a footprint is: each metric once, as sums of products of sizes.
 
-macs: multiply-accumulates per sample; one fused multiply-add counts as 1. Convolutions, linear layers and products of two tensors
-(attention) are counted; norms, activations, additions and pooling are not, as is usual. Operations whose macs have no closed form are
-listed in ``Grouping.uncounted``.
-
-params: everything that is learnt, BatchNorm's scale and shift included.
-
-weight_bytes: what a device must store: parameters and floating-point buffers (BatchNorm statistics).
-
-peak_bytes: the most bytes of activations that are held at once per sample. Liveness over the traced graph, in inference; weights are
-not in it. See ``activations.py``.
+The arrays of a search (``model.py``) and the tables of a width program (``tabulating.py``) are both
+made of these. A new metric is a function here, or anywhere, and its line in ``METRICS``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from collections.abc import Sequence
+from dataclasses import dataclass
 
-import numpy as np
-
-from dpod_search.footprint.monomials import FloatArray
-from dpod_search.footprint.sizes import LayerSizes
-
-
-def count_macs(sizes: LayerSizes) -> FloatArray:
-    """Count multiply-accumulates per sample, shape (n,)."""
-    return np.asarray(sizes.weight_numel @ sizes.n_positions + sizes.products.sum(axis=1))
-
-
-def count_params(sizes: LayerSizes) -> FloatArray:
-    """Count parameters, shape (n,)."""
-    vectors = sizes.outputs @ sizes.n_vectors
-    own = sizes.parameters.sum(axis=1)
-    return np.asarray(sizes.weight_numel.sum(axis=1) + vectors + own)
+from dpod_search.footprint.activations import find_moments
+from dpod_search.footprint.monomials import Term
+from dpod_search.footprint.monomials import all_of
+from dpod_search.footprint.sizes import list_stored
+from dpod_search.footprint.sizes import weigh
+from dpod_search.supernet import Supernet
 
 
-def count_weight_bytes(sizes: LayerSizes) -> FloatArray:
-    """Count stored bytes in the dtype of the model, shape (n,)."""
-    vectors = sizes.outputs * (sizes.n_vectors + sizes.n_statistics)
-    own = sizes.parameters @ sizes.parameter_itemsize + sizes.buffer_bytes.sum(axis=1)
-    return np.asarray((sizes.weight_numel + vectors) @ sizes.itemsize + own)
+@dataclass(frozen=True)
+class Largest:
+    """A metric that is the largest of some sums.
+
+    Args:
+        sums: The terms of each, none of which is ever negative.
+    """
+
+    sums: Sequence[Sequence[Term]]
 
 
-def count_peak_bytes(sizes: LayerSizes) -> FloatArray:
-    """Count the bytes of the largest set of activations held at once, shape (n,)."""
-    return sizes.peak_activation_bytes
+# The terms of the sum that a metric is, or those of the sums of which it is the largest.
+Metric = Callable[[Supernet], Sequence[Term] | Largest]
 
 
-METRICS: dict[str, Callable[[LayerSizes], FloatArray]] = {
-    "macs": count_macs,
-    "params": count_params,
-    "weight_bytes": count_weight_bytes,
-    "peak_bytes": count_peak_bytes,
+def sum_macs(supernet: Supernet) -> list[Term]:
+    """Sum up multiply-accumulates per sample. One fused multiply-add counts as 1.
+
+    Convolutions, linear layers and products of two tensors (attention) are counted; norms,
+    activations, additions and pooling are not, as is usual. Operations whose macs have no closed
+    form are listed in ``Grouping.uncounted``.
+    """
+    grouping = supernet.grouping
+    return [
+        *(Term(p.constant / p.batch_size, p.factors, all_of(p.blocks)) for p in grouping.products),
+        *(weigh(plan).scale(plan.n_positions) for plan in grouping.layers),
+    ]
+
+
+def sum_params(supernet: Supernet) -> list[Term]:
+    """Sum up everything that is learnt, BatchNorm's scale and shift included."""
+    return [stored.term for stored in list_stored(supernet) if stored.is_learnt]
+
+
+def sum_weight_bytes(supernet: Supernet) -> list[Term]:
+    """Sum up the bytes that a device must store, in the dtype of the model.
+
+    Parameters and floating-point buffers (BatchNorm statistics).
+    """
+    return [stored.term.scale(stored.itemsize) for stored in list_stored(supernet)]
+
+
+def find_peak_bytes(supernet: Supernet) -> Largest:
+    """Find the most bytes of activations that are held at once per sample.
+
+    In inference; weights are not in it.
+    """
+    return Largest(find_moments(supernet.grouping))
+
+
+METRICS: dict[str, Metric] = {
+    "macs": sum_macs,
+    "params": sum_params,
+    "weight_bytes": sum_weight_bytes,
+    "peak_bytes": find_peak_bytes,
 }

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import chain
+
 import numpy as np
 import numpy.typing as npt
 
 from dpod_search.footprint.metrics import METRICS
-from dpod_search.footprint.sizes import SizeModel
+from dpod_search.footprint.metrics import Largest
+from dpod_search.footprint.monomials import Sums
 from dpod_search.supernet import Supernet
 from dpod_search.widths import Widths
 
@@ -19,8 +22,12 @@ class FootprintModel:
     """
 
     def __init__(self, supernet: Supernet) -> None:
-        """Read the supernet's layer plans once."""
-        self._sizes = SizeModel(supernet)
+        """Read the supernet's plans once."""
+        found = {name: metric(supernet) for name, metric in METRICS.items()}
+        sums = [each.sums if isinstance(each, Largest) else (each,) for each in found.values()]
+        self._names = tuple(found)
+        self._starts = np.cumsum([0, *map(len, sums)])[:-1]
+        self._sums = Sums(list(chain.from_iterable(sums)), len(supernet.groups))
 
     def measure(self, widths: Widths) -> dict[str, int]:
         """Return every metric of one subnet.
@@ -44,8 +51,9 @@ class FootprintModel:
         Returns:
             By metric, an array of shape (n,).
         """
-        sizes = self._sizes.at(widths)
-        return {name: np.rint(count(sizes)).astype(np.int64) for name, count in METRICS.items()}
+        values = np.maximum.reduceat(self._sums.at(widths), self._starts, axis=1)
+        columns = np.rint(values).astype(np.int64).T
+        return dict(zip(self._names, columns, strict=True))
 
 
 def build_footprint(supernet: Supernet) -> FootprintModel:

@@ -1,9 +1,10 @@
-"""Products of sizes at many widths at once: each size is affine in the widths."""
+"""Sums of products of sizes, at many widths at once: each size is affine in the widths."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -17,42 +18,78 @@ from dpod_search.supernet.layout import is_elastic
 FloatArray = npt.NDArray[np.float64]
 # Clauses of blocks: it is open where each clause has a block that is not removed.
 Gate = tuple[tuple[int, ...], ...]
-# A constant, the layouts that it is multiplied by, and its gate.
-Term = tuple[float, tuple[Layout, ...], Gate]
+
+_ONE: Layout = (Segment(None, 1),)
 
 
-class Monomials:
-    """Products of layout sizes, each with a constant, at many widths at once.
+class Term(NamedTuple):
+    """A product of sizes. A plain tuple, since thousands of them are hashed.
 
     Args:
-        terms: For each a constant, the layouts that it is multiplied by, and its gate.
+        constant: What the sizes are multiplied by.
+        layouts: The sizes.
+        gate: The product is 0 where this is closed.
+        if_equal: It is 0 where these two sizes differ, too.
+    """
+
+    constant: float
+    layouts: tuple[Layout, ...]
+    gate: Gate = ()
+    if_equal: tuple[Layout, Layout] | None = None
+
+    def scale(self, factor: float) -> Term:
+        """Return it multiplied by a factor."""
+        return self._replace(constant=factor * self.constant)
+
+
+class Sums:
+    """Sums of terms, at many widths at once. What several terms have in common is computed once.
+
+    Args:
+        sums: For each its terms.
         n_groups: Number of groups.
     """
 
-    def __init__(self, terms: Sequence[Term], n_groups: int) -> None:
+    def __init__(self, sums: Sequence[Sequence[Term]], n_groups: int) -> None:
         """Read the terms once."""
-        varying = [[axis for axis in layouts if is_elastic(axis)] for _, layouts, _ in terms]
-        self._constants = np.array(
-            [
-                constant * math.prod(full_size(axis) for axis in layouts if not is_elastic(axis))
-                for constant, layouts, _ in terms
-            ],
-            dtype=float,
-        )
-        one = (Segment(None, 1),)
-        # The k-th factor of each term; those with fewer are multiplied by 1.
+        columns: dict[Term, int] = {}  # products of sizes that vary, without their constants
+        entries: list[tuple[int, int, float]] = []
+        for i, terms in enumerate(sums):
+            for term in terms:
+                fixed = [axis for axis in term.layouts if not is_elastic(axis)]
+                constant = term.constant * math.prod(map(full_size, fixed))
+                varying = tuple(axis for axis in term.layouts if is_elastic(axis))
+                product = Term(1, varying, term.gate, term.if_equal)
+                if constant:
+                    entries.append((columns.setdefault(product, len(columns)), i, constant))
+        self._constants = np.zeros((len(columns), len(sums)))
+        for column, i, constant in entries:
+            self._constants[column, i] += constant
+        most = max([1, *(len(term.layouts) for term in columns)])
+        # The k-th factor of each product; those with fewer are multiplied by 1.
         self._factors = [
-            make_affine([(*axes, *[one] * (k + 1))[k] for axes in varying], n_groups)
-            for k in range(max(map(len, varying), default=0))
+            make_affine([(*term.layouts, *[_ONE] * most)[k] for term in columns], n_groups)
+            for k in range(most)
         ]
-        self._gates = Gates([gate for _, _, gate in terms], n_groups)
+        self._gates = Gates([term.gate for term in columns], n_groups)
+        pairs = {i: term.if_equal for term, i in columns.items() if term.if_equal is not None}
+        self._conditional = list(pairs)
+        self._sides = [make_affine([p[side] for p in pairs.values()], n_groups) for side in (0, 1)]
 
-    def at(self, extended: FloatArray) -> FloatArray:
-        """Return the terms, shape (n, n_terms), at widths that :func:`extend` made."""
-        result = np.broadcast_to(self._constants, (len(extended), len(self._constants)))
-        for factor in self._factors:
-            result = result * (extended @ factor.T)
-        return self._gates.close(result, extended)
+    def at(self, widths: npt.ArrayLike) -> FloatArray:
+        """Return the sums at widths of shape (n, n_groups), shape (n, n_sums)."""
+        rows = np.asarray(widths, dtype=float)
+        extended = np.hstack([rows, np.ones((len(rows), 1))])
+        first, *others = self._factors
+        products = extended @ first.T
+        for factor in others:
+            products *= extended @ factor.T
+        products = self._gates.close(products, extended)
+        if self._conditional:
+            first, second = (extended @ side.T for side in self._sides)
+            products[:, self._conditional] *= first == second
+        values: FloatArray = products @ self._constants
+        return values
 
 
 class Gates:
@@ -83,12 +120,6 @@ class Gates:
 def all_of(blocks: Sequence[int]) -> Gate:
     """Return the gate of what needs every one of some blocks."""
     return tuple((block,) for block in blocks)
-
-
-def extend(widths: npt.ArrayLike) -> FloatArray:
-    """Return widths of shape (n, n_groups) with a last column of ones."""
-    rows = np.asarray(widths, dtype=float)
-    return np.hstack([rows, np.ones((len(rows), 1))])
 
 
 def make_affine(layouts: Sequence[Layout], n_groups: int) -> FloatArray:

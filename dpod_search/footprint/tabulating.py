@@ -12,24 +12,22 @@ import math
 from collections import Counter
 from collections.abc import Iterable
 from collections.abc import Iterator
-from collections.abc import Mapping
 from collections.abc import Sequence
 from functools import reduce
 
 import numpy as np
 
 from dpod_search.errors import ConfigError
-from dpod_search.footprint.activations import ActivationModel
-from dpod_search.footprint.activations import Column
 from dpod_search.footprint.dominance import drop_dominated
+from dpod_search.footprint.metrics import METRICS
+from dpod_search.footprint.metrics import Largest
+from dpod_search.footprint.monomials import FloatArray
 from dpod_search.footprint.monomials import Gate
 from dpod_search.footprint.monomials import Term
 from dpod_search.footprint.monomials import all_of
 from dpod_search.footprint.monomials import make_affine
-from dpod_search.footprint.sizes import RestTerms
 from dpod_search.supernet import Supernet
 from dpod_search.supernet.layout import Layout
-from dpod_search.supernet.plans import LayerPlan
 from dpod_search.tabulated import TableSum
 from dpod_search.tabulated import TableTerm
 from dpod_search.tabulated import Tabulated
@@ -38,6 +36,8 @@ from dpod_search.tabulated import Tabulated
 # The parts of a sum double with every block of a clause.
 _MOST_BLOCKS = 12
 _MOST_CELLS = 1_000_000
+
+_Part = tuple[tuple[int, ...], FloatArray]  # groups, and a table over their rungs
 
 
 def tabulate_footprint(supernet: Supernet) -> Tabulated:
@@ -55,41 +55,7 @@ def tabulate_footprint(supernet: Supernet) -> Tabulated:
         ConfigError: If a part depends on more groups or blocks than a table can hold.
     """
     tables = _Tables(supernet)
-    sums = {name: (tables.add(terms),) for name, terms in _list_terms(supernet).items()}
-    moments = ActivationModel(supernet.grouping).moments
-    worst = [held for moment in moments for held in tables.split(moment)]
-    return {**sums, "peak_bytes": drop_dominated(worst)}
-
-
-def _list_terms(supernet: Supernet) -> dict[str, list[Term]]:
-    grouping, rest = supernet.grouping, RestTerms(supernet)
-    macs: list[Term] = [
-        (p.constant / p.batch_size, p.factors, all_of(p.blocks)) for p in grouping.products
-    ]
-    params = list(rest.parameters)
-    n_bytes = [
-        (itemsize * constant, layouts, gate)
-        for (constant, layouts, gate), itemsize in zip(
-            rest.parameters, rest.itemsizes, strict=True
-        )
-    ]
-    n_bytes += rest.buffers
-    for plan in grouping.layers:
-        n_stored = plan.n_vectors + plan.n_statistics
-        macs.append(_weigh(plan, plan.n_positions))
-        params += [_weigh(plan, 1), _stretch(plan, plan.n_vectors)]
-        n_bytes += [_weigh(plan, plan.itemsize), _stretch(plan, n_stored * plan.itemsize)]
-    return {"macs": macs, "params": params, "weight_bytes": n_bytes}
-
-
-def _weigh(plan: LayerPlan, factor: int) -> Term:
-    """Return the elements of a layer's weight, multiplied by a factor."""
-    return (factor * plan.kernel_numel, (plan.output, plan.weight_input), all_of(plan.blocks))
-
-
-def _stretch(plan: LayerPlan, factor: int) -> Term:
-    """Return the output channels of a layer, multiplied by a factor."""
-    return (factor, (plan.output,), all_of(plan.blocks))
+    return {name: tables.write(metric(supernet)) for name, metric in METRICS.items()}
 
 
 class _Tables:
@@ -103,51 +69,53 @@ class _Tables:
         self._names = supernet.space.names
         self._widths = [np.array(rungs, dtype=float) for rungs in supernet.space.rungs]
 
-    def add(self, terms: Iterable[Term]) -> TableSum:
+    def write(self, metric: Sequence[Term] | Largest) -> tuple[TableSum, ...]:
+        """Return the sums of which the largest is a metric."""
+        if not isinstance(metric, Largest):
+            return (self._add(metric),)
+        return drop_dominated([each for terms in metric.sums for each in self._split(terms)])
+
+    def _add(self, terms: Iterable[Term]) -> TableSum:
         """Return the sum of terms."""
-        return _sum_up(part for term in terms for part in self._expand(*term))
+        total = TableSum.of(part for term in terms for part in self._tabulate(term))
+        return TableSum(tuple(part for part in total.terms if part.table.any()))
 
-    def split(self, moment: Mapping[Column, int]) -> Iterator[TableSum]:
-        """Yield sums of which the largest is what is held at a moment.
+    def _split(self, terms: Sequence[Term]) -> Iterator[TableSum]:
+        """Yield sums of which the largest is a sum whose terms are never negative.
 
-        What is held is never negative. So where something is there if any one of some blocks is,
-        the largest of the sums that ask for one of these blocks each says the same.
+        So where something is there if any one of some blocks is, the largest of the sums that
+        ask for one of these blocks each says the same.
         """
-        columns = [
-            ((count * constant, layouts, gate), pair)
-            for ((constant, layouts, gate), pair), count in moment.items()
-        ]
-        clauses = sorted({clause for (_, _, gate), _ in columns for clause in gate})
+        clauses = sorted({clause for term in terms for clause in term.gate})
         for blocks in itertools.product(*clauses):
             chosen = dict(zip(clauses, blocks, strict=True))
-            parts: list[TableTerm] = []
-            for (constant, layouts, gate), pair in columns:
-                term = (constant, layouts, all_of([chosen[clause] for clause in gate]))
-                parts += self._expand(*term) if pair is None else self._compare(term, pair)
-            yield _sum_up(parts)
+            gates = [all_of([chosen[clause] for clause in term.gate]) for term in terms]
+            yield self._add(t._replace(gate=gate) for t, gate in zip(terms, gates, strict=True))
 
-    def _expand(
-        self, constant: float, layouts: Sequence[Layout], gate: Gate
-    ) -> Iterator[TableTerm]:
+    def _tabulate(self, term: Term) -> Iterator[TableTerm]:
+        pair = term.if_equal
+        parts = self._expand(term) if pair is None else [self._compare(term, pair)]
+        blocks = _multiply_out(term.gate)
+        for groups, table in parts:
+            for together, sign in blocks.items():
+                yield TableTerm(groups, sign * table, together)
+
+    def _expand(self, term: Term) -> Iterator[_Part]:
         """Multiply out a product of sizes: a part for each choice of one group in every size."""
-        factors = [self._read(layout) for layout in layouts]
+        factors = [self._read(layout) for layout in term.layouts]
         found: Counter[tuple[int, ...]] = Counter()
         for choice in itertools.product(*(factor.items() for factor in factors)):
             groups = tuple(sorted(group for group, _ in choice if group is not None))
             found[groups] += math.prod(n_elements for _, n_elements in choice)
-        blocks = _multiply_out(gate)
         for groups, n_elements in found.items():
             powers = Counter(groups)  # ascending, as the groups are
             vectors = [self._widths[group] ** power for group, power in powers.items()]
             product = reduce(np.multiply.outer, vectors, np.array(1.0))
-            table = _clean(constant * n_elements) * product
-            for together, sign in blocks.items():
-                yield TableTerm(tuple(powers), sign * table, together)
+            yield tuple(powers), _clean(term.constant * n_elements) * product
 
-    def _compare(self, term: Term, pair: tuple[Layout, Layout]) -> Iterator[TableTerm]:
-        """Yield one table of a product of sizes, with 0 where two sizes are not equal."""
-        constant, layouts, gate = term
-        factors = [self._read(layout) for layout in (*layouts, *pair)]
+    def _compare(self, term: Term, pair: tuple[Layout, Layout]) -> _Part:
+        """Return one table of a product of sizes, with 0 where two sizes are not equal."""
+        factors = [self._read(layout) for layout in (*term.layouts, *pair)]
         groups = sorted({group for factor in factors for group in factor if group is not None})
         if math.prod(len(self._widths[group]) for group in groups) > _MOST_CELLS:
             names = ", ".join(self._names[group] for group in groups)
@@ -157,7 +125,7 @@ class _Tables:
             )
         grid = np.meshgrid(*(self._widths[group] for group in groups), indexing="ij")
         width_of = dict(zip(groups, grid, strict=True))
-        table = np.full([len(self._widths[group]) for group in groups], constant)
+        table = np.full([len(self._widths[group]) for group in groups], term.constant)
         *sizes, first, second = (
             sum(
                 (n * (1 if group is None else width_of[group]) for group, n in factor.items()),
@@ -165,20 +133,13 @@ class _Tables:
             )
             for factor in factors
         )
-        table = reduce(np.multiply, sizes, table) * (first == second)
-        for together, sign in _multiply_out(gate).items():
-            yield TableTerm(tuple(groups), sign * table, together)
+        return tuple(groups), reduce(np.multiply, sizes, table) * (first == second)
 
     def _read(self, layout: Layout) -> dict[int | None, int]:
         """Return the elements of a layout per unit of each of its groups, and those that stay."""
         n_groups = len(self._widths)
         (row,) = make_affine([layout], n_groups)
         return {int(i) if i < n_groups else None: int(row[i]) for i in np.flatnonzero(row)}
-
-
-def _sum_up(parts: Iterable[TableTerm]) -> TableSum:
-    total = TableSum.of(parts)
-    return TableSum(tuple(term for term in total.terms if term.table.any()))
 
 
 def _clean(value: float) -> float:

@@ -26,7 +26,7 @@ from dpod_search.errors import GroupingError
 from dpod_search.footprint import METRICS
 from dpod_search.footprint import build_footprint
 from dpod_search.footprint import tabulate_footprint
-from dpod_search.footprint.activations import ActivationModel
+from dpod_search.footprint.activations import find_moments
 from dpod_search.models.torchvision_nets import build_torchvision_net
 from dpod_search.supernet import Supernet
 from dpod_search.supernet import build_supernet
@@ -213,9 +213,7 @@ class LongSkip(nn.Module):
 def test_a_result_that_is_there_with_any_of_many_blocks() -> None:
     supernet = check(LongSkip(lambda: Block(8, "relu"), 16), torch.randn(1, 3, 8, 8))
 
-    gates = [
-        gate for moment in ActivationModel(supernet.grouping).moments for (_, _, gate), _ in moment
-    ]
+    gates = [term.gate for moment in find_moments(supernet.grouping) for term in moment]
     # The net is what this test takes it for: with 2**15 parts, were they multiplied out.
     assert max(len(clause) for gate in gates for clause in gate) >= 15
 

@@ -57,6 +57,16 @@ def test_it_goes_through_a_whole_run(tmp_path: Path) -> None:
     assert "toy (KiB)" in page
 
 
+def test_the_width_program_keeps_within_it(tmp_path: Path) -> None:
+    config = load_tiny('oneshot.method="mdp"', 'oneshot.budgets=["toy_bytes<=50%"]')
+    run_stages(config, tmp_path, stages=["train", "search"])
+
+    full = read_json(tmp_path / "search.json")["full"]["toy_bytes"]
+    (choice,) = read_json(tmp_path / "oneshot.json")["choices"]
+    assert choice["footprint"]["toy_bytes"] == 3 * choice["footprint"]["params"]
+    assert 0.4 * full < choice["footprint"]["toy_bytes"] <= 0.5 * full
+
+
 @pytest.mark.parametrize(
     ("objective", "name"), [("toy_bytes", "toy_bytes"), (dpod.PeakBytes(), "peak_bytes")]
 )
