@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from dpod_search.footprint.activations import find_moments
 from dpod_search.footprint.monomials import Term
 from dpod_search.footprint.monomials import all_of
-from dpod_search.footprint.sizes import list_stored
-from dpod_search.footprint.sizes import weigh
+from dpod_search.footprint.stored import list_stored
+from dpod_search.footprint.stored import weigh
 from dpod_search.supernet import Supernet
 
 

@@ -18,7 +18,7 @@ from dpod_search.footprint.metrics import Largest
 from dpod_search.footprint.metrics import Metric
 from dpod_search.footprint.monomials import Term
 from dpod_search.footprint.monomials import all_of
-from dpod_search.footprint.sizes import weigh
+from dpod_search.footprint.stored import weigh
 from dpod_search.supernet import Supernet
 from dpod_search.supernet import build_supernet
 from dpod_search.supernet import extract_subnet
