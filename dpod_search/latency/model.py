@@ -20,6 +20,7 @@ import numpy as np
 from scipy.stats import spearmanr
 
 from dpod_search.errors import DataError
+from dpod_search.footprint import FootprintModel
 from dpod_search.latency.layers import hash_model
 from dpod_search.latency.layers import list_placed_layers
 from dpod_search.latency.parts import build_parts
@@ -35,6 +36,7 @@ from dpod_search.widths import Widths
 from dpod_search.widths import WidthSpace
 
 
+NAME = "latency"  # as objectives, constraints and budgets call it
 RIDGE = 0.02
 _CHOICES = (2, 3, 5, 6)  # parts that are tried together, the first so many
 _FLOOR_MS = 1e-6  # no net takes less
@@ -99,6 +101,26 @@ class LatencyModel:
             "rank_correlation": float(f"{error.rank_correlation:.4g}"),
             "n_held_out": error.n_nets,
         }
+
+
+class TimedFootprint:
+    """Closed-form footprints and ``latency`` in milliseconds, as a model says.
+
+    Args:
+        sizes: Of the same supernet.
+        latency: The model.
+    """
+
+    def __init__(self, sizes: FootprintModel, latency: LatencyModel) -> None:
+        """Keep both."""
+        self._sizes = sizes
+        self._latency = latency
+
+    def measure(self, widths: Widths) -> dict[str, float]:
+        """Return every footprint of one subnet by name, ``latency`` last."""
+        # Rounded, as a model knows no more than that, and as people have to read it.
+        ms = float(f"{self._latency.measure(widths):.4g}")
+        return {**self._sizes.measure(widths), NAME: ms}
 
 
 def fit_latency(

@@ -9,7 +9,7 @@ from dataclasses import replace
 from dpod_search.bounds import split_bounds
 from dpod_search.errors import InfeasibleError
 from dpod_search.files import read_json
-from dpod_search.latency.footprint import NAME as LATENCY
+from dpod_search.latency.model import NAME as LATENCY
 from dpod_search.pipeline import oneshot
 from dpod_search.pipeline import stopwatch
 from dpod_search.pipeline.session import Session

@@ -12,7 +12,7 @@ from dpod_search.files import write_json
 from dpod_search.footprint import tabulate_footprint
 from dpod_search.importance import UnitImportance
 from dpod_search.importance import measure_unit_importance
-from dpod_search.latency.footprint import NAME as LATENCY
+from dpod_search.latency.model import NAME as LATENCY
 from dpod_search.pipeline.session import Session
 from dpod_search.programs import WidthTables
 from dpod_search.search import Proposal

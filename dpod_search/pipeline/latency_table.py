@@ -22,7 +22,7 @@ from dpod_search.latency import fit_latency
 from dpod_search.latency import measure_request
 from dpod_search.latency import read_table
 from dpod_search.latency import take_fingerprint
-from dpod_search.latency.footprint import NAME
+from dpod_search.latency.model import NAME
 from dpod_search.progress import Progress
 from dpod_search.supernet import Supernet
 

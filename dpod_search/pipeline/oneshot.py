@@ -30,7 +30,7 @@ from dpod_search.files import hash_value
 from dpod_search.files import read_json
 from dpod_search.files import write_json
 from dpod_search.importance import UnitImportance
-from dpod_search.latency.footprint import NAME as LATENCY
+from dpod_search.latency.model import NAME as LATENCY
 from dpod_search.oneshot import OneShotRequest
 from dpod_search.oneshot import choose_widths
 from dpod_search.pipeline import stopwatch

@@ -31,7 +31,7 @@ from dpod_search.latency import LatencyModel
 from dpod_search.latency import LatencyTable
 from dpod_search.latency import make_request
 from dpod_search.latency import read_table
-from dpod_search.latency.footprint import TimedFootprint
+from dpod_search.latency.model import TimedFootprint
 from dpod_search.models import build_model
 from dpod_search.pipeline import latency_table
 from dpod_search.pipeline.folder import RunFolder

@@ -15,8 +15,8 @@ from dpod_search.errors import DataError
 from dpod_search.footprint import build_footprint
 from dpod_search.latency import fit_latency
 from dpod_search.latency import measure_error
-from dpod_search.latency.footprint import TimedFootprint
 from dpod_search.latency.layers import sample_subnets
+from dpod_search.latency.model import TimedFootprint
 from dpod_search.quantities import percent
 from dpod_search.supernet import build_supernet
 
