@@ -16,9 +16,9 @@ from torch import nn
 from dpod_search.errors import DataError
 from dpod_search.files import parse_json
 from dpod_search.latency.backends.onnx import convert
+from dpod_search.latency.backends.programs import read_program
+from dpod_search.latency.backends.programs import write_program
 from dpod_search.latency.bench import Bench
-from dpod_search.latency.programs import read_program
-from dpod_search.latency.programs import write_program
 from dpod_search.latency.request import LatencyRequest
 from dpod_search.latency.request import RequestedNet
 from dpod_search.latency.request import extract_net

@@ -15,8 +15,8 @@ from torch.nn import functional as F
 
 from dpod_search.errors import ConfigError
 from dpod_search.errors import DataError
-from dpod_search.latency.programs import read_program
-from dpod_search.latency.programs import write_program
+from dpod_search.latency.backends.programs import read_program
+from dpod_search.latency.backends.programs import write_program
 
 
 CPU = torch.device("cpu")
