@@ -5,6 +5,9 @@ the file says, and a request may come from anywhere. Here a program is the opera
 exported, by name, with numbers as their arguments. What is read calls these operators only, and
 none that opens a file. Weights are not kept: a clock does not see their values.
 
+ONNX does not do instead: eager PyTorch and its compiler run no ONNX files, and a table for them is
+to be measured on devices without the model too, as ``dpod-search latency request`` promises.
+
 Small nets spend much of their time on calling modules. So each operator is given the number of
 modules that were entered right before it, and is called through so many.
 """
