@@ -4,7 +4,7 @@ The layers of a net, timed one by one, do not add up to the net: each has an ove
 there, finds its input in other caches, and what stands between the layers is missing. So a net's
 latency is a weighted sum of what the table says of its layers, of how many layers there are, of
 the elements they read and write, and of a constant. The weights are fitted to measured subnets so
-that relative errors are small; which of these parts are used is decided by leaving subnets out.
+that relative errors are small; which of these summands are used is decided by leaving subnets out.
 Other subnets, which the fit has not seen, tell the error.
 """
 
@@ -23,8 +23,8 @@ from dpod_search.errors import DataError
 from dpod_search.footprint import FootprintModel
 from dpod_search.latency.layers import hash_model
 from dpod_search.latency.layers import list_placed_layers
-from dpod_search.latency.parts import build_parts
 from dpod_search.latency.settings import MIN_FIT
+from dpod_search.latency.summands import build_summands
 from dpod_search.latency.table import LatencyTable
 from dpod_search.latency.table import MeasuredNet
 from dpod_search.quantities import percent
@@ -38,7 +38,7 @@ from dpod_search.widths import WidthSpace
 
 NAME = "latency"  # as objectives, constraints and budgets call it
 RIDGE = 0.02
-_CHOICES = (2, 3, 5, 6)  # parts that are tried together, the first so many
+_CHOICES = (2, 3, 5, 6)  # summands that are tried together, the first so many
 _FLOOR_MS = 1e-6  # no net takes less
 
 
@@ -73,7 +73,7 @@ class LatencyModel:
     Args:
         space: The widths it knows.
         sum_ms: The latency as a sum of tables.
-        weights: Weight of each part, by name.
+        weights: Weight of each summand, by name.
         error: How wrong it is.
     """
 
@@ -143,12 +143,12 @@ def fit_latency(
     """
     nets = check_nets(supernet, table, n_held_out)
     layers = list_placed_layers(supernet)
-    parts = build_parts(supernet, layers, table)
+    summands = build_summands(supernet, layers, table)
     rungs = to_rungs(supernet.space, np.array([net.widths for net in nets]))
-    columns = np.column_stack([parts[name].at(rungs) for name in parts])
+    columns = np.column_stack([summands[name].at(rungs) for name in summands])
     measured = np.array([net.ms for net in nets])
     n_fit = len(nets) - n_held_out
-    used = _choose_parts(columns[:n_fit], measured[:n_fit])
+    used = _choose_summands(columns[:n_fit], measured[:n_fit])
     weights = _fit(columns[:n_fit, used], measured[:n_fit])
     predicted = columns[n_fit:, used] @ weights
     error = measure_error(predicted, measured[n_fit:])
@@ -158,8 +158,8 @@ def fit_latency(
             f"{percent(max_error)}); measure again on a quieter machine, or raise latency.n_fit, "
             "latency.seconds or latency.max_error"
         )
-    names = [list(parts)[i] for i in used]
-    total = add_tables([parts[n].scale(float(w)) for n, w in zip(names, weights, strict=True)])
+    names = [list(summands)[i] for i in used]
+    total = add_tables([summands[n].scale(float(w)) for n, w in zip(names, weights, strict=True)])
     return LatencyModel(
         supernet.space, total, dict(zip(names, map(float, weights), strict=True)), error
     )
@@ -213,8 +213,8 @@ def _fit(columns: FloatArray, measured: FloatArray) -> FloatArray:
     return weights
 
 
-def _choose_parts(columns: FloatArray, measured: FloatArray) -> list[int]:
-    """Return the parts that predict left-out nets best."""
+def _choose_summands(columns: FloatArray, measured: FloatArray) -> list[int]:
+    """Return the summands that predict left-out nets best."""
     choices = [list(range(min(n, columns.shape[1]))) for n in _CHOICES]
     return min(choices, key=lambda used: _leave_out(columns[:, used], measured))
 

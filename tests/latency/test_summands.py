@@ -19,38 +19,38 @@ from dpod_search.latency import make_request
 from dpod_search.latency.layers import list_placed_layers
 from dpod_search.latency.layers import sample_subnets
 from dpod_search.latency.model import to_rungs
-from dpod_search.latency.parts import MAX_CELLS
-from dpod_search.latency.parts import build_parts
+from dpod_search.latency.summands import MAX_CELLS
+from dpod_search.latency.summands import build_summands
 from dpod_search.supernet import build_supernet
 
 
-def sum_parts(supernet, table, n=60):
-    """Return every part of some subnets, and the subnets."""
+def add_up_summands(supernet, table, n=60):
+    """Return every summand of some subnets, and the subnets."""
     subnets = sample_subnets(supernet.space, n, np.random.default_rng(3))
     rungs = to_rungs(supernet.space, np.array([widths.active for widths in subnets]))
-    parts = build_parts(supernet, list_placed_layers(supernet), table)
-    return {name: part.at(rungs) for name, part in parts.items()}, subnets
+    summands = build_summands(supernet, list_placed_layers(supernet), table)
+    return {name: summand.at(rungs) for name, summand in summands.items()}, subnets
 
 
 def test_parts_are_plain_sums_over_the_layers_that_are_there():
     supernet = make_residual_supernet()
     table = make_table(supernet)
-    parts, subnets = sum_parts(supernet, table)
+    summands, subnets = add_up_summands(supernet, table)
     layers = list_placed_layers(supernet)
 
     assert any(0 in widths.active for widths in subnets)
-    assert set(parts) == {"layers", "constant", "n_layers", "outputs", "inputs"}
+    assert set(summands) == {"layers", "constant", "n_layers", "outputs", "inputs"}
     for i, widths in enumerate(subnets):
         there = [layer for layer in layers if all(widths.active[b] for b in layer.blocks)]
         sizes = [(layer, *find_sizes(layer, widths.active)) for layer in there]
         due = add_up(supernet, dict(table.layers), widths.active)
-        assert parts["layers"][i] == pytest.approx(due)
-        assert parts["constant"][i] == 1
-        assert parts["n_layers"][i] == len(there)
+        assert summands["layers"][i] == pytest.approx(due)
+        assert summands["constant"][i] == 1
+        assert summands["n_layers"][i] == len(there)
         n_out = sum(n * np.prod(layer.spec.size) for layer, _, n in sizes)  # nothing is strided
         n_in = sum(n * np.prod(layer.spec.size) for layer, n, _ in sizes)
-        assert parts["outputs"][i] == pytest.approx(1e-5 * n_out)
-        assert parts["inputs"][i] == pytest.approx(1e-5 * n_in)
+        assert summands["outputs"][i] == pytest.approx(1e-5 * n_out)
+        assert summands["inputs"][i] == pytest.approx(1e-5 * n_in)
 
 
 def test_a_layer_of_too_many_groups_is_exact_where_latency_is_bilinear():
@@ -61,10 +61,10 @@ def test_a_layer_of_too_many_groups_is_exact_where_latency_is_bilinear():
     truth = make_grids(
         make_request(supernet, SETTINGS), lambda i, o: 0.2 + 0.01 * i + 0.03 * o + i * o / 300
     )
-    parts, subnets = sum_parts(supernet, replace(table, layers=truth))
+    summands, subnets = add_up_summands(supernet, replace(table, layers=truth))
 
     due = [add_up(supernet, truth, widths.active) for widths in subnets]
-    np.testing.assert_allclose(parts["layers"], due, rtol=1e-6)
+    np.testing.assert_allclose(summands["layers"], due, rtol=1e-6)
 
 
 class Sum(nn.Module):
@@ -86,10 +86,10 @@ def test_it_is_so_for_depthwise_layers():
     supernet = build_supernet(Sum(), torch.zeros(2, 3, 8, 8))
     table = make_table(supernet)
     truth = make_grids(make_request(supernet, SETTINGS), lambda i, o: 0.2 + 0.01 * i + 0.03 * o)
-    parts, subnets = sum_parts(supernet, replace(table, layers=truth))
+    summands, subnets = add_up_summands(supernet, replace(table, layers=truth))
 
     due = [add_up(supernet, truth, widths.active) for widths in subnets]
-    np.testing.assert_allclose(parts["layers"], due, rtol=1e-6)
+    np.testing.assert_allclose(summands["layers"], due, rtol=1e-6)
 
 
 def test_attention_that_no_table_knows_is_a_part_of_its_own():
@@ -109,10 +109,10 @@ def test_attention_that_no_table_knows_is_a_part_of_its_own():
     kinds = {plan.kind for plan in supernet.grouping.layers}
     assert "attention" in kinds
     settings = replace(SETTINGS, n_fit=8, n_held_out=4)
-    parts, subnets = sum_parts(supernet, make_table(supernet, settings))
+    summands, subnets = add_up_summands(supernet, make_table(supernet, settings))
     sizes = np.array([sum(widths.active) for widths in subnets])
-    assert (parts["rest"] > 0).all()
-    assert parts["rest"][sizes.argmin()] < parts["rest"][sizes.argmax()]
+    assert (summands["rest"] > 0).all()
+    assert summands["rest"][sizes.argmin()] < summands["rest"][sizes.argmax()]
 
 
 @pytest.mark.parametrize("is_there", [True, False])
@@ -126,4 +126,4 @@ def test_a_layer_that_the_table_lacks_is_named(is_there):
         layers[spec] = replace(grid, inputs=grid.inputs[:-1], ms=grid.ms[:-1])
 
     with pytest.raises(DataError, match=r"lacks 3\.conv1 \(conv 3x3 at 8x8 norm relu, 8 to 8"):
-        build_parts(supernet, list_placed_layers(supernet), replace(table, layers=layers))
+        build_summands(supernet, list_placed_layers(supernet), replace(table, layers=layers))

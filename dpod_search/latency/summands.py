@@ -1,4 +1,4 @@
-"""What the latency of a net is made of, part by part, each a sum of tables over its rungs."""
+"""What the latency of a net is made of, summand by summand, each a sum of tables over its rungs."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from dpod_search.widths import WidthSpace
 
 MAX_CELLS = 4096  # of one layer's table over all its groups
 # In the order in which they are tried; the first is what the table says.
-PARTS = ("layers", "constant", "n_layers", "outputs", "inputs", "rest")
+SUMMANDS = ("layers", "constant", "n_layers", "outputs", "inputs", "rest")
 
 
-def build_parts(
+def build_summands(
     supernet: Supernet, layers: Sequence[PlacedLayer], table: LatencyTable
 ) -> dict[str, TableSum]:
     """Return what a net's latency is fitted to, by name, as sums of tables.
@@ -35,7 +35,7 @@ def build_parts(
         DataError: If the table lacks a layer of the supernet.
     """
     space = supernet.space
-    sums: dict[str, list[TableTerm]] = {name: [] for name in PARTS}
+    sums: dict[str, list[TableTerm]] = {name: [] for name in SUMMANDS}
     sums["constant"].append(TableTerm((), np.array(1.0)))
     for layer in layers:
         grid = table.layers.get(layer.spec)
