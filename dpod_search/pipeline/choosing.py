@@ -116,7 +116,7 @@ def _use_clock(session: Session, front: Front) -> Front:
     is_bounded = any(LATENCY in split_bounds(budget) for budget in budgets)
     if not is_bounded or not stopwatch.can_measure(session):
         return front
-    shares = stopwatch.measure_shares(session, [member.widths for member in front])
+    shares = stopwatch.time_shares(session, [member.widths for member in front])
     full = session.footprint.measure(session.blank_supernet.space.full)[LATENCY]
     members = [
         replace(m, footprint={**m.footprint, LATENCY: shares[m.widths] * full}) for m in front

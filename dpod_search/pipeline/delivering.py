@@ -262,7 +262,7 @@ def _measure_latency(session: Session, choice: Choice) -> dict[str, float]:
     """
     if not stopwatch.can_measure(session):
         return {}
-    shares = stopwatch.measure_shares(session, [item.widths for item in choice.subnets])
+    shares = stopwatch.time_shares(session, [item.widths for item in choice.subnets])
     return {item.name: round(shares[item.widths], 4) for item in choice.subnets}
 
 

@@ -79,8 +79,8 @@ def can_measure(session: Session) -> bool:
     return not find_difference(table, session.device)
 
 
-def measure_shares(session: Session, widths: Iterable[Widths]) -> Mapping[Widths, float]:
-    """Measure subnets on this machine, as a share of the full net, in turn with it.
+def time_shares(session: Session, widths: Iterable[Widths]) -> Mapping[Widths, float]:
+    """Time subnets on this machine, as a share of the full net, in turn with it.
 
     Args:
         session: The run.
