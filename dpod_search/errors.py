@@ -78,6 +78,12 @@ def shorten(text: str, n_characters: int = _SHOWN) -> str:
     return f"{text[:half]} ... {text[-half:]}"
 
 
+def tell_first_line(error: BaseException) -> str:
+    """Return the first line of what an error says, or what it is if it says nothing."""
+    text = str(error).strip()
+    return text.splitlines()[0] if text else repr(error)
+
+
 def show(value: object) -> str:
     """Spell a value that the user gave, for a message: on one line, and short in any case."""
     try:

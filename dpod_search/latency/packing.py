@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from dpod_search.errors import DataError
+from dpod_search.errors import tell_first_line
 from dpod_search.files import parse_json
 from dpod_search.latency.backends.onnx import convert
 from dpod_search.latency.backends.programs import read_program
@@ -76,8 +77,9 @@ def prepare_packed(request: LatencyRequest, net: RequestedNet, bench: Bench) -> 
     try:
         run()
     except Exception as error:  # whatever operators raise when their arguments do not fit
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
-        raise DataError(f"a net of the latency request cannot be run ({reason})") from error
+        raise DataError(
+            f"a net of the latency request cannot be run ({tell_first_line(error)})"
+        ) from error
     return run
 
 

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch import nn
 
 from dpod_search.errors import ConfigError
+from dpod_search.errors import tell_first_line
 from dpod_search.latency.backends.eager import make_run
 from dpod_search.latency.timing import Run
 
@@ -45,9 +46,8 @@ class CompiledBackend:
                 module.compile(dynamic=False)
                 run()
         except Exception as error:  # the compiler's own kinds of errors are not public
-            reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
             raise ConfigError(
-                f"torch.compile cannot compile the net here ({reason}); "
+                f"torch.compile cannot compile the net here ({tell_first_line(error)}); "
                 'set latency.backend = "eager"'
             ) from error
         return run

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch import nn
 
 from dpod_search.errors import ConfigError
+from dpod_search.errors import tell_first_line
 from dpod_search.latency.timing import Run
 
 
@@ -73,9 +74,9 @@ def convert(module: nn.Module, images: Tensor) -> bytes:
                 output_names=[_OUTPUT],
             )
     except Exception as error:  # it raises whatever a model or an operator makes it
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
         raise ConfigError(
-            f'the net cannot be converted to ONNX ({reason}); set latency.backend = "eager"'
+            f"the net cannot be converted to ONNX ({tell_first_line(error)}); "
+            'set latency.backend = "eager"'
         ) from error
     return bytes(file.getvalue())
 
@@ -113,8 +114,7 @@ def open_session(model: bytes, images: Tensor, *, device: torch.device, n_thread
         where = (wanted, {"device_id": device.index or 0}) if device.type == "cuda" else wanted
         session = onnxruntime.InferenceSession(model, options, providers=[where])
     except Exception as error:  # its kinds of errors have no base of their own
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
-        raise ConfigError(f"onnxruntime cannot run the net ({reason})") from error
+        raise ConfigError(f"onnxruntime cannot run the net ({tell_first_line(error)})") from error
     if session.get_providers()[0] != wanted:
         raise ConfigError(
             f"onnxruntime could not start {wanted} and would run on the CPU; mend its libraries, "

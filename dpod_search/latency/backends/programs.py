@@ -28,6 +28,7 @@ from torch import nn
 
 from dpod_search.errors import ConfigError
 from dpod_search.errors import DataError
+from dpod_search.errors import tell_first_line
 
 
 _GET_ITEM = "getitem"
@@ -62,9 +63,9 @@ def write_program(module: nn.Module, images: Tensor) -> dict[str, Value]:
     try:
         program = torch.export.export(module, (images,))
     except Exception as error:  # it raises whatever a model or an operator makes it
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
         raise ConfigError(
-            f'the net cannot be exported ({reason}); try latency.backend = "onnxruntime"'
+            f"the net cannot be exported ({tell_first_line(error)}); "
+            'try latency.backend = "onnxruntime"'
         ) from error
     held = {**program.state_dict, **program.constants}
     places: dict[fx.Node, int] = {}
@@ -107,8 +108,9 @@ def read_program(value: Value, device: torch.device) -> nn.Module:
     try:
         return _read_program(value, device)
     except _DAMAGE as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
-        raise DataError(f"a net of the latency request cannot be read ({reason})") from error
+        raise DataError(
+            f"a net of the latency request cannot be read ({tell_first_line(error)})"
+        ) from error
 
 
 def _read_program(value: Value, device: torch.device) -> nn.Module:
