@@ -14,10 +14,10 @@ import torch
 
 from dpod_search.importance.makers import add_units
 from dpod_search.importance.makers import find_makers
+from dpod_search.importance.units import Batch
 from dpod_search.importance.units import LayerScores
-from dpod_search.importance.vectors import Batch
-from dpod_search.importance.vectors import Loss
-from dpod_search.importance.vectors import sum_along
+from dpod_search.importance.units import Loss
+from dpod_search.importance.units import sum_along
 from dpod_search.supernet import Supernet
 
 

@@ -21,10 +21,10 @@ from dpod_search.errors import ConfigError
 from dpod_search.errors import check_count
 from dpod_search.importance.magnitude import score_magnitude
 from dpod_search.importance.taylor import score_taylor
+from dpod_search.importance.units import Batch
 from dpod_search.importance.units import LayerScores
+from dpod_search.importance.units import Loss
 from dpod_search.importance.units import UnitImportance
-from dpod_search.importance.vectors import Batch
-from dpod_search.importance.vectors import Loss
 from dpod_search.supernet import Supernet
 
 
