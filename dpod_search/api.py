@@ -13,8 +13,8 @@ from dpod_search.evaluation import Judge
 from dpod_search.evaluation import calibrate
 from dpod_search.footprint import build_footprint
 from dpod_search.progress import Progress
-from dpod_search.search.api import check_supernet
 from dpod_search.supernet import Supernet
+from dpod_search.supernet.supernet import check_supernet
 from dpod_search.training import CheckpointFile
 from dpod_search.training import MakePolicy
 from dpod_search.training import Ranks

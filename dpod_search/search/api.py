@@ -95,6 +95,7 @@ def search(
         RunFolderError: If the storage holds another study under this name.
     """
     from dpod_search.supernet import Subnet
+    from dpod_search.supernet.supernet import check_supernet
 
     check_supernet(supernet)
     settings = settings or SearchSettings()
@@ -123,21 +124,6 @@ def search(
     study = open_study(study_name, storage, task.objectives, sampler)
     result = run_study(study, task, settings, [*given, *proposed], progress)
     return result.front.attach(lambda widths: Subnet(supernet, widths))
-
-
-def check_supernet(value: object) -> None:
-    """Raise unless a value is a supernet; a user may well give the model itself.
-
-    Raises:
-        ConfigError: If it is not.
-    """
-    from dpod_search.supernet import Supernet
-
-    if not isinstance(value, Supernet):
-        raise ConfigError(
-            f"this takes a supernet, got a {type(value).__name__}; make one with "
-            "build_supernet(model, example_input)"
-        )
 
 
 def make_task(

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch import nn
 
+from dpod_search.errors import ConfigError
 from dpod_search.supernet.layout import take
 from dpod_search.supernet.plans import ChannelGroup
 from dpod_search.supernet.plans import Grouping
@@ -159,6 +160,19 @@ class Supernet(nn.Module):
                 for axis, layout in enumerate(plan.axes):
                     part = take(part, axis, layout, widths)
                 yield plan.name, part
+
+
+def check_supernet(value: object) -> None:
+    """Raise unless a value is a supernet; a user may well give the model itself.
+
+    Raises:
+        ConfigError: If it is not.
+    """
+    if not isinstance(value, Supernet):
+        raise ConfigError(
+            f"this takes a supernet, got a {type(value).__name__}; make one with "
+            "build_supernet(model, example_input)"
+        )
 
 
 def _replace_module(net: nn.Module, path: str, module: nn.Module) -> Callable[[], None]:
