@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dpod_search.api import train_supernet
 from dpod_search.data import DataSettings
 from dpod_search.data import SeededLoader
 from dpod_search.data import load_data
@@ -47,6 +46,7 @@ from dpod_search.supernet import extract_subnet
 from dpod_search.training import CheckpointFile
 from dpod_search.training import TrainingResult
 from dpod_search.training import TrainingSettings
+from dpod_search.training import train_supernet
 from dpod_search.widths import Widths
 from dpod_search.widths import WidthSpace
 

@@ -51,7 +51,7 @@ BREACHES = [
     Breach("search-without-training", "search", "from dpod_search.training import anything"),
     *(
         Breach("optuna-at-home", room, "import optuna")
-        for room in ("cli", "api", "finetune", "training", "evaluation", "pareto")
+        for room in ("cli", "export", "finetune", "training", "evaluation", "pareto")
     ),
     Breach("terminal-at-home", "pipeline", "from rich.progress import Progress"),
     Breach("terminal-at-home", "progress", "import typer"),

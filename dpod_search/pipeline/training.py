@@ -6,7 +6,6 @@ import dataclasses
 import logging
 from typing import Any
 
-from dpod_search.api import train_supernet
 from dpod_search.evaluation import Evaluator
 from dpod_search.files import expand_path
 from dpod_search.files import hash_file
@@ -20,6 +19,7 @@ from dpod_search.training import Ranks
 from dpod_search.training import TrainingResult
 from dpod_search.training import TrainingSettings
 from dpod_search.training import joined_ranks
+from dpod_search.training import train_supernet
 from dpod_search.weights import save_weights
 
 

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from collections.abc import Mapping
 from dataclasses import dataclass
+from dataclasses import replace
 
+import torch
+from torch import Tensor
+
+from dpod_search.data import gather_images
 from dpod_search.errors import ConfigError
+from dpod_search.evaluation import Judge
+from dpod_search.evaluation import calibrate
+from dpod_search.footprint import build_footprint
 from dpod_search.placement import device_of
 from dpod_search.placement import place_module
 from dpod_search.progress import Progress
 from dpod_search.progress import SilentProgress
 from dpod_search.supernet import Supernet
+from dpod_search.supernet.supernet import check_supernet
 from dpod_search.training.batches import Batches
 from dpod_search.training.batches import count_batches
 from dpod_search.training.batches import count_images
+from dpod_search.training.batches import rewind
 from dpod_search.training.checkpoint import CheckpointFile
 from dpod_search.training.learner import SupernetLearner
 from dpod_search.training.loop import Loop
@@ -22,7 +31,6 @@ from dpod_search.training.optimizers import OptimizerSettings
 from dpod_search.training.policies import MakePolicy
 from dpod_search.training.policies import Policy
 from dpod_search.training.policies import PolicyContext
-from dpod_search.training.policies import Scorer
 from dpod_search.training.policies import make_policy
 from dpod_search.training.ranks import Ranks
 from dpod_search.training.scoring import CountedScorer
@@ -57,47 +65,112 @@ class TrainingResult:
 
 def train_supernet(
     supernet: Supernet,
-    loader: Batches,
-    settings: TrainingSettings,
+    train_loader: Batches,
     *,
-    cost: Callable[[Widths], float],
-    score: Scorer,
-    seed: int,
+    policy: str | MakePolicy | None = None,
+    epochs: int | None = None,
+    settings: TrainingSettings | None = None,
+    scoring_loader: Batches | None = None,
+    calibration_images: Tensor | None = None,
+    calibration_batch_size: int = 1024,
+    seed: int = 0,
     checkpoint: CheckpointFile | None = None,
     progress: Progress | None = None,
-    policy: MakePolicy | None = None,
-    n_scored: int = 0,
 ) -> TrainingResult:
-    """Train a supernet in place.
+    """Train a supernet once, in place, so that all its subnets work.
 
-    In a process group of PyTorch all ranks must call it, each with its own share of every batch;
-    then they train one supernet together, and all have it in the end. The first one scores, and
-    only its checkpoint is read and written.
+    Afterwards the supernet is in evaluation mode at full width, holds the full net's BatchNorm
+    statistics, and remembers the calibration pictures for the search and for finetuning.
+
+    In a script under ``torchrun`` with a process group, all ranks call it, each with its share of
+    every batch, and train the supernet together; go on with the first rank alone.
 
     Args:
-        supernet: On its device; left in evaluation mode at full width.
-        loader: Batches of pictures (N, *example_shape) and labels (N,).
-        settings: How.
-        cost: Macs of a subnet.
-        score: Quality of a subnet in [0, 1], larger is better, on pictures kept apart: on all of
-            them, or on as many as its second argument says.
-        seed: Seed of the study.
+        supernet: From ``build_supernet``, on its device.
+        train_loader: Batches of pictures (N, C, H, W) and labels (N,).
+        policy: Which subnets each step trains, by name or as a class of your own, called with a
+            ``PolicyContext`` (bind options of its own with ``functools.partial``); overrides
+            ``settings.policy``.
+        epochs: Passes over the loader; overrides ``settings.epochs``.
+        settings: How, otherwise.
+        scoring_loader: Labelled pictures that judge the shrinks of the path. Pictures kept
+            apart from training are better; by default the loader's own first batches are used.
+        calibration_images: Pictures that BatchNorm statistics are estimated on; by default the
+            loader's first 512.
+        calibration_batch_size: Those of them that are run at once.
+        seed: Seed of the policy's choices.
         checkpoint: Where the state is kept; training goes on from it if it exists.
         progress: Who is told.
-        policy: A policy's class, used instead of the one that the settings name; called with a
-            ``PolicyContext`` alone. Bind options of its own with ``functools.partial``.
-        n_scored: Pictures that ``score`` runs a subnet on, those that calibrate it included. With
-            0 scores count as free.
 
     Returns:
         The path and the history.
 
     Raises:
-        ConfigError: If the policy or its options are unknown, the settings have options and the
-            policy is given as a class, or the model does not return one logit a class.
+        ConfigError: If the policy or a setting is not known or out of range, or the model does
+            not return one logit a class.
         TrainingError: If a loss or the gradients are not finite, or another rank was lost.
         CheckpointError: If the checkpoint is damaged, of another run, or cannot be written.
         DataError: If the loader is empty, or labels are no classes of the model.
+    """
+    check_supernet(supernet)
+    chosen = settings or TrainingSettings()
+    if isinstance(policy, str):
+        chosen = replace(chosen, policy=policy)
+    if epochs is not None:
+        chosen = replace(chosen, epochs=epochs)
+    rewind(train_loader)  # where an interrupted training left it, other pictures would judge
+    if calibration_images is None:
+        calibration_images = gather_images(iter(train_loader), 512)
+    supernet.calibration_images = calibration_images
+    judged = scoring_loader if scoring_loader is not None else _first_batches(train_loader, 512)
+    judge = Judge(supernet, calibration_images, judged, batch_size=calibration_batch_size)
+    footprint = build_footprint(supernet)
+    result = train_by_policy(
+        supernet,
+        train_loader,
+        chosen,
+        CountedScorer(judge, lambda widths: footprint.measure(widths)["macs"], judge.n_images),
+        seed=seed,
+        checkpoint=checkpoint,
+        progress=progress,
+        policy=None if isinstance(policy, str) else policy,
+    )
+    calibrate(supernet, calibration_images, batch_size=calibration_batch_size)
+    Ranks.joined().share_tensors(supernet)  # whose pictures for calibration may differ
+    return result
+
+
+def _first_batches(loader: Batches, n_images: int) -> list[tuple[Tensor, Tensor]]:
+    batches: list[tuple[Tensor, Tensor]] = []
+    for images, labels in loader:
+        batches.append((torch.as_tensor(images), labels))
+        if sum(len(batch) for batch, _ in batches) >= n_images:
+            break
+    return batches
+
+
+def train_by_policy(
+    supernet: Supernet,
+    loader: Batches,
+    settings: TrainingSettings,
+    scorer: CountedScorer,
+    *,
+    seed: int,
+    checkpoint: CheckpointFile | None = None,
+    progress: Progress | None = None,
+    policy: MakePolicy | None = None,
+) -> TrainingResult:
+    """Do the steps of :func:`train_supernet`, whose other arguments, result and errors it has.
+
+    Args:
+        supernet: Left in evaluation mode at full width, with the statistics of its last steps.
+        loader: As ``train_loader``.
+        settings: How.
+        scorer: What the policy judges subnets with. The first rank's is asked on all.
+        seed: Seed of the study.
+        checkpoint: Read and written by the first rank alone.
+        progress: Who is told.
+        policy: A policy's class, used instead of the one that the settings name.
     """
     if len(supernet.groups) == 0:
         raise ConfigError("the supernet has no channel group to train")
@@ -113,7 +186,9 @@ def train_supernet(
     ranks = Ranks.joined()
     progress = progress or SilentProgress()
     with ranks.noticing_losses():
-        scorer = CountedScorer(ranks.agree(score), cost, ranks.share(n_scored))
+        scorer = CountedScorer(
+            ranks.agree(scorer.score), scorer.cost, ranks.share(scorer.n_images)
+        )
         context = make_context(
             supernet.space, loader, settings, scorer, seed=seed, ranks=ranks, progress=progress
         )

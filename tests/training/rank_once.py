@@ -32,10 +32,11 @@ from dpod_search.training import PolicyContext
 from dpod_search.training import Ranks
 from dpod_search.training import TrainingResult
 from dpod_search.training import TrainingSettings
-from dpod_search.training import train_supernet
 from dpod_search.training.learner import SupernetLearner
 from dpod_search.training.policies import DpodOptions
 from dpod_search.training.policies import DpodPolicy
+from dpod_search.training.scoring import CountedScorer
+from dpod_search.training.train import train_by_policy
 from dpod_search.weights import write_tensors
 
 
@@ -198,12 +199,11 @@ def train(part: Part, ranks: Ranks) -> TrainingResult:
     if part.fault == "tiny":
         loader = [(images[:1], labels[:1]) for images, labels in loader]
     own = {"policy": Wayward, "rates": OtherRates}.get(part.fault)
-    result = train_supernet(
+    result = train_by_policy(
         supernet,
         loader,
         dataclasses.replace(SETTINGS, policy_options={}) if own else SETTINGS,
-        cost=lambda widths: float(sum(widths.values())),
-        score=score,
+        CountedScorer(score, lambda widths: float(sum(widths.values())), 6),
         seed=0,
         checkpoint=CheckpointFile(
             part.folder / "checkpoint.safetensors", key="run", every_seconds=0
@@ -212,7 +212,6 @@ def train(part: Part, ranks: Ranks) -> TrainingResult:
         else CheckpointFile(Path("/nowhere/checkpoint.safetensors"), key="another"),
         progress=WatchedSteps(supernet, part, ranks),
         policy=own,
-        n_scored=6,
     )
     found = {
         "weights": hash_weights(supernet),

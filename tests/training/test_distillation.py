@@ -16,8 +16,9 @@ from training.fakes import make_supernet
 from dpod_search.errors import ConfigError
 from dpod_search.training import Plan
 from dpod_search.training import TrainingSettings
-from dpod_search.training import train_supernet
 from dpod_search.training.learner import SupernetLearner
+from dpod_search.training.scoring import CountedScorer
+from dpod_search.training.train import train_by_policy
 
 
 class FixedPolicy:
@@ -154,12 +155,11 @@ def test_a_plan_with_too_few_rates_is_refused():
 
 
 def train(supernet, own=None, **settings):
-    return train_supernet(
+    return train_by_policy(
         supernet,
         make_batches(),
         TrainingSettings(epochs=1, **settings),
-        cost=lambda widths: float(sum(widths.active)),
-        score=lambda widths: 1.0,
+        CountedScorer(lambda widths: 1.0, lambda widths: float(sum(widths.active)), 0),
         seed=0,
         policy=own,
     )

@@ -19,7 +19,8 @@ from dpod_search.footprint import build_footprint
 from dpod_search.rng import numpy_generator
 from dpod_search.training import CheckpointFile
 from dpod_search.training import TrainingSettings
-from dpod_search.training import train_supernet
+from dpod_search.training.scoring import CountedScorer
+from dpod_search.training.train import train_by_policy
 
 
 N_STEPS = 9
@@ -62,12 +63,15 @@ def train(settings, dropout, n_workers, seed=0, **options):
         augmentation=settings.augmentation,
         n_workers=n_workers,
     )
-    result = train_supernet(
+    result = train_by_policy(
         supernet,
         loader,
         settings,
-        cost=lambda widths: footprint.measure(widths)["macs"],
-        score=lambda widths: evaluator.evaluate(widths, judged).confidence,
+        CountedScorer(
+            lambda widths: evaluator.evaluate(widths, judged).confidence,
+            lambda widths: footprint.measure(widths)["macs"],
+            0,
+        ),
         seed=0,
         **options,
     )

@@ -17,8 +17,9 @@ from dpod_search.models import ModelSettings
 from dpod_search.models import build_model
 from dpod_search.supernet import build_supernet
 from dpod_search.training import TrainingSettings
-from dpod_search.training import train_supernet
 from dpod_search.training.lasso import SuffixLasso
+from dpod_search.training.scoring import CountedScorer
+from dpod_search.training.train import train_by_policy
 
 
 def penalise_chain(supernet):
@@ -180,12 +181,11 @@ def test_blocks_are_no_channels():
 def train(group_lasso, policy="sandwich"):
     supernet = make_supernet()
     training = TrainingSettings(policy=policy, epochs=25, lr=0.05, group_lasso=group_lasso)
-    result = train_supernet(
+    result = train_by_policy(
         supernet,
         make_batches(),
         training,
-        cost=lambda widths: float(sum(widths.active)),
-        score=lambda widths: 1.0,
+        CountedScorer(lambda widths: 1.0, lambda widths: float(sum(widths.active)), 0),
         seed=0,
     )
     return supernet, result

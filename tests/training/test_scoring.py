@@ -18,7 +18,8 @@ from dpod_search.footprint import build_footprint
 from dpod_search.supernet import build_supernet
 from dpod_search.training import CheckpointFile
 from dpod_search.training import TrainingSettings
-from dpod_search.training import train_supernet
+from dpod_search.training.scoring import CountedScorer
+from dpod_search.training.train import train_by_policy
 
 
 SETTINGS = TrainingSettings(
@@ -31,16 +32,14 @@ def cost(widths):
 
 
 def train(score, checkpoint=None, progress=None, settings=SETTINGS):
-    return train_supernet(
+    return train_by_policy(
         make_supernet(),
         make_batches(),
         settings,
-        cost=cost,
-        score=score,
+        CountedScorer(score, cost, 10),
         seed=0,
         checkpoint=checkpoint,
         progress=progress,
-        n_scored=10,
     )
 
 

@@ -26,8 +26,9 @@ from dpod_search.training import POLICIES
 from dpod_search.training import CheckpointFile
 from dpod_search.training import OptimizerSettings
 from dpod_search.training import TrainingSettings
-from dpod_search.training import train_supernet
 from dpod_search.training.policies import Plan
+from dpod_search.training.scoring import CountedScorer
+from dpod_search.training.train import train_by_policy
 
 
 SETTINGS = TrainingSettings(epochs=4, lr=0.05, policy_options={"n_profiles": 4})
@@ -39,12 +40,15 @@ def train(supernet, loader, settings=SETTINGS, *, seed=0, **options):
     evaluator = Evaluator(supernet, make_pictures(12, seed=5)[0])
     judged = make_batches(12, 12, seed=6)
     footprint = build_footprint(supernet)
-    return train_supernet(
+    return train_by_policy(
         supernet,
         loader,
         settings,
-        cost=lambda widths: footprint.measure(widths)["macs"],
-        score=lambda widths: evaluator.evaluate(widths, judged).confidence,
+        CountedScorer(
+            lambda widths: evaluator.evaluate(widths, judged).confidence,
+            lambda widths: footprint.measure(widths)["macs"],
+            0,
+        ),
         seed=seed,
         **options,
     )
@@ -137,8 +141,12 @@ def test_a_supernet_without_groups_is_refused():
     supernet = make_supernet()
     supernet.grouping = dataclasses.replace(supernet.grouping, groups=())
     with pytest.raises(ConfigError, match="no channel group"):
-        train_supernet(
-            supernet, make_batches(), SETTINGS, cost=lambda w: 1.0, score=lambda w: 1.0, seed=0
+        train_by_policy(
+            supernet,
+            make_batches(),
+            SETTINGS,
+            CountedScorer(lambda w: 1.0, lambda w: 1.0, 0),
+            seed=0,
         )
 
 

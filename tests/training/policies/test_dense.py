@@ -11,9 +11,10 @@ from training.policies.contract import run_policy
 from dpod_search.footprint import build_footprint
 from dpod_search.training import OptimizerSettings
 from dpod_search.training import TrainingSettings
-from dpod_search.training import train_supernet
 from dpod_search.training.loop import Loop
 from dpod_search.training.policies import DensePolicy
+from dpod_search.training.scoring import CountedScorer
+from dpod_search.training.train import train_by_policy
 
 
 SETTINGS = TrainingSettings(policy="dense", policy_options={}, epochs=3, lr=0.05)
@@ -61,12 +62,11 @@ def test_training_is_that_of_the_plain_net_and_costs_as_much(distillation):
     settings = TrainingSettings(**{**vars(SETTINGS), "distillation": distillation})
     ran = []
     supernet.register_forward_hook(lambda *_: ran.append(supernet.widths))
-    result = train_supernet(
+    result = train_by_policy(
         supernet,
         batches,
         settings,
-        cost=lambda widths: build_footprint(supernet).measure(widths)["macs"],
-        score=never,
+        CountedScorer(never, lambda widths: build_footprint(supernet).measure(widths)["macs"], 0),
         seed=0,
     )
     assert ran == [supernet.space.full] * 9

@@ -1,9 +1,8 @@
-"""The verbs of the Python API: what ``train_supernet`` chooses for its caller."""
+"""What ``train_supernet`` chooses for its caller."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
 
 import pytest
 import torch
@@ -14,7 +13,6 @@ from training.fakes import make_batches
 from training.fakes import make_loader
 from training.fakes import make_pictures
 from training.fakes import make_supernet
-from training.fakes import single_thread
 
 import dpod_search
 from dpod_search import TrainingSettings
@@ -26,12 +24,6 @@ from dpod_search.training import CheckpointFile
 
 
 SETTINGS = TrainingSettings(epochs=4, lr=0.05, policy_options={"n_profiles": 4})
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    with single_thread():
-        yield
 
 
 def test_it_is_the_public_verb():
