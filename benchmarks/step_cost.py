@@ -31,6 +31,7 @@ from dpod_search.training import PolicyContext
 from dpod_search.training.learner import SupernetLearner
 from dpod_search.training.policies import Policy
 from dpod_search.training.policies import make_policy
+from dpod_search.training.scoring import CountedScorer
 from dpod_search.widths import Widths
 from dpod_search.widths import WidthSpace
 
@@ -159,7 +160,9 @@ def compare_steps(
     place_module(net, device_of(supernet), is_channels_last=is_channels_last)
     images, labels = pictures
     batch = (placement_of(supernet).put(images), labels.to(device_of(supernet)))
-    ours = Stepper(supernet, SupernetLearner(supernet, policy, cost=cost))
+    ours = Stepper(
+        supernet, SupernetLearner(supernet, policy, CountedScorer(lambda widths: 0.0, cost, 0))
+    )
     dense = Stepper(net, DistillationLearner(net))
     with limit_threads(1):
         for place in places[:: len(places) // 4]:  # the first steps fill memory and momenta

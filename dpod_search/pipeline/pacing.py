@@ -31,10 +31,11 @@ from dpod_search.search.store.status import count_trials
 from dpod_search.supernet import Supernet
 from dpod_search.training import OptimizerSettings
 from dpod_search.training import Plan
+from dpod_search.training.learner import SupernetLearner
 from dpod_search.training.policies import make_policy
+from dpod_search.training.policies.drawing import Memoryless
 from dpod_search.training.scoring import CountedScorer
 from dpod_search.training.train import make_context
-from dpod_search.training.train import make_learner
 from dpod_search.weights import read_tensors
 from dpod_search.widths import Widths
 
@@ -214,28 +215,15 @@ class _Remembered(dict[Widths, float]):
         return self[widths]
 
 
-class _OnePlan:
+class _OnePlan(Memoryless):
     """A policy that trains the same at every step."""
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
 
-    def begin_step(self, step: int) -> None:
-        """Change nothing."""
-
     def plan(self, step: int) -> Plan:
         """Return the plan."""
         return self._plan
-
-    def path(self) -> tuple[Widths, ...]:
-        """Return no profile."""
-        return ()
-
-    def state(self) -> None:
-        """Return nothing, since nothing is kept."""
-
-    def restore(self, state: object) -> None:
-        """Restore nothing."""
 
 
 def _make_step(
@@ -244,7 +232,7 @@ def _make_step(
     """Return a function that does a step on the first so many pictures."""
     settings = session.config.training
     scorer = CountedScorer(lambda widths: 0.0, lambda widths: 0.0, 0)
-    learner = make_learner(supernet, _OnePlan(plan), settings, scorer)
+    learner = SupernetLearner(supernet, _OnePlan(plan), scorer, settings)
     optimizer = OptimizerSettings.part_of(settings, "training").make(supernet)
     for group in optimizer.param_groups:
         group["lr"] = 0.0  # else the copy's weights may run away and be slow to compute

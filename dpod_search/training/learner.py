@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from contextlib import AbstractContextManager
 from contextlib import nullcontext
 from typing import Any
@@ -23,6 +22,7 @@ from dpod_search.training.policies import Policy
 from dpod_search.training.precision import compute_scores
 from dpod_search.training.ranks import Ranks
 from dpod_search.training.scoring import CountedScorer
+from dpod_search.training.settings import TrainingSettings
 from dpod_search.widths import Widths
 
 
@@ -32,45 +32,31 @@ class SupernetLearner:
     Args:
         supernet: The net in training.
         policy: Chooses the subnets.
-        cost: Macs of a subnet.
-        label_smoothing: Of the labels' cross-entropy.
-        distillation: Weight of the full net's answers in a partial net's loss, in [0, 1].
-        temperature: Of distillation.
-        precision: What the nets run in; losses are in float32.
-        group_lasso: Strength of the hierarchical group lasso.
-        ranks: The processes that train together; macs are those of all.
         scorer: What the policy judges subnets with; what it has spent is kept in checkpoints.
+        settings: Losses and precision.
+        ranks: The processes that train together; macs are those of all.
     """
 
     def __init__(
         self,
         supernet: Supernet,
         policy: Policy,
+        scorer: CountedScorer,
+        settings: TrainingSettings | None = None,
         *,
-        cost: Callable[[Widths], float],
-        label_smoothing: float = 0.0,
-        distillation: float = 1.0,
-        temperature: float = 1.0,
-        precision: str = "float32",
-        group_lasso: float = 0.0,
         ranks: Ranks | None = None,
-        scorer: CountedScorer | None = None,
     ) -> None:
         """Join the net and the policy."""
         self._supernet = supernet
-        ranks = ranks or Ranks()
-        self._forward = ranks.join(supernet)
-        self._ranks = ranks
+        self._policy = policy
         self._scorer = scorer
+        self._settings = settings = settings or TrainingSettings()
+        self._ranks = ranks = ranks or Ranks()
+        self._forward = ranks.join(supernet)
         # What joins ranks sees gradients through hooks, which would not be called.
         self._adding_gradients = supernet.adding_gradients if ranks.is_alone else nullcontext
-        self._policy = policy
-        self._cost = cost
-        self._smoothing = label_smoothing
-        self._distillation = distillation
-        self._temperature = temperature
-        self._precision = precision
-        self._lasso = SuffixLasso(supernet, strength=group_lasso) if group_lasso > 0 else None
+        strength = settings.group_lasso
+        self._lasso = SuffixLasso(supernet, strength=strength) if strength > 0 else None
         self.macs = 0.0
 
     def begin_step(self, step: int) -> None:
@@ -135,16 +121,14 @@ class SupernetLearner:
                 f"state() of {type(self._policy).__name__} cannot be kept in a checkpoint "
                 f"({error}); return lists, dicts, strings and finite numbers"
             ) from error
-        spent = self._scorer.macs if self._scorer is not None else 0.0
-        return {"policy": state, "macs": self.macs, "scoring_macs": spent}
+        return {"policy": state, "macs": self.macs, "scoring_macs": self._scorer.macs}
 
     def restore(self, state: Any) -> None:
         """Restore the policy's state, and what was spent."""
         with self._asking("restore"):
             self._policy.restore(state["policy"])
         self.macs = float(state["macs"])
-        if self._scorer is not None:
-            self._scorer.macs = float(state["scoring_macs"])
+        self._scorer.macs = float(state["scoring_macs"])
 
     def _asking(self, method: str) -> AbstractContextManager[None]:
         policy = self._policy
@@ -166,20 +150,21 @@ class SupernetLearner:
         return plan
 
     def _run(self, images: Tensor) -> Tensor:
-        return compute_scores(self._forward, images, self._precision)
+        return compute_scores(self._forward, images, self._settings.precision)
 
     def _count(self, images: Tensor, widths: Widths) -> None:
-        self.macs += self._ranks.n_ranks * len(images) * self._cost(widths)
+        self.macs += self._ranks.n_ranks * len(images) * self._scorer.cost(widths)
 
     def _on_labels(self, scores: Tensor, labels: Tensor) -> Tensor:
         labels = check_labels(labels, *scores.shape)
-        return functional.cross_entropy(scores, labels, label_smoothing=self._smoothing)
+        smoothing = self._settings.label_smoothing
+        return functional.cross_entropy(scores, labels, label_smoothing=smoothing)
 
     def _on_both(self, scores: Tensor, labels: Tensor, full_scores: Tensor | None) -> Tensor:
-        weight = 0.0 if full_scores is None else self._distillation
+        weight = 0.0 if full_scores is None else self._settings.distillation
         loss = torch.zeros((), device=scores.device)
         if weight < 1:
             loss = (1 - weight) * self._on_labels(scores, labels)
         if full_scores is not None and weight > 0:
-            loss = loss + weight * distill(scores, full_scores, self._temperature)
+            loss = loss + weight * distill(scores, full_scores, self._settings.temperature)
         return loss

@@ -29,7 +29,6 @@ from dpod_search.training.learner import SupernetLearner
 from dpod_search.training.loop import Loop
 from dpod_search.training.optimizers import OptimizerSettings
 from dpod_search.training.policies import MakePolicy
-from dpod_search.training.policies import Policy
 from dpod_search.training.policies import PolicyContext
 from dpod_search.training.policies import make_policy
 from dpod_search.training.ranks import Ranks
@@ -196,7 +195,7 @@ def train_by_policy(
             context.n_steps, "steps to train; give their loaders equally many batches"
         )
         chosen = make_policy(policy or settings.policy, settings.policy_options, context)
-        learner = make_learner(supernet, chosen, settings, scorer, ranks=ranks)
+        learner = SupernetLearner(supernet, chosen, scorer, settings, ranks=ranks)
         loop = Loop(
             module=supernet,
             loader=loader,
@@ -260,35 +259,4 @@ def make_context(
         # What is scored decides what is trained, so that all ranks must go by the same number.
         scoring_macs=ranks.share(limit),
         progress=progress or SilentProgress(),
-    )
-
-
-def make_learner(
-    supernet: Supernet,
-    policy: Policy,
-    settings: TrainingSettings,
-    scorer: CountedScorer,
-    *,
-    ranks: Ranks | None = None,
-) -> SupernetLearner:
-    """Make what runs a policy's plans as the settings say.
-
-    Args:
-        supernet: The net in training.
-        policy: Chooses the subnets.
-        settings: How they are trained.
-        scorer: What the policy judges subnets with.
-        ranks: The processes that train together.
-    """
-    return SupernetLearner(
-        supernet,
-        policy,
-        cost=scorer.cost,
-        label_smoothing=settings.label_smoothing,
-        distillation=settings.distillation,
-        temperature=settings.temperature,
-        precision=settings.precision,
-        group_lasso=settings.group_lasso,
-        ranks=ranks,
-        scorer=scorer,
     )

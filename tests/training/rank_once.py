@@ -260,9 +260,7 @@ def compute_gradients(ranks: Ranks, half: int | None, *, full: bool) -> dict[str
     # The net without blocks comes last, after all parameters have gradients, and then first.
     smallest, whole = supernet.space.smallest, supernet.space.full
     plan = Plan(True, (smallest,)) if full else Plan(False, (smallest, whole.replace("stem", 2)))
-    learner = SupernetLearner(
-        supernet, fakes.FixedPolicy(plan), cost=lambda widths: 1.0, ranks=ranks
-    )
+    learner = SupernetLearner(supernet, fakes.FixedPolicy(plan), fakes.make_scorer(), ranks=ranks)
     images, labels = fakes.make_pictures(8)
     own = slice(ranks.rank if half is None else half, None, 2)
     learner.compute_gradients(0, images[own], labels[own])

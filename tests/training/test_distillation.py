@@ -11,13 +11,13 @@ from torch.nn import functional
 from training.fakes import equal_states
 from training.fakes import make_batches
 from training.fakes import make_pictures
+from training.fakes import make_scorer
 from training.fakes import make_supernet
 
 from dpod_search.errors import ConfigError
 from dpod_search.training import Plan
 from dpod_search.training import TrainingSettings
 from dpod_search.training.learner import SupernetLearner
-from dpod_search.training.scoring import CountedScorer
 from dpod_search.training.train import train_by_policy
 
 
@@ -61,7 +61,7 @@ class ContextOf:
 def run_step(supernet, options, **plan):
     """Return the losses of a step and the gradients it leaves."""
     policy = FixedPolicy(ContextOf(supernet), **plan)
-    learner = SupernetLearner(supernet, policy, cost=lambda widths: 1.0, **options)
+    learner = SupernetLearner(supernet, policy, make_scorer(), TrainingSettings(**options))
     supernet.zero_grad()
     losses = learner.compute_gradients(0, *make_pictures(8))
     return losses, [parameter.grad for parameter in supernet.parameters()]
@@ -159,7 +159,7 @@ def train(supernet, own=None, **settings):
         supernet,
         make_batches(),
         TrainingSettings(epochs=1, **settings),
-        CountedScorer(lambda widths: 1.0, lambda widths: float(sum(widths.active)), 0),
+        make_scorer(),
         seed=0,
         policy=own,
     )

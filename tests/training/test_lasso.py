@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from torch import nn
 from training.fakes import N_CLASSES
 from training.fakes import make_batches
+from training.fakes import make_scorer
 from training.fakes import make_supernet
 
 from dpod_search.errors import ConfigError
@@ -18,7 +19,6 @@ from dpod_search.models import build_model
 from dpod_search.supernet import build_supernet
 from dpod_search.training import TrainingSettings
 from dpod_search.training.lasso import SuffixLasso
-from dpod_search.training.scoring import CountedScorer
 from dpod_search.training.train import train_by_policy
 
 
@@ -185,7 +185,7 @@ def train(group_lasso, policy="sandwich"):
         supernet,
         make_batches(),
         training,
-        CountedScorer(lambda widths: 1.0, lambda widths: float(sum(widths.active)), 0),
+        make_scorer(),
         seed=0,
     )
     return supernet, result

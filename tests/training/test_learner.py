@@ -9,10 +9,12 @@ from torch.nn import functional
 from training.fakes import FixedPolicy
 from training.fakes import equal_states
 from training.fakes import make_pictures
+from training.fakes import make_scorer
 from training.fakes import make_supernet
 
 from dpod_search.errors import ConfigError
 from dpod_search.training import Ranks
+from dpod_search.training import TrainingSettings
 from dpod_search.training.learner import SupernetLearner
 from dpod_search.training.policies import Plan
 
@@ -46,8 +48,9 @@ def compute_by_hand(supernet, plan, images, labels, smoothing):
     return sums, [loss.item() for loss in losses]
 
 
-def make_learner(supernet, plan, **options):
-    return SupernetLearner(supernet, FixedPolicy(plan), cost=lambda widths: 1.0, **options)
+def make_learner(supernet, plan, ranks=None, **settings):
+    chosen = TrainingSettings(**settings)
+    return SupernetLearner(supernet, FixedPolicy(plan), make_scorer(), chosen, ranks=ranks)
 
 
 @pytest.mark.parametrize(
@@ -170,6 +173,6 @@ def test_a_state_that_a_checkpoint_cannot_keep_is_refused(state):
     supernet = make_supernet()
     policy = FixedPolicy(Plan(True, ()))
     policy.state = lambda: state
-    learner = SupernetLearner(supernet, policy, cost=lambda widths: 1.0)
+    learner = SupernetLearner(supernet, policy, make_scorer())
     with pytest.raises(ConfigError, match="FixedPolicy cannot be kept in a checkpoint"):
         learner.state()
