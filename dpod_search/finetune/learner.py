@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from dataclasses import field
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from torch.nn import functional
 from dpod_search.classification import check_labels
 from dpod_search.finetune.attention import compare_attention
 from dpod_search.finetune.attention import watching
+from dpod_search.finetune.settings import FinetuneSettings
 from dpod_search.finetune.teacher import Teacher
 from dpod_search.training import distill
 from dpod_search.training.precision import compute_scores
@@ -26,19 +28,13 @@ class DistillationLearner:
     Args:
         module: The net in training.
         teacher: What answers; None for labels alone.
-        weight: Weight of the teacher's answers in the loss, in [0, 1].
-        temperature: Of distillation.
-        precision: What the module runs in; losses are in float32.
-        features: Weight of the difference in where module and teacher look.
+        settings: Losses and precision.
         stages: Layers where they are compared, of the same names in both.
     """
 
     module: nn.Module
     teacher: Teacher | None = None
-    weight: float = 0.0
-    temperature: float = 1.0
-    precision: str = "float32"
-    features: float = 0.0
+    settings: FinetuneSettings = field(default_factory=FinetuneSettings)
     stages: Sequence[str] = ()
 
     def begin_step(self, step: int) -> None:
@@ -46,18 +42,20 @@ class DistillationLearner:
 
     def compute_gradients(self, step: int, images: Tensor, labels: Tensor) -> dict[str, float]:
         """Run the module and, if it has a say, ask the teacher."""
+        settings = self.settings
         with watching(self.module, self.stages) as seen:
-            scores = compute_scores(self.module, images, self.precision)
+            scores = compute_scores(self.module, images, settings.precision)
         labels = check_labels(labels, *scores.shape)
-        loss = (1 - self.weight) * functional.cross_entropy(scores, labels)
+        weight = settings.distillation if self.teacher is not None else 0.0
+        loss = (1 - weight) * functional.cross_entropy(scores, labels)
         if self.teacher is not None and self.stages:
             wanted, full = self.teacher.watch(images, self.stages)
-            loss = loss + self.weight * distill(scores, wanted, self.temperature)
+            loss = loss + weight * distill(scores, wanted, settings.temperature)
             differences = [compare_attention(seen[name], full[name]) for name in self.stages]
-            loss = loss + self.features * torch.stack(differences).mean()
-        elif self.teacher is not None and self.weight > 0:
+            loss = loss + settings.features * torch.stack(differences).mean()
+        elif self.teacher is not None and weight > 0:
             wanted = self.teacher.answer(step, images)
-            loss = loss + self.weight * distill(scores, wanted, self.temperature)
+            loss = loss + weight * distill(scores, wanted, settings.temperature)
         torch.autograd.backward(loss)
         return {"loss": loss.item()}
 

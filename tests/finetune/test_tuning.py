@@ -246,7 +246,8 @@ def test_the_seed_decides_the_dropout(subnet):
 def test_the_loss_mixes_labels_and_teacher(weight):
     images, labels = make_pictures(8)
     net, teacher = make_net(seed=1).eval(), make_net(seed=2).eval()
-    learner = DistillationLearner(net, Teacher(teacher), weight, 2.0)
+    settings = FinetuneSettings(distillation=weight, temperature=2.0)
+    learner = DistillationLearner(net, Teacher(teacher), settings)
     found = learner.compute_gradients(0, images, labels)
     with torch.no_grad():
         scores, wanted = net(images), teacher(images)
@@ -263,11 +264,12 @@ def test_a_teacher_without_a_say_is_not_run():
         raise AssertionError
 
     net = make_net()
-    DistillationLearner(net, Teacher(refuse), 0.0, 1.0).compute_gradients(0, *make_pictures(8))
+    learner = DistillationLearner(net, Teacher(refuse), FinetuneSettings(distillation=0.0))
+    learner.compute_gradients(0, *make_pictures(8))
 
 
 def test_nothing_but_the_weights_is_kept_of_finetuning():
-    learner = DistillationLearner(make_net(), Teacher(make_net()), 0.5, 1.0)
+    learner = DistillationLearner(make_net(), Teacher(make_net()))
     learner.begin_step(0)
     learner.restore(learner.state())
     assert learner.describe_step(3) == "finetuning"
