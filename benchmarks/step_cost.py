@@ -89,7 +89,7 @@ class Stepper:
         self.module = module.train()
         self.learner = learner
         self.settings = OptimizerSettings(lr=1e-4)
-        self.optimizer = self.settings.make(module)
+        self.optimizer = self.settings.make_optimizer(module)
 
     def step(self, step: int, images: Tensor, labels: Tensor) -> None:
         """Make one step."""

@@ -164,7 +164,7 @@ def measure_step(model: nn.Module, images: Tensor) -> dict[str, Any]:
 
 def _make_parts(module: nn.Module, images: Tensor) -> list[Step]:
     """Cut a training step in three: forward, backward, and the optimizer's step."""
-    optimizer = OptimizerSettings(lr=1e-4).make(module)
+    optimizer = OptimizerSettings(lr=1e-4).make_optimizer(module)
     labels = torch.arange(len(images)) % 10
     losses: list[Tensor] = []
 

@@ -45,8 +45,15 @@ def template(model: str | None = None, data: str | None = None, name: str | None
 
 
 def describe_fields(settings: type[Any]) -> dict[str, str]:
-    """Return what the docstring of a settings class says of each field, on one line each."""
-    text = inspect.getdoc(settings) or ""
+    """Return what a settings class and its bases say of each field, on one line each."""
+    names = getattr(settings, "__dataclass_fields__", {})
+    meanings: dict[str, str] = {}
+    for kind in reversed(settings.__mro__):
+        meanings |= _read_docstring(inspect.cleandoc(kind.__doc__ or ""))
+    return {name: meanings[name] for name in names if name in meanings}
+
+
+def _read_docstring(text: str) -> dict[str, str]:
     found = re.search(r"^Args:\n(.*?)(?=^\S|\Z)", text, flags=re.MULTILINE | re.DOTALL)
     if found is None:
         return {}

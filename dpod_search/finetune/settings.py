@@ -17,8 +17,20 @@ from dpod_search.training.precision import check_precision
 
 
 @dataclass(frozen=True)
-class FinetuneSettings:
-    """How the chosen subnets are finetuned.
+class _Leading:
+    """What stands before the optimizer's settings: fields of the last base come first."""
+
+    n_subnets: int | Literal["all"] = 12
+    budgets: tuple[str, ...] = ()
+    epochs: int = 10
+    equal_cost: float = 0.5
+    max_epochs: int = 200
+    batch_size: int = 64
+
+
+@dataclass(frozen=True)
+class FinetuneSettings(OptimizerSettings, _Leading):
+    """How the chosen subnets are finetuned; with the settings of their optimizer.
 
     Args:
         n_subnets: Subnets of the front to finetune, those that keep most hypervolume, 1 to
@@ -34,16 +46,6 @@ class FinetuneSettings:
             take more time for a multiply-add.
         max_epochs: No subnet gets more, ``epochs`` to 1,000,000.
         batch_size: Pictures in a batch, 2 to 1,000,000.
-        optimizer: ``sgd`` (with Nesterov momentum) or ``adamw``, which needs a lower ``lr``.
-        schedule: How the learning rate moves after its rise: ``cosine`` or ``one-cycle``.
-        lr: Highest learning rate, 1e-12 to 1,000.
-        momentum: Of ``sgd``, and the first beta of ``adamw``, 0 to 0.9999.
-        weight_decay: 0 to 1,000.
-        decays_norms: Weight decay also on vectors: scales and shifts of norms, biases.
-        warmup_share: Share of the steps over which the learning rate rises, 0 to 0.99.
-        max_grad_norm: Gradients are scaled down to this norm, at most 1,000,000; 0 leaves them.
-        ema_decay: Of the average of the weights that is delivered in place of the last ones, 0 to
-            0.999999; 0 for none.
         precision: ``float32``, or ``bfloat16`` for convolutions and matrix products.
         distillation: Weight of the full net's answers in the loss, in [0, 1]; the labels have
             the rest.
@@ -61,21 +63,7 @@ class FinetuneSettings:
         checkpoint_seconds: Time between two checkpoints, 0 to 1,000,000,000.
     """
 
-    n_subnets: int | Literal["all"] = 12
-    budgets: tuple[str, ...] = ()
-    epochs: int = 10
-    equal_cost: float = 0.5
-    max_epochs: int = 200
-    batch_size: int = 64
-    optimizer: str = "sgd"
-    schedule: str = "cosine"
     lr: float = 0.05
-    momentum: float = 0.9
-    weight_decay: float = 5e-4
-    decays_norms: bool = True
-    warmup_share: float = 0.05
-    max_grad_norm: float = 5.0
-    ema_decay: float = 0.0
     precision: str = "float32"
     distillation: float = 0.5
     temperature: float = 2.0
@@ -93,7 +81,7 @@ class FinetuneSettings:
         check_range("finetune.equal_cost", self.equal_cost, low=0, high=1)
         check_count("finetune.max_epochs", self.max_epochs, low=self.epochs, high=1_000_000)
         check_count("finetune.batch_size", self.batch_size, low=2, high=1_000_000)
-        OptimizerSettings.part_of(self, "finetune")
+        self.check_optimizer("finetune")
         check_precision("finetune.precision", self.precision)
         check_range("finetune.distillation", self.distillation, low=0, high=1)
         check_range("finetune.temperature", self.temperature, low=1e-3, high=1_000)

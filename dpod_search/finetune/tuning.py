@@ -35,7 +35,6 @@ from dpod_search.search import Front
 from dpod_search.supernet import Subnet
 from dpod_search.training import CheckpointFile
 from dpod_search.training import Loop
-from dpod_search.training import OptimizerSettings
 from dpod_search.training import rewind
 from dpod_search.training.stopping import EarlyStop
 from dpod_search.widths import Widths
@@ -102,7 +101,7 @@ class FinetuneJob:
             loader=loader if teacher is None else teacher.show_views(loader),
             n_epochs=self.n_epochs,
             learner=DistillationLearner(self.module, teacher, settings, self._find_stages()),
-            optimizer=OptimizerSettings.part_of(settings, "finetune"),
+            optimizer=settings,
             task="finetune",
             checkpoint=self.checkpoint,
             progress=progress or SilentProgress(),

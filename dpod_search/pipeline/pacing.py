@@ -29,7 +29,6 @@ from dpod_search.pipeline.estimating import estimate_seconds
 from dpod_search.pipeline.session import Session
 from dpod_search.search.store.status import count_trials
 from dpod_search.supernet import Supernet
-from dpod_search.training import OptimizerSettings
 from dpod_search.training import Plan
 from dpod_search.training.learner import SupernetLearner
 from dpod_search.training.policies import make_policy
@@ -233,7 +232,7 @@ def _make_step(
     settings = session.config.training
     scorer = CountedScorer(lambda widths: 0.0, lambda widths: 0.0, 0)
     learner = SupernetLearner(supernet, _OnePlan(plan), scorer, settings)
-    optimizer = OptimizerSettings.part_of(settings, "training").make(supernet)
+    optimizer = settings.make_optimizer(supernet)
     for group in optimizer.param_groups:
         group["lr"] = 0.0  # else the copy's weights may run away and be slow to compute
 

@@ -111,7 +111,7 @@ class Loop:
         """
         n_batches = count_batches(self.loader)
         n_steps = self.n_epochs * n_batches
-        optimizer = self.optimizer.make(self.module)
+        optimizer = self.optimizer.make_optimizer(self.module)
         decay = self.optimizer.ema_decay
         average = WeightAverage(self.module, decay) if decay else None
         start = time.monotonic()

@@ -5,12 +5,10 @@ The rate is a pure function of the step, so that a training resumes exactly with
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Callable
 from collections.abc import Mapping
 from dataclasses import dataclass
-from dataclasses import field
 
 import torch
 from torch import nn
@@ -29,22 +27,23 @@ _CYCLE_END = _CYCLE_START / 10_000
 
 @dataclass(frozen=True)
 class OptimizerSettings:
-    """The optimizer and all that goes with a step of it.
+    """The optimizer and all that goes with a step of it, in every training.
+
+    ``cosine`` rises linearly and falls as a cosine to 0; ``one-cycle`` rises as a cosine from 1/25
+    of the highest rate and falls to 1/250,000 of it, and has a ``warmup_share`` of 0.3 usually.
+    The weight decay of ``adamw`` is decoupled from the gradients.
 
     Args:
-        optimizer: ``sgd`` (Nesterov momentum) or ``adamw``.
-        schedule: ``cosine`` rises linearly and falls as a cosine to 0; ``one-cycle`` rises as a
-            cosine from 1/25 of the highest rate and falls to 1/250,000 of it.
+        optimizer: ``sgd`` (with Nesterov momentum) or ``adamw``, which needs a lower ``lr``.
+        schedule: How the learning rate moves after its rise: ``cosine`` or ``one-cycle``.
         lr: Highest learning rate, 1e-12 to 1,000.
         momentum: Of ``sgd``, and the first beta of ``adamw``, 0 to 0.9999.
-        weight_decay: 0 to 1,000; of ``adamw`` it is decoupled from the gradients.
-        decays_norms: Weight decay also on vectors: norms' scales and shifts, biases.
-        warmup_share: Share of the steps over which the rate rises, 0 to 0.99. For ``one-cycle``
-            0.3 is usual.
+        weight_decay: 0 to 1,000.
+        decays_norms: Weight decay also on vectors: scales and shifts of norms, biases.
+        warmup_share: Share of the steps over which the learning rate rises, 0 to 0.99.
         max_grad_norm: Gradients are scaled down to this norm, at most 1,000,000; 0 leaves them.
-        ema_decay: Of the average of the weights that is delivered, 0 to 0.999999; 0 delivers the
-            weights themselves.
-        section: Where the settings stand, for messages.
+        ema_decay: Of the average of the weights that is delivered in place of the last ones, 0 to
+            0.999999; 0 for none.
 
     References:
         Loshchilov and Hutter: SGDR, 2017 (arXiv 1608.03983), and Decoupled Weight Decay, 2019
@@ -61,35 +60,30 @@ class OptimizerSettings:
     warmup_share: float = 0.05
     max_grad_norm: float = 5.0
     ema_decay: float = 0.0
-    section: str = field(default="optimizer", repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        name = self.section
-        _check_choice(f"{name}.optimizer", self.optimizer, _OPTIMIZERS)
-        _check_choice(f"{name}.schedule", self.schedule, _SCHEDULES)
-        check_range(f"{name}.lr", self.lr, low=1e-12, high=1_000)
-        check_range(f"{name}.momentum", self.momentum, low=0, high=0.9999)
-        check_range(f"{name}.weight_decay", self.weight_decay, low=0, high=1_000)
-        check_range(f"{name}.warmup_share", self.warmup_share, low=0, high=0.99)
-        check_range(f"{name}.max_grad_norm", self.max_grad_norm, low=0, high=1_000_000)
-        check_range(f"{name}.ema_decay", self.ema_decay, low=0, high=0.999999)
+        self.check_optimizer("optimizer")
 
-    @classmethod
-    def part_of(cls, settings: object, section: str) -> OptimizerSettings:
-        """Take the optimizer's part out of settings that have fields of the same names.
+    def check_optimizer(self, section: str) -> None:
+        """Check what is told of the optimizer.
 
         Args:
-            settings: A settings dataclass.
-            section: Its name in a study file.
+            section: Where the settings stand, for messages.
 
         Raises:
-            ConfigError: If a value is out of range.
+            ConfigError: If a name is unknown or a value is out of range.
         """
-        names = [f.name for f in dataclasses.fields(cls) if f.name != "section"]
-        return cls(section=section, **{name: getattr(settings, name) for name in names})
+        _check_choice(f"{section}.optimizer", self.optimizer, _OPTIMIZERS)
+        _check_choice(f"{section}.schedule", self.schedule, _SCHEDULES)
+        check_range(f"{section}.lr", self.lr, low=1e-12, high=1_000)
+        check_range(f"{section}.momentum", self.momentum, low=0, high=0.9999)
+        check_range(f"{section}.weight_decay", self.weight_decay, low=0, high=1_000)
+        check_range(f"{section}.warmup_share", self.warmup_share, low=0, high=0.99)
+        check_range(f"{section}.max_grad_norm", self.max_grad_norm, low=0, high=1_000_000)
+        check_range(f"{section}.ema_decay", self.ema_decay, low=0, high=0.999999)
 
-    def make(self, module: nn.Module) -> torch.optim.Optimizer:
+    def make_optimizer(self, module: nn.Module) -> torch.optim.Optimizer:
         """Make the optimizer of a module's parameters."""
         return _OPTIMIZERS[self.optimizer](self, self._parameter_groups(module))
 

@@ -20,8 +20,23 @@ from dpod_search.training.precision import check_precision
 
 
 @dataclass(frozen=True)
-class TrainingSettings:
-    """How the supernet is trained.
+class _Leading:
+    """What stands before the optimizer's settings: fields of the last base come first."""
+
+    policy: str = "dpod"
+    policy_options: Mapping[str, Any] = field(default_factory=dict)
+    distillation: float = 1.0
+    temperature: float = 1.0
+    group_lasso: float = 0.0
+    n_scoring: int = 2000
+    max_scoring_share: float = 0.1
+    epochs: int = 30
+    batch_size: int = 64
+
+
+@dataclass(frozen=True)
+class TrainingSettings(OptimizerSettings, _Leading):
+    """How the supernet is trained; with the settings of its optimizer.
 
     Args:
         policy: Which subnets each step trains: a name (``dpod`` is progressive shrinking), or
@@ -40,16 +55,6 @@ class TrainingSettings:
             profile. 0 judges nothing.
         epochs: Passes over the training pictures, 1 to 1,000,000.
         batch_size: Pictures in a batch, 2 to 1,000,000.
-        optimizer: ``sgd`` (with Nesterov momentum) or ``adamw``, which needs a lower ``lr``.
-        schedule: How the learning rate moves after its rise: ``cosine`` or ``one-cycle``.
-        lr: Highest learning rate, 1e-12 to 1,000.
-        momentum: Of ``sgd``, and the first beta of ``adamw``, 0 to 0.9999.
-        weight_decay: 0 to 1,000.
-        decays_norms: Weight decay also on vectors: scales and shifts of norms, biases.
-        warmup_share: Share of the steps over which the learning rate rises, 0 to 0.99.
-        max_grad_norm: Gradients are scaled down to this norm, at most 1,000,000; 0 leaves them.
-        ema_decay: Of the average of the weights that is delivered in place of the last ones, 0 to
-            0.999999; 0 for none.
         precision: ``float32``, or ``bfloat16`` for convolutions and matrix products.
         label_smoothing: Of the cross-entropy on labels, 0 to 0.999.
         crop_padding: Random shifts by up to so many pixels, less than a picture has and at most
@@ -64,24 +69,6 @@ class TrainingSettings:
         checkpoint_seconds: Time between two checkpoints, 0 to 1,000,000,000.
     """
 
-    policy: str = "dpod"
-    policy_options: Mapping[str, Any] = field(default_factory=dict)
-    distillation: float = 1.0
-    temperature: float = 1.0
-    group_lasso: float = 0.0
-    n_scoring: int = 2000
-    max_scoring_share: float = 0.1
-    epochs: int = 30
-    batch_size: int = 64
-    optimizer: str = "sgd"
-    schedule: str = "cosine"
-    lr: float = 0.1
-    momentum: float = 0.9
-    weight_decay: float = 5e-4
-    decays_norms: bool = True
-    warmup_share: float = 0.05
-    max_grad_norm: float = 5.0
-    ema_decay: float = 0.0
     precision: str = "float32"
     label_smoothing: float = 0.0
     crop_padding: int = 0
@@ -99,7 +86,7 @@ class TrainingSettings:
         check_range("training.max_scoring_share", self.max_scoring_share, low=0, high=1_000)
         check_count("training.epochs", self.epochs, low=1, high=1_000_000)
         check_count("training.batch_size", self.batch_size, low=2, high=1_000_000)
-        OptimizerSettings.part_of(self, "training")
+        self.check_optimizer("training")
         check_precision("training.precision", self.precision)
         check_range("training.label_smoothing", self.label_smoothing, low=0, high=0.999)
         check_count("training.crop_padding", self.crop_padding, low=0, high=MAX_PIXELS)

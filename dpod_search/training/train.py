@@ -27,7 +27,6 @@ from dpod_search.training.batches import rewind
 from dpod_search.training.checkpoint import CheckpointFile
 from dpod_search.training.learner import SupernetLearner
 from dpod_search.training.loop import Loop
-from dpod_search.training.optimizers import OptimizerSettings
 from dpod_search.training.policies import MakePolicy
 from dpod_search.training.policies import PolicyContext
 from dpod_search.training.policies import make_policy
@@ -201,7 +200,7 @@ def train_by_policy(
             loader=loader,
             n_epochs=settings.epochs,
             learner=learner,
-            optimizer=OptimizerSettings.part_of(settings, "training"),
+            optimizer=settings,
             task="train",
             checkpoint=checkpoint if ranks.is_first else None,
             progress=progress,

@@ -22,7 +22,7 @@ STATE = {"step": 3, "history": [{"step": 0, "loss": 1.5}], "learner": {"path": [
 def trained():
     """A net one step in, so that its optimizer has momentum."""
     net = make_net()
-    optimizer = OptimizerSettings().make(net)
+    optimizer = OptimizerSettings().make_optimizer(net)
     net(torch.randn(4, 1, 6, 6)).square().sum().backward()
     optimizer.step()
     return net, optimizer
@@ -37,7 +37,7 @@ def written(trained, tmp_path):
 
 def load(checkpoint, seed=5):
     net = make_net(seed=seed)
-    optimizer = OptimizerSettings().make(net)
+    optimizer = OptimizerSettings().make_optimizer(net)
     return net, optimizer, checkpoint.load(net, optimizer)
 
 
@@ -72,7 +72,7 @@ def test_any_other_safetensors_file_is_refused(tmp_path):
 def test_the_checkpoint_of_another_net_is_refused(written):
     net = torch.nn.Linear(3, 3)
     with pytest.raises(CheckpointError, match="does not fit the model"):
-        written.load(net, OptimizerSettings().make(net))
+        written.load(net, OptimizerSettings().make_optimizer(net))
 
 
 def damage(path, how):
@@ -99,7 +99,7 @@ def test_a_damaged_file_is_said_in_one_line(written, how):
 
 def test_no_byte_of_a_checkpoint_changes_unnoticed(written):
     data = written.path.read_bytes()
-    net, optimizer = make_net(), OptimizerSettings().make(make_net())
+    net, optimizer = make_net(), OptimizerSettings().make_optimizer(make_net())
     for place in range(0, len(data), 5):
         changed = bytearray(data)
         changed[place] ^= 1 << place % 8

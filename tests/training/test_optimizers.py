@@ -47,7 +47,7 @@ def test_the_cosine_follows_its_formula():
 @pytest.mark.parametrize(("n_steps", "warmup_share"), [(50, 0.3), (7, 0.5), (200, 0.05)])
 def test_one_cycle_is_that_of_pytorch(n_steps, warmup_share):
     settings = OptimizerSettings(lr=0.4, warmup_share=warmup_share, schedule="one-cycle")
-    optimizer = settings.make(make_net())
+    optimizer = settings.make_optimizer(make_net())
     theirs = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, 0.4, n_steps, pct_start=warmup_share, cycle_momentum=False
     )
@@ -89,7 +89,7 @@ def test_settings_out_of_range_are_named_in_one_line(make, section, setting, val
 
 
 @pytest.mark.parametrize("make", [TrainingSettings, FinetuneSettings])
-def test_the_part_of_other_settings_is_taken_field_by_field(make):
+def test_other_settings_have_those_of_the_optimizer(make):
     values = {
         "optimizer": "adamw",
         "schedule": "one-cycle",
@@ -101,14 +101,15 @@ def test_the_part_of_other_settings_is_taken_field_by_field(make):
         "max_grad_norm": 1.0,
         "ema_decay": 0.9,
     }
-    assert OptimizerSettings.part_of(make(**values), "training") == OptimizerSettings(**values)
-    names = {f.name for f in dataclasses.fields(OptimizerSettings)} - {"section"}
-    assert set(values) == names
+    settings = make(**values)
+    assert isinstance(settings, OptimizerSettings)
+    assert values.items() <= vars(settings).items()
+    assert set(values) == {f.name for f in dataclasses.fields(OptimizerSettings)}
 
 
 @pytest.mark.parametrize("make", [OptimizerSettings, TrainingSettings])
 def test_the_defaults_are_those_of_a_plain_training(make):
-    made = OptimizerSettings.part_of(make(), "optimizer").make(make_net())
+    made = make().make_optimizer(make_net())
     assert isinstance(made, torch.optim.SGD)
     (group,) = made.param_groups
     assert (group["lr"], group["momentum"], group["nesterov"]) == (0.1, 0.9, True)
@@ -116,11 +117,11 @@ def test_the_defaults_are_those_of_a_plain_training(make):
 
 
 def test_without_momentum_the_optimizer_still_steps():
-    assert not OptimizerSettings(momentum=0).make(make_net()).defaults["nesterov"]
+    assert not OptimizerSettings(momentum=0).make_optimizer(make_net()).defaults["nesterov"]
 
 
 def test_adamw_has_the_momentum_as_its_first_beta():
-    made = OptimizerSettings(optimizer="adamw", momentum=0.8).make(make_net())
+    made = OptimizerSettings(optimizer="adamw", momentum=0.8).make_optimizer(make_net())
     assert isinstance(made, torch.optim.AdamW)
     assert made.defaults["betas"] == (0.8, 0.999)
 
@@ -129,7 +130,7 @@ def test_adamw_has_the_momentum_as_its_first_beta():
 def test_vectors_can_be_left_without_decay(optimizer):
     net = make_net()
     settings = OptimizerSettings(optimizer, weight_decay=0.3, decays_norms=False, warmup_share=0)
-    made = settings.make(net)
+    made = settings.make_optimizer(net)
     before = {name: p.detach().clone() for name, p in net.named_parameters()}
     for parameter in net.parameters():
         parameter.grad = torch.zeros_like(parameter)

@@ -24,7 +24,6 @@ from dpod_search.footprint import build_footprint
 from dpod_search.supernet import build_supernet
 from dpod_search.training import POLICIES
 from dpod_search.training import CheckpointFile
-from dpod_search.training import OptimizerSettings
 from dpod_search.training import TrainingSettings
 from dpod_search.training.policies import Plan
 from dpod_search.training.scoring import CountedScorer
@@ -207,9 +206,3 @@ def test_a_policy_may_have_no_path_and_no_full_net(monkeypatch):
 def test_settings_out_of_range_are_named(setting, value):
     with pytest.raises(ConfigError, match=f"training.{setting}"):
         TrainingSettings(**{setting: value})
-
-
-def test_settings_pass_the_optimizer_its_part():
-    settings = TrainingSettings(lr=0.3, momentum=0.5, weight_decay=0.1)
-    optimizer = OptimizerSettings.part_of(settings, "training")
-    assert (optimizer.lr, optimizer.momentum, optimizer.weight_decay) == (0.3, 0.5, 0.1)

@@ -9,7 +9,6 @@ from training.policies.contract import make_context
 from training.policies.contract import run_policy
 
 from dpod_search.footprint import build_footprint
-from dpod_search.training import OptimizerSettings
 from dpod_search.training import TrainingSettings
 from dpod_search.training.loop import Loop
 from dpod_search.training.policies import DensePolicy
@@ -80,7 +79,7 @@ def test_training_is_that_of_the_plain_net_and_costs_as_much(distillation):
         loader=batches,
         n_epochs=3,
         learner=Plain(plain),
-        optimizer=OptimizerSettings.part_of(settings, "training"),
+        optimizer=settings,
         task="train",
         seed=0,
     ).run()
