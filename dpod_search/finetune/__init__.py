@@ -9,6 +9,7 @@ from dpod_search.finetune.side_by_side import finetune_all
 from dpod_search.finetune.side_by_side import run_jobs
 from dpod_search.finetune.teacher import Teacher
 from dpod_search.finetune.teacher import make_teacher
+from dpod_search.finetune.tuning import FinetuneContext
 from dpod_search.finetune.tuning import FinetuneJob
 from dpod_search.finetune.tuning import finetune
 from dpod_search.finetune.tuning import prepare_finetuning
@@ -16,6 +17,7 @@ from dpod_search.finetune.tuning import prepare_finetuning
 
 __all__ = [
     "DistillationLearner",
+    "FinetuneContext",
     "FinetuneJob",
     "FinetuneSettings",
     "FinetunedSubnet",

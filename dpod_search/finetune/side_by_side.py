@@ -20,6 +20,7 @@ from dpod_search.errors import TrainingError
 from dpod_search.finetune.finetuned import FinetunedSubnet
 from dpod_search.finetune.settings import FinetuneSettings
 from dpod_search.finetune.teacher import make_teacher
+from dpod_search.finetune.tuning import FinetuneContext
 from dpod_search.finetune.tuning import FinetuneJob
 from dpod_search.finetune.tuning import find_subnet
 from dpod_search.finetune.tuning import prepare_finetuning
@@ -97,16 +98,18 @@ def _answer_all(jobs: list[FinetuneJob]) -> None:
     """Have each teacher answer what it will be asked at most."""
     n_epochs: dict[int, int] = {}
     for job in jobs:
-        n_epochs[id(job.teacher)] = max(n_epochs.get(id(job.teacher), 0), job.n_epochs)
+        key = id(job.context.teacher)
+        n_epochs[key] = max(n_epochs.get(key, 0), job.n_epochs)
     for job in jobs:
-        if job.teacher is not None:  # a second time costs nothing
-            job.teacher.answer_all(job.train_loader, n_epochs[id(job.teacher)])
+        teacher = job.context.teacher
+        if teacher is not None:  # a second time costs nothing
+            teacher.answer_all(job.context.train_loader, n_epochs[id(teacher)])
 
 
 def _run_one(number: int, job: FinetuneJob, n_threads: int) -> tuple[int, FinetunedSubnet]:
     with limit_threads(n_threads), torch.random.fork_rng(devices=()):
         # Loaders that shuffle by it: which process does which job is chance.
-        torch.default_generator.manual_seed(derive_seed(job.seed, "side by side", number))
+        torch.default_generator.manual_seed(derive_seed(job.context.seed, "side by side", number))
         return number, job.run()
 
 
@@ -156,20 +159,16 @@ def finetune_all(
             "call finetune_all for each supernet"
         )
     told = progress or SilentProgress()
-    teacher = make_teacher(wanted[0].supernet, train_loader, chosen) if wanted else None
-    jobs = (
-        prepare_finetuning(
-            subnet,
-            train_loader,
-            validation_loader=validation_loader,
-            calibration_images=calibration_images,
-            calibration_batch_size=calibration_batch_size,
-            settings=chosen,
-            seed=seed,
-            teacher=teacher,
-        )
-        for subnet in wanted
+    context = FinetuneContext(
+        train_loader,
+        validation_loader,
+        calibration_images,
+        calibration_batch_size,
+        chosen,
+        seed,
+        make_teacher(wanted[0].supernet, train_loader, chosen) if wanted else None,
     )
+    jobs = (prepare_finetuning(subnet, context) for subnet in wanted)
     finetuned: dict[int, FinetunedSubnet] = {}
     told.start("finetune", len(wanted))
     for number, result in run_jobs(jobs, n_jobs=n_jobs):

@@ -7,8 +7,9 @@ module after the last step, and both accuracies are measured with statistics of 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from collections.abc import Mapping
 from dataclasses import dataclass
+from dataclasses import field
+from dataclasses import replace
 
 from torch import Tensor
 from torch import nn
@@ -37,52 +38,55 @@ from dpod_search.training import CheckpointFile
 from dpod_search.training import Loop
 from dpod_search.training import rewind
 from dpod_search.training.stopping import EarlyStop
-from dpod_search.widths import Widths
 
 
 Batches = Iterable[tuple[Tensor, Tensor]]
 
 
-@dataclass(eq=False)
+@dataclass(frozen=True, eq=False)
+class FinetuneContext:
+    """What the finetuning of all subnets of a supernet has in common.
+
+    Args:
+        train_loader: Batches of pictures (N, *example_shape) and labels (N,).
+        validation_loader: Batches that accuracy is measured on, before and after.
+        calibration_images: What BatchNorm statistics are estimated on; by default those the
+            supernet was trained with, else the loader's first 512.
+        calibration_batch_size: Those of them that are run at once.
+        settings: How.
+        seed: Seed of what the modules themselves draw.
+        teacher: The full net; by default one is made for each subnet, if it has a say.
+    """
+
+    train_loader: Batches
+    validation_loader: Batches | None = None
+    calibration_images: Tensor | None = None
+    calibration_batch_size: int = 1024
+    settings: FinetuneSettings = field(default_factory=FinetuneSettings)
+    seed: int = 0
+    teacher: Teacher | None = None
+
+
+@dataclass(frozen=True, eq=False)
 class FinetuneJob:
     """All that finetuning one subnet takes; another process can do it.
 
     Args:
-        module: The extracted subnet, in place.
-        widths: The widths it was extracted at.
-        footprint: Its footprints by name.
-        input_shape: Shape (C, ...) of one sample.
+        start: The subnet as it was extracted; its module is trained in place.
         macs_share: Its macs over those of the full net, in (0, 1].
-        accuracy_before: On the validation batches, inside the supernet.
-        train_loader: Batches of pictures and labels.
-        validation_loader: Batches that accuracy is measured on.
-        calibration_images: What BatchNorm statistics are estimated on.
-        calibration_batch_size: Those of them that are run at once.
-        settings: How.
-        seed: Seed of what the module itself draws.
-        teacher: The full net; None for labels alone.
+        context: What it shares with other subnets, pictures and teacher chosen.
         checkpoint: Where the state is kept.
     """
 
-    module: nn.Module
-    widths: Widths
-    footprint: Mapping[str, float]
-    input_shape: tuple[int, ...]
+    start: FinetunedSubnet
     macs_share: float
-    accuracy_before: float | None
-    train_loader: Batches
-    validation_loader: Batches | None
-    calibration_images: Tensor
-    calibration_batch_size: int
-    settings: FinetuneSettings
-    seed: int
-    teacher: Teacher | None = None
+    context: FinetuneContext
     checkpoint: CheckpointFile | None = None
 
     @property
     def n_epochs(self) -> int:
         """Passes over the loader."""
-        return self.settings.epochs_of(self.macs_share)
+        return self.context.settings.epochs_of(self.macs_share)
 
     def run(self, progress: Progress | None = None) -> FinetunedSubnet:
         """Train the module, calibrate it and measure it.
@@ -95,49 +99,50 @@ class FinetuneJob:
             TrainingError: If a loss or the gradients are not finite.
             CheckpointError: If the checkpoint is damaged, of another run, or cannot be written.
         """
-        teacher, loader, settings = self.teacher, self.train_loader, self.settings
+        context, module = self.context, self.start.module
+        teacher, loader, settings = context.teacher, context.train_loader, context.settings
         loop = Loop(
-            module=self.module,
+            module=module,
             loader=loader if teacher is None else teacher.show_views(loader),
             n_epochs=self.n_epochs,
-            learner=DistillationLearner(self.module, teacher, settings, self._find_stages()),
+            learner=DistillationLearner(module, teacher, settings, self._find_stages()),
             optimizer=settings,
             task="finetune",
             checkpoint=self.checkpoint,
             progress=progress or SilentProgress(),
-            seed=self.seed,
+            seed=context.seed,
             early_stop=self._make_early_stop(),
         )
         history = loop.run()
-        accuracy = self._deliver(self.module)
-        return FinetunedSubnet(
-            module=self.module,
-            widths=self.widths,
-            footprint=self.footprint,
-            input_shape=self.input_shape,
-            accuracy_before=self.accuracy_before,
-            accuracy=accuracy,
+        return replace(
+            self.start,
+            accuracy=self._deliver(module),
             history=tuple(history),
             seconds=loop.seconds,
         )
 
+    @property
+    def _images(self) -> Tensor:
+        assert self.context.calibration_images is not None
+        return self.context.calibration_images
+
     def _find_stages(self) -> tuple[str, ...]:
         """Return the layers that are compared with the teacher's."""
-        if self.settings.features == 0:
+        module, features = self.start.module, self.context.settings.features
+        if features == 0:
             return ()
-        example = placement_of(self.module).put(self.calibration_images[:2])
-        stages = find_stages(self.module, example)
+        stages = find_stages(module, placement_of(module).put(self._images[:2]))
         if not stages:
             raise ConfigError(
-                f"finetune.features = {self.settings.features:g} compares feature maps "
+                f"finetune.features = {features:g} compares feature maps "
                 "(N, C, H, W), and this net has none; set it to 0"
             )
         return stages
 
     def _make_early_stop(self) -> EarlyStop | None:
-        if self.settings.patience == 0:
+        if self.context.settings.patience == 0:
             return None
-        if self.validation_loader is None:
+        if self.context.validation_loader is None:
             raise ConfigError(
                 "finetune.patience needs pictures to look at; give a validation_loader, or set it to 0"
             )
@@ -147,13 +152,13 @@ class FinetuneJob:
             assert accuracy is not None
             return accuracy
 
-        return EarlyStop(measure, self.settings.patience)
+        return EarlyStop(measure, self.context.settings.patience)
 
     def _deliver(self, module: nn.Module) -> float | None:
         """Bring a trained module into the state that is delivered, and measure that."""
         module.eval()
-        calibrate(module, self.calibration_images, batch_size=self.calibration_batch_size)
-        return _measure(module, self.validation_loader)
+        calibrate(module, self._images, batch_size=self.context.calibration_batch_size)
+        return _measure(module, self.context.validation_loader)
 
 
 def finetune(
@@ -197,67 +202,50 @@ def finetune(
         CheckpointError: If the checkpoint is damaged, of another run, or cannot be written.
         DataError: If a loader is empty, or labels are no classes of the model.
     """
-    return prepare_finetuning(
-        subnet,
+    context = FinetuneContext(
         train_loader,
-        validation_loader=validation_loader,
-        calibration_images=calibration_images,
-        calibration_batch_size=calibration_batch_size,
-        settings=settings,
-        seed=seed,
-        teacher=teacher,
-        checkpoint=checkpoint,
-    ).run(progress)
+        validation_loader,
+        calibration_images,
+        calibration_batch_size,
+        settings or FinetuneSettings(),
+        seed,
+        teacher,
+    )
+    return prepare_finetuning(subnet, context, checkpoint).run(progress)
 
 
 def prepare_finetuning(
-    subnet: Candidate | Subnet,
-    train_loader: Batches,
-    *,
-    validation_loader: Batches | None = None,
-    calibration_images: Tensor | None = None,
-    calibration_batch_size: int = 1024,
-    settings: FinetuneSettings | None = None,
-    seed: int = 0,
-    teacher: Teacher | None = None,
-    checkpoint: CheckpointFile | None = None,
+    subnet: Candidate | Subnet, context: FinetuneContext, checkpoint: CheckpointFile | None = None
 ) -> FinetuneJob:
     """Extract a subnet, and gather what finetuning it takes.
 
-    The arguments and errors are those of :func:`finetune`.
+    Args:
+        subnet: As for :func:`finetune`, whose errors these are.
+        context: What it shares with other subnets.
+        checkpoint: Where the state is kept.
     """
-    chosen = settings or FinetuneSettings()
     held = find_subnet(subnet)
-    supernet, widths = held.supernet, held.widths
-    images = calibration_images if calibration_images is not None else supernet.calibration_images
+    supernet, widths, loader = held.supernet, held.widths, context.train_loader
+    images = context.calibration_images
     if images is None:
-        rewind(train_loader)
-        images = gather_images(iter(train_loader), 512)
-    evaluator = Evaluator(supernet, images, batch_size=calibration_batch_size)
+        images = supernet.calibration_images
+    if images is None:
+        rewind(loader)
+        images = gather_images(iter(loader), 512)
+    evaluator = Evaluator(supernet, images, batch_size=context.calibration_batch_size)
     with evaluator.calibrated(widths) as calibrated_subnet:
         module = calibrated_subnet.extract()
-        before = _measure(calibrated_subnet, validation_loader)
+        before = _measure(calibrated_subnet, context.validation_loader)
     is_channels_last = supernet.grouping.runs_channels_last
     place_module(module, device_of(supernet), is_channels_last=is_channels_last)
     model = build_footprint(supernet)
     footprint = model.measure(widths)
     full_macs = model.measure(supernet.space.full)["macs"]
-    if teacher is None:
-        teacher = make_teacher(supernet, train_loader, chosen)
+    teacher = context.teacher or make_teacher(supernet, loader, context.settings)
     return FinetuneJob(
-        module=module,
-        widths=widths,
-        footprint=footprint,
-        input_shape=supernet.example_shape,
+        FinetunedSubnet(module, widths, footprint, supernet.example_shape, before),
         macs_share=footprint["macs"] / full_macs if full_macs else 1.0,
-        accuracy_before=before,
-        train_loader=train_loader,
-        validation_loader=validation_loader,
-        calibration_images=images,
-        calibration_batch_size=calibration_batch_size,
-        settings=chosen,
-        seed=seed,
-        teacher=teacher,
+        context=replace(context, calibration_images=images, teacher=teacher),
         checkpoint=checkpoint,
     )
 

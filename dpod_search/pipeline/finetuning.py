@@ -15,6 +15,7 @@ from dpod_search.files import hash_value
 from dpod_search.files import read_json
 from dpod_search.files import whole_folder
 from dpod_search.files import write_json
+from dpod_search.finetune import FinetuneContext
 from dpod_search.finetune import FinetunedSubnet
 from dpod_search.finetune import FinetuneJob
 from dpod_search.finetune import FinetuneSettings
@@ -147,20 +148,20 @@ def _prepare_all(
     if not chosen:
         return
     loader = session.training_loader(settings.batch_size)
-    teacher = make_teacher(session.supernet, loader, settings)
+    context = FinetuneContext(
+        loader,
+        session.validation_batches,
+        session.calibration_images,
+        session.config.evaluation.batch_size,
+        settings,
+        session.seed,
+        make_teacher(session.supernet, loader, settings),
+    )
     for item in chosen:
-        job = prepare_finetuning(
-            Subnet(session.supernet, item.widths),
-            loader,
-            validation_loader=session.validation_batches,
-            calibration_images=session.calibration_images,
-            calibration_batch_size=session.config.evaluation.batch_size,
-            settings=settings,
-            seed=session.seed,
-            teacher=teacher,
-            checkpoint=_checkpoint_of(session, item, keys[item.name]),
-        )
-        check_searched(session, item, job.accuracy_before)
+        subnet = Subnet(session.supernet, item.widths)
+        checkpoint = _checkpoint_of(session, item, keys[item.name])
+        job = prepare_finetuning(subnet, context, checkpoint)
+        check_searched(session, item, job.start.accuracy_before)
         yield job
 
 

@@ -23,6 +23,7 @@ from dpod_search import train_supernet
 from dpod_search.errors import ConfigError
 from dpod_search.errors import DataError
 from dpod_search.errors import TrainingError
+from dpod_search.finetune import FinetuneContext
 from dpod_search.finetune import FinetuneSettings
 from dpod_search.finetune import make_teacher
 from dpod_search.finetune import prepare_finetuning
@@ -92,10 +93,8 @@ def test_nothing_to_do_is_done(trained):
 
 def prepare_some(supernet, loader, settings, n=2):
     teacher = make_teacher(supernet, loader, settings)
-    return teacher, [
-        prepare_finetuning(subnet, loader, settings=settings, teacher=teacher)
-        for subnet in make_subnets(supernet)[:n]
-    ]
+    context = FinetuneContext(loader, settings=settings, teacher=teacher)
+    return teacher, [prepare_finetuning(subnet, context) for subnet in make_subnets(supernet)[:n]]
 
 
 def test_what_the_caller_does_between_results_is_none_of_its_business(trained):
