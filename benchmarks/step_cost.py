@@ -28,10 +28,10 @@ from dpod_search.supernet import extract_subnet
 from dpod_search.training import Learner
 from dpod_search.training import OptimizerSettings
 from dpod_search.training import PolicyContext
+from dpod_search.training.learner import CountedScorer
 from dpod_search.training.learner import SupernetLearner
 from dpod_search.training.policies import Policy
 from dpod_search.training.policies import make_policy
-from dpod_search.training.scoring import CountedScorer
 from dpod_search.widths import Widths
 from dpod_search.widths import WidthSpace
 

@@ -30,10 +30,10 @@ from dpod_search.pipeline.session import Session
 from dpod_search.search.store.status import count_trials
 from dpod_search.supernet import Supernet
 from dpod_search.training import Plan
+from dpod_search.training.learner import CountedScorer
 from dpod_search.training.learner import SupernetLearner
 from dpod_search.training.policies import make_policy
 from dpod_search.training.policies.drawing import Memoryless
-from dpod_search.training.scoring import CountedScorer
 from dpod_search.training.train import make_context
 from dpod_search.weights import read_tensors
 from dpod_search.widths import Widths

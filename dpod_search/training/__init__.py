@@ -9,9 +9,9 @@ from dpod_search.training.launch import choose_device
 from dpod_search.training.launch import is_first_to_fail
 from dpod_search.training.launch import joined_ranks
 from dpod_search.training.launch import launched_ranks
+from dpod_search.training.learner import distill
 from dpod_search.training.loop import Learner
 from dpod_search.training.loop import Loop
-from dpod_search.training.losses import distill
 from dpod_search.training.optimizers import OptimizerSettings
 from dpod_search.training.policies import POLICIES
 from dpod_search.training.policies import MakePolicy

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from contextlib import nullcontext
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -16,14 +18,41 @@ from dpod_search.errors import ConfigError
 from dpod_search.own_code import own_code
 from dpod_search.supernet import Supernet
 from dpod_search.training.lasso import SuffixLasso
-from dpod_search.training.losses import distill
 from dpod_search.training.policies import Plan
 from dpod_search.training.policies import Policy
+from dpod_search.training.policies import Scorer
 from dpod_search.training.precision import compute_scores
 from dpod_search.training.ranks import Ranks
-from dpod_search.training.scoring import CountedScorer
 from dpod_search.training.settings import TrainingSettings
 from dpod_search.widths import Widths
+
+
+@dataclass
+class CountedScorer:
+    """A judge of subnets that counts what it spends.
+
+    Args:
+        score: Quality of a subnet in [0, 1], larger is better.
+        cost: Macs of a subnet.
+        n_images: Pictures that a score runs the subnet on, if no other number is asked for.
+        macs: Multiply-adds spent so far.
+    """
+
+    score: Scorer
+    cost: Callable[[Widths], float]
+    n_images: int
+    macs: float = 0.0
+
+    def __call__(self, widths: Widths, *n_images: int) -> float:
+        """Return the quality of a subnet.
+
+        Args:
+            widths: Of the subnet.
+            *n_images: Nothing, or the number of pictures to look at.
+        """
+        (n_counted,) = n_images or (self.n_images,)
+        self.macs += n_counted * self.cost(widths)
+        return self.score(widths, *n_images)
 
 
 class SupernetLearner:
@@ -168,3 +197,25 @@ class SupernetLearner:
         if full_scores is not None and weight > 0:
             loss = loss + weight * distill(scores, full_scores, self._settings.temperature)
         return loss
+
+
+def distill(scores: Tensor, full_scores: Tensor, temperature: float = 1.0) -> Tensor:
+    """Compute the Kullback-Leibler divergence of a subnet's answers from the full net's.
+
+    Args:
+        scores: Logits of the subnet, shape (N, n_classes).
+        full_scores: Logits of the full net, same shape; no gradient flows into them.
+        temperature: Both are divided by it; the loss is multiplied by its square.
+
+    Returns:
+        The mean over pictures, >= 0.
+
+    References:
+        Hinton et al.: Distilling the Knowledge in a Neural Network, 2015, section 2
+        (arXiv 1503.02531). In place, from the same step's full net: Yu and Huang, 2019,
+        section 3.3 (arXiv 1903.05134).
+    """
+    wanted = functional.log_softmax(full_scores.detach() / temperature, dim=1)
+    got = functional.log_softmax(scores / temperature, dim=1)
+    loss = functional.kl_div(got, wanted, reduction="batchmean", log_target=True)
+    return loss * temperature**2

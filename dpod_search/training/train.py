@@ -25,17 +25,20 @@ from dpod_search.training.batches import count_batches
 from dpod_search.training.batches import count_images
 from dpod_search.training.batches import rewind
 from dpod_search.training.checkpoint import CheckpointFile
+from dpod_search.training.learner import CountedScorer
 from dpod_search.training.learner import SupernetLearner
 from dpod_search.training.loop import Loop
 from dpod_search.training.policies import MakePolicy
 from dpod_search.training.policies import PolicyContext
 from dpod_search.training.policies import make_policy
 from dpod_search.training.ranks import Ranks
-from dpod_search.training.scoring import CountedScorer
-from dpod_search.training.scoring import limit_scoring
 from dpod_search.training.settings import TrainingSettings
 from dpod_search.widths import Widths
 from dpod_search.widths import WidthSpace
+
+
+# Multiply-adds of a training step for each of its forward pass: the backward pass has two.
+_STEP_MACS = 3
 
 
 @dataclass(frozen=True)
@@ -246,7 +249,8 @@ def make_context(
     """
     ranks = ranks or Ranks()
     n_images = settings.epochs * count_images(loader, ranks.n_ranks)
-    limit = limit_scoring(settings.max_scoring_share, n_images, scorer.cost(space.full))
+    full_macs = scorer.cost(space.full)
+    limit = settings.max_scoring_share * _STEP_MACS * n_images * full_macs
     return PolicyContext(
         space,
         scorer.cost,

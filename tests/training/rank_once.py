@@ -32,10 +32,10 @@ from dpod_search.training import PolicyContext
 from dpod_search.training import Ranks
 from dpod_search.training import TrainingResult
 from dpod_search.training import TrainingSettings
+from dpod_search.training.learner import CountedScorer
 from dpod_search.training.learner import SupernetLearner
 from dpod_search.training.policies import DpodOptions
 from dpod_search.training.policies import DpodPolicy
-from dpod_search.training.scoring import CountedScorer
 from dpod_search.training.train import train_by_policy
 from dpod_search.weights import write_tensors
 
