@@ -10,11 +10,15 @@ unless they only scale what layers make.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 from torch.nn.modules.conv import _ConvTransposeNd
 
 from dpod_search.supernet import LayerPlan
@@ -27,6 +31,11 @@ from dpod_search.supernet.layout import is_elastic
 from dpod_search.supernet.plans import Grouping
 from dpod_search.supernet.plans import ParameterPlan
 from dpod_search.tabulated import FloatArray
+
+
+Batch = tuple[Tensor, Tensor]
+# From what the net returns and the labels to a number.
+Loss = Callable[[Any, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -130,6 +139,14 @@ def add_units(
                 total += run.reshape(n_units, -1).sum(axis=1)
             start += segment.size
     return total
+
+
+def sum_along(tensor: Tensor, axis: int) -> FloatArray:
+    """Sum a tensor over all axes but one, in double precision, shape (size of that axis,)."""
+    others = [i for i in range(tensor.dim()) if i != axis]
+    whole = tensor.detach()
+    summed = whole.sum(others, dtype=torch.float64) if others else whole.double()
+    return np.asarray(summed.cpu().numpy(), dtype=np.float64)
 
 
 def _own_parts(

@@ -20,6 +20,8 @@ from dpod_search.classification import check_scores
 from dpod_search.errors import ConfigError
 from dpod_search.errors import check_count
 from dpod_search.importance.magnitude import score_magnitude
+from dpod_search.importance.makers import Batch
+from dpod_search.importance.makers import Loss
 from dpod_search.importance.taylor import score_taylor
 from dpod_search.importance.units import Batch
 from dpod_search.importance.units import LayerScores

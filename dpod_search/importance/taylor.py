@@ -32,11 +32,14 @@ from torch import Tensor
 from dpod_search.classification import move_labels
 from dpod_search.errors import DataError
 from dpod_search.importance.flow import Flow
+from dpod_search.importance.makers import Batch
+from dpod_search.importance.makers import Loss
 from dpod_search.importance.makers import Maker
 from dpod_search.importance.makers import Part
 from dpod_search.importance.makers import add_units
 from dpod_search.importance.makers import find_makers
 from dpod_search.importance.makers import groups_of
+from dpod_search.importance.makers import sum_along
 from dpod_search.importance.units import Batch
 from dpod_search.importance.units import LayerScores
 from dpod_search.importance.units import Loss
