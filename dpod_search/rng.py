@@ -7,6 +7,8 @@ step 812 of a run draws the same numbers whether or not the process was killed a
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -36,3 +38,23 @@ def torch_generator(seed: int, *names: str | int) -> torch.Generator:
     generator = torch.Generator()
     generator.manual_seed(derive_seed(seed, *names))
     return generator
+
+
+@contextmanager
+def seeded(seed: int, device: torch.device | None = None) -> Iterator[None]:
+    """Seed PyTorch's global generators inside the block, and put them back after it.
+
+    For those that know no other: dropout, initial weights, torchvision's transforms.
+
+    Args:
+        seed: What :func:`derive_seed` gave.
+        device: Where it is drawn besides the CPU; of accelerators only a GPU is seeded.
+    """
+    on_gpu = [device] if device is not None and device.type == "cuda" else []
+    with torch.random.fork_rng(devices=on_gpu):
+        # torch.manual_seed costs ten times as much, and reseeds what would not be put back.
+        torch.default_generator.manual_seed(seed)
+        for gpu in on_gpu:
+            with torch.cuda.device(gpu):
+                torch.cuda.manual_seed(seed)
+        yield

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from dpod_search.rng import derive_seed
 from dpod_search.rng import numpy_generator
+from dpod_search.rng import seeded
 from dpod_search.rng import torch_generator
 
 
@@ -62,3 +63,14 @@ def test_global_generators_are_left_alone() -> None:
 
     assert torch.equal(torch.get_rng_state(), state)
     assert np.array_equal(np.random.get_state()[1], numpy_state)  # noqa: NPY002
+
+
+def test_a_seeded_block_repeats_and_leaves_no_trace() -> None:
+    state = torch.get_rng_state()
+    drawn = []
+    for seed in (1, 1, 2):
+        with seeded(seed):
+            drawn.append(float(torch.rand(1)))
+
+    assert drawn[0] == drawn[1] != drawn[2]
+    assert torch.equal(torch.get_rng_state(), state)

@@ -21,6 +21,7 @@ from dpod_search.imports import call_with
 from dpod_search.imports import import_object
 from dpod_search.imports import is_import_path
 from dpod_search.own_code import own_code
+from dpod_search.rng import seeded
 from dpod_search.torchvision_ops import import_torchvision
 
 
@@ -180,8 +181,7 @@ def transform_batch(images: Tensor, transform: Transform, seed: int) -> Tensor:
     """
     low, high = images.amin((0, 2, 3), keepdim=True), images.amax((0, 2, 3), keepdim=True)
     span = torch.where(high > low, high - low, torch.ones_like(high))
-    with torch.random.fork_rng(devices=[]), own_code("the augmentation", DataError):
-        torch.default_generator.manual_seed(seed)
+    with seeded(seed), own_code("the augmentation", DataError):
         changed = [transform(picture) for picture in (images - low) / span]
     for picture in changed:
         _check_shape(picture, tuple(images.shape[1:]))

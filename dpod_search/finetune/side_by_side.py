@@ -30,6 +30,7 @@ from dpod_search.placement import limit_threads
 from dpod_search.progress import Progress
 from dpod_search.progress import SilentProgress
 from dpod_search.rng import derive_seed
+from dpod_search.rng import seeded
 from dpod_search.search import Candidate
 from dpod_search.supernet import Subnet
 
@@ -107,9 +108,9 @@ def _answer_all(jobs: list[FinetuneJob]) -> None:
 
 
 def _run_one(number: int, job: FinetuneJob, n_threads: int) -> tuple[int, FinetunedSubnet]:
-    with limit_threads(n_threads), torch.random.fork_rng(devices=()):
-        # Loaders that shuffle by it: which process does which job is chance.
-        torch.default_generator.manual_seed(derive_seed(job.context.seed, "side by side", number))
+    # For loaders that shuffle by it: which process does which job is chance.
+    seed = derive_seed(job.context.seed, "side by side", number)
+    with limit_threads(n_threads), seeded(seed):
         return number, job.run()
 
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable
-from collections.abc import Iterator
 from collections.abc import Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from dataclasses import field
 from pathlib import Path
@@ -28,6 +26,7 @@ from dpod_search.models.torchvision_nets import build_torchvision_net
 from dpod_search.own_code import describe_error
 from dpod_search.own_code import own_code
 from dpod_search.rng import derive_seed
+from dpod_search.rng import seeded
 from dpod_search.weights import fill_module
 from dpod_search.weights import read_tensors
 
@@ -81,7 +80,7 @@ def build_model(
         CheckpointError: If the weights are missing, damaged, no safetensors file, or of another
             model.
     """
-    with _seeded(derive_seed(seed, "model")):
+    with seeded(derive_seed(seed, "model")):
         model = _build(settings, input_shape, n_classes)
         if settings.weights is not None:
             _load_weights(model, expand_path(settings.weights))
@@ -143,14 +142,6 @@ def _load_weights(model: nn.Module, path: Path) -> None:
             f"{error}; to take over all but a head with other classes, load them in a function of "
             "your own and name it in model.name as package.module:callable"
         ) from error
-
-
-@contextmanager
-def _seeded(seed: int) -> Iterator[None]:
-    with torch.random.fork_rng(devices=[]):
-        # Not torch.manual_seed: that would also reseed the accelerators, which are not restored.
-        torch.default_generator.manual_seed(seed)
-        yield
 
 
 def _try_once(

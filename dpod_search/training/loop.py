@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from dataclasses import field
 from itertools import islice
@@ -27,6 +26,7 @@ from dpod_search.progress import Progress
 from dpod_search.progress import SilentProgress
 from dpod_search.quantities import number
 from dpod_search.rng import derive_seed
+from dpod_search.rng import seeded
 from dpod_search.training.averaging import WeightAverage
 from dpod_search.training.batches import Batches
 from dpod_search.training.batches import count_batches
@@ -199,7 +199,8 @@ class Loop:
         # Each rank drops out channels of its own, for it has pictures of its own.
         rank = (self.ranks.rank,) if self.ranks.rank else ()
         there = move_labels(labels, device)
-        with _own_draws(derive_seed(self.seed, self.task, step, *rank), device):
+        # Dropout draws by the step, so that training resumes exactly.
+        with seeded(derive_seed(self.seed, self.task, step, *rank), device):
             losses = self.learner.compute_gradients(step, placement.put(images), there)
         losses = self.ranks.average(losses)
         norm = _clip_gradients(self.module, self.optimizer.max_grad_norm)
@@ -261,16 +262,3 @@ def _clip_gradients(module: nn.Module, max_norm: float) -> float:
     if 0 < max_norm < before < math.inf:
         nn.utils.clip_grads_with_norm_(module.parameters(), max_norm, norm)
     return before
-
-
-@contextmanager
-def _own_draws(seed: int, device: torch.device) -> Iterator[None]:
-    # Dropout knows only the global generators: inside the block they are a function of the step,
-    # so that training resumes exactly, and after it they are as they were.
-    on_gpu = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices=on_gpu):
-        torch.default_generator.manual_seed(seed)  # torch.manual_seed costs ten times as much
-        for gpu in on_gpu:
-            with torch.cuda.device(gpu):
-                torch.cuda.manual_seed(seed)
-        yield
