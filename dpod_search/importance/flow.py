@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from torch import nn
 
-from dpod_search.importance.makers import groups_of
 from dpod_search.supernet import LayerPlan
 from dpod_search.supernet import Supernet
+from dpod_search.supernet.layout import groups_of
 from dpod_search.supernet.plans import Operation
 
 

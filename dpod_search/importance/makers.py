@@ -27,6 +27,7 @@ from dpod_search.supernet import plan_weights
 from dpod_search.supernet.layout import Layout
 from dpod_search.supernet.layout import fixed
 from dpod_search.supernet.layout import full_size
+from dpod_search.supernet.layout import groups_of
 from dpod_search.supernet.layout import is_elastic
 from dpod_search.supernet.plans import Grouping
 from dpod_search.supernet.plans import ParameterPlan
@@ -109,11 +110,6 @@ def _only_scales(grouping: Grouping, name: str) -> bool:
     }
     users = [op.what for op in grouping.operations if not reads.isdisjoint(op.inputs)]
     return bool(users) and set(users) <= {"mul", "mul_", "multiply", "imul"}
-
-
-def groups_of(layout: Layout) -> tuple[int, ...]:
-    """Return the groups of a layout, each once."""
-    return tuple(sorted({segment.group for segment in layout if segment.group is not None}))
 
 
 def add_units(

@@ -38,7 +38,6 @@ from dpod_search.importance.makers import Maker
 from dpod_search.importance.makers import Part
 from dpod_search.importance.makers import add_units
 from dpod_search.importance.makers import find_makers
-from dpod_search.importance.makers import groups_of
 from dpod_search.importance.makers import sum_along
 from dpod_search.importance.units import Batch
 from dpod_search.importance.units import LayerScores
@@ -48,6 +47,7 @@ from dpod_search.placement import placement_of
 from dpod_search.supernet import Supernet
 from dpod_search.supernet.layout import Layout
 from dpod_search.supernet.layout import fixed
+from dpod_search.supernet.layout import groups_of
 from dpod_search.supernet.modes import evaluating
 from dpod_search.tabulated import FloatArray
 

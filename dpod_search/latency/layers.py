@@ -21,6 +21,7 @@ from dpod_search.supernet import Supernet
 from dpod_search.supernet.layout import Layout
 from dpod_search.supernet.layout import active_size
 from dpod_search.supernet.layout import full_size
+from dpod_search.supernet.layout import groups_of
 from dpod_search.supernet.plans import LayerPlan
 from dpod_search.supernet.plans import Operation
 from dpod_search.widths import Widths
@@ -153,7 +154,7 @@ class _Chains:
 
 
 def _find_sizes(layout: Layout, space: WidthSpace) -> tuple[int, ...]:
-    groups = sorted({segment.group for segment in layout if segment.group is not None})
+    groups = groups_of(layout)
     if not groups:
         return (active_size(layout, ()),)
     longest = max(len(space.rungs[group]) for group in groups)

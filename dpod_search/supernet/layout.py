@@ -66,6 +66,11 @@ def is_elastic(layout: Layout) -> bool:
     return any(segment.group is not None for segment in layout)
 
 
+def groups_of(layout: Layout) -> tuple[int, ...]:
+    """Return the groups of a layout, each once, ascending."""
+    return tuple(sorted({segment.group for segment in layout if segment.group is not None}))
+
+
 def take(tensor: Tensor, dim: int, layout: Layout, widths: Sequence[int]) -> Tensor:
     """Keep the active elements of one dimension.
 

@@ -26,6 +26,7 @@ from torch import Tensor
 from dpod_search.supernet import Supernet
 from dpod_search.supernet import plan_weights
 from dpod_search.supernet.layout import Layout
+from dpod_search.supernet.layout import groups_of
 from dpod_search.widths import WidthSpace
 
 
@@ -78,10 +79,9 @@ def _find_terms(supernet: Supernet) -> Iterator[tuple[Tensor, int, Tensor]]:
 
 def _mark_suffixes(layout: Layout, space: WidthSpace) -> Tensor:
     """Mark the elements of an axis that are in each suffix, shape (suffixes, elements)."""
-    groups = sorted({segment.group for segment in layout if segment.group is not None})
     rows = [
         torch.cat(list(_mark_suffix(layout, group, width)))
-        for group in groups
+        for group in groups_of(layout)
         for width in space.rungs[group][:-1]
     ]
     return torch.stack(rows) if rows else torch.zeros(0)
