@@ -39,7 +39,9 @@ from dpod_search.rng import numpy_generator
 from dpod_search.rng import torch_generator
 
 
+# Pictures (N, C, ...) and labels (N,).
 Batch = tuple[Tensor, Tensor]
+Batches = Iterable[Batch]
 
 
 class SeededLoader:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from collections.abc import Iterable
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from torch import nn
 
 from dpod_search.classification import check_labels
 from dpod_search.classification import check_scores
+from dpod_search.data.loader import Batches
 from dpod_search.errors import DataError
 from dpod_search.errors import check_count
 from dpod_search.evaluation.calibration import calibrated
@@ -34,8 +34,6 @@ from dpod_search.supernet import Supernet
 from dpod_search.supernet.modes import evaluating
 from dpod_search.widths import Widths
 
-
-Batches = Iterable[tuple[Tensor, Tensor]]
 
 # Pictures of the run in which layers are watched.
 _N_WATCHED = 2

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from torch import Tensor
 
-from dpod_search.evaluation.evaluator import Batches
+from dpod_search.data.loader import Batches
 from dpod_search.evaluation.evaluator import Evaluator
 from dpod_search.supernet import Supernet
 from dpod_search.widths import Widths

@@ -14,6 +14,7 @@ from joblib import delayed
 from joblib import parallel_config
 from torch import Tensor
 
+from dpod_search.data.loader import Batches
 from dpod_search.errors import ConfigError
 from dpod_search.errors import DataError
 from dpod_search.errors import TrainingError
@@ -33,9 +34,6 @@ from dpod_search.rng import derive_seed
 from dpod_search.rng import seeded
 from dpod_search.search import Candidate
 from dpod_search.supernet import Subnet
-
-
-Batches = Iterable[tuple[Tensor, Tensor]]
 
 
 def run_jobs(

@@ -13,11 +13,8 @@ References:
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Sequence
-from typing import Protocol
-from typing import runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +22,8 @@ import torch
 from torch import Tensor
 from torch import nn
 
+from dpod_search.data.loader import Batch
+from dpod_search.data.loader import Batches
 from dpod_search.errors import ConfigError
 from dpod_search.finetune.attention import watching
 from dpod_search.finetune.settings import FinetuneSettings
@@ -34,6 +33,7 @@ from dpod_search.placement import placement_of
 from dpod_search.supernet import Supernet
 from dpod_search.supernet import extract_subnet
 from dpod_search.training import rewind
+from dpod_search.training.batches import PositionedLoader
 from dpod_search.training.batches import count_batches
 from dpod_search.training.precision import compute_scores
 
@@ -43,23 +43,7 @@ _logger = logging.getLogger(__name__)
 # Answers that take more memory than this are not kept.
 _MAX_BYTES = 1 << 30
 
-Batch = tuple[Tensor, Tensor]
 FloatArray = npt.NDArray[np.float32]
-Batches = Iterable[Batch]
-
-
-@runtime_checkable
-class PositionedLoader(Protocol):
-    """A loader whose batches are a function of epoch and number, as ``SeededLoader``'s are."""
-
-    def set_position(self, epoch: int, batch: int = 0) -> None:
-        """Choose the batch to go on with."""
-
-    def __len__(self) -> int:
-        """Return the batches of an epoch."""
-
-    def __iter__(self) -> Iterator[Batch]:
-        """Iterate from the position to the end of its epoch."""
 
 
 class ViewsInTurn:

@@ -6,7 +6,6 @@ module after the last step, and both accuracies are measured with statistics of 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from dataclasses import field
 from dataclasses import replace
@@ -15,6 +14,7 @@ from torch import Tensor
 from torch import nn
 
 from dpod_search.data import gather_images
+from dpod_search.data.loader import Batches
 from dpod_search.errors import ConfigError
 from dpod_search.evaluation import Evaluator
 from dpod_search.evaluation import calibrate
@@ -38,9 +38,6 @@ from dpod_search.training import CheckpointFile
 from dpod_search.training import Loop
 from dpod_search.training import rewind
 from dpod_search.training.stopping import EarlyStop
-
-
-Batches = Iterable[tuple[Tensor, Tensor]]
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,13 +6,12 @@ Euclidean norm here, as global magnitude pruning has it (Han et al., 2015, arXiv
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from collections.abc import Sequence
 
 import numpy as np
 import torch
 
-from dpod_search.importance.makers import Batch
+from dpod_search.data.loader import Batches
 from dpod_search.importance.makers import Loss
 from dpod_search.importance.makers import add_units
 from dpod_search.importance.makers import find_makers
@@ -25,9 +24,7 @@ from dpod_search.supernet import Supernet
 
 
 @torch.no_grad()
-def score_magnitude(
-    supernet: Supernet, batches: Iterable[Batch], loss: Loss
-) -> Sequence[LayerScores]:
+def score_magnitude(supernet: Supernet, batches: Batches, loss: Loss) -> Sequence[LayerScores]:
     """Score units by the Euclidean norm of the weights and biases that make them.
 
     Args:

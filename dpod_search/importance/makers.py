@@ -34,7 +34,6 @@ from dpod_search.supernet.plans import ParameterPlan
 from dpod_search.tabulated import FloatArray
 
 
-Batch = tuple[Tensor, Tensor]
 # From what the net returns and the labels to a number.
 Loss = Callable[[Any, Tensor], Tensor]
 

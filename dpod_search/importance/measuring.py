@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import replace
@@ -17,10 +16,10 @@ from torch.nn import functional
 
 from dpod_search.classification import check_labels
 from dpod_search.classification import check_scores
+from dpod_search.data.loader import Batches
 from dpod_search.errors import ConfigError
 from dpod_search.errors import check_count
 from dpod_search.importance.magnitude import score_magnitude
-from dpod_search.importance.makers import Batch
 from dpod_search.importance.makers import Loss
 from dpod_search.importance.taylor import score_taylor
 from dpod_search.importance.units import Batch
@@ -34,7 +33,7 @@ class Criterion(Protocol):
     """Scores the units that every layer makes."""
 
     def __call__(
-        self, supernet: Supernet, batches: Iterable[Batch], loss: Loss, /
+        self, supernet: Supernet, batches: Batches, loss: Loss, /
     ) -> Sequence[LayerScores]:
         """Return scores >= 0 of any scale; must leave the supernet as it was."""
 
@@ -55,7 +54,7 @@ def compute_loss(scores: Any, labels: Tensor) -> Tensor:
 
 def measure_unit_importance(
     supernet: Supernet,
-    batches: Iterable[Batch] = (),
+    batches: Batches = (),
     *,
     criterion: str = "taylor",
     n_batches: int = 16,

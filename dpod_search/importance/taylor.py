@@ -30,9 +30,10 @@ import torch
 from torch import Tensor
 
 from dpod_search.classification import move_labels
+from dpod_search.data.loader import Batch
+from dpod_search.data.loader import Batches
 from dpod_search.errors import DataError
 from dpod_search.importance.flow import Flow
-from dpod_search.importance.makers import Batch
 from dpod_search.importance.makers import Loss
 from dpod_search.importance.makers import Maker
 from dpod_search.importance.makers import Part
@@ -52,9 +53,7 @@ from dpod_search.supernet.modes import evaluating
 from dpod_search.tabulated import FloatArray
 
 
-def score_taylor(
-    supernet: Supernet, batches: Iterable[Batch], loss: Loss
-) -> Sequence[LayerScores]:
+def score_taylor(supernet: Supernet, batches: Batches, loss: Loss) -> Sequence[LayerScores]:
     """Score units by the mean over batches of the loss that would be lost or won without them.
 
     Args:

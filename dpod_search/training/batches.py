@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from collections.abc import Iterable
+from collections.abc import Iterator
+from typing import Protocol
+from typing import runtime_checkable
 
-from torch import Tensor
-
+from dpod_search.data.loader import Batch
+from dpod_search.data.loader import Batches
 from dpod_search.errors import DataError
 
 
-Batches = Iterable[tuple[Tensor, Tensor]]
+@runtime_checkable
+class PositionedLoader(Protocol):
+    """A loader whose batches are a function of epoch and number, as ``SeededLoader``'s are."""
+
+    def set_position(self, epoch: int, batch: int = 0) -> None:
+        """Choose the batch to go on with."""
+
+    def __len__(self) -> int:
+        """Return the batches of an epoch."""
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Iterate from the position to the end of its epoch."""
 
 
 def rewind(loader: Batches) -> None:
     """Bring a loader that knows its position back to the first batch, as in a new process."""
-    move: Callable[[int, int], None] | None = getattr(loader, "set_position", None)
-    if move is not None:
-        move(0, 0)
+    if isinstance(loader, PositionedLoader):
+        loader.set_position(0, 0)
 
 
 def count_batches(loader: Batches) -> int:

@@ -19,6 +19,7 @@ from torch import Tensor
 from torch import nn
 
 from dpod_search.classification import move_labels
+from dpod_search.data.loader import Batches
 from dpod_search.errors import CheckpointError
 from dpod_search.errors import TrainingError
 from dpod_search.placement import placement_of
@@ -28,7 +29,7 @@ from dpod_search.quantities import number
 from dpod_search.rng import derive_seed
 from dpod_search.rng import seeded
 from dpod_search.training.averaging import WeightAverage
-from dpod_search.training.batches import Batches
+from dpod_search.training.batches import PositionedLoader
 from dpod_search.training.batches import count_batches
 from dpod_search.training.checkpoint import CheckpointFile
 from dpod_search.training.checkpoint import Part
@@ -239,13 +240,12 @@ class Loop:
         self.checkpoint.save(self.module, optimizer, state, parts)
 
     def _batches(self, first: int, n_batches: int) -> Iterator[tuple[Tensor, Tensor]]:
-        move: Callable[[int, int], None] | None = getattr(self.loader, "set_position", None)
         sampler = getattr(self.loader, "sampler", None)
         shuffle: Callable[[int], None] | None = getattr(sampler, "set_epoch", None)
         for epoch in range(first // n_batches, self.n_epochs):
             skip = first - epoch * n_batches if epoch == first // n_batches else 0
-            if move is not None:
-                move(epoch, skip)
+            if isinstance(self.loader, PositionedLoader):
+                self.loader.set_position(epoch, skip)
                 yield from self.loader
             else:
                 if shuffle is not None:  # a DistributedSampler would repeat its order for ever

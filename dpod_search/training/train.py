@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from dpod_search.data import gather_images
+from dpod_search.data.loader import Batches
 from dpod_search.errors import ConfigError
 from dpod_search.evaluation import Judge
 from dpod_search.evaluation import calibrate
@@ -20,7 +21,6 @@ from dpod_search.progress import Progress
 from dpod_search.progress import SilentProgress
 from dpod_search.supernet import Supernet
 from dpod_search.supernet.supernet import check_supernet
-from dpod_search.training.batches import Batches
 from dpod_search.training.batches import count_batches
 from dpod_search.training.batches import count_images
 from dpod_search.training.batches import rewind
