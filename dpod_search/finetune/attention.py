@@ -10,9 +10,13 @@ References:
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Sequence
+from contextlib import ExitStack
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -35,23 +39,15 @@ def find_stages(module: nn.Module, images: Tensor) -> tuple[str, ...]:
     """
     order: list[str] = []
     shapes: dict[str, set[tuple[int, ...]]] = {}
-    layers = {name: layer for name, layer in module.named_modules() if name}
 
     def note(name: str, output: object) -> None:
         if isinstance(output, Tensor) and output.ndim == 4 and output[0, 0].numel() > 1:
             shapes.setdefault(name, set()).add(tuple(output.shape[2:]))
             order.append(name)
 
-    handles = [
-        layer.register_forward_hook(lambda _m, _i, output, name=name: note(name, output))
-        for name, layer in layers.items()
-    ]
-    try:
-        with torch.no_grad():
-            module(images)
-    finally:
-        for handle in handles:
-            handle.remove()
+    names = [name for name, _ in module.named_modules() if name]
+    with torch.no_grad(), _telling(module, names, note):
+        module(images)
     last: dict[tuple[int, ...], str] = {}
     for name in order:
         if len(shapes[name]) == 1:
@@ -65,21 +61,22 @@ def find_stages(module: nn.Module, images: Tensor) -> tuple[str, ...]:
 def watching(module: nn.Module, names: Sequence[str]) -> Iterator[dict[str, Tensor]]:
     """Keep what layers give out inside the block, by name, in the dictionary that is yielded."""
     seen: dict[str, Tensor] = {}
-
-    def keep(name: str, output: Tensor) -> None:
-        seen[name] = output
-
-    handles = [
-        module.get_submodule(name).register_forward_hook(
-            lambda _m, _i, output, name=name: keep(name, output)
-        )
-        for name in names
-    ]
-    try:
+    with _telling(module, names, seen.__setitem__):
         yield seen
-    finally:
-        for handle in handles:
-            handle.remove()
+
+
+@contextmanager
+def _telling(
+    module: nn.Module, names: Iterable[str], tell: Callable[[str, Any], None]
+) -> Iterator[None]:
+    """Call a function inside the block with what layers give out, and with their names."""
+    with ExitStack() as hooks:
+        for name in names:
+            handle = module.get_submodule(name).register_forward_hook(
+                lambda _m, _i, output, name=name: tell(name, output)
+            )
+            hooks.callback(handle.remove)
+        yield
 
 
 def compare_attention(features: Tensor, full_features: Tensor) -> Tensor:
