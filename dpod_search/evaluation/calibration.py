@@ -30,10 +30,10 @@ from dpod_search.errors import check_count
 from dpod_search.evaluation.normed_layer import NormedLayer
 from dpod_search.evaluation.normed_layer import RanOtherwiseError
 from dpod_search.evaluation.normed_layer import standing_in
-from dpod_search.evaluation.pooling import Part
+from dpod_search.evaluation.pooling import NormCall
 from dpod_search.evaluation.pooling import PoolingStand
-from dpod_search.evaluation.pooling import part_of_call
-from dpod_search.evaluation.pooling import pool_parts
+from dpod_search.evaluation.pooling import pool_calls
+from dpod_search.evaluation.pooling import read_call
 from dpod_search.placement import placement_of
 from dpod_search.supernet.modes import evaluating
 
@@ -125,7 +125,7 @@ def _run(
     with torch.no_grad():
         stands = [PoolingStand(pair) for pair in normed_layers]
     standing = {pair.norm for pair in normed_layers}
-    calls: dict[_NormBase, list[Part]] = {norm: [] for norm in norms if norm not in standing}
+    calls: dict[_NormBase, list[NormCall]] = {norm: [] for norm in norms if norm not in standing}
     placement = placement_of(model)
     with torch.no_grad(), _collecting(norms, calls), standing_in(stands):
         for chunk in _cut(images, batch_size):
@@ -135,12 +135,12 @@ def _run(
                 raise CalibrationError(f"{error}; use more calibration pictures") from error
             for stand in stands:
                 stand.check_end()
-    for norm, parts in calls.items():
-        if parts:  # else the model did not run this norm
-            _put_statistics(norm, *pool_parts(norm, parts))
+    for norm, found in calls.items():
+        if found:  # else the model did not run this norm
+            _put_statistics(norm, *pool_calls(norm, found))
     for stand in stands:
-        if stand.parts:
-            stand.pair.put_statistics(*pool_parts(stand.pair.norm, stand.parts))
+        if stand.calls:
+            stand.pair.put_statistics(*pool_calls(stand.pair.norm, stand.calls))
 
 
 def _put_statistics(norm: _NormBase, mean: Tensor, variance: Tensor) -> None:
@@ -151,28 +151,30 @@ def _put_statistics(norm: _NormBase, mean: Tensor, variance: Tensor) -> None:
 
 
 @contextmanager
-def _collecting(norms: Sequence[_NormBase], calls: dict[_NormBase, list[Part]]) -> Iterator[None]:
+def _collecting(
+    norms: Sequence[_NormBase], calls: dict[_NormBase, list[NormCall]]
+) -> Iterator[None]:
     """Run norms in training mode with momentum 1, and note what the calls of some find."""
     momenta = [norm.momentum for norm in norms]
     try:
         for norm in norms:
             norm.training, norm.momentum = True, 1.0
         with ExitStack() as hooks:
-            for norm, parts in calls.items():
+            for norm, found in calls.items():
                 # After every call, because a norm may be called twice for one batch.
-                hooks.callback(norm.register_forward_hook(_collector(parts)).remove)
+                hooks.callback(norm.register_forward_hook(_collector(found)).remove)
             yield
     finally:
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.training, norm.momentum = False, momentum
 
 
-def _collector(parts: list[Part]) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
+def _collector(found: list[NormCall]) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
     def collect(norm: nn.Module, _inputs: tuple[Tensor, ...], output: Tensor) -> None:
         assert isinstance(norm, _NormBase)
         assert norm.running_mean is not None
         assert norm.running_var is not None
-        parts.append(part_of_call(norm, output.shape, norm.running_mean, norm.running_var))
+        found.append(read_call(norm, output.shape, norm.running_mean, norm.running_var))
 
     return collect
 

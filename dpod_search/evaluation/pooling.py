@@ -21,7 +21,7 @@ _ROW_LENGTH = 256
 
 
 @dataclass(frozen=True)
-class Part:
+class NormCall:
     """The statistics of one call of a norm.
 
     Args:
@@ -35,7 +35,7 @@ class Part:
     variance: Tensor
 
 
-def part_of_call(norm: _NormBase, shape: torch.Size, mean: Tensor, variance: Tensor) -> Part:
+def read_call(norm: _NormBase, shape: torch.Size, mean: Tensor, variance: Tensor) -> NormCall:
     """Return the statistics of a call that the norm, its momentum 1, has just answered.
 
     Args:
@@ -45,12 +45,12 @@ def part_of_call(norm: _NormBase, shape: torch.Size, mean: Tensor, variance: Ten
         variance: As ``mean``.
     """
     if not isinstance(norm, _BatchNorm):
-        return Part(shape[0], mean.clone(), variance.clone())
+        return NormCall(shape[0], mean.clone(), variance.clone())
     n = shape.numel() // shape[1]
-    return Part(n, mean.clone(), variance * ((n - 1) / n))  # PyTorch's is the unbiased one
+    return NormCall(n, mean.clone(), variance * ((n - 1) / n))  # PyTorch's is the unbiased one
 
 
-def pool_parts(norm: _NormBase, parts: list[Part]) -> tuple[Tensor, Tensor]:
+def pool_calls(norm: _NormBase, calls: list[NormCall]) -> tuple[Tensor, Tensor]:
     """Return mean and variance of all calls together.
 
     Those of an InstanceNorm are means over pictures of each picture's own mean and variance,
@@ -58,17 +58,17 @@ def pool_parts(norm: _NormBase, parts: list[Part]) -> tuple[Tensor, Tensor]:
 
     Args:
         norm: A BatchNorm, or an InstanceNorm.
-        parts: Its calls, one at least.
+        calls: Its calls, one at least.
 
     Raises:
         CalibrationError: If they are not finite.
     """
-    if len(parts) == 1:
-        mean, variance = parts[0].mean, parts[0].variance
+    if len(calls) == 1:
+        mean, variance = calls[0].mean, calls[0].variance
     else:
-        means = torch.stack([part.mean for part in parts]).double()
-        variances = torch.stack([part.variance for part in parts]).double()
-        sizes = means.new_tensor([[part.n] for part in parts])
+        means = torch.stack([call.mean for call in calls]).double()
+        variances = torch.stack([call.variance for call in calls]).double()
+        sizes = means.new_tensor([[call.n] for call in calls])
         shares = sizes / sizes.sum()
         mean = (shares * means).sum(0)
         if isinstance(norm, _BatchNorm):
@@ -91,7 +91,7 @@ class PoolingStand(Stand):
     def __init__(self, pair: NormedLayer) -> None:
         """Take the weights once for all calls."""
         super().__init__(pair)
-        self.parts: list[Part] = []
+        self.calls: list[NormCall] = []
         self._weight, self._bias = pair.active_weight()
 
     def make(self, x: Tensor) -> Tensor:
@@ -105,12 +105,12 @@ class PoolingStand(Stand):
             norm = self.pair.norm
             normalised: Tensor = type(norm).forward(norm, made)
             left = self.pair.active_statistics()
-            self.parts.append(part_of_call(norm, made.shape, *left))
+            self.calls.append(read_call(norm, made.shape, *left))
             return normalised
         n_channels = made.shape[1]
         n_in_row = rows.shape[1] // n_channels
         mean, variance = _mean_and_variance(rows, n_channels)
-        self.parts.append(Part(made.numel() // n_channels, mean, variance))
+        self.calls.append(NormCall(made.numel() // n_channels, mean, variance))
         scale, shift = (
             vector.expand(n_in_row, n_channels).reshape(-1)
             for vector in self.pair.scale_and_shift(mean, variance)

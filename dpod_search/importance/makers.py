@@ -39,7 +39,7 @@ Loss = Callable[[Any, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
-class Part:
+class UnitAxis:
     """An axis of a parameter whose elements belong to units.
 
     Args:
@@ -72,7 +72,7 @@ class Maker:
     name: str
     blocks: tuple[int, ...]
     groups: tuple[int, ...]
-    parts: tuple[Part, ...]
+    parts: tuple[UnitAxis, ...]
 
 
 def find_makers(supernet: Supernet) -> tuple[Maker, ...]:
@@ -97,7 +97,7 @@ def _find_own_makers(grouping: Grouping) -> Iterator[Maker]:
         parts = []
         for plan in plans:
             axis = next(i for i, layout in enumerate(plan.axes) if is_elastic(layout))
-            parts.append(Part(plan.name, axis, plan.axes[axis]))
+            parts.append(UnitAxis(plan.name, axis, plan.axes[axis]))
         groups = sorted({group for part in parts for group in groups_of(part.layout)})
         name = owner or plans[0].name
         yield Maker(name, plans[0].blocks, tuple(groups), tuple(parts))
@@ -146,7 +146,7 @@ def sum_along(tensor: Tensor, axis: int) -> FloatArray:
 
 def _own_parts(
     supernet: Supernet, plan: LayerPlan, weights: Mapping[str, ParameterPlan]
-) -> Iterator[Part]:
+) -> Iterator[UnitAxis]:
     module = supernet.net.get_submodule(plan.name)
     is_attention = plan.kind == "attention"
     output = _values_only(plan.output) if is_attention else plan.output
@@ -154,9 +154,9 @@ def _own_parts(
     weight = weights[f"{plan.name}.{prefix}weight"]
     # The weight of a transposed convolution is the other way round; if grouped, its groups lead.
     axis = int(isinstance(module, _ConvTransposeNd) and module.groups == 1)
-    yield Part(weight.name, axis, output if is_attention else weight.axes[axis])
+    yield UnitAxis(weight.name, axis, output if is_attention else weight.axes[axis])
     if getattr(module, f"{prefix}bias", None) is not None:
-        yield Part(f"{plan.name}.{prefix}bias", 0, output)
+        yield UnitAxis(f"{plan.name}.{prefix}bias", 0, output)
 
 
 def _values_only(output: Layout) -> Layout:

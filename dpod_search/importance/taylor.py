@@ -36,7 +36,7 @@ from dpod_search.errors import DataError
 from dpod_search.importance.flow import Flow
 from dpod_search.importance.makers import Loss
 from dpod_search.importance.makers import Maker
-from dpod_search.importance.makers import Part
+from dpod_search.importance.makers import UnitAxis
 from dpod_search.importance.makers import add_units
 from dpod_search.importance.makers import find_makers
 from dpod_search.importance.makers import sum_along
@@ -98,7 +98,7 @@ def find_cuts(supernet: Supernet) -> tuple[Maker, ...]:
             cuts.append(maker)
         elif not flow.is_carried(plan):
             parts = [
-                Part(f"{norm.name}.{name}", 0, _keep_groups(norm.output, maker.groups))
+                UnitAxis(f"{norm.name}.{name}", 0, _keep_groups(norm.output, maker.groups))
                 for norm in flow.norms_after(plan)
                 for name in ("weight", "bias")
                 if getattr(supernet.net.get_submodule(norm.name), name, None) is not None

@@ -21,7 +21,7 @@ from dpod_search.weights import read_tensors
 from dpod_search.weights import write_tensors
 
 
-class Part(Protocol):
+class SideWeights(Protocol):
     """Weights that a training keeps besides those it trains."""
 
     def state(self) -> Mapping[str, Tensor]:
@@ -54,7 +54,7 @@ class CheckpointFile:
         module: nn.Module,
         optimizer: torch.optim.Optimizer,
         state: dict[str, Any],
-        parts: Mapping[str, Part] | None = None,
+        sides: Mapping[str, SideWeights] | None = None,
     ) -> None:
         """Write the state of a run.
 
@@ -62,7 +62,7 @@ class CheckpointFile:
             module: The net in training.
             optimizer: Its optimizer.
             state: JSON values: the step, the history, what the policy knows.
-            parts: Other weights that are kept beside those in training, by name.
+            sides: Other weights that are kept beside those in training, by name.
 
         Raises:
             CheckpointError: If the file cannot be written; the earlier checkpoint stays.
@@ -73,17 +73,17 @@ class CheckpointFile:
             for name, value in slot.items():
                 if isinstance(value, Tensor):
                     tensors[f"optimizer.{index}.{name}"] = value
-        for part, weights in (parts or {}).items():
-            tensors |= {f"{part}.{name}": tensor for name, tensor in weights.state().items()}
+        for side, weights in (sides or {}).items():
+            tensors |= {f"{side}.{name}": tensor for name, tensor in weights.state().items()}
         write_tensors(self.path, tensors, {"key": self.key, **state})
 
     def load(
         self,
         module: nn.Module,
         optimizer: torch.optim.Optimizer,
-        parts: Mapping[str, Part] | None = None,
+        sides: Mapping[str, SideWeights] | None = None,
     ) -> dict[str, Any] | None:
-        """Bring a net, its optimizer and the parts back to where the checkpoint was written.
+        """Bring a net, its optimizer and other weights back to where the checkpoint was written.
 
         Returns:
             The JSON values that were saved, or None if there is no checkpoint.
@@ -100,9 +100,9 @@ class CheckpointFile:
                 "delete it to train anew, or choose another --out"
             )
         fill_module(module, _read_part(tensors, "model."), self.path)
-        for part, weights in (parts or {}).items():
+        for side, weights in (sides or {}).items():
             try:
-                weights.restore(_read_part(tensors, f"{part}."))
+                weights.restore(_read_part(tensors, f"{side}."))
             except ValueError as error:
                 raise self._damaged(str(error)) from error
         optimizer.load_state_dict(

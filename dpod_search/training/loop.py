@@ -32,7 +32,7 @@ from dpod_search.training.averaging import WeightAverage
 from dpod_search.training.batches import PositionedLoader
 from dpod_search.training.batches import count_batches
 from dpod_search.training.checkpoint import CheckpointFile
-from dpod_search.training.checkpoint import Part
+from dpod_search.training.checkpoint import SideWeights
 from dpod_search.training.optimizers import OptimizerSettings
 from dpod_search.training.ranks import Ranks
 from dpod_search.training.stopping import EarlyStop
@@ -116,11 +116,11 @@ class Loop:
         decay = self.optimizer.ema_decay
         average = WeightAverage(self.module, decay) if decay else None
         start = time.monotonic()
-        parts: dict[str, Part] = {} if average is None else {"average": average}
+        sides: dict[str, SideWeights] = {} if average is None else {"average": average}
         if self.early_stop is not None:
-            parts["best"] = self.early_stop
+            sides["best"] = self.early_stop
         with self.ranks.handing_out(self.checkpoint) as checkpoint:
-            first, history = self._resume(checkpoint, optimizer, parts)
+            first, history = self._resume(checkpoint, optimizer, sides)
         before = self.seconds
         every = max(1, n_steps // 200)
         saved_at = start
@@ -138,13 +138,13 @@ class Loop:
             is_over = self._looks_enough(step, n_steps, average)
             if self.checkpoint and (is_over or self._is_due(saved_at)):
                 # After the last step there is nothing to go on with, however it came to be the last.
-                self._save(optimizer, parts, n_steps if is_over else step + 1, history)
+                self._save(optimizer, sides, n_steps if is_over else step + 1, history)
                 saved_at = time.monotonic()
             if is_over:
                 break
         else:
             if self.checkpoint and first < n_steps:
-                self._save(optimizer, parts, n_steps, history)
+                self._save(optimizer, sides, n_steps, history)
         if self.early_stop is not None:
             self.early_stop.deliver(self.module)
         elif average is not None:
@@ -156,10 +156,10 @@ class Loop:
         self,
         checkpoint: CheckpointFile | None,
         optimizer: torch.optim.Optimizer,
-        parts: Mapping[str, Part],
+        sides: Mapping[str, SideWeights],
     ) -> tuple[int, list[dict[str, float]]]:
         """Return the step to go on with, and the history before it."""
-        kept = checkpoint.load(self.module, optimizer, parts) if checkpoint else None
+        kept = checkpoint.load(self.module, optimizer, sides) if checkpoint else None
         if checkpoint is None or kept is None:
             return 0, []
         try:
@@ -228,7 +228,7 @@ class Loop:
     def _save(
         self,
         optimizer: torch.optim.Optimizer,
-        parts: Mapping[str, Part],
+        sides: Mapping[str, SideWeights],
         step: int,
         history: list[dict[str, float]],
     ) -> None:
@@ -237,7 +237,7 @@ class Loop:
         state |= {"seconds": self.seconds, "n_ranks": self.ranks.n_ranks}
         if self.early_stop is not None:
             state["looks"] = self.early_stop.scores
-        self.checkpoint.save(self.module, optimizer, state, parts)
+        self.checkpoint.save(self.module, optimizer, state, sides)
 
     def _batches(self, first: int, n_batches: int) -> Iterator[tuple[Tensor, Tensor]]:
         sampler = getattr(self.loader, "sampler", None)

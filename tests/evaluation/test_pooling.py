@@ -10,8 +10,8 @@ from torch import nn
 
 from dpod_search.errors import CalibrationError
 from dpod_search.evaluation.calibration import calibrated
-from dpod_search.evaluation.pooling import Part
-from dpod_search.evaluation.pooling import pool_parts
+from dpod_search.evaluation.pooling import NormCall
+from dpod_search.evaluation.pooling import pool_calls
 from dpod_search.evaluation.watching import find_normed_layers
 
 
@@ -38,8 +38,8 @@ def test_statistics_are_exact_whatever_the_shape(
 def test_parts_pool_to_the_whole(sizes: list[int], seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     values = torch.randn(sum(sizes), 4, generator=generator, dtype=torch.float64) + 100
-    parts = [Part(len(v), v.mean(0), v.var(0, correction=0)) for v in values.split(sizes)]
-    mean, variance = pool_parts(nn.BatchNorm1d(4), parts)
+    parts = [NormCall(len(v), v.mean(0), v.var(0, correction=0)) for v in values.split(sizes)]
+    mean, variance = pool_calls(nn.BatchNorm1d(4), parts)
 
     torch.testing.assert_close(mean, values.mean(0))
     torch.testing.assert_close(variance, values.var(0, correction=0))
@@ -48,6 +48,7 @@ def test_parts_pool_to_the_whole(sizes: list[int], seed: int) -> None:
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
 def test_what_is_not_finite_is_an_error(bad: float) -> None:
     ones, spoilt = torch.ones(3), torch.tensor([1.0, bad, 1.0])
-    for part in (Part(2, ones, spoilt), Part(2, spoilt, ones), Part(2, spoilt, -spoilt)):
+    pairs = [(ones, spoilt), (spoilt, ones), (spoilt, -spoilt)]
+    for part in (NormCall(2, *pair) for pair in pairs):
         with pytest.raises(CalibrationError, match="not finite"):
-            pool_parts(nn.BatchNorm1d(3), [part])
+            pool_calls(nn.BatchNorm1d(3), [part])
