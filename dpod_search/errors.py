@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import numbers
+from collections.abc import Collection
 from typing import cast
 
 
@@ -130,6 +131,21 @@ def check_count(name: str, value: object, *, low: int, high: int) -> None:
     if not is_whole or not low <= number <= high:
         allowed = _spell_range(low, high)
         raise ConfigError(f"{name} must be a whole number {allowed}, got {show(value)}")
+
+
+def check_choice(name: str, value: str, choices: Collection[str]) -> None:
+    """Raise unless a setting is one of several names.
+
+    Args:
+        name: The setting as the user spells it, for the message.
+        value: The value got.
+        choices: The names allowed.
+
+    Raises:
+        ConfigError: If ``value`` is another one.
+    """
+    if value not in choices:
+        raise ConfigError(f"{name} must be one of {sorted(choices)}, got {show(value)}")
 
 
 def check_list(name: str, value: object, *, low: int, high: int) -> None:

@@ -9,11 +9,12 @@ from typing import Literal
 from dpod_search.bounds import split_bounds
 from dpod_search.errors import MAX_SECONDS
 from dpod_search.errors import ConfigError
+from dpod_search.errors import check_choice
 from dpod_search.errors import check_count
 from dpod_search.errors import check_list
 from dpod_search.errors import check_range
 from dpod_search.training import OptimizerSettings
-from dpod_search.training.precision import check_precision
+from dpod_search.training.precision import PRECISIONS
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ class FinetuneSettings(OptimizerSettings, _Leading):
         check_count("finetune.max_epochs", self.max_epochs, low=self.epochs, high=1_000_000)
         check_count("finetune.batch_size", self.batch_size, low=2, high=1_000_000)
         self.check_optimizer("finetune")
-        check_precision("finetune.precision", self.precision)
+        check_choice("finetune.precision", self.precision, PRECISIONS)
         check_range("finetune.distillation", self.distillation, low=0, high=1)
         check_range("finetune.temperature", self.temperature, low=1e-3, high=1_000)
         check_range("finetune.features", self.features, low=0, high=1_000_000)

@@ -18,11 +18,11 @@ from dpod_search.classification import check_labels
 from dpod_search.classification import check_scores
 from dpod_search.data.loader import Batches
 from dpod_search.errors import ConfigError
+from dpod_search.errors import check_choice
 from dpod_search.errors import check_count
 from dpod_search.importance.magnitude import score_magnitude
 from dpod_search.importance.makers import Loss
 from dpod_search.importance.taylor import score_taylor
-from dpod_search.importance.units import Batch
 from dpod_search.importance.units import LayerScores
 from dpod_search.importance.units import Loss
 from dpod_search.importance.units import UnitImportance
@@ -77,8 +77,7 @@ def measure_unit_importance(
         ConfigError: If the criterion is unknown, or the scores are zero everywhere or not finite.
         DataError: If the criterion needs batches, and there are none.
     """
-    if criterion not in CRITERIA:
-        raise ConfigError(f"criterion must be one of {sorted(CRITERIA)}, got {criterion!r}")
+    check_choice("criterion", criterion, CRITERIA)
     check_count("n_batches", n_batches, low=1, high=1_000_000)
     found = CRITERIA[criterion](supernet, islice(batches, n_batches), loss)
     for layer in found:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from dpod_search.errors import ConfigError
+from dpod_search.errors import check_choice
 from dpod_search.oneshot.chains import choose_by_magnitude
 from dpod_search.oneshot.chains import choose_by_taylor
 from dpod_search.oneshot.chains import choose_uniform
@@ -43,6 +44,5 @@ def choose_widths(method: str, request: OneShotRequest) -> Widths:
         ConfigError: If the method is unknown, or needs scores that are missing or of other groups.
         InfeasibleError: If nothing that the method can reach is within the budget.
     """
-    if method not in CHOOSERS:
-        raise ConfigError(f"method must be one of {sorted(CHOOSERS)}, got {method!r}")
+    check_choice("method", method, CHOOSERS)
     return CHOOSERS[method](request)

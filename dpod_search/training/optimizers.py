@@ -7,15 +7,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 
-from dpod_search.errors import ConfigError
+from dpod_search.errors import check_choice
 from dpod_search.errors import check_range
-from dpod_search.errors import show
 
 
 # AdamW's second moment; its first is `momentum`.
@@ -74,8 +72,8 @@ class OptimizerSettings:
         Raises:
             ConfigError: If a name is unknown or a value is out of range.
         """
-        _check_choice(f"{section}.optimizer", self.optimizer, _OPTIMIZERS)
-        _check_choice(f"{section}.schedule", self.schedule, _SCHEDULES)
+        check_choice(f"{section}.optimizer", self.optimizer, _OPTIMIZERS)
+        check_choice(f"{section}.schedule", self.schedule, _SCHEDULES)
         check_range(f"{section}.lr", self.lr, low=1e-12, high=1_000)
         check_range(f"{section}.momentum", self.momentum, low=0, high=0.9999)
         check_range(f"{section}.weight_decay", self.weight_decay, low=0, high=1_000)
@@ -103,11 +101,6 @@ class OptimizerSettings:
 
 
 _ParameterGroup = dict[str, list[nn.Parameter] | float]
-
-
-def _check_choice(name: str, value: str, choices: Mapping[str, object]) -> None:
-    if value not in choices:
-        raise ConfigError(f"{name} must be one of {sorted(choices)}, got {show(value)}")
 
 
 def _make_sgd(settings: OptimizerSettings, groups: list[_ParameterGroup]) -> torch.optim.Optimizer:

@@ -8,25 +8,9 @@ import torch
 from torch import Tensor
 
 from dpod_search.classification import check_scores
-from dpod_search.errors import ConfigError
-from dpod_search.errors import show
 
 
 PRECISIONS = ("float32", "bfloat16")
-
-
-def check_precision(name: str, precision: str) -> None:
-    """Raise unless a precision is known.
-
-    Args:
-        name: The setting as the user spells it.
-        precision: The value got.
-
-    Raises:
-        ConfigError: If it is not one of ``PRECISIONS``.
-    """
-    if precision not in PRECISIONS:
-        raise ConfigError(f"{name} must be one of {sorted(PRECISIONS)}, got {show(precision)}")
 
 
 def compute_scores(

@@ -12,11 +12,12 @@ from dpod_search.data.augmentation import check_augmentation
 from dpod_search.data.settings import MAX_PIXELS
 from dpod_search.errors import MAX_PROCESSES
 from dpod_search.errors import MAX_SECONDS
+from dpod_search.errors import check_choice
 from dpod_search.errors import check_count
 from dpod_search.errors import check_range
 from dpod_search.training.optimizers import OptimizerSettings
 from dpod_search.training.policies import make_options
-from dpod_search.training.precision import check_precision
+from dpod_search.training.precision import PRECISIONS
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ class TrainingSettings(OptimizerSettings, _Leading):
         check_count("training.epochs", self.epochs, low=1, high=1_000_000)
         check_count("training.batch_size", self.batch_size, low=2, high=1_000_000)
         self.check_optimizer("training")
-        check_precision("training.precision", self.precision)
+        check_choice("training.precision", self.precision, PRECISIONS)
         check_range("training.label_smoothing", self.label_smoothing, low=0, high=0.999)
         check_count("training.crop_padding", self.crop_padding, low=0, high=MAX_PIXELS)
         check_augmentation("training.augmentation", self.augmentation)

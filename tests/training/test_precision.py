@@ -9,7 +9,7 @@ from training.fakes import make_pictures
 from training.fakes import make_supernet
 
 from dpod_search.errors import ConfigError
-from dpod_search.training.precision import check_precision
+from dpod_search.training import TrainingSettings
 from dpod_search.training.precision import compute_scores
 
 
@@ -36,6 +36,6 @@ def test_bfloat16_is_used_inside_and_all_that_is_kept_is_float32(width):
 
 
 def test_other_precisions_are_refused():
-    check_precision("training.precision", "bfloat16")
+    TrainingSettings(precision="bfloat16")
     with pytest.raises(ConfigError, match="training.precision must be one of .*'float16'"):
-        check_precision("training.precision", "float16")
+        TrainingSettings(precision="float16")
