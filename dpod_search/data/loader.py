@@ -269,13 +269,17 @@ def gather_images(source: ImageDataset | Iterable[Batch], limit: int) -> Tensor:
         n = min(limit, len(source))
         indices = np.linspace(0, len(source) - 1, n).round().astype(int).tolist()
         return fetch_batch(source, indices)[0]
-    parts: list[Tensor] = []
-    n_images = 0
-    for images, _ in source:
-        parts.append(images)
-        n_images += len(images)
-        if n_images >= limit:
-            break
+    parts = [images for images, _ in take_batches(source, limit)]
     if not parts:
         raise DataError("there are no pictures to gather")
     return torch.cat(parts)[:limit]
+
+
+def take_batches(batches: Batches, n_images: int) -> Iterator[Batch]:
+    """Give the first batches, up to the one that makes so many pictures, or more, of them."""
+    left = n_images
+    for images, labels in batches:
+        yield images, labels
+        left -= len(images)
+        if left <= 0:
+            return

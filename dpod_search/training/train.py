@@ -11,6 +11,7 @@ from torch import Tensor
 
 from dpod_search.data import gather_images
 from dpod_search.data.loader import Batches
+from dpod_search.data.loader import take_batches
 from dpod_search.errors import ConfigError
 from dpod_search.evaluation import Judge
 from dpod_search.evaluation import calibrate
@@ -123,7 +124,9 @@ def train_supernet(
     if calibration_images is None:
         calibration_images = gather_images(iter(train_loader), 512)
     supernet.calibration_images = calibration_images
-    judged = scoring_loader if scoring_loader is not None else _first_batches(train_loader, 512)
+    judged = scoring_loader
+    if judged is None:
+        judged = [(torch.as_tensor(x), labels) for x, labels in take_batches(train_loader, 512)]
     judge = Judge(supernet, calibration_images, judged, batch_size=calibration_batch_size)
     footprint = build_footprint(supernet)
     result = train_by_policy(
@@ -139,15 +142,6 @@ def train_supernet(
     calibrate(supernet, calibration_images, batch_size=calibration_batch_size)
     Ranks.joined().share_tensors(supernet)  # whose pictures for calibration may differ
     return result
-
-
-def _first_batches(loader: Batches, n_images: int) -> list[tuple[Tensor, Tensor]]:
-    batches: list[tuple[Tensor, Tensor]] = []
-    for images, labels in loader:
-        batches.append((torch.as_tensor(images), labels))
-        if sum(len(batch) for batch, _ in batches) >= n_images:
-            break
-    return batches
 
 
 def train_by_policy(
