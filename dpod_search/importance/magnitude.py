@@ -17,8 +17,6 @@ from dpod_search.importance.makers import add_units
 from dpod_search.importance.makers import find_makers
 from dpod_search.importance.makers import sum_along
 from dpod_search.importance.units import LayerScores
-from dpod_search.importance.units import Loss
-from dpod_search.importance.units import sum_along
 from dpod_search.supernet import Supernet
 
 

@@ -24,7 +24,6 @@ from dpod_search.importance.magnitude import score_magnitude
 from dpod_search.importance.makers import Loss
 from dpod_search.importance.taylor import score_taylor
 from dpod_search.importance.units import LayerScores
-from dpod_search.importance.units import Loss
 from dpod_search.importance.units import UnitImportance
 from dpod_search.supernet import Supernet
 

@@ -40,10 +40,7 @@ from dpod_search.importance.makers import UnitAxis
 from dpod_search.importance.makers import add_units
 from dpod_search.importance.makers import find_makers
 from dpod_search.importance.makers import sum_along
-from dpod_search.importance.units import Batch
 from dpod_search.importance.units import LayerScores
-from dpod_search.importance.units import Loss
-from dpod_search.importance.units import sum_along
 from dpod_search.placement import placement_of
 from dpod_search.supernet import Supernet
 from dpod_search.supernet.layout import Layout

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,8 +9,6 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from dpod_search.errors import ConfigError
 from dpod_search.tabulated import FloatArray
@@ -19,11 +16,6 @@ from dpod_search.tabulated import IntArray
 from dpod_search.tabulated import TableSum
 from dpod_search.tabulated import TableTerm
 from dpod_search.widths import WidthSpace
-
-
-Batch = tuple[Tensor, Tensor]
-# From what the net returns and the labels to a number.
-Loss = Callable[[Any, Tensor], Tensor]
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,11 +125,3 @@ class UnitImportance:
             for x in value["layers"]
         )
         return cls(value["criterion"], tuple(value["full_widths"]), layers)
-
-
-def sum_along(tensor: Tensor, axis: int) -> FloatArray:
-    """Sum a tensor over all axes but one, in double precision, shape (size of that axis,)."""
-    others = [i for i in range(tensor.dim()) if i != axis]
-    whole = tensor.detach()
-    summed = whole.sum(others, dtype=torch.float64) if others else whole.double()
-    return np.asarray(summed.cpu().numpy(), dtype=np.float64)

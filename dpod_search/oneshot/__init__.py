@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from dpod_search.errors import ConfigError
 from dpod_search.errors import check_choice
 from dpod_search.oneshot.chains import choose_by_magnitude
 from dpod_search.oneshot.chains import choose_by_taylor
