@@ -103,9 +103,7 @@ def build_supernet(
     """
     inputs = as_inputs(example_input)
     table = Handlers(handlers)
-    traced = trace_model(
-        model, inputs, leaf_types=table.leaf_types, leaf_functions=table.leaf_functions
-    )
+    traced = trace_model(model, inputs, is_leaf=table.is_leaf, leaf_functions=table.leaf_functions)
     kept: set[str] = set()
     while True:
         grouping = discover_groups(

@@ -20,7 +20,6 @@ from dpod_search.supernet.layout import Layout
 from dpod_search.supernet.layout import Segment
 from dpod_search.supernet.layout import fixed
 from dpod_search.supernet.plans import Scratch
-from dpod_search.supernet.tracer import LEAVES
 from dpod_search.supernet.tracer import full_name
 
 
@@ -183,7 +182,7 @@ def normalize_groups(discovery: Discovery, node: fx.Node) -> Axes:
 
 def is_channels_first(module: nn.LayerNorm) -> bool:
     """Say whether a LayerNorm is torchvision's, which normalises axis 1 of pictures."""
-    return full_name(type(module)) in LEAVES
+    return full_name(type(module)) == "torchvision.models.convnext.LayerNorm2d"
 
 
 def carry(discovery: Discovery, node: fx.Node) -> Axes:

@@ -54,10 +54,11 @@ class Handlers:
             key: functools.partial(_run_own, handler) for key, handler in (own or {}).items()
         }
 
-    @property
-    def leaf_types(self) -> frozenset[type[nn.Module]]:
-        """The user's own types of modules; tracing does not look into them."""
-        return frozenset(key for key in self._own if _is_module_type(key))
+    def is_leaf(self, module: nn.Module) -> bool:
+        """Say whether a module has a handler for what it is, so that tracing leaves it whole."""
+        own = type(module)
+        is_named = own in self._own or full_name(own) in NAMED_HANDLERS
+        return is_named or layer_type(module) is not own
 
     @property
     def leaf_functions(self) -> tuple[Callable[..., Any], ...]:
@@ -87,10 +88,6 @@ class Handlers:
             or FUNCTION_HANDLERS.get(node.target)
             or NAMED_HANDLERS.get(full_name(node.target))
         )
-
-
-def _is_module_type(key: object) -> bool:
-    return isinstance(key, type) and issubclass(key, nn.Module)
 
 
 def _check_entry(key: object, handler: object) -> None:

@@ -7,7 +7,6 @@ import os
 import re
 import traceback
 from collections.abc import Callable
-from collections.abc import Collection
 from collections.abc import Iterator
 from collections.abc import Sequence
 from contextlib import contextmanager
@@ -85,7 +84,7 @@ def trace_model(
     model: nn.Module,
     example_input: Example,
     *,
-    leaf_types: Collection[type[nn.Module]] = (),
+    is_leaf: Callable[[nn.Module], bool] = lambda _: False,
     leaf_functions: Sequence[Callable[..., Any]] = (),
 ) -> TracedModel:
     """Trace a copy of a model and the shapes of all its tensors.
@@ -94,7 +93,8 @@ def trace_model(
         model: Any module that takes tensors; it is not changed.
         example_input: One tensor of shape (N, ...), N >= 1, on the model's device, or a tuple of
             them for a model that takes several.
-        leaf_types: Types of modules that are one operation each, whatever their code does.
+        is_leaf: Says of a module whether it is one operation, whatever its code does; those of
+            ``torch.nn`` are in any case.
         leaf_functions: Functions that are one operation each; in the files of the model's
             modules they are found by their names.
 
@@ -108,7 +108,7 @@ def trace_model(
     inputs = as_inputs(example_input)
     model = _copy(model).eval()
     try:
-        graph, calls = _trace_graph(model, inputs, leaf_types, leaf_functions)
+        graph, calls = _trace_graph(model, inputs, is_leaf, leaf_functions)
         recorder = Recorder(fx.GraphModule(model, graph))
         with torch.no_grad(), _one_line_errors():
             outputs = tensors_of(recorder.run(*inputs))
@@ -137,15 +137,15 @@ def trace_model(
 def _trace_graph(
     model: nn.Module,
     inputs: tuple[Tensor, ...],
-    leaf_types: Collection[type[nn.Module]],
+    is_leaf: Callable[[nn.Module], bool],
     leaf_functions: Sequence[Callable[..., Any]],
 ) -> tuple[fx.Graph, tuple[Call, ...]]:
-    tracer = Tracer(leaf_types, leaf_functions, Peek(inputs), len(inputs))
+    tracer = Tracer(is_leaf, leaf_functions, Peek(inputs), len(inputs))
     try:
         return run_tracer(tracer, model), tuple(tracer.calls)
     except Exception as error:  # noqa: BLE001  # raised again unless the second way works
         # A mask in a buffer may be cut by sizes of the trace: then buffers are traced, too.
-        tracer = Tracer(leaf_types, leaf_functions, Peek(inputs), len(inputs))
+        tracer = Tracer(is_leaf, leaf_functions, Peek(inputs), len(inputs))
         tracer.proxy_buffer_attributes = True
         try:
             return run_tracer(tracer, model), tuple(tracer.calls)

@@ -7,7 +7,6 @@ import inspect
 import itertools
 import operator
 from collections.abc import Callable
-from collections.abc import Collection
 from collections.abc import Iterator
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,7 +19,6 @@ from torch.utils import _pytree as pytree
 from dpod_search.supernet.peeking import Peek
 from dpod_search.supernet.peeking import without_checks
 from dpod_search.supernet.peeking import without_len
-from dpod_search.supernet.subclasses import layer_type
 from dpod_search.supernet.tracked import tracking
 
 
@@ -42,10 +40,10 @@ class Call:
 
 
 class Tracer(fx.Tracer):
-    """Leaves whole what the handler table knows by name, and notes the calls of other modules.
+    """Leaves PyTorch's modules and further ones whole, and notes the calls of the others.
 
     Args:
-        leaf_types: Further types of modules that are one operation each.
+        is_leaf: Says of a module whether it is one operation, whatever its code does.
         leaf_functions: Functions that are one operation each.
         peek: Tells how many parts an operation makes.
         n_inputs: Tensors that the model is called with; further arguments keep their defaults.
@@ -53,7 +51,7 @@ class Tracer(fx.Tracer):
 
     def __init__(
         self,
-        leaf_types: Collection[type[nn.Module]],
+        is_leaf: Callable[[nn.Module], bool],
         leaf_functions: Sequence[Callable[..., Any]],
         peek: Peek,
         n_inputs: int,
@@ -61,7 +59,7 @@ class Tracer(fx.Tracer):
         """Start with no calls."""
         super().__init__(autowrap_functions=tuple(leaf_functions))
         self.calls: list[Call] = []
-        self._leaf_types = frozenset(leaf_types)
+        self._is_leaf = is_leaf
         self._peek = peek
         self._n_inputs = n_inputs
 
@@ -89,13 +87,9 @@ class Tracer(fx.Tracer):
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         """Say whether a module is one operation."""
-        if type(m) in self._leaf_types:
+        if self._is_leaf(m):
             return True
-        if type(m) in _ENCODERS:
-            return False
-        if layer_type(m) is not type(m):
-            return True
-        return full_name(type(m)) in LEAVES or super().is_leaf_module(m, module_qualified_name)
+        return type(m) not in _ENCODERS and super().is_leaf_module(m, module_qualified_name)
 
     def call_module(
         self,
@@ -171,7 +165,3 @@ def _check_no_masks(args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
 def full_name(thing: object) -> str:
     """Return the module and the name of a class or function."""
     return f"{getattr(thing, '__module__', '')}.{getattr(thing, '__qualname__', '')}"
-
-
-# Modules outside torch.nn that are traced as one operation.
-LEAVES = frozenset({"torchvision.models.convnext.LayerNorm2d"})

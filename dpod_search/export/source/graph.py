@@ -18,20 +18,10 @@ from torch import nn
 
 from dpod_search.export.source.layers import CannotWriteError
 from dpod_search.supernet.peeking import Peek
-from dpod_search.supernet.tracer import LEAVES
+from dpod_search.supernet.subclasses import layer_type
 from dpod_search.supernet.tracer import Call
 from dpod_search.supernet.tracer import Tracer
-from dpod_search.supernet.tracer import full_name
 from dpod_search.supernet.tracer import run_tracer
-
-
-class _Tracer(Tracer):
-    """Leaves whole only what can be made by a call of ``torch.nn``."""
-
-    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        """Say whether a module is one operation."""
-        is_leaf = super().is_leaf_module(m, module_qualified_name)
-        return is_leaf and full_name(type(m)) not in LEAVES
 
 
 @dataclass(eq=False)
@@ -94,7 +84,7 @@ def trace_graph(module: nn.Module, example: Tensor) -> TracedGraph:
     """
     error: Exception | None = None
     for traces_buffers in (True, False):
-        tracer = _Tracer((), (), Peek((example,)), 1)
+        tracer = Tracer(_is_layer, (), Peek((example,)), 1)
         tracer.proxy_buffer_attributes = traces_buffers
         try:
             graph = run_tracer(tracer, module)
@@ -107,6 +97,11 @@ def trace_graph(module: nn.Module, example: Tensor) -> TracedGraph:
         return _clean(module, graph, tracer.calls, recorder.shapes)
     reason = (str(error).strip() or type(error).__name__).splitlines()[0]
     raise CannotWriteError(f"it cannot be traced: {reason}")
+
+
+def _is_layer(module: nn.Module) -> bool:
+    """Say whether a call of ``torch.nn`` makes a module, though its class is the user's own."""
+    return layer_type(module) is not type(module)
 
 
 class _Shapes(fx.Interpreter):
