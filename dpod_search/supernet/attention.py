@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -17,9 +16,6 @@ from torch import fx
 from torch import nn
 from torch.nn import functional
 
-from dpod_search.supernet.handlers import Axes
-from dpod_search.supernet.handlers import argument
-from dpod_search.supernet.handlers import freeze_inputs
 from dpod_search.supernet.layout import Layout
 from dpod_search.supernet.layout import take
 from dpod_search.supernet.plans import LayerPlan
@@ -28,10 +24,10 @@ from dpod_search.supernet.products import plan_product
 from dpod_search.supernet.sizes import name_of
 from dpod_search.supernet.state import WidthState
 from dpod_search.supernet.state import fill_plain
-
-
-if TYPE_CHECKING:
-    from dpod_search.supernet.groups import Discovery
+from dpod_search.supernet.tracer import argument
+from dpod_search.supernet.walk import Axes
+from dpod_search.supernet.walk import Discovery
+from dpod_search.supernet.walk import freeze_inputs
 
 
 def attend_to_itself(discovery: Discovery, node: fx.Node) -> Axes:

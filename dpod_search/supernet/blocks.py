@@ -7,7 +7,6 @@ model as a whole. Blocks are one of the granularities of MDP (Sun et al., 2025, 
 from __future__ import annotations
 
 import operator
-from typing import TYPE_CHECKING
 
 import torch
 from torch import fx
@@ -18,10 +17,7 @@ from dpod_search.supernet.lookup import Handlers
 from dpod_search.supernet.removal import is_chain
 from dpod_search.supernet.trace import TracedModel
 from dpod_search.supernet.tracer import Call
-
-
-if TYPE_CHECKING:
-    from dpod_search.supernet.groups import Discovery
+from dpod_search.supernet.walk import Discovery
 
 
 _ADDITIONS = (operator.add, operator.iadd, torch.add)

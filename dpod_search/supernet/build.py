@@ -19,7 +19,7 @@ from dpod_search.errors import check_list
 from dpod_search.errors import check_range
 from dpod_search.errors import show
 from dpod_search.imports import is_import_path
-from dpod_search.supernet.groups import discover_groups
+from dpod_search.supernet.discovery import discover_groups
 from dpod_search.supernet.inside import find_inside
 from dpod_search.supernet.layers import make_elastic
 from dpod_search.supernet.layout import is_elastic

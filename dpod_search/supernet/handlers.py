@@ -1,34 +1,25 @@
-"""Handlers: how channel dimensions pass through each kind of operation.
+"""Handlers: how channel dimensions pass through the common layers and operations.
 
-A handler gets the discovery and a node, may create, unify or freeze dimensions, and returns the
-layouts of the node's output by axis. An axis that is not named has a fixed size. The table in
-``operations.py`` says which operation has which handler.
+The table in ``operations.py`` says which operation has which handler.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from collections.abc import Sequence
 from fractions import Fraction
-from typing import TYPE_CHECKING
-from typing import Any
 
 from torch import fx
 from torch import nn
 
-from dpod_search.supernet.layout import Layout
-from dpod_search.supernet.layout import Segment
 from dpod_search.supernet.layout import fixed
+from dpod_search.supernet.layout import scale
 from dpod_search.supernet.plans import Scratch
+from dpod_search.supernet.tracer import argument
 from dpod_search.supernet.tracer import full_name
-
-
-if TYPE_CHECKING:
-    from dpod_search.supernet.groups import Discovery
-
-
-Axes = dict[int, Layout]
-Handler = Callable[["Discovery", fx.Node], Axes]
+from dpod_search.supernet.walk import Axes
+from dpod_search.supernet.walk import Discovery
+from dpod_search.supernet.walk import freeze_inputs
+from dpod_search.supernet.walk import keep_groups_whole
 
 
 def convolve(discovery: Discovery, node: fx.Node) -> Axes:
@@ -84,36 +75,6 @@ def _hold_padded(
     axes = [discovery.layout(source, axis) for axis in range(len(amounts))]
     padded = tuple((*axis, *fixed(more)) for axis, more in zip(axes, amounts, strict=True))
     return Scratch(((float(module.weight.element_size()), padded),), has_result=True)
-
-
-def keep_groups_whole(discovery: Discovery, node: fx.Node, layout: Layout, per_group: int) -> bool:
-    """Coarsen dimensions to whole groups of elements; freeze them if groups straddle segments.
-
-    Args:
-        discovery: The walk.
-        node: The layer that groups elements.
-        layout: Of the axis that is grouped.
-        per_group: Elements in a group.
-
-    Returns:
-        Whether the axis can be narrowed group by group.
-    """
-    if any(segment.size % per_group for segment in layout):
-        discovery.dims.freeze(layout, f"{discovery.where(node)} has groups that straddle a concat")
-        return False
-    for segment in layout:
-        discovery.dims.coarsen(segment, segment.size // per_group)
-    return True
-
-
-def scale(layout: Layout, factor: Fraction) -> Layout:
-    """Give every unit of a layout ``factor`` times as many elements."""
-    return tuple(
-        Segment(segment.group, segment.full, segment.repeat * factor)
-        if segment.group is not None
-        else Segment(None, int(segment.size * factor))
-        for segment in layout
-    )
 
 
 def multiply_matrix(discovery: Discovery, node: fx.Node) -> Axes:
@@ -257,19 +218,3 @@ def read_attribute(discovery: Discovery, node: fx.Node) -> Axes:
     if node.args[1] in ("shape", "ndim", "dtype", "device", "is_cuda"):
         return {}
     return freeze_inputs(discovery, node, f"reads its attribute {node.args[1]!r}")
-
-
-def freeze_inputs(discovery: Discovery, node: fx.Node, does: str) -> Axes:
-    """Freeze all that a node reads, with the reason; its output has fixed sizes."""
-    if node.op == "call_module":
-        discovery.refusals.setdefault(str(node.target), f"{discovery.where(node)} {does}")
-    for source in discovery.tensor_inputs(node):
-        discovery.freeze_axes(source, f"{discovery.where(node)} {does}")
-    return {}
-
-
-def argument(node: fx.Node, position: int, name: str, default: Any) -> Any:
-    """Return an argument of a call, given by position or by name."""
-    if len(node.args) > position:
-        return node.args[position]
-    return node.kwargs.get(name, default)

@@ -71,6 +71,16 @@ def groups_of(layout: Layout) -> tuple[int, ...]:
     return tuple(sorted({segment.group for segment in layout if segment.group is not None}))
 
 
+def scale(layout: Layout, factor: Fraction) -> Layout:
+    """Give every unit of a layout ``factor`` times as many elements."""
+    return tuple(
+        Segment(segment.group, segment.full, segment.repeat * factor)
+        if segment.group is not None
+        else Segment(None, int(segment.size * factor))
+        for segment in layout
+    )
+
+
 def take(tensor: Tensor, dim: int, layout: Layout, widths: Sequence[int]) -> Tensor:
     """Keep the active elements of one dimension.
 

@@ -6,7 +6,6 @@ import functools
 import types
 from collections.abc import Callable
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 from typing import Any
 
 from torch import Tensor
@@ -16,9 +15,6 @@ from torch import nn
 from dpod_search.errors import ConfigError
 from dpod_search.errors import GroupingError
 from dpod_search.own_code import describe_error
-from dpod_search.supernet.handlers import Axes
-from dpod_search.supernet.handlers import Handler
-from dpod_search.supernet.handlers import freeze_inputs
 from dpod_search.supernet.layout import Segment
 from dpod_search.supernet.layout import full_size
 from dpod_search.supernet.operations import FUNCTION_HANDLERS
@@ -27,10 +23,10 @@ from dpod_search.supernet.operations import MODULE_HANDLERS
 from dpod_search.supernet.operations import NAMED_HANDLERS
 from dpod_search.supernet.subclasses import layer_type
 from dpod_search.supernet.tracer import full_name
-
-
-if TYPE_CHECKING:
-    from dpod_search.supernet.groups import Discovery
+from dpod_search.supernet.walk import Axes
+from dpod_search.supernet.walk import Discovery
+from dpod_search.supernet.walk import Handler
+from dpod_search.supernet.walk import freeze_inputs
 
 
 OwnHandlers = Mapping[type[nn.Module] | Callable[..., Any] | str, Handler]

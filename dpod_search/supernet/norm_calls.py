@@ -9,28 +9,24 @@ from __future__ import annotations
 from collections.abc import Callable
 from collections.abc import Sequence
 from fractions import Fraction
-from typing import TYPE_CHECKING
 from typing import Any
 
 import torch
 from torch import fx
 from torch.nn import functional
 
-from dpod_search.supernet.handlers import Axes
-from dpod_search.supernet.handlers import Handler
-from dpod_search.supernet.handlers import argument
-from dpod_search.supernet.handlers import freeze_inputs
-from dpod_search.supernet.handlers import keep_groups_whole
-from dpod_search.supernet.handlers import scale
 from dpod_search.supernet.layout import Layout
 from dpod_search.supernet.layout import fixed
+from dpod_search.supernet.layout import scale
 from dpod_search.supernet.plans import Scratch
 from dpod_search.supernet.sizes import name_of
 from dpod_search.supernet.sizes import reads_shape
-
-
-if TYPE_CHECKING:
-    from dpod_search.supernet.groups import Discovery
+from dpod_search.supernet.tracer import argument
+from dpod_search.supernet.walk import Axes
+from dpod_search.supernet.walk import Discovery
+from dpod_search.supernet.walk import Handler
+from dpod_search.supernet.walk import freeze_inputs
+from dpod_search.supernet.walk import keep_groups_whole
 
 
 _MANY_AXES = "normalises several axes at once"

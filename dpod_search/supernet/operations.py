@@ -19,7 +19,6 @@ from dpod_search.supernet.elementwise import BROADCASTING_METHODS
 from dpod_search.supernet.elementwise import ELEMENTWISE_FUNCTIONS
 from dpod_search.supernet.elementwise import ELEMENTWISE_METHODS
 from dpod_search.supernet.elementwise import ELEMENTWISE_MODULES
-from dpod_search.supernet.handlers import Handler
 from dpod_search.supernet.handlers import average
 from dpod_search.supernet.handlers import carry
 from dpod_search.supernet.handlers import combine
@@ -63,6 +62,7 @@ from dpod_search.supernet.swin import attend_in_windows
 from dpod_search.supernet.swin import merge_patches
 from dpod_search.supernet.swin import spread_bias
 from dpod_search.supernet.transposed import convolve_transposed
+from dpod_search.supernet.walk import Handler
 
 
 MODULE_HANDLERS: dict[type[nn.Module], Handler] = {

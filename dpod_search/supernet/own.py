@@ -8,7 +8,6 @@ A handler says how channel dimensions pass through an operation. Most are one of
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 from typing import Any
 
 from torch import fx
@@ -16,17 +15,14 @@ from torch import fx
 from dpod_search.errors import ConfigError
 from dpod_search.errors import GroupingError
 from dpod_search.imports import import_object
-from dpod_search.supernet.handlers import Axes
-from dpod_search.supernet.handlers import Handler
 from dpod_search.supernet.handlers import carry
 from dpod_search.supernet.handlers import combine
-from dpod_search.supernet.handlers import freeze_inputs
 from dpod_search.supernet.layout import full_size
 from dpod_search.supernet.spatial import slide
-
-
-if TYPE_CHECKING:
-    from dpod_search.supernet.groups import Discovery
+from dpod_search.supernet.walk import Axes
+from dpod_search.supernet.walk import Discovery
+from dpod_search.supernet.walk import Handler
+from dpod_search.supernet.walk import freeze_inputs
 
 
 __all__ = ["carry", "carry_with", "combine", "freeze", "import_handlers", "slide"]

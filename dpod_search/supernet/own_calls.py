@@ -8,7 +8,6 @@ counted and calibrated as that is.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 from typing import Any
 
 import torch
@@ -17,24 +16,21 @@ from torch import nn
 from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from dpod_search.supernet.handlers import Axes
-from dpod_search.supernet.handlers import Handler
-from dpod_search.supernet.handlers import argument
-from dpod_search.supernet.handlers import freeze_inputs
 from dpod_search.supernet.handlers import plan_convolution
 from dpod_search.supernet.handlers import plan_matrix
 from dpod_search.supernet.layout import fixed
 from dpod_search.supernet.sizes import name_of
-from dpod_search.supernet.sizes import pin_numbers
 from dpod_search.supernet.sizes import reads_shape
 from dpod_search.supernet.subclasses import base_layer
 from dpod_search.supernet.subclasses import holds_layer_tensors
+from dpod_search.supernet.tracer import argument
 from dpod_search.supernet.tracked import Attribute
 from dpod_search.supernet.tracked import TrackedInt
-
-
-if TYPE_CHECKING:
-    from dpod_search.supernet.groups import Discovery
+from dpod_search.supernet.walk import Axes
+from dpod_search.supernet.walk import Discovery
+from dpod_search.supernet.walk import Handler
+from dpod_search.supernet.walk import freeze_inputs
+from dpod_search.supernet.walk import pin_numbers
 
 
 _NOT_OWN = "is given tensors that are not those of one layer alone"

@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 from typing import Any
 
 from torch import fx
 
-from dpod_search.supernet.handlers import Axes
-from dpod_search.supernet.handlers import argument
-from dpod_search.supernet.handlers import freeze_inputs
 from dpod_search.supernet.layout import Layout
 from dpod_search.supernet.layout import fixed
 from dpod_search.supernet.layout import full_size
 from dpod_search.supernet.layout import is_elastic
 from dpod_search.supernet.reshaping import equal_run
 from dpod_search.supernet.sizes import name_of
-from dpod_search.supernet.sizes import pin_numbers
-
-
-if TYPE_CHECKING:
-    from dpod_search.supernet.groups import Discovery
+from dpod_search.supernet.tracer import argument
+from dpod_search.supernet.walk import Axes
+from dpod_search.supernet.walk import Discovery
+from dpod_search.supernet.walk import freeze_inputs
+from dpod_search.supernet.walk import pin_numbers
 
 
 def split(discovery: Discovery, node: fx.Node) -> Axes:

@@ -7,22 +7,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 from typing import Any
 
 from torch import fx
 
-from dpod_search.supernet.handlers import Axes
-from dpod_search.supernet.handlers import argument
-from dpod_search.supernet.handlers import freeze_inputs
 from dpod_search.supernet.layout import Layout
 from dpod_search.supernet.layout import full_size
 from dpod_search.supernet.layout import is_elastic
 from dpod_search.supernet.plans import ProductPlan
-
-
-if TYPE_CHECKING:
-    from dpod_search.supernet.groups import Discovery
+from dpod_search.supernet.tracer import argument
+from dpod_search.supernet.walk import Axes
+from dpod_search.supernet.walk import Discovery
+from dpod_search.supernet.walk import freeze_inputs
 
 
 def multiply_matrices(discovery: Discovery, node: fx.Node) -> Axes:

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 from typing import Any
 
 import torch
 from torch import fx
 
-from dpod_search.supernet.handlers import Axes
-from dpod_search.supernet.handlers import argument
-
-
-if TYPE_CHECKING:
-    from dpod_search.supernet.groups import Discovery
+from dpod_search.supernet.tracer import argument
+from dpod_search.supernet.walk import Axes
+from dpod_search.supernet.walk import Discovery
 
 
 REDUCING_FUNCTIONS: tuple[Callable[..., Any], ...] = (

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from torch import fx
 
@@ -23,10 +22,7 @@ from dpod_search.supernet.plans import OperationKind
 from dpod_search.supernet.plans import Scratch
 from dpod_search.supernet.sizes import name_of
 from dpod_search.supernet.trace import TracedModel
-
-
-if TYPE_CHECKING:
-    from dpod_search.supernet.groups import Discovery
+from dpod_search.supernet.walk import Discovery
 
 
 FAILS = "running it narrower fails"

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from torch import fx
 from torch import nn
 from torch.nn.modules.instancenorm import _InstanceNorm
 
-from dpod_search.supernet.handlers import Axes
 from dpod_search.supernet.handlers import carry
-from dpod_search.supernet.handlers import freeze_inputs
 from dpod_search.supernet.handlers import normalize_batch
 from dpod_search.supernet.layout import fixed
 from dpod_search.supernet.subclasses import layer_type
-
-
-if TYPE_CHECKING:
-    from dpod_search.supernet.groups import Discovery
+from dpod_search.supernet.walk import Axes
+from dpod_search.supernet.walk import Discovery
+from dpod_search.supernet.walk import freeze_inputs
 
 
 def normalize_instances(discovery: Discovery, node: fx.Node) -> Axes:

@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 from fractions import Fraction
-from typing import TYPE_CHECKING
 
 from torch import fx
 from torch import nn
 
-from dpod_search.supernet.handlers import Axes
-from dpod_search.supernet.handlers import argument
-from dpod_search.supernet.handlers import freeze_inputs
-from dpod_search.supernet.handlers import keep_groups_whole
-from dpod_search.supernet.handlers import scale
 from dpod_search.supernet.layout import Layout
 from dpod_search.supernet.layout import is_elastic
+from dpod_search.supernet.layout import scale
 from dpod_search.supernet.reshaping import equal_run
-from dpod_search.supernet.sizes import pin_numbers
-
-
-if TYPE_CHECKING:
-    from dpod_search.supernet.groups import Discovery
+from dpod_search.supernet.tracer import argument
+from dpod_search.supernet.walk import Axes
+from dpod_search.supernet.walk import Discovery
+from dpod_search.supernet.walk import freeze_inputs
+from dpod_search.supernet.walk import keep_groups_whole
+from dpod_search.supernet.walk import pin_numbers
 
 
 def shuffle_channels(discovery: Discovery, node: fx.Node) -> Axes:

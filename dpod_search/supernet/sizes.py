@@ -9,27 +9,22 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import TYPE_CHECKING
 from typing import Any
 
 from torch import fx
-from torch.utils._pytree import tree_leaves
 
-from dpod_search.supernet.handlers import argument
-from dpod_search.supernet.handlers import scale
+from dpod_search.supernet.dims import DimTable
 from dpod_search.supernet.layout import Layout
 from dpod_search.supernet.layout import fixed
 from dpod_search.supernet.layout import full_size
 from dpod_search.supernet.layout import is_elastic
+from dpod_search.supernet.layout import scale
+from dpod_search.supernet.tracer import argument
 from dpod_search.supernet.tracked import Attribute
-from dpod_search.supernet.tracked import Computed
 from dpod_search.supernet.tracked import TrackedInt
-
-
-if TYPE_CHECKING:
-    from dpod_search.supernet.groups import Discovery
 
 
 @dataclass(frozen=True)
@@ -47,14 +42,22 @@ class Sizes:
     """Reads sizes in the model's code, and notes which attributes stand for which layouts.
 
     Args:
-        discovery: The walk it belongs to.
+        dims: The dimensions that sizes are of.
+        shapes: Shape of every tensor of the graph.
+        find_layout: Gives the layout of one axis of a tensor.
     """
 
-    def __init__(self, discovery: Discovery) -> None:
+    def __init__(
+        self,
+        dims: DimTable,
+        shapes: Mapping[fx.Node, tuple[int, ...]],
+        find_layout: Callable[[fx.Node, int], Layout],
+    ) -> None:
         """Start with no attribute known."""
         self.attributes: dict[Attribute, Layout] = {}
-        self._discovery = discovery
-        self._dims = discovery.dims
+        self._dims = dims
+        self._shapes = shapes
+        self._find_layout = find_layout
 
     def bind(self, size: Any, layout: Layout, where: str) -> bool:
         """Make a size agree with the layout of the axis that it is given for.
@@ -116,12 +119,12 @@ class Sizes:
             size, tuple
         ):  # the layout itself, of an axis of a tensor whose shape is read
             return self._dims.expand(size)
-        if not isinstance(size, fx.Node) or size in self._discovery.shapes:
+        if not isinstance(size, fx.Node) or size in self._shapes:
             return None
         read = axis_read(size)
         if read is not None:
             whole, axis = read
-            return self._discovery.layout(whole, axis % len(self._discovery.shapes[whole]))
+            return self._find_layout(whole, axis % len(self._shapes[whole]))
         if size.op == "call_function" and size.target in _ARITHMETIC:
             return self._compute(_ARITHMETIC[size.target], size.args, trusts_attributes)
         return None
@@ -130,7 +133,7 @@ class Sizes:
         """Say whether a size changes with the widths: -1, or computed from such a size."""
         if not isinstance(size, fx.Node):
             return isinstance(size, int) and size == -1
-        if size in self._discovery.shapes:
+        if size in self._shapes:
             return False
         meaning = self.read(size)
         if meaning is not None:
@@ -210,16 +213,3 @@ def _multiply(first: Layout, second: Layout) -> Layout | None:
 
 def _has_whole_parts(layout: Layout, factor: Fraction) -> bool:
     return all((segment.size * factor).denominator == 1 for segment in layout)
-
-
-def pin_numbers(discovery: Discovery, node: fx.Node) -> None:
-    """Let attributes of the user's modules that an operation is given as numbers be no widths."""
-    pending = tree_leaves((node.args, node.kwargs))
-    while pending:
-        number = pending.pop()
-        if isinstance(number, slice):
-            pending += (number.start, number.stop, number.step)
-        elif isinstance(number, TrackedInt) and isinstance(number.origin, Computed):
-            pending += number.origin.operands
-        elif isinstance(number, TrackedInt):
-            discovery.sizes.bind(number, fixed(int(number)), discovery.where(node))

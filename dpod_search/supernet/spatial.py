@@ -10,7 +10,6 @@ import operator
 import re
 from collections.abc import Callable
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 from typing import Any
 
 import torch
@@ -18,14 +17,11 @@ from torch import fx
 from torch import nn
 from torch.nn import functional
 
-from dpod_search.supernet.handlers import Axes
-from dpod_search.supernet.handlers import argument
-from dpod_search.supernet.handlers import freeze_inputs
-from dpod_search.supernet.sizes import pin_numbers
-
-
-if TYPE_CHECKING:
-    from dpod_search.supernet.groups import Discovery
+from dpod_search.supernet.tracer import argument
+from dpod_search.supernet.walk import Axes
+from dpod_search.supernet.walk import Discovery
+from dpod_search.supernet.walk import freeze_inputs
+from dpod_search.supernet.walk import pin_numbers
 
 
 # Their names end in the number of axes that they work on, or all behind channels are meant.

@@ -11,25 +11,21 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from fractions import Fraction
-from typing import TYPE_CHECKING
 from typing import Any
 
 from torch import fx
 from torch import nn
 
-from dpod_search.supernet.handlers import Axes
-from dpod_search.supernet.handlers import argument
-from dpod_search.supernet.handlers import freeze_inputs
-from dpod_search.supernet.handlers import keep_groups_whole
-from dpod_search.supernet.handlers import scale
 from dpod_search.supernet.layout import Layout
 from dpod_search.supernet.layout import fixed
 from dpod_search.supernet.layout import full_size
+from dpod_search.supernet.layout import scale
 from dpod_search.supernet.products import plan_product
-
-
-if TYPE_CHECKING:
-    from dpod_search.supernet.groups import Discovery
+from dpod_search.supernet.tracer import argument
+from dpod_search.supernet.walk import Axes
+from dpod_search.supernet.walk import Discovery
+from dpod_search.supernet.walk import freeze_inputs
+from dpod_search.supernet.walk import keep_groups_whole
 
 
 # Arguments of shifted_window_attention that are cut, by name, with their places.

@@ -6,13 +6,9 @@ the supernet and a part of it in the extracted subnet.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from torch import fx
 
-
-if TYPE_CHECKING:
-    from dpod_search.supernet.groups import Discovery
+from dpod_search.supernet.walk import Discovery
 
 
 def freeze_tied_weights(discovery: Discovery, graph: fx.Graph) -> None:

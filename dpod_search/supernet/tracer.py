@@ -165,3 +165,10 @@ def _check_no_masks(args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
 def full_name(thing: object) -> str:
     """Return the module and the name of a class or function."""
     return f"{getattr(thing, '__module__', '')}.{getattr(thing, '__qualname__', '')}"
+
+
+def argument(node: fx.Node, position: int, name: str, default: Any) -> Any:
+    """Return an argument of a call, given by position or by name."""
+    if len(node.args) > position:
+        return node.args[position]
+    return node.kwargs.get(name, default)

@@ -11,7 +11,6 @@ from collections.abc import Collection
 from collections.abc import Iterator
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from torch import fx
 from torch import nn
@@ -20,10 +19,7 @@ from torch.nn.utils import parametrize
 from dpod_search.supernet.layout import is_elastic
 from dpod_search.supernet.plans import FrozenDimension
 from dpod_search.supernet.subclasses import layer_type
-
-
-if TYPE_CHECKING:
-    from dpod_search.supernet.groups import Discovery
+from dpod_search.supernet.walk import Discovery
 
 
 # These have parameters and, by the convention of all counts here, no macs.

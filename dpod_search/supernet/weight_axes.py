@@ -4,21 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from fractions import Fraction
-from typing import TYPE_CHECKING
 
 from torch import nn
 from torch.nn.modules.conv import _ConvTransposeNd
 
-from dpod_search.supernet.handlers import scale
 from dpod_search.supernet.layout import Layout
 from dpod_search.supernet.layout import fixed
+from dpod_search.supernet.layout import scale
 from dpod_search.supernet.plans import Grouping
 from dpod_search.supernet.plans import LayerPlan
 from dpod_search.supernet.plans import ParameterPlan
-
-
-if TYPE_CHECKING:
-    from dpod_search.supernet.supernet import Supernet
+from dpod_search.supernet.supernet import Supernet
 
 
 def plan_weights(supernet: Supernet) -> tuple[ParameterPlan, ...]:

@@ -1,64 +1,39 @@
-"""Channel-group discovery: walk the graph once and find what must share one width.
+"""The state of one walk over a graph: what handlers read, extend and freeze.
 
-Convolutions and linear layers make new dimensions, adds make dimensions equal, the handler
-table says how every other operation passes them on, and what reaches the model's output or an
-operation that is not understood is frozen, with the reason kept for the user.
+A handler gets the walk and a node, may create, unify or freeze dimensions, and returns the
+layouts of the node's output by axis. An axis that is not named has a fixed size.
 """
 
 from __future__ import annotations
 
-import logging
 import math
-from collections.abc import Iterable
+from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import replace
 
 from torch import fx
 from torch import nn
+from torch.utils._pytree import tree_leaves
 
-from dpod_search.errors import GroupingError
-from dpod_search.supernet.blocks import find_blocks
 from dpod_search.supernet.dims import DimTable
-from dpod_search.supernet.handlers import Axes
-from dpod_search.supernet.handlers import Handler
-from dpod_search.supernet.handlers import freeze_inputs
 from dpod_search.supernet.layout import Layout
 from dpod_search.supernet.layout import fixed
 from dpod_search.supernet.layout import full_size
 from dpod_search.supernet.layout import is_elastic
-from dpod_search.supernet.lookup import Handlers
-from dpod_search.supernet.operations import AXIS_HANDLERS
-from dpod_search.supernet.operations import MODULE_HANDLERS
-from dpod_search.supernet.operations import MULTIPLICATIONS
-from dpod_search.supernet.operations import READERS
-from dpod_search.supernet.plans import BlockPlan
-from dpod_search.supernet.plans import ChannelGroup
-from dpod_search.supernet.plans import FrozenDimension
-from dpod_search.supernet.plans import Grouping
 from dpod_search.supernet.plans import LayerPlan
 from dpod_search.supernet.plans import ParameterPlan
 from dpod_search.supernet.plans import ProductPlan
 from dpod_search.supernet.plans import Scratch
 from dpod_search.supernet.plans import plan_layer
-from dpod_search.supernet.resolving import FAILS
-from dpod_search.supernet.resolving import make_groups
-from dpod_search.supernet.resolving import resolve_plans
 from dpod_search.supernet.sizes import Sizes
-from dpod_search.supernet.sizes import pin_numbers
-from dpod_search.supernet.subclasses import layer_type
-from dpod_search.supernet.ties import freeze_tied_weights
 from dpod_search.supernet.trace import TracedModel
-from dpod_search.supernet.tracer import full_name
-from dpod_search.supernet.unplanned import find_unplanned
-from dpod_search.supernet.unplanned import freeze_unplanned
-from dpod_search.supernet.unplanned import list_uncounted
+from dpod_search.supernet.tracked import Computed
+from dpod_search.supernet.tracked import TrackedInt
 
 
-_logger = logging.getLogger(__name__)
-
-# Reasons in the error of a model that cannot be narrowed.
-_N_TOLD = 3
+Axes = dict[int, Layout]
+Handler = Callable[["Discovery", fx.Node], Axes]
 
 
 class Discovery:
@@ -66,11 +41,9 @@ class Discovery:
 
     Args:
         traced: The graph.
-        handlers: The user's own, by module type, function, method name, or full name of these;
-            they go before the table's.
     """
 
-    def __init__(self, traced: TracedModel, handlers: Handlers) -> None:
+    def __init__(self, traced: TracedModel) -> None:
         """Start before the first node."""
         self.dims = DimTable()
         self.layers: dict[str, LayerPlan] = {}
@@ -83,8 +56,7 @@ class Discovery:
         self.modules = dict(traced.model.named_modules())
         self.uncounted: list[str] = []
         self.refusals: dict[str, str] = {}
-        self.sizes = Sizes(self)
-        self._handlers = handlers
+        self.sizes = Sizes(self.dims, self.shapes, self.layout)
         self._inputs: dict[str, Layout] = {}
         self._traced = traced
         self._axes: dict[fx.Node, Axes] = {}
@@ -94,15 +66,9 @@ class Discovery:
             if node.op == "placeholder" or self._from_inputs.intersection(node.all_input_nodes):
                 self._from_inputs.add(node)
 
-    def walk(self) -> None:
-        """Visit every node in order."""
-        for node in self._traced.graph.nodes:
-            if node.op == "output":
-                freeze_inputs(self, node, "of the model fixes it")
-            elif node.op == "get_attr":
-                self._axes[node] = self._read_parameter(node)
-            elif node.op != "placeholder":
-                self._axes[node] = self._handler(node)(self, node)
+    def set_axes(self, node: fx.Node, axes: Axes) -> None:
+        """Keep what a handler said of a node's output."""
+        self._axes[node] = axes
 
     def axes(self, node: fx.Node) -> Axes:
         """Return the layouts of a node's output, for the axes that are not simply fixed."""
@@ -242,12 +208,11 @@ class Discovery:
         self.dims.freeze(self._inputs[name], reason)
         self.dims.freeze(self.layers[name].output, reason)
 
-    def _read_parameter(self, node: fx.Node) -> Axes:
-        """Register a parameter that the model's own code reads."""
+    def read_parameter(self, node: fx.Node) -> Axes:
+        """Register a parameter that the model's own code reads; a buffer has fixed sizes."""
         name = str(node.target)
-        owner = self.modules[name.rpartition(".")[0]]
-        if node not in self.shapes or name not in self._own_parameters or _is_layer(owner):
-            return {}  # a weight read outside its layer is no free parameter
+        if node not in self.shapes or name not in self._own_parameters:
+            return {}
         if name not in self.parameters:
             shape = self.shapes[node]
             sized = [axis for axis, size in enumerate(shape) if size > 1]
@@ -259,119 +224,44 @@ class Discovery:
             if is_elastic(layout)
         }
 
-    def _handler(self, node: fx.Node) -> Handler:
-        found = self._handlers.find(node, self.modules)
-        if found in READERS:
-            return found
-        makes_tensors = node in self.shapes or node in self._traced.parts
-        computed = any(
-            source not in self.shapes and source not in self._traced.parts
-            for source in node.all_input_nodes
-        )
-        if found is None or not makes_tensors or (computed and found in AXIS_HANDLERS):
-            return _not_understood
-        return _with_hooks if node.op == "call_module" and _has_hooks(self.module(node)) else found
+
+def freeze_inputs(discovery: Discovery, node: fx.Node, does: str) -> Axes:
+    """Freeze all that a node reads, with the reason; its output has fixed sizes."""
+    if node.op == "call_module":
+        discovery.refusals.setdefault(str(node.target), f"{discovery.where(node)} {does}")
+    for source in discovery.tensor_inputs(node):
+        discovery.freeze_axes(source, f"{discovery.where(node)} {does}")
+    return {}
 
 
-def _is_layer(module: nn.Module) -> bool:
-    return layer_type(module) in MODULE_HANDLERS or full_name(type(module)).startswith("torch.nn.")
-
-
-def _not_understood(discovery: Discovery, node: fx.Node) -> Axes:
-    if node in discovery.shapes or discovery.part_shapes(node):
-        pin_numbers(discovery, node)
-    module = discovery.module(node) if node.op == "call_module" else None
-    if module is None and discovery.tensor_inputs(node) and _may_multiply(node):
-        discovery.uncounted.append(discovery.where(node))
-    name = type(module).__name__ if module is not None else "this operation"
-    return freeze_inputs(discovery, node, f"is not understood ({name})")
-
-
-def _may_multiply(node: fx.Node) -> bool:
-    """Say whether a function multiplies tensors, or is not PyTorch's and may do so."""
-    if node.op == "call_method" or node.target in MULTIPLICATIONS:
-        return node.target in MULTIPLICATIONS
-    package = str(getattr(node.target, "__module__", "")).partition(".")[0]
-    return package not in ("", "None", "torch", "_operator", "builtins", "math")
-
-
-def _with_hooks(discovery: Discovery, node: fx.Node) -> Axes:
-    # A hook may do anything to what goes in or comes out, and the graph does not show it.
-    return freeze_inputs(discovery, node, "has hooks, which are not understood")
-
-
-def _has_hooks(module: nn.Module) -> bool:
-    return bool(
-        module._forward_hooks
-        or module._forward_pre_hooks
-        or module._backward_hooks
-        or module._backward_pre_hooks
-    )
-
-
-def discover_groups(
-    traced: TracedModel,
-    *,
-    handlers: Handlers | None = None,
-    removes_blocks: bool = True,
-    keep: Iterable[str] = (),
-) -> Grouping:
-    """Find the channel groups and the removable blocks of a traced model.
+def keep_groups_whole(discovery: Discovery, node: fx.Node, layout: Layout, per_group: int) -> bool:
+    """Coarsen dimensions to whole groups of elements; freeze them if groups straddle segments.
 
     Args:
-        traced: The model's graph.
-        handlers: The handler table; with entries of the user's own, perhaps.
-        removes_blocks: Look for blocks too.
-        keep: Names of groups to leave at full width all the same.
+        discovery: The walk.
+        node: The layer that groups elements.
+        layout: Of the axis that is grouped.
+        per_group: Elements in a group.
 
     Returns:
-        Groups, frozen dimensions and layer plans.
-
-    Raises:
-        GroupingError: If nothing at all can be narrowed; names the first reasons.
+        Whether the axis can be narrowed group by group.
     """
-    discovery = Discovery(traced, handlers or Handlers())
-    discovery.walk()
-    freeze_tied_weights(discovery, traced.graph)
-    kept = frozenset(keep)
-    groups, frozen, numbers = make_groups(discovery, kept)
-    told = {name for group in groups for name in group.members}
-    told.update(name for item in frozen for name in item.members)
-    unplanned = find_unplanned(discovery, traced.graph, told)
-    frozen = [*freeze_unplanned(discovery, traced.graph, unplanned), *frozen]
-    uncounted = tuple(dict.fromkeys([*discovery.uncounted, *list_uncounted(discovery, unplanned)]))
-    if uncounted:
-        _logger.warning(
-            "macs of %d operations are not counted, no closed form covers them: %s",
-            len(uncounted),
-            ", ".join(uncounted),
-        )
-    blocks: list[BlockPlan] = []
-    for call in find_blocks(discovery, traced) if removes_blocks else ():
-        if call.path in kept:
-            frozen.append(FrozenDimension(call.path, 1, (FAILS,), (call.path,)))
-            continue
-        inside = [name for name in discovery.layers if name.startswith(f"{call.path}.")]
-        blocks.append(BlockPlan(call.path, len(groups)))
-        groups.append(ChannelGroup(call.path, 1, tuple(inside), kind="block"))
-    if not groups:
-        raise _explain_none(discovery, frozen)
-    return resolve_plans(
-        discovery,
-        traced,
-        groups=groups,
-        frozen=frozen,
-        blocks=blocks,
-        numbers=numbers,
-        uncounted=uncounted,
-    )
+    if any(segment.size % per_group for segment in layout):
+        discovery.dims.freeze(layout, f"{discovery.where(node)} has groups that straddle a concat")
+        return False
+    for segment in layout:
+        discovery.dims.coarsen(segment, segment.size // per_group)
+    return True
 
 
-def _explain_none(discovery: Discovery, frozen: Sequence[FrozenDimension]) -> GroupingError:
-    why = "; ".join(f"{item.name}: {item.reasons[0]}" for item in frozen[:_N_TOLD])
-    why += f"; and {len(frozen) - _N_TOLD} more" if len(frozen) > _N_TOLD else ""
-    none = "its layers make no channels" if discovery.layers else "it has no layers"
-    return GroupingError(
-        f"no channel group of the model can be narrowed ({why or none}); "
-        "dpod-search needs hidden convolutions or linear layers"
-    )
+def pin_numbers(discovery: Discovery, node: fx.Node) -> None:
+    """Let attributes of the user's modules that an operation is given as numbers be no widths."""
+    pending = tree_leaves((node.args, node.kwargs))
+    while pending:
+        number = pending.pop()
+        if isinstance(number, slice):
+            pending += (number.start, number.stop, number.step)
+        elif isinstance(number, TrackedInt) and isinstance(number.origin, Computed):
+            pending += number.origin.operands
+        elif isinstance(number, TrackedInt):
+            discovery.sizes.bind(number, fixed(int(number)), discovery.where(node))
