@@ -1,4 +1,4 @@
-"""Where tensors live: the device, the memory format that is fast there, and how many cores."""
+"""Where modules live and how they stand: device, memory format, cores, evaluation mode."""
 
 from __future__ import annotations
 
@@ -133,3 +133,19 @@ def limit_threads(n_threads: int | None, *, name: str = "threads") -> Iterator[N
         yield
     finally:
         torch.set_num_threads(before)
+
+
+@contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """Put a module in evaluation mode inside the block, and every part of it back after it.
+
+    Args:
+        module: May hold parts in either mode, a BatchNorm that is kept fixed for instance.
+    """
+    modes = [(part, part.training) for part in module.modules()]
+    module.eval()
+    try:
+        yield
+    finally:
+        for part, mode in modes:
+            part.training = mode

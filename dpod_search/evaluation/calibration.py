@@ -34,8 +34,8 @@ from dpod_search.evaluation.pooling import NormCall
 from dpod_search.evaluation.pooling import PoolingStand
 from dpod_search.evaluation.pooling import pool_calls
 from dpod_search.evaluation.pooling import read_call
+from dpod_search.placement import evaluating
 from dpod_search.placement import placement_of
-from dpod_search.supernet.modes import evaluating
 
 
 def calibrate(model: nn.Module, images: Tensor, *, batch_size: int = 1024) -> None:

@@ -28,10 +28,10 @@ from dpod_search.evaluation.normed_layer import RanOtherwiseError
 from dpod_search.evaluation.normed_layer import standing_in
 from dpod_search.evaluation.watching import find_normed_layers
 from dpod_search.placement import Placement
+from dpod_search.placement import evaluating
 from dpod_search.placement import placement_of
 from dpod_search.supernet import Subnet
 from dpod_search.supernet import Supernet
-from dpod_search.supernet.modes import evaluating
 from dpod_search.widths import Widths
 
 

@@ -27,9 +27,9 @@ from dpod_search.supernet.lookup import Handlers
 from dpod_search.supernet.lookup import OwnHandlers
 from dpod_search.supernet.plans import Grouping
 from dpod_search.supernet.plans import LayerPlan
+from dpod_search.supernet.recording import copy_held
 from dpod_search.supernet.removal import find_places
 from dpod_search.supernet.state import WidthState
-from dpod_search.supernet.state import copy_held
 from dpod_search.supernet.supernet import Supernet
 from dpod_search.supernet.trace import Example
 from dpod_search.supernet.trace import as_inputs

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch import fx
+from torch import nn
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -20,6 +21,23 @@ Shape = tuple[int, ...]
 def tensors_of(result: object) -> list[Tensor]:
     """Return the tensors in what a model or an operation returned, in order."""
     return [leaf for leaf in pytree.tree_leaves(result) if isinstance(leaf, Tensor)]
+
+
+def copy_held(module: nn.Module) -> dict[int, object]:
+    """Copy the results that modules hold, which ``copy.deepcopy`` refuses while gradients flow.
+
+    Args:
+        module: May keep its last features in an attribute, or a computed weight.
+
+    Returns:
+        A memo for ``copy.deepcopy``.
+    """
+    return {
+        id(value): value.detach().clone()
+        for part in module.modules()
+        for value in (*vars(part).values(), *part._buffers.values())
+        if isinstance(value, Tensor) and value.grad_fn is not None
+    }
 
 
 class Recorder(fx.Interpreter):

@@ -28,13 +28,13 @@ from torch import nn
 
 from dpod_search.errors import ConfigError
 from dpod_search.placement import device_of
+from dpod_search.placement import evaluating
 from dpod_search.rng import torch_generator
 from dpod_search.supernet.layout import Layout
 from dpod_search.supernet.layout import is_elastic
-from dpod_search.supernet.modes import evaluating
 from dpod_search.supernet.plans import ParameterPlan
+from dpod_search.supernet.recording import copy_held
 from dpod_search.supernet.recording import tensors_of
-from dpod_search.supernet.state import copy_held
 from dpod_search.supernet.supernet import Supernet
 from dpod_search.supernet.weight_axes import plan_weights
 

@@ -44,20 +44,3 @@ def fill_plain(plain: nn.Module, elastic: nn.Module, **tensors: Tensor | None) -
         else:
             plain._buffers[name] = copied
     return plain.train(elastic.training)
-
-
-def copy_held(module: nn.Module) -> dict[int, object]:
-    """Copy the results that modules hold, which ``copy.deepcopy`` refuses while gradients flow.
-
-    Args:
-        module: May keep its last features in an attribute, or a computed weight.
-
-    Returns:
-        A memo for ``copy.deepcopy``.
-    """
-    return {
-        id(value): value.detach().clone()
-        for part in module.modules()
-        for value in (*vars(part).values(), *part._buffers.values())
-        if isinstance(value, Tensor) and value.grad_fn is not None
-    }

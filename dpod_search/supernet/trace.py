@@ -24,8 +24,8 @@ from dpod_search.errors import GroupingError
 from dpod_search.supernet.peeking import Peek
 from dpod_search.supernet.recording import Recorder
 from dpod_search.supernet.recording import Shape
+from dpod_search.supernet.recording import copy_held
 from dpod_search.supernet.recording import tensors_of
-from dpod_search.supernet.state import copy_held
 from dpod_search.supernet.tracer import Call
 from dpod_search.supernet.tracer import Tracer
 from dpod_search.supernet.tracer import run_tracer

@@ -16,10 +16,10 @@ from torch import Tensor
 from torch import nn
 
 from dpod_search.placement import Placement
+from dpod_search.placement import evaluating
 from dpod_search.placement import place_module
 from dpod_search.supernet.extract import extract_subnet
 from dpod_search.supernet.layout import active_size
-from dpod_search.supernet.modes import evaluating
 from dpod_search.supernet.recording import tensors_of
 from dpod_search.supernet.supernet import Supernet
 from dpod_search.widths import Widths
