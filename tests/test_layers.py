@@ -18,6 +18,7 @@ import dpod_search
 
 ROOT = Path(__file__).resolve().parents[1]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+SUPERNET = "dpod_search.supernet"
 CONTRACTS = {entry["id"]: entry for entry in PYPROJECT["tool"]["importlinter"]["contracts"]}
 
 
@@ -48,8 +49,8 @@ def list_room_breaches() -> list[Breach]:
 
 
 BREACHES = [
-    Breach("no-circles", "supernet/sizes", "import dpod_search.supernet.walk"),
-    Breach("no-circles", "supernet/sizes", "if TYPE_CHECKING: import dpod_search.supernet.walk"),
+    Breach("no-circles", "supernet/dimensions/sizes", f"import {SUPERNET}.dimensions.walk"),
+    Breach("no-circles", "supernet/tracing/trace", f"if TYPE_CHECKING: import {SUPERNET}.layers"),
     Breach("search-without-training", "search", "from dpod_search.training import anything"),
     *(
         Breach("optuna-at-home", room, "import optuna")

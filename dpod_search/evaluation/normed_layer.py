@@ -20,14 +20,14 @@ from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 
-from dpod_search.supernet.layers import ElasticConv
-from dpod_search.supernet.layers import ElasticConv1d
-from dpod_search.supernet.layers import ElasticConv2d
-from dpod_search.supernet.layers import ElasticConv3d
-from dpod_search.supernet.layers import ElasticLinear
+from dpod_search.supernet.layers.elastic import ElasticConv
+from dpod_search.supernet.layers.elastic import ElasticConv1d
+from dpod_search.supernet.layers.elastic import ElasticConv2d
+from dpod_search.supernet.layers.elastic import ElasticConv3d
+from dpod_search.supernet.layers.elastic import ElasticLinear
+from dpod_search.supernet.layers.norms import ElasticBatchNorm
 from dpod_search.supernet.layout import put
 from dpod_search.supernet.layout import take
-from dpod_search.supernet.norms import ElasticBatchNorm
 
 
 CONVOLUTIONS: dict[type[nn.Module], Callable[..., Tensor]] = {

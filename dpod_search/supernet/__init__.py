@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dpod_search.supernet.build import SupernetSettings
 from dpod_search.supernet.build import build_supernet
+from dpod_search.supernet.dimensions.own import carry
+from dpod_search.supernet.dimensions.own import carry_with
+from dpod_search.supernet.dimensions.own import combine
+from dpod_search.supernet.dimensions.own import freeze
+from dpod_search.supernet.dimensions.own import import_handlers
+from dpod_search.supernet.dimensions.own import slide
 from dpod_search.supernet.extract import Subnet
 from dpod_search.supernet.extract import extract_subnet
-from dpod_search.supernet.own import carry
-from dpod_search.supernet.own import carry_with
-from dpod_search.supernet.own import combine
-from dpod_search.supernet.own import freeze
-from dpod_search.supernet.own import import_handlers
-from dpod_search.supernet.own import slide
 from dpod_search.supernet.plans import ChannelGroup
 from dpod_search.supernet.plans import FrozenDimension
 from dpod_search.supernet.plans import Grouping

@@ -12,12 +12,12 @@ import torch
 from torch import fx
 from torch import nn
 
-from dpod_search.supernet.handlers import carry
+from dpod_search.supernet.dimensions.basic import carry
+from dpod_search.supernet.dimensions.walk import Discovery
 from dpod_search.supernet.lookup import Handlers
 from dpod_search.supernet.removal import is_chain
-from dpod_search.supernet.trace import TracedModel
-from dpod_search.supernet.tracer import Call
-from dpod_search.supernet.walk import Discovery
+from dpod_search.supernet.tracing.trace import TracedModel
+from dpod_search.supernet.tracing.tracer import Call
 
 
 _ADDITIONS = (operator.add, operator.iadd, torch.add)

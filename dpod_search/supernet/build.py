@@ -21,20 +21,20 @@ from dpod_search.errors import show
 from dpod_search.imports import is_import_path
 from dpod_search.supernet.discovery import discover_groups
 from dpod_search.supernet.inside import find_inside
-from dpod_search.supernet.layers import make_elastic
+from dpod_search.supernet.layers.elastic import make_elastic
+from dpod_search.supernet.layers.state import WidthState
 from dpod_search.supernet.layout import is_elastic
 from dpod_search.supernet.lookup import Handlers
 from dpod_search.supernet.lookup import OwnHandlers
 from dpod_search.supernet.plans import Grouping
 from dpod_search.supernet.plans import LayerPlan
-from dpod_search.supernet.recording import copy_held
 from dpod_search.supernet.removal import find_places
-from dpod_search.supernet.state import WidthState
 from dpod_search.supernet.supernet import Supernet
-from dpod_search.supernet.trace import Example
-from dpod_search.supernet.trace import as_inputs
-from dpod_search.supernet.trace import trace_model
-from dpod_search.supernet.trials import Trials
+from dpod_search.supernet.tracing.recording import copy_held
+from dpod_search.supernet.tracing.trace import Example
+from dpod_search.supernet.tracing.trace import as_inputs
+from dpod_search.supernet.tracing.trace import trace_model
+from dpod_search.supernet.trial_runs import Trials
 from dpod_search.widths import DEFAULT_RATIOS
 from dpod_search.widths import WidthSpace
 

@@ -16,10 +16,13 @@ from torch import nn
 
 from dpod_search.errors import GroupingError
 from dpod_search.supernet.blocks import find_blocks
+from dpod_search.supernet.dimensions.walk import Axes
+from dpod_search.supernet.dimensions.walk import Discovery
+from dpod_search.supernet.dimensions.walk import Handler
+from dpod_search.supernet.dimensions.walk import freeze_inputs
+from dpod_search.supernet.dimensions.walk import pin_numbers
+from dpod_search.supernet.layers.subclasses import layer_type
 from dpod_search.supernet.lookup import Handlers
-from dpod_search.supernet.operations import AXIS_HANDLERS
-from dpod_search.supernet.operations import MULTIPLICATIONS
-from dpod_search.supernet.operations import READERS
 from dpod_search.supernet.plans import BlockPlan
 from dpod_search.supernet.plans import ChannelGroup
 from dpod_search.supernet.plans import FrozenDimension
@@ -27,18 +30,15 @@ from dpod_search.supernet.plans import Grouping
 from dpod_search.supernet.resolving import FAILS
 from dpod_search.supernet.resolving import make_groups
 from dpod_search.supernet.resolving import resolve_plans
-from dpod_search.supernet.subclasses import layer_type
+from dpod_search.supernet.table import AXIS_HANDLERS
+from dpod_search.supernet.table import MULTIPLICATIONS
+from dpod_search.supernet.table import READERS
 from dpod_search.supernet.ties import freeze_tied_weights
-from dpod_search.supernet.trace import TracedModel
-from dpod_search.supernet.tracer import full_name
+from dpod_search.supernet.tracing.trace import TracedModel
+from dpod_search.supernet.tracing.tracer import full_name
 from dpod_search.supernet.unplanned import find_unplanned
 from dpod_search.supernet.unplanned import freeze_unplanned
 from dpod_search.supernet.unplanned import list_uncounted
-from dpod_search.supernet.walk import Axes
-from dpod_search.supernet.walk import Discovery
-from dpod_search.supernet.walk import Handler
-from dpod_search.supernet.walk import freeze_inputs
-from dpod_search.supernet.walk import pin_numbers
 
 
 _logger = logging.getLogger(__name__)

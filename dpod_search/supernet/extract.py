@@ -14,11 +14,11 @@ from torch import nn
 
 from dpod_search.placement import Placement
 from dpod_search.placement import placement_of
-from dpod_search.supernet.layers import ElasticLayer
-from dpod_search.supernet.own_classes import KeepsClass
-from dpod_search.supernet.recording import copy_held
+from dpod_search.supernet.layers.elastic import ElasticLayer
+from dpod_search.supernet.layers.own_classes import KeepsClass
 from dpod_search.supernet.removal import remove_blocks
 from dpod_search.supernet.supernet import Supernet
+from dpod_search.supernet.tracing.recording import copy_held
 from dpod_search.widths import Widths
 
 

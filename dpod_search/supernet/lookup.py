@@ -15,18 +15,18 @@ from torch import nn
 from dpod_search.errors import ConfigError
 from dpod_search.errors import GroupingError
 from dpod_search.own_code import describe_error
+from dpod_search.supernet.dimensions.walk import Axes
+from dpod_search.supernet.dimensions.walk import Discovery
+from dpod_search.supernet.dimensions.walk import Handler
+from dpod_search.supernet.dimensions.walk import freeze_inputs
+from dpod_search.supernet.layers.subclasses import layer_type
 from dpod_search.supernet.layout import Segment
 from dpod_search.supernet.layout import full_size
-from dpod_search.supernet.operations import FUNCTION_HANDLERS
-from dpod_search.supernet.operations import METHOD_HANDLERS
-from dpod_search.supernet.operations import MODULE_HANDLERS
-from dpod_search.supernet.operations import NAMED_HANDLERS
-from dpod_search.supernet.subclasses import layer_type
-from dpod_search.supernet.tracer import full_name
-from dpod_search.supernet.walk import Axes
-from dpod_search.supernet.walk import Discovery
-from dpod_search.supernet.walk import Handler
-from dpod_search.supernet.walk import freeze_inputs
+from dpod_search.supernet.table import FUNCTION_HANDLERS
+from dpod_search.supernet.table import METHOD_HANDLERS
+from dpod_search.supernet.table import MODULE_HANDLERS
+from dpod_search.supernet.table import NAMED_HANDLERS
+from dpod_search.supernet.tracing.tracer import full_name
 
 
 OwnHandlers = Mapping[type[nn.Module] | Callable[..., Any] | str, Handler]

@@ -17,7 +17,7 @@ from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from dpod_search.supernet.plans import BlockPlan
-from dpod_search.supernet.trace import TracedModel
+from dpod_search.supernet.tracing.trace import TracedModel
 
 
 class Absent(nn.Module):

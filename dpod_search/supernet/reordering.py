@@ -33,9 +33,9 @@ from dpod_search.rng import torch_generator
 from dpod_search.supernet.layout import Layout
 from dpod_search.supernet.layout import is_elastic
 from dpod_search.supernet.plans import ParameterPlan
-from dpod_search.supernet.recording import copy_held
-from dpod_search.supernet.recording import tensors_of
 from dpod_search.supernet.supernet import Supernet
+from dpod_search.supernet.tracing.recording import copy_held
+from dpod_search.supernet.tracing.recording import tensors_of
 from dpod_search.supernet.weight_axes import plan_weights
 
 

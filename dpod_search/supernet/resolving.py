@@ -8,6 +8,8 @@ from dataclasses import replace
 
 from torch import fx
 
+from dpod_search.supernet.dimensions.sizes import name_of
+from dpod_search.supernet.dimensions.walk import Discovery
 from dpod_search.supernet.layout import Layout
 from dpod_search.supernet.layout import full_size
 from dpod_search.supernet.layout import is_elastic
@@ -20,9 +22,7 @@ from dpod_search.supernet.plans import GroupKind
 from dpod_search.supernet.plans import Operation
 from dpod_search.supernet.plans import OperationKind
 from dpod_search.supernet.plans import Scratch
-from dpod_search.supernet.sizes import name_of
-from dpod_search.supernet.trace import TracedModel
-from dpod_search.supernet.walk import Discovery
+from dpod_search.supernet.tracing.trace import TracedModel
 
 
 FAILS = "running it narrower fails"

@@ -14,11 +14,11 @@ from torch import Tensor
 from torch import nn
 
 from dpod_search.errors import ConfigError
+from dpod_search.supernet.layers.state import WidthState
 from dpod_search.supernet.layout import take
 from dpod_search.supernet.plans import ChannelGroup
 from dpod_search.supernet.plans import Grouping
 from dpod_search.supernet.removal import Absent
-from dpod_search.supernet.state import WidthState
 from dpod_search.widths import Widths
 from dpod_search.widths import WidthSpace
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from torch import fx
 
-from dpod_search.supernet.walk import Discovery
+from dpod_search.supernet.dimensions.walk import Discovery
 
 
 def freeze_tied_weights(discovery: Discovery, graph: fx.Graph) -> None:

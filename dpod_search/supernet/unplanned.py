@@ -16,10 +16,10 @@ from torch import fx
 from torch import nn
 from torch.nn.utils import parametrize
 
+from dpod_search.supernet.dimensions.walk import Discovery
+from dpod_search.supernet.layers.subclasses import layer_type
 from dpod_search.supernet.layout import is_elastic
 from dpod_search.supernet.plans import FrozenDimension
-from dpod_search.supernet.subclasses import layer_type
-from dpod_search.supernet.walk import Discovery
 
 
 # These have parameters and, by the convention of all counts here, no macs.

@@ -3,9 +3,9 @@ from __future__ import annotations
 import pytest
 import torch
 from supernet import attentions
-from supernet.test_more_layers import LAYERS
-from supernet.test_more_layers import make as make_layers
-from supernet.test_more_layers import sample_widths
+from supernet.layers.test_more_layers import LAYERS
+from supernet.layers.test_more_layers import make as make_layers
+from supernet.layers.test_more_layers import sample_widths
 from torch import nn
 
 from dpod_search.models import ModelSettings

@@ -17,11 +17,11 @@ from torch import fx
 from torch import nn
 
 from dpod_search.export.source.layers import CannotWriteError
-from dpod_search.supernet.peeking import Peek
-from dpod_search.supernet.subclasses import layer_type
-from dpod_search.supernet.tracer import Call
-from dpod_search.supernet.tracer import Tracer
-from dpod_search.supernet.tracer import run_tracer
+from dpod_search.supernet.layers.subclasses import layer_type
+from dpod_search.supernet.tracing.peeking import Peek
+from dpod_search.supernet.tracing.tracer import Call
+from dpod_search.supernet.tracing.tracer import Tracer
+from dpod_search.supernet.tracing.tracer import run_tracer
 
 
 @dataclass(eq=False)

@@ -8,14 +8,14 @@ import pytest
 import torch
 from torch import nn
 
-from dpod_search.supernet.layers import ELASTIC_TYPES
-from dpod_search.supernet.layers import ElasticLayer
-from dpod_search.supernet.layers import make_elastic
+from dpod_search.supernet.layers.elastic import ELASTIC_TYPES
+from dpod_search.supernet.layers.elastic import ElasticLayer
+from dpod_search.supernet.layers.elastic import make_elastic
+from dpod_search.supernet.layers.state import WidthState
 from dpod_search.supernet.layout import Layout
 from dpod_search.supernet.layout import Segment
 from dpod_search.supernet.layout import fixed
 from dpod_search.supernet.plans import LayerPlan
-from dpod_search.supernet.state import WidthState
 
 
 IN: Layout = (Segment(0, 6),)

@@ -16,15 +16,15 @@ from typing import Any
 
 from torch import fx
 
-from dpod_search.supernet.dims import DimTable
+from dpod_search.supernet.dimensions.dims import DimTable
 from dpod_search.supernet.layout import Layout
 from dpod_search.supernet.layout import fixed
 from dpod_search.supernet.layout import full_size
 from dpod_search.supernet.layout import is_elastic
 from dpod_search.supernet.layout import scale
-from dpod_search.supernet.tracer import argument
-from dpod_search.supernet.tracked import Attribute
-from dpod_search.supernet.tracked import TrackedInt
+from dpod_search.supernet.tracing.tracer import argument
+from dpod_search.supernet.tracing.tracked import Attribute
+from dpod_search.supernet.tracing.tracked import TrackedInt
 
 
 @dataclass(frozen=True)

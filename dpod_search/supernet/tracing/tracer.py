@@ -16,10 +16,10 @@ from torch import fx
 from torch import nn
 from torch.utils import _pytree as pytree
 
-from dpod_search.supernet.peeking import Peek
-from dpod_search.supernet.peeking import without_checks
-from dpod_search.supernet.peeking import without_len
-from dpod_search.supernet.tracked import tracking
+from dpod_search.supernet.tracing.peeking import Peek
+from dpod_search.supernet.tracing.peeking import without_checks
+from dpod_search.supernet.tracing.peeking import without_len
+from dpod_search.supernet.tracing.tracked import tracking
 
 
 @dataclass(frozen=True)

@@ -7,17 +7,17 @@ from typing import Any
 
 from torch import fx
 
+from dpod_search.supernet.dimensions.reshaping import equal_run
+from dpod_search.supernet.dimensions.sizes import name_of
+from dpod_search.supernet.dimensions.walk import Axes
+from dpod_search.supernet.dimensions.walk import Discovery
+from dpod_search.supernet.dimensions.walk import freeze_inputs
+from dpod_search.supernet.dimensions.walk import pin_numbers
 from dpod_search.supernet.layout import Layout
 from dpod_search.supernet.layout import fixed
 from dpod_search.supernet.layout import full_size
 from dpod_search.supernet.layout import is_elastic
-from dpod_search.supernet.reshaping import equal_run
-from dpod_search.supernet.sizes import name_of
-from dpod_search.supernet.tracer import argument
-from dpod_search.supernet.walk import Axes
-from dpod_search.supernet.walk import Discovery
-from dpod_search.supernet.walk import freeze_inputs
-from dpod_search.supernet.walk import pin_numbers
+from dpod_search.supernet.tracing.tracer import argument
 
 
 def split(discovery: Discovery, node: fx.Node) -> Axes:

@@ -17,19 +17,19 @@ from torch import nn
 from torch.nn import functional
 from torch.nn.modules.conv import _ConvTransposeNd
 
+from dpod_search.supernet.dimensions.spatial import freeze_sizes
+from dpod_search.supernet.dimensions.walk import Axes
+from dpod_search.supernet.dimensions.walk import Discovery
+from dpod_search.supernet.dimensions.walk import freeze_inputs
+from dpod_search.supernet.dimensions.walk import keep_groups_whole
+from dpod_search.supernet.layers.state import WidthState
+from dpod_search.supernet.layers.state import fill_plain
 from dpod_search.supernet.layout import active_size
 from dpod_search.supernet.layout import fixed
 from dpod_search.supernet.layout import scale
 from dpod_search.supernet.layout import take
 from dpod_search.supernet.plans import LayerPlan
 from dpod_search.supernet.plans import plan_layer
-from dpod_search.supernet.spatial import freeze_sizes
-from dpod_search.supernet.state import WidthState
-from dpod_search.supernet.state import fill_plain
-from dpod_search.supernet.walk import Axes
-from dpod_search.supernet.walk import Discovery
-from dpod_search.supernet.walk import freeze_inputs
-from dpod_search.supernet.walk import keep_groups_whole
 
 
 def convolve_transposed(discovery: Discovery, node: fx.Node) -> Axes:

@@ -11,14 +11,14 @@ from typing import Any
 
 from torch import fx
 
+from dpod_search.supernet.dimensions.walk import Axes
+from dpod_search.supernet.dimensions.walk import Discovery
+from dpod_search.supernet.dimensions.walk import freeze_inputs
 from dpod_search.supernet.layout import Layout
 from dpod_search.supernet.layout import full_size
 from dpod_search.supernet.layout import is_elastic
 from dpod_search.supernet.plans import ProductPlan
-from dpod_search.supernet.tracer import argument
-from dpod_search.supernet.walk import Axes
-from dpod_search.supernet.walk import Discovery
-from dpod_search.supernet.walk import freeze_inputs
+from dpod_search.supernet.tracing.tracer import argument
 
 
 def multiply_matrices(discovery: Discovery, node: fx.Node) -> Axes:

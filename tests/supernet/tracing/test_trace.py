@@ -16,7 +16,7 @@ from dpod_search.errors import GroupingError
 from dpod_search.evaluation import Evaluator
 from dpod_search.placement import place_module
 from dpod_search.supernet import build_supernet
-from dpod_search.supernet.trace import trace_model
+from dpod_search.supernet.tracing.trace import trace_model
 
 
 X = torch.ones(2, 3)

@@ -17,9 +17,9 @@ import torch
 from torch import Tensor
 from torch import nn
 
+from dpod_search.supernet.layers.state import WidthState
 from dpod_search.supernet.layout import put
 from dpod_search.supernet.plans import LayerPlan
-from dpod_search.supernet.state import WidthState
 
 
 # In the order in which the elastic layers give the active ones.

@@ -21,20 +21,20 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 
 from dpod_search.errors import GroupingError
-from dpod_search.supernet.peeking import Peek
-from dpod_search.supernet.recording import Recorder
-from dpod_search.supernet.recording import Shape
-from dpod_search.supernet.recording import copy_held
-from dpod_search.supernet.recording import tensors_of
-from dpod_search.supernet.tracer import Call
-from dpod_search.supernet.tracer import Tracer
-from dpod_search.supernet.tracer import run_tracer
+from dpod_search.supernet.tracing.peeking import Peek
+from dpod_search.supernet.tracing.recording import Recorder
+from dpod_search.supernet.tracing.recording import Shape
+from dpod_search.supernet.tracing.recording import copy_held
+from dpod_search.supernet.tracing.recording import tensors_of
+from dpod_search.supernet.tracing.tracer import Call
+from dpod_search.supernet.tracing.tracer import Tracer
+from dpod_search.supernet.tracing.tracer import run_tracer
 
 
 Example = Tensor | tuple[Tensor, ...]
 
 _TORCH_FOLDER = f"{Path(torch.__file__).parent}{os.sep}"  # and not torchvision's beside it
-_OWN_FOLDER = f"{Path(__file__).parent}{os.sep}"
+_OWN_FOLDER = f"{Path(__file__).parents[1]}{os.sep}"
 _FRAME = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+)')
 
 

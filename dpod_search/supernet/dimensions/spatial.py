@@ -17,11 +17,11 @@ from torch import fx
 from torch import nn
 from torch.nn import functional
 
-from dpod_search.supernet.tracer import argument
-from dpod_search.supernet.walk import Axes
-from dpod_search.supernet.walk import Discovery
-from dpod_search.supernet.walk import freeze_inputs
-from dpod_search.supernet.walk import pin_numbers
+from dpod_search.supernet.dimensions.walk import Axes
+from dpod_search.supernet.dimensions.walk import Discovery
+from dpod_search.supernet.dimensions.walk import freeze_inputs
+from dpod_search.supernet.dimensions.walk import pin_numbers
+from dpod_search.supernet.tracing.tracer import argument
 
 
 # Their names end in the number of axes that they work on, or all behind channels are meant.

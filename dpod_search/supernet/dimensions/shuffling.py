@@ -7,16 +7,16 @@ from fractions import Fraction
 from torch import fx
 from torch import nn
 
+from dpod_search.supernet.dimensions.reshaping import equal_run
+from dpod_search.supernet.dimensions.walk import Axes
+from dpod_search.supernet.dimensions.walk import Discovery
+from dpod_search.supernet.dimensions.walk import freeze_inputs
+from dpod_search.supernet.dimensions.walk import keep_groups_whole
+from dpod_search.supernet.dimensions.walk import pin_numbers
 from dpod_search.supernet.layout import Layout
 from dpod_search.supernet.layout import is_elastic
 from dpod_search.supernet.layout import scale
-from dpod_search.supernet.reshaping import equal_run
-from dpod_search.supernet.tracer import argument
-from dpod_search.supernet.walk import Axes
-from dpod_search.supernet.walk import Discovery
-from dpod_search.supernet.walk import freeze_inputs
-from dpod_search.supernet.walk import keep_groups_whole
-from dpod_search.supernet.walk import pin_numbers
+from dpod_search.supernet.tracing.tracer import argument
 
 
 def shuffle_channels(discovery: Discovery, node: fx.Node) -> Axes:

@@ -1,6 +1,6 @@
 """Handlers: how channel dimensions pass through the common layers and operations.
 
-The table in ``operations.py`` says which operation has which handler.
+The table in ``table.py`` says which operation has which handler.
 """
 
 from __future__ import annotations
@@ -11,15 +11,15 @@ from fractions import Fraction
 from torch import fx
 from torch import nn
 
+from dpod_search.supernet.dimensions.walk import Axes
+from dpod_search.supernet.dimensions.walk import Discovery
+from dpod_search.supernet.dimensions.walk import freeze_inputs
+from dpod_search.supernet.dimensions.walk import keep_groups_whole
 from dpod_search.supernet.layout import fixed
 from dpod_search.supernet.layout import scale
 from dpod_search.supernet.plans import Scratch
-from dpod_search.supernet.tracer import argument
-from dpod_search.supernet.tracer import full_name
-from dpod_search.supernet.walk import Axes
-from dpod_search.supernet.walk import Discovery
-from dpod_search.supernet.walk import freeze_inputs
-from dpod_search.supernet.walk import keep_groups_whole
+from dpod_search.supernet.tracing.tracer import argument
+from dpod_search.supernet.tracing.tracer import full_name
 
 
 def convolve(discovery: Discovery, node: fx.Node) -> Axes:

@@ -16,7 +16,8 @@ from torch import fx
 from torch import nn
 from torch.utils._pytree import tree_leaves
 
-from dpod_search.supernet.dims import DimTable
+from dpod_search.supernet.dimensions.dims import DimTable
+from dpod_search.supernet.dimensions.sizes import Sizes
 from dpod_search.supernet.layout import Layout
 from dpod_search.supernet.layout import fixed
 from dpod_search.supernet.layout import full_size
@@ -26,10 +27,9 @@ from dpod_search.supernet.plans import ParameterPlan
 from dpod_search.supernet.plans import ProductPlan
 from dpod_search.supernet.plans import Scratch
 from dpod_search.supernet.plans import plan_layer
-from dpod_search.supernet.sizes import Sizes
-from dpod_search.supernet.trace import TracedModel
-from dpod_search.supernet.tracked import Computed
-from dpod_search.supernet.tracked import TrackedInt
+from dpod_search.supernet.tracing.trace import TracedModel
+from dpod_search.supernet.tracing.tracked import Computed
+from dpod_search.supernet.tracing.tracked import TrackedInt
 
 
 Axes = dict[int, Layout]

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import fx
 
-from dpod_search.supernet.tracer import argument
-from dpod_search.supernet.walk import Axes
-from dpod_search.supernet.walk import Discovery
+from dpod_search.supernet.dimensions.walk import Axes
+from dpod_search.supernet.dimensions.walk import Discovery
+from dpod_search.supernet.tracing.tracer import argument
 
 
 REDUCING_FUNCTIONS: tuple[Callable[..., Any], ...] = (

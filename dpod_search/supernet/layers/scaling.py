@@ -6,13 +6,13 @@ from torch import fx
 from torch import nn
 from torch.nn.modules.instancenorm import _InstanceNorm
 
-from dpod_search.supernet.handlers import carry
-from dpod_search.supernet.handlers import normalize_batch
+from dpod_search.supernet.dimensions.basic import carry
+from dpod_search.supernet.dimensions.basic import normalize_batch
+from dpod_search.supernet.dimensions.walk import Axes
+from dpod_search.supernet.dimensions.walk import Discovery
+from dpod_search.supernet.dimensions.walk import freeze_inputs
+from dpod_search.supernet.layers.subclasses import layer_type
 from dpod_search.supernet.layout import fixed
-from dpod_search.supernet.subclasses import layer_type
-from dpod_search.supernet.walk import Axes
-from dpod_search.supernet.walk import Discovery
-from dpod_search.supernet.walk import freeze_inputs
 
 
 def normalize_instances(discovery: Discovery, node: fx.Node) -> Axes:

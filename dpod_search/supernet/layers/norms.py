@@ -12,12 +12,12 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.instancenorm import _InstanceNorm
 
+from dpod_search.supernet.layers.state import WidthState
+from dpod_search.supernet.layers.state import fill_plain
 from dpod_search.supernet.layout import active_size
 from dpod_search.supernet.layout import put
 from dpod_search.supernet.layout import take
 from dpod_search.supernet.plans import LayerPlan
-from dpod_search.supernet.state import WidthState
-from dpod_search.supernet.state import fill_plain
 
 
 class _ElasticScale(nn.Module):

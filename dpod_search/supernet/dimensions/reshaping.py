@@ -15,17 +15,17 @@ import numpy as np
 from torch import fx
 from torch import nn
 
+from dpod_search.supernet.dimensions.sizes import reads_shape
+from dpod_search.supernet.dimensions.walk import Axes
+from dpod_search.supernet.dimensions.walk import Discovery
+from dpod_search.supernet.dimensions.walk import freeze_inputs
+from dpod_search.supernet.dimensions.walk import keep_groups_whole
 from dpod_search.supernet.layout import Layout
 from dpod_search.supernet.layout import fixed
 from dpod_search.supernet.layout import full_size
 from dpod_search.supernet.layout import is_elastic
 from dpod_search.supernet.layout import scale
-from dpod_search.supernet.sizes import reads_shape
-from dpod_search.supernet.tracer import argument
-from dpod_search.supernet.walk import Axes
-from dpod_search.supernet.walk import Discovery
-from dpod_search.supernet.walk import freeze_inputs
-from dpod_search.supernet.walk import keep_groups_whole
+from dpod_search.supernet.tracing.tracer import argument
 
 
 # More copies of a run of channels than this in one axis are not worth slicing.

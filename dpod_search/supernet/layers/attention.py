@@ -16,18 +16,18 @@ from torch import fx
 from torch import nn
 from torch.nn import functional
 
+from dpod_search.supernet.dimensions.products import plan_product
+from dpod_search.supernet.dimensions.sizes import name_of
+from dpod_search.supernet.dimensions.walk import Axes
+from dpod_search.supernet.dimensions.walk import Discovery
+from dpod_search.supernet.dimensions.walk import freeze_inputs
+from dpod_search.supernet.layers.state import WidthState
+from dpod_search.supernet.layers.state import fill_plain
 from dpod_search.supernet.layout import Layout
 from dpod_search.supernet.layout import take
 from dpod_search.supernet.plans import LayerPlan
 from dpod_search.supernet.plans import Scratch
-from dpod_search.supernet.products import plan_product
-from dpod_search.supernet.sizes import name_of
-from dpod_search.supernet.state import WidthState
-from dpod_search.supernet.state import fill_plain
-from dpod_search.supernet.tracer import argument
-from dpod_search.supernet.walk import Axes
-from dpod_search.supernet.walk import Discovery
-from dpod_search.supernet.walk import freeze_inputs
+from dpod_search.supernet.tracing.tracer import argument
 
 
 def attend_to_itself(discovery: Discovery, node: fx.Node) -> Axes:

@@ -16,21 +16,21 @@ from torch import nn
 from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from dpod_search.supernet.handlers import plan_convolution
-from dpod_search.supernet.handlers import plan_matrix
+from dpod_search.supernet.dimensions.basic import plan_convolution
+from dpod_search.supernet.dimensions.basic import plan_matrix
+from dpod_search.supernet.dimensions.sizes import name_of
+from dpod_search.supernet.dimensions.sizes import reads_shape
+from dpod_search.supernet.dimensions.walk import Axes
+from dpod_search.supernet.dimensions.walk import Discovery
+from dpod_search.supernet.dimensions.walk import Handler
+from dpod_search.supernet.dimensions.walk import freeze_inputs
+from dpod_search.supernet.dimensions.walk import pin_numbers
+from dpod_search.supernet.layers.subclasses import base_layer
+from dpod_search.supernet.layers.subclasses import holds_layer_tensors
 from dpod_search.supernet.layout import fixed
-from dpod_search.supernet.sizes import name_of
-from dpod_search.supernet.sizes import reads_shape
-from dpod_search.supernet.subclasses import base_layer
-from dpod_search.supernet.subclasses import holds_layer_tensors
-from dpod_search.supernet.tracer import argument
-from dpod_search.supernet.tracked import Attribute
-from dpod_search.supernet.tracked import TrackedInt
-from dpod_search.supernet.walk import Axes
-from dpod_search.supernet.walk import Discovery
-from dpod_search.supernet.walk import Handler
-from dpod_search.supernet.walk import freeze_inputs
-from dpod_search.supernet.walk import pin_numbers
+from dpod_search.supernet.tracing.tracer import argument
+from dpod_search.supernet.tracing.tracked import Attribute
+from dpod_search.supernet.tracing.tracked import TrackedInt
 
 
 _NOT_OWN = "is given tensors that are not those of one layer alone"

@@ -15,18 +15,18 @@ import torch
 from torch import fx
 from torch.nn import functional
 
+from dpod_search.supernet.dimensions.sizes import name_of
+from dpod_search.supernet.dimensions.sizes import reads_shape
+from dpod_search.supernet.dimensions.walk import Axes
+from dpod_search.supernet.dimensions.walk import Discovery
+from dpod_search.supernet.dimensions.walk import Handler
+from dpod_search.supernet.dimensions.walk import freeze_inputs
+from dpod_search.supernet.dimensions.walk import keep_groups_whole
 from dpod_search.supernet.layout import Layout
 from dpod_search.supernet.layout import fixed
 from dpod_search.supernet.layout import scale
 from dpod_search.supernet.plans import Scratch
-from dpod_search.supernet.sizes import name_of
-from dpod_search.supernet.sizes import reads_shape
-from dpod_search.supernet.tracer import argument
-from dpod_search.supernet.walk import Axes
-from dpod_search.supernet.walk import Discovery
-from dpod_search.supernet.walk import Handler
-from dpod_search.supernet.walk import freeze_inputs
-from dpod_search.supernet.walk import keep_groups_whole
+from dpod_search.supernet.tracing.tracer import argument
 
 
 _MANY_AXES = "normalises several axes at once"

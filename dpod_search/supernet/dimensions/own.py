@@ -15,14 +15,14 @@ from torch import fx
 from dpod_search.errors import ConfigError
 from dpod_search.errors import GroupingError
 from dpod_search.imports import import_object
-from dpod_search.supernet.handlers import carry
-from dpod_search.supernet.handlers import combine
+from dpod_search.supernet.dimensions.basic import carry
+from dpod_search.supernet.dimensions.basic import combine
+from dpod_search.supernet.dimensions.spatial import slide
+from dpod_search.supernet.dimensions.walk import Axes
+from dpod_search.supernet.dimensions.walk import Discovery
+from dpod_search.supernet.dimensions.walk import Handler
+from dpod_search.supernet.dimensions.walk import freeze_inputs
 from dpod_search.supernet.layout import full_size
-from dpod_search.supernet.spatial import slide
-from dpod_search.supernet.walk import Axes
-from dpod_search.supernet.walk import Discovery
-from dpod_search.supernet.walk import Handler
-from dpod_search.supernet.walk import freeze_inputs
 
 
 __all__ = ["carry", "carry_with", "combine", "freeze", "import_handlers", "slide"]

@@ -20,8 +20,8 @@ from dpod_search.placement import evaluating
 from dpod_search.placement import place_module
 from dpod_search.supernet.extract import extract_subnet
 from dpod_search.supernet.layout import active_size
-from dpod_search.supernet.recording import tensors_of
 from dpod_search.supernet.supernet import Supernet
+from dpod_search.supernet.tracing.recording import tensors_of
 from dpod_search.widths import Widths
 
 

@@ -16,16 +16,16 @@ from typing import Any
 from torch import fx
 from torch import nn
 
+from dpod_search.supernet.dimensions.products import plan_product
+from dpod_search.supernet.dimensions.walk import Axes
+from dpod_search.supernet.dimensions.walk import Discovery
+from dpod_search.supernet.dimensions.walk import freeze_inputs
+from dpod_search.supernet.dimensions.walk import keep_groups_whole
 from dpod_search.supernet.layout import Layout
 from dpod_search.supernet.layout import fixed
 from dpod_search.supernet.layout import full_size
 from dpod_search.supernet.layout import scale
-from dpod_search.supernet.products import plan_product
-from dpod_search.supernet.tracer import argument
-from dpod_search.supernet.walk import Axes
-from dpod_search.supernet.walk import Discovery
-from dpod_search.supernet.walk import freeze_inputs
-from dpod_search.supernet.walk import keep_groups_whole
+from dpod_search.supernet.tracing.tracer import argument
 
 
 # Arguments of shifted_window_attention that are cut, by name, with their places.
