@@ -20,12 +20,12 @@ from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 
-from dpod_search.supernet.layers.elastic import ElasticConv
-from dpod_search.supernet.layers.elastic import ElasticConv1d
-from dpod_search.supernet.layers.elastic import ElasticConv2d
-from dpod_search.supernet.layers.elastic import ElasticConv3d
-from dpod_search.supernet.layers.elastic import ElasticLinear
-from dpod_search.supernet.layers.norms import ElasticBatchNorm
+from dpod_search.supernet.layers.batch_norm import ElasticBatchNorm
+from dpod_search.supernet.layers.conv import ElasticConv
+from dpod_search.supernet.layers.conv import ElasticConv1d
+from dpod_search.supernet.layers.conv import ElasticConv2d
+from dpod_search.supernet.layers.conv import ElasticConv3d
+from dpod_search.supernet.layers.linear import ElasticLinear
 from dpod_search.supernet.layout import put
 from dpod_search.supernet.layout import take
 

@@ -27,10 +27,10 @@ from torch.utils.weak import WeakIdKeyDictionary
 from dpod_search.evaluation.normed_layer import CONVOLUTIONS
 from dpod_search.evaluation.normed_layer import NormedLayer
 from dpod_search.placement import evaluating
-from dpod_search.supernet.layers.elastic import ElasticLinear
-from dpod_search.supernet.layers.norms import ElasticBatchNorm1d
-from dpod_search.supernet.layers.norms import ElasticBatchNorm2d
-from dpod_search.supernet.layers.norms import ElasticBatchNorm3d
+from dpod_search.supernet.layers.batch_norm import ElasticBatchNorm1d
+from dpod_search.supernet.layers.batch_norm import ElasticBatchNorm2d
+from dpod_search.supernet.layers.batch_norm import ElasticBatchNorm3d
+from dpod_search.supernet.layers.linear import ElasticLinear
 
 
 # Exact types: what a subclass of the user's does besides would be left out.

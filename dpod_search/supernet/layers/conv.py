@@ -1,7 +1,7 @@
-"""Transposed convolutions: how channels pass through them, and how they run narrow.
+"""Convolutions and transposed ones: how channels pass through them, and how they run narrow.
 
-Their weight is the other way round, (input, output / conv_groups, *kernel), and each *input*
-position is multiplied by all of the kernel.
+The weight of a transposed one is the other way round, (input, output / conv_groups, *kernel), and
+each *input* position is multiplied by all of the kernel.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from torch import Tensor
 from torch import fx
 from torch import nn
 from torch.nn import functional
+from torch.nn.modules.conv import _ConvNd
 from torch.nn.modules.conv import _ConvTransposeNd
 
 from dpod_search.supernet.dimensions.spatial import freeze_sizes
@@ -24,12 +25,141 @@ from dpod_search.supernet.dimensions.walk import freeze_inputs
 from dpod_search.supernet.dimensions.walk import keep_groups_whole
 from dpod_search.supernet.layers.state import WidthState
 from dpod_search.supernet.layers.state import fill_plain
+from dpod_search.supernet.layers.state import take_active
 from dpod_search.supernet.layout import active_size
 from dpod_search.supernet.layout import fixed
 from dpod_search.supernet.layout import scale
 from dpod_search.supernet.layout import take
 from dpod_search.supernet.plans import LayerPlan
+from dpod_search.supernet.plans import Scratch
 from dpod_search.supernet.plans import plan_layer
+from dpod_search.supernet.tracing.tracer import argument
+
+
+def convolve(discovery: Discovery, node: fx.Node) -> Axes:
+    """Convolution: new output channels; a grouped one is narrowed by whole groups."""
+    module = discovery.module(node)
+    assert isinstance(module, (nn.Conv1d, nn.Conv2d, nn.Conv3d))
+    axes = plan_convolution(discovery, node, str(node.target), module)
+    if axes and module.padding_mode != "zeros":
+        source = discovery.first_input(node)
+        discovery.scratch[node] = (_hold_padded(discovery, source, module),)
+    return axes
+
+
+def plan_convolution(
+    discovery: Discovery, node: fx.Node, name: str, module: nn.Conv1d | nn.Conv2d | nn.Conv3d
+) -> Axes:
+    """Record a convolution.
+
+    Args:
+        discovery: The walk.
+        node: The operation that convolves, its input the first argument.
+        name: Path of the module.
+        module: Whose weight it is.
+    """
+    source = argument(node, 0, "input", None)
+    n_spatial = len(module.kernel_size)
+    if len(discovery.shapes[source]) != n_spatial + 2:
+        discovery.uncounted.append(discovery.where(node))
+        return freeze_inputs(discovery, node, "is given pictures without a batch dimension")
+    inputs = discovery.layout(source, 1)
+    discovery.freeze_axes(source, f"{discovery.where(node)} slides over it", but=1)
+    known = discovery.layers.get(name)
+    if module.groups == 1:
+        weight_input = inputs
+        output = known.output if known else discovery.dims.add(module.out_channels, name)
+    else:
+        per_group = module.in_channels // module.groups
+        weight_input = fixed(per_group)
+        if keep_groups_whole(discovery, node, inputs, per_group):
+            output = scale(inputs, Fraction(module.out_channels, module.in_channels))
+        else:
+            inputs, output = fixed(module.in_channels), fixed(module.out_channels)
+    discovery.record(node, inputs=inputs, weight_input=weight_input, output=output, name=name)
+    return {1: output}
+
+
+def _hold_padded(
+    discovery: Discovery, source: fx.Node, module: nn.Conv1d | nn.Conv2d | nn.Conv3d
+) -> Scratch:
+    """Return the padded input that a convolution makes first, beside its result."""
+    sides = module._reversed_padding_repeated_twice[::-1]
+    amounts = [0, 0, *(low + high for high, low in zip(sides[::2], sides[1::2], strict=True))]
+    axes = [discovery.layout(source, axis) for axis in range(len(amounts))]
+    padded = tuple((*axis, *fixed(more)) for axis, more in zip(axes, amounts, strict=True))
+    return Scratch(((float(module.weight.element_size()), padded),), has_result=True)
+
+
+class ElasticConv(_ConvNd):
+    """A convolution that can run at several widths; one subclass per number of dimensions."""
+
+    plan: LayerPlan
+    state: WidthState
+    plain_type: ClassVar[Callable[..., nn.Module]]
+    convolve: ClassVar[Callable[..., Tensor]]
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Convolve with the active part of the weight; shapes as the plain layer's."""
+        weight, bias = self._active()
+        padding = self.padding
+        if self.padding_mode != "zeros":
+            input = functional.pad(
+                input, self._reversed_padding_repeated_twice, mode=self.padding_mode
+            )
+            padding = (0,) * len(self.kernel_size)
+        return type(self).convolve(
+            input, weight, bias, self.stride, padding, self.dilation, self._conv_groups()
+        )
+
+    def extract(self) -> nn.Module:
+        """Return a plain convolution of the active size with copies of the active weights."""
+        weight, bias = self._active()
+        conv_groups = self._conv_groups()
+        plain = self.plain_type(
+            in_channels=weight.shape[1] * conv_groups,
+            out_channels=weight.shape[0],
+            kernel_size=self.kernel_size,
+            stride=self.stride,
+            padding=self.padding,
+            dilation=self.dilation,
+            groups=conv_groups,
+            bias=bias is not None,
+            padding_mode=self.padding_mode,
+            device="meta",
+        )
+        return fill_plain(plain, self, weight=weight, bias=bias)
+
+    def _active(self) -> tuple[Tensor, Tensor | None]:
+        return take_active(self.weight, self.bias, self.plan, self.state)
+
+    def _conv_groups(self) -> int:
+        # A grouped convolution keeps the size of its groups and has fewer of them.
+        if self.groups == 1:
+            return 1
+        per_group = self.out_channels // self.groups
+        return active_size(self.plan.output, self.state.widths) // per_group
+
+
+class ElasticConv1d(ElasticConv, nn.Conv1d):
+    """A 1-d convolution that can run at several widths."""
+
+    plain_type = nn.Conv1d
+    convolve = functional.conv1d
+
+
+class ElasticConv2d(ElasticConv, nn.Conv2d):
+    """A 2-d convolution that can run at several widths."""
+
+    plain_type = nn.Conv2d
+    convolve = functional.conv2d
+
+
+class ElasticConv3d(ElasticConv, nn.Conv3d):
+    """A 3-d convolution that can run at several widths."""
+
+    plain_type = nn.Conv3d
+    convolve = functional.conv3d
 
 
 def convolve_transposed(discovery: Discovery, node: fx.Node) -> Axes:

@@ -7,158 +7,43 @@ from the one :class:`WidthState` of its supernet. Ordered dropout keeps the *fir
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
-from typing import ClassVar
 
-from torch import Tensor
 from torch import nn
-from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.nn.modules.conv import _ConvNd
 from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 
 from dpod_search.errors import GroupingError
 from dpod_search.supernet.layers.attention import ElasticMultiheadAttention
+from dpod_search.supernet.layers.batch_norm import ElasticBatchNorm
+from dpod_search.supernet.layers.batch_norm import ElasticBatchNorm1d
+from dpod_search.supernet.layers.batch_norm import ElasticBatchNorm2d
+from dpod_search.supernet.layers.batch_norm import ElasticBatchNorm3d
+from dpod_search.supernet.layers.batch_norm import ElasticInstanceNorm
+from dpod_search.supernet.layers.batch_norm import ElasticInstanceNorm1d
+from dpod_search.supernet.layers.batch_norm import ElasticInstanceNorm2d
+from dpod_search.supernet.layers.batch_norm import ElasticInstanceNorm3d
+from dpod_search.supernet.layers.conv import ElasticConv
+from dpod_search.supernet.layers.conv import ElasticConv1d
+from dpod_search.supernet.layers.conv import ElasticConv2d
+from dpod_search.supernet.layers.conv import ElasticConv3d
 from dpod_search.supernet.layers.conv import ElasticConvTranspose
 from dpod_search.supernet.layers.conv import ElasticConvTranspose1d
 from dpod_search.supernet.layers.conv import ElasticConvTranspose2d
 from dpod_search.supernet.layers.conv import ElasticConvTranspose3d
-from dpod_search.supernet.layers.norms import ElasticBatchNorm
-from dpod_search.supernet.layers.norms import ElasticBatchNorm1d
-from dpod_search.supernet.layers.norms import ElasticBatchNorm2d
-from dpod_search.supernet.layers.norms import ElasticBatchNorm3d
-from dpod_search.supernet.layers.norms import ElasticGroupNorm
-from dpod_search.supernet.layers.norms import ElasticInstanceNorm
-from dpod_search.supernet.layers.norms import ElasticInstanceNorm1d
-from dpod_search.supernet.layers.norms import ElasticInstanceNorm2d
-from dpod_search.supernet.layers.norms import ElasticInstanceNorm3d
-from dpod_search.supernet.layers.norms import ElasticLayerNorm
-from dpod_search.supernet.layers.norms import ElasticLayerNorm2d
-from dpod_search.supernet.layers.norms import ElasticPReLU
-from dpod_search.supernet.layers.norms import ElasticRMSNorm
+from dpod_search.supernet.layers.group_norm import ElasticGroupNorm
+from dpod_search.supernet.layers.layer_norm import ElasticLayerNorm
+from dpod_search.supernet.layers.layer_norm import ElasticLayerNorm2d
+from dpod_search.supernet.layers.layer_norm import ElasticRMSNorm
+from dpod_search.supernet.layers.linear import ElasticLinear
+from dpod_search.supernet.layers.linear import ElasticProjection
 from dpod_search.supernet.layers.own_classes import own_elastic_type
+from dpod_search.supernet.layers.prelu import ElasticPReLU
 from dpod_search.supernet.layers.state import WidthState
-from dpod_search.supernet.layers.state import fill_plain
 from dpod_search.supernet.layers.subclasses import base_layer
 from dpod_search.supernet.layers.subclasses import layer_type
-from dpod_search.supernet.layout import active_size
-from dpod_search.supernet.layout import take
-from dpod_search.supernet.layout import take_matrix
 from dpod_search.supernet.plans import LayerPlan
 from dpod_search.supernet.tracing.tracer import full_name
-
-
-def _take_active(
-    weight: Tensor, bias: Tensor | None, plan: LayerPlan, state: WidthState
-) -> tuple[Tensor, Tensor | None]:
-    """Keep the active part of a weight (outputs first, then inputs) and of its bias."""
-    kept = take_matrix(
-        weight,
-        plan.output,
-        plan.weight_input,
-        state.widths,
-        adds_in_place=state.adds_in_place,
-    )
-    return kept, None if bias is None else take(bias, 0, plan.output, state.widths)
-
-
-class ElasticConv(_ConvNd):
-    """A convolution that can run at several widths; one subclass per number of dimensions."""
-
-    plan: LayerPlan
-    state: WidthState
-    plain_type: ClassVar[Callable[..., nn.Module]]
-    convolve: ClassVar[Callable[..., Tensor]]
-
-    def forward(self, input: Tensor) -> Tensor:
-        """Convolve with the active part of the weight; shapes as the plain layer's."""
-        weight, bias = self._active()
-        padding = self.padding
-        if self.padding_mode != "zeros":
-            input = functional.pad(
-                input, self._reversed_padding_repeated_twice, mode=self.padding_mode
-            )
-            padding = (0,) * len(self.kernel_size)
-        return type(self).convolve(
-            input, weight, bias, self.stride, padding, self.dilation, self._conv_groups()
-        )
-
-    def extract(self) -> nn.Module:
-        """Return a plain convolution of the active size with copies of the active weights."""
-        weight, bias = self._active()
-        conv_groups = self._conv_groups()
-        plain = self.plain_type(
-            in_channels=weight.shape[1] * conv_groups,
-            out_channels=weight.shape[0],
-            kernel_size=self.kernel_size,
-            stride=self.stride,
-            padding=self.padding,
-            dilation=self.dilation,
-            groups=conv_groups,
-            bias=bias is not None,
-            padding_mode=self.padding_mode,
-            device="meta",
-        )
-        return fill_plain(plain, self, weight=weight, bias=bias)
-
-    def _active(self) -> tuple[Tensor, Tensor | None]:
-        return _take_active(self.weight, self.bias, self.plan, self.state)
-
-    def _conv_groups(self) -> int:
-        # A grouped convolution keeps the size of its groups and has fewer of them.
-        if self.groups == 1:
-            return 1
-        per_group = self.out_channels // self.groups
-        return active_size(self.plan.output, self.state.widths) // per_group
-
-
-class ElasticConv1d(ElasticConv, nn.Conv1d):
-    """A 1-d convolution that can run at several widths."""
-
-    plain_type = nn.Conv1d
-    convolve = functional.conv1d
-
-
-class ElasticConv2d(ElasticConv, nn.Conv2d):
-    """A 2-d convolution that can run at several widths."""
-
-    plain_type = nn.Conv2d
-    convolve = functional.conv2d
-
-
-class ElasticConv3d(ElasticConv, nn.Conv3d):
-    """A 3-d convolution that can run at several widths."""
-
-    plain_type = nn.Conv3d
-    convolve = functional.conv3d
-
-
-class ElasticLinear(nn.Linear):
-    """A linear layer that can run at several widths."""
-
-    plan: LayerPlan
-    state: WidthState
-    plain_type: ClassVar[type[nn.Linear]] = nn.Linear
-
-    def forward(self, input: Tensor) -> Tensor:
-        """Multiply by the active part of the weight; shapes as the plain layer's."""
-        return functional.linear(input, *self._active())
-
-    def extract(self) -> nn.Module:
-        """Return a plain linear layer of the active size with copies of the active weights."""
-        weight, bias = self._active()
-        plain = self.plain_type(weight.shape[1], weight.shape[0], bias is not None, device="meta")
-        return fill_plain(plain, self, weight=weight, bias=bias)
-
-    def _active(self) -> tuple[Tensor, Tensor | None]:
-        return _take_active(self.weight, self.bias, self.plan, self.state)
-
-
-class ElasticProjection(ElasticLinear, NonDynamicallyQuantizableLinear):
-    """The output projection of an ``nn.MultiheadAttention``, which has a class of its own."""
-
-    plain_type = NonDynamicallyQuantizableLinear
 
 
 ElasticLayer = (

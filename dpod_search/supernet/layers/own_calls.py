@@ -16,8 +16,6 @@ from torch import nn
 from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from dpod_search.supernet.dimensions.basic import plan_convolution
-from dpod_search.supernet.dimensions.basic import plan_matrix
 from dpod_search.supernet.dimensions.sizes import name_of
 from dpod_search.supernet.dimensions.sizes import reads_shape
 from dpod_search.supernet.dimensions.walk import Axes
@@ -25,6 +23,8 @@ from dpod_search.supernet.dimensions.walk import Discovery
 from dpod_search.supernet.dimensions.walk import Handler
 from dpod_search.supernet.dimensions.walk import freeze_inputs
 from dpod_search.supernet.dimensions.walk import pin_numbers
+from dpod_search.supernet.layers.conv import plan_convolution
+from dpod_search.supernet.layers.linear import plan_matrix
 from dpod_search.supernet.layers.subclasses import base_layer
 from dpod_search.supernet.layers.subclasses import holds_layer_tensors
 from dpod_search.supernet.layout import fixed

@@ -8,6 +8,10 @@ import torch
 from torch import Tensor
 from torch import nn
 
+from dpod_search.supernet.layout import take
+from dpod_search.supernet.layout import take_matrix
+from dpod_search.supernet.plans import LayerPlan
+
 
 class WidthState:
     """The active widths of one supernet, shared by all its elastic layers.
@@ -44,3 +48,17 @@ def fill_plain(plain: nn.Module, elastic: nn.Module, **tensors: Tensor | None) -
         else:
             plain._buffers[name] = copied
     return plain.train(elastic.training)
+
+
+def take_active(
+    weight: Tensor, bias: Tensor | None, plan: LayerPlan, state: WidthState
+) -> tuple[Tensor, Tensor | None]:
+    """Keep the active part of a weight (outputs first, then inputs) and of its bias."""
+    kept = take_matrix(
+        weight,
+        plan.output,
+        plan.weight_input,
+        state.widths,
+        adds_in_place=state.adds_in_place,
+    )
+    return kept, None if bias is None else take(bias, 0, plan.output, state.widths)

@@ -23,7 +23,7 @@ from dpod_search.supernet import extract_subnet
 from dpod_search.supernet import freeze
 from dpod_search.supernet import import_handlers
 from dpod_search.supernet import slide
-from dpod_search.supernet.dimensions.basic import normalize_groups
+from dpod_search.supernet.layers.group_norm import normalize_groups
 
 
 Forward = Callable[["Own", Tensor], Tensor]

@@ -1,4 +1,4 @@
-"""Elastic norms, and PReLU: all that holds vectors with an element per channel."""
+"""BatchNorm and InstanceNorm: a scale, a shift and statistics for each channel."""
 
 from __future__ import annotations
 
@@ -6,133 +6,43 @@ from collections.abc import Callable
 from typing import ClassVar
 
 from torch import Tensor
+from torch import fx
 from torch import nn
 from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.instancenorm import _InstanceNorm
 
+from dpod_search.supernet.dimensions.walk import Axes
+from dpod_search.supernet.dimensions.walk import Discovery
+from dpod_search.supernet.dimensions.walk import freeze_inputs
 from dpod_search.supernet.layers.state import WidthState
 from dpod_search.supernet.layers.state import fill_plain
+from dpod_search.supernet.layers.subclasses import layer_type
 from dpod_search.supernet.layout import active_size
+from dpod_search.supernet.layout import fixed
 from dpod_search.supernet.layout import put
 from dpod_search.supernet.layout import take
 from dpod_search.supernet.plans import LayerPlan
 
 
-class _ElasticScale(nn.Module):
-    """What LayerNorm and GroupNorm share: a scale and a shift per channel."""
-
-    plan: LayerPlan
-    state: WidthState
-
-    def _active(self) -> tuple[Tensor | None, Tensor | None]:
-        weight, bias = (
-            None if tensor is None else take(tensor, 0, self.plan.output, self.state.widths)
-            for tensor in (self._parameters["weight"], self._parameters["bias"])
-        )
-        return weight, bias
-
-    def _active_size(self) -> int:
-        return active_size(self.plan.output, self.state.widths)
+def normalize_batch(discovery: Discovery, node: fx.Node) -> Axes:
+    """BatchNorm: carries its input's channels."""
+    source = discovery.first_input(node)
+    inputs = discovery.layout(source, 1)
+    discovery.freeze_axes(source, f"{discovery.where(node)} averages over it", but=1)
+    discovery.record(node, inputs=inputs, weight_input=fixed(1), output=inputs)
+    return {1: inputs}
 
 
-class ElasticLayerNorm(_ElasticScale, nn.LayerNorm):
-    """A LayerNorm over the last axis that can run at several widths."""
-
-    def forward(self, input: Tensor) -> Tensor:
-        """Normalise the active channels; shapes as the plain layer's."""
-        return functional.layer_norm(input, (self._active_size(),), *self._active(), self.eps)
-
-    def extract(self) -> nn.Module:
-        """Return a plain LayerNorm of the active size with copies of the active weights."""
-        weight, bias = self._active()
-        plain = nn.LayerNorm(
-            self._active_size(), self.eps, weight is not None, bias is not None, device="meta"
-        )
-        return fill_plain(plain, self, weight=weight, bias=bias)
-
-
-class ElasticLayerNorm2d(ElasticLayerNorm):
-    """torchvision's LayerNorm over axis 1 of pictures."""
-
-    def forward(self, input: Tensor) -> Tensor:
-        """Normalise the active channels; shapes as the plain layer's."""
-        return super().forward(input.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
-
-    def extract(self) -> nn.Module:
-        """Return a LayerNorm2d of the active size with copies of the active weights."""
-        from torchvision.models.convnext import LayerNorm2d
-
-        weight, bias = self._active()
-        plain = LayerNorm2d(
-            self._active_size(), self.eps, weight is not None, bias is not None, device="meta"
-        )
-        return fill_plain(plain, self, weight=weight, bias=bias)
-
-
-class ElasticGroupNorm(_ElasticScale, nn.GroupNorm):
-    """A GroupNorm that can run at several widths; its groups keep their size."""
-
-    def forward(self, input: Tensor) -> Tensor:
-        """Normalise the active channels; shapes as the plain layer's."""
-        return functional.group_norm(input, self._norm_groups(), *self._active(), self.eps)
-
-    def extract(self) -> nn.Module:
-        """Return a plain GroupNorm of the active size with copies of the active weights."""
-        weight, bias = self._active()
-        plain = nn.GroupNorm(
-            self._norm_groups(), self._active_size(), self.eps, self.affine, device="meta"
-        )
-        return fill_plain(plain, self, weight=weight, bias=bias)
-
-    def _norm_groups(self) -> int:
-        if self.num_groups == 1:
-            return 1
-        return self._active_size() // (self.num_channels // self.num_groups)
-
-
-class ElasticRMSNorm(nn.RMSNorm):
-    """An RMSNorm over the last axis that can run at several widths."""
-
-    plan: LayerPlan
-    state: WidthState
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Normalise the active channels; shapes as the plain layer's."""
-        return functional.rms_norm(x, (self._active_size(),), self._active(), self.eps)
-
-    def extract(self) -> nn.Module:
-        """Return a plain RMSNorm of the active size with copies of the active weights."""
-        plain = nn.RMSNorm(self._active_size(), self.eps, self.elementwise_affine, device="meta")
-        return fill_plain(plain, self, weight=self._active())
-
-    def _active(self) -> Tensor | None:
-        if self._parameters["weight"] is None:
-            return None
-        return take(self.weight, 0, self.plan.output, self.state.widths)
-
-    def _active_size(self) -> int:
-        return active_size(self.plan.output, self.state.widths)
-
-
-class ElasticPReLU(nn.PReLU):
-    """A PReLU with a slope per channel that can run at several widths."""
-
-    plan: LayerPlan
-    state: WidthState
-
-    def forward(self, input: Tensor) -> Tensor:
-        """Bend the active channels; shapes as the plain layer's."""
-        return functional.prelu(input, self._active())
-
-    def extract(self) -> nn.Module:
-        """Return a plain PReLU of the active size with copies of the active slopes."""
-        weight = self._active()
-        return fill_plain(nn.PReLU(len(weight), device="meta"), self, weight=weight)
-
-    def _active(self) -> Tensor:
-        return take(self.weight, 0, self.plan.output, self.state.widths)
+def normalize_instances(discovery: Discovery, node: fx.Node) -> Axes:
+    """InstanceNorm: carries its input's channels."""
+    module = discovery.module(node)
+    assert isinstance(module, _InstanceNorm)
+    n_axes = len(discovery.shapes[discovery.first_input(node)])
+    if f"{n_axes - 2}d" != layer_type(module).__name__[-2:]:
+        return freeze_inputs(discovery, node, "is given pictures without a batch dimension")
+    return normalize_batch(discovery, node)
 
 
 class _ElasticStatistics(_NormBase):
