@@ -23,7 +23,7 @@ from dpod_search.files import hash_file
 from dpod_search.files import read_json
 from dpod_search.files import write_json
 from dpod_search.pipeline import run_stages
-from dpod_search.supernet import groups
+from dpod_search.supernet import discovery
 
 
 def export_again(folder, *overrides):
@@ -131,7 +131,7 @@ def test_the_card_says_which_macs_are_not_counted(run, monkeypatch):
         "rnn (/home/me/net.py:9)",
         "einsum (/home/me/net.py:3)",
     ]
-    monkeypatch.setattr(groups, "list_uncounted", lambda *_: uncounted)
+    monkeypatch.setattr(discovery, "list_uncounted", lambda *_: uncounted)
     shutil.rmtree(run / "exported")
     export_again(run)
     for model in read_json(run / "exported" / "manifest.json")["models"]:
