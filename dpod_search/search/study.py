@@ -82,13 +82,13 @@ def run_study(
     *,
     is_shared: bool = False,
 ) -> SearchResult:
-    """Run a study until its budget is spent.
+    """Run a study until its settings say that it ends.
 
     A study that was cut off, even by ``kill -9``, goes on where it was: the trial it was in is
     run again under its number and with its parameters, and all trials come out as they would
     have in one go. Several processes may do this at the same time if the study is kept in a
-    journal, in SQLite or in PostgreSQL; each returns when the budget is spent and no trial is
-    left that has not ended.
+    journal, in SQLite or in PostgreSQL; each returns when the search ends and no trial is left
+    that has not ended.
 
     Args:
         study: The study, from :func:`open_study`.

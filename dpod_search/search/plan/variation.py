@@ -181,7 +181,7 @@ def find_new(
     is_allowed: Test,
     rng: np.random.Generator,
 ) -> IntArray:
-    """Draw until a vector is new and allowed, within a budget.
+    """Draw until a vector is new and allowed, a limited number of times.
 
     Args:
         draw: Makes a random vector.

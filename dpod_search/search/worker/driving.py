@@ -1,4 +1,4 @@
-"""The driver: one worker of a study, from its first trial to the end of the budget.
+"""The driver: one worker of a study, from its first trial to the end of the search.
 
 A worker that is alone holds the study's lock while it works, and writes a generation of
 finished trials at a time. With others it holds the lock only to choose and to write, and what
@@ -38,8 +38,8 @@ from dpod_search.search.worker.bookkeeping import Books
 from dpod_search.search.worker.crew import Crew
 from dpod_search.search.worker.draft import Draft
 from dpod_search.search.worker.running import TrialRunner
-from dpod_search.search.worker.stopping import Budget
 from dpod_search.search.worker.stopping import SearchClock
+from dpod_search.search.worker.stopping import StoppingRule
 from dpod_search.search.worker.stopping import VolumeTrace
 
 
@@ -81,7 +81,7 @@ class Driver:
         self._seeds = list(reversed(seeds))
         self._crew = crew
         self._progress = progress
-        self._budget = Budget.of(settings)
+        self._stopping = StoppingRule.of(settings)
         self._books = Books(study, task, crew.me)
         self._clock = SearchClock(study)
         self._volumes = VolumeTrace(Axes(task).is_log.tolist())
@@ -100,7 +100,7 @@ class Driver:
         self._n_done = 0
 
     def drive(self) -> str:
-        """Work until the study's budget is spent and every trial has ended.
+        """Work until the study's search ends and every trial has ended.
 
         Returns:
             What ended the search, in words.
@@ -203,11 +203,11 @@ class Driver:
 
     def _find_end(self, n_busy: int) -> str | None:
         history = self._books.history
-        return self._budget.find_end(
+        return self._stopping.find_end(
             n_finished=history.n_finished + n_busy,
             n_evaluated=len(history.measured) + n_busy,
             seconds=self._clock.seconds,
-            hypervolumes=self._volumes.extend(history) if self._budget.stall else (),
+            hypervolumes=self._volumes.extend(history) if self._stopping.stall else (),
         )
 
     def _begin(self) -> Draft:

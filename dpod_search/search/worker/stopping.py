@@ -27,7 +27,7 @@ TICK_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
-class Budget:
+class StoppingRule:
     """The limits of a search; the first that is reached ends it.
 
     It looks at numbers alone, so that a study that has ended goes on once a limit is raised.
@@ -45,7 +45,7 @@ class Budget:
     stall: int | None = None
 
     @classmethod
-    def of(cls, settings: SearchSettings) -> Budget:
+    def of(cls, settings: SearchSettings) -> StoppingRule:
         """Return the limits that settings name."""
         return cls(settings.n_trials, settings.n_evaluated, settings.seconds, settings.stall)
 

@@ -15,8 +15,8 @@ from dpod_search.search.plan.history import History
 from dpod_search.search.worker import stopping
 from dpod_search.search.worker.stopping import MARGIN
 from dpod_search.search.worker.stopping import MIN_RISE
-from dpod_search.search.worker.stopping import Budget
 from dpod_search.search.worker.stopping import SearchClock
+from dpod_search.search.worker.stopping import StoppingRule
 from dpod_search.search.worker.stopping import VolumeTrace
 from dpod_search.widths import Widths
 
@@ -25,8 +25,8 @@ SETTINGS = SearchSettings(n_trials=100, n_evaluated=50, seconds=60.0, stall=5)
 RISING = [1.0 + i for i in range(20)]
 
 
-def find_end(budget, *, n_finished=0, n_evaluated=0, seconds=0.0, hypervolumes=RISING):
-    return budget.find_end(
+def find_end(rule, *, n_finished=0, n_evaluated=0, seconds=0.0, hypervolumes=RISING):
+    return rule.find_end(
         n_finished=n_finished,
         n_evaluated=n_evaluated,
         seconds=seconds,
@@ -35,8 +35,8 @@ def find_end(budget, *, n_finished=0, n_evaluated=0, seconds=0.0, hypervolumes=R
 
 
 def test_within_all_limits_a_search_goes_on():
-    budget = Budget.of(SETTINGS)
-    assert find_end(budget, n_finished=99, n_evaluated=49, seconds=59.9) is None
+    rule = StoppingRule.of(SETTINGS)
+    assert find_end(rule, n_finished=99, n_evaluated=49, seconds=59.9) is None
 
 
 @pytest.mark.parametrize(
@@ -52,35 +52,35 @@ def test_within_all_limits_a_search_goes_on():
 def test_the_first_limit_that_is_reached_ends_it_and_a_higher_one_continues(
     spent, limit, raised, reason
 ):
-    ended = find_end(Budget.of(SETTINGS), **spent)
+    ended = find_end(StoppingRule.of(SETTINGS), **spent)
     assert ended is not None
     assert ended.startswith(reason)
-    assert find_end(Budget.of(replace(SETTINGS, **{limit: raised})), **spent) is None
+    assert find_end(StoppingRule.of(replace(SETTINGS, **{limit: raised})), **spent) is None
 
 
 @given(st.integers(0, 10_000), st.floats(0, 1e6), st.lists(st.floats(0, 1), max_size=30))
 def test_by_default_only_the_trials_count(n_evaluated, seconds, hypervolumes):
-    budget = Budget.of(SearchSettings(n_trials=10))
+    rule = StoppingRule.of(SearchSettings(n_trials=10))
     spent = {"n_evaluated": n_evaluated, "seconds": seconds, "hypervolumes": hypervolumes}
-    assert find_end(budget, n_finished=9, **spent) is None
-    assert find_end(budget, n_finished=10, **spent) == "10 trials are finished"
+    assert find_end(rule, n_finished=9, **spent) is None
+    assert find_end(rule, n_finished=10, **spent) == "10 trials are finished"
 
 
 @given(st.integers(1, 8), st.integers(1, 20), st.floats(0, 3 * MIN_RISE))
 def test_a_stall_is_a_rise_below_a_thousandth_over_all_of_its_subnets(stall, n_before, rise):
-    budget = Budget.of(SearchSettings(stall=stall))
+    rule = StoppingRule.of(SearchSettings(stall=stall))
     steps = [2.0 * (1 + rise * i / stall) for i in range(stall + 1)]
-    ended = find_end(budget, hypervolumes=[2.0] * (n_before - 1) + steps)
+    ended = find_end(rule, hypervolumes=[2.0] * (n_before - 1) + steps)
     if abs(rise - MIN_RISE) > 1e-9:
         assert (ended is not None) == (rise < MIN_RISE)
-    assert find_end(budget, hypervolumes=steps[1:]) is None  # too few to tell
+    assert find_end(rule, hypervolumes=steps[1:]) is None  # too few to tell
 
 
 def test_without_a_front_nothing_stalls():
-    budget = Budget.of(SearchSettings(stall=3))
-    assert find_end(budget, hypervolumes=[0.0] * 50) is None
-    assert find_end(budget, hypervolumes=[0.0] * 50 + [1.0] * 3) is None
-    assert find_end(budget, hypervolumes=[0.0] * 50 + [1.0] * 4) is not None
+    rule = StoppingRule.of(SearchSettings(stall=3))
+    assert find_end(rule, hypervolumes=[0.0] * 50) is None
+    assert find_end(rule, hypervolumes=[0.0] * 50 + [1.0] * 3) is None
+    assert find_end(rule, hypervolumes=[0.0] * 50 + [1.0] * 4) is not None
 
 
 class Times:
