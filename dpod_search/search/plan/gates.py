@@ -16,7 +16,7 @@ from typing import Protocol
 from dpod_search.quantities import spell
 from dpod_search.search.plan.history import History
 from dpod_search.search.plan.history import is_audit
-from dpod_search.search.plan.surrogate import Learner
+from dpod_search.search.plan.surrogate import SurrogateFitter
 from dpod_search.search.settings import SearchSettings
 from dpod_search.search.store.attributes import AUDIT
 from dpod_search.search.store.attributes import Fate
@@ -111,19 +111,21 @@ class SurrogateGate:
     Args:
         task: The task of the study.
         settings: How much is audited.
-        learner: The study's surrogate.
+        fitter: The study's surrogate.
     """
 
     name = "surrogate"
 
-    def __init__(self, task: SearchTask, settings: SearchSettings, learner: Learner) -> None:
+    def __init__(
+        self, task: SearchTask, settings: SearchSettings, fitter: SurrogateFitter
+    ) -> None:
         self._task = task
         self._settings = settings
-        self._learner = learner
+        self._fitter = fitter
 
     def check(self, question: Question, history: History) -> Verdict:
         """Predict the subnet and compare it with the front."""
-        surrogate = self._learner.learn(history)
+        surrogate = self._fitter.find_surrogate(history)
         is_known = all(map(math.isfinite, question.footprint.values()))
         if surrogate is None or not is_known:
             return Verdict(True, self.name)
@@ -159,16 +161,16 @@ class SurrogateGate:
 
 
 def make_gates(
-    task: SearchTask, settings: SearchSettings, learner: Learner | None = None
+    task: SearchTask, settings: SearchSettings, fitter: SurrogateFitter | None = None
 ) -> Sequence[Gate]:
     """Return the gates of a study in the order they are asked.
 
     Args:
         task: The task of the study.
         settings: Its settings.
-        learner: The study's surrogate, if the sampler has one already.
+        fitter: The study's surrogate, if the sampler has one already.
     """
     gates: list[Gate] = [ConstraintGate(task), DuplicateGate()]
     if settings.surrogate and task.measured:
-        gates.append(SurrogateGate(task, settings, learner or Learner(task, settings)))
+        gates.append(SurrogateGate(task, settings, fitter or SurrogateFitter(task, settings)))
     return gates

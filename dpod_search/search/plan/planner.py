@@ -22,7 +22,7 @@ from dpod_search.search.plan.lattice import Lattice
 from dpod_search.search.plan.screening import Axes
 from dpod_search.search.plan.screening import Known
 from dpod_search.search.plan.screening import Screen
-from dpod_search.search.plan.surrogate import Learner
+from dpod_search.search.plan.surrogate import SurrogateFitter
 from dpod_search.search.plan.variation import breed
 from dpod_search.search.plan.variation import find_new
 from dpod_search.search.plan.variation import scatter
@@ -51,15 +51,15 @@ class Planner:
     Args:
         task: The task of the study.
         settings: How it is searched.
-        learner: The study's surrogate; made if it is missing.
+        fitter: The study's surrogate; made if it is missing.
     """
 
     def __init__(
-        self, task: SearchTask, settings: SearchSettings, learner: Learner | None = None
+        self, task: SearchTask, settings: SearchSettings, fitter: SurrogateFitter | None = None
     ) -> None:
         self.task = task
         self._settings = settings
-        self.learner = learner or Learner(task, settings)
+        self.fitter = fitter or SurrogateFitter(task, settings)
         self._lattice = Lattice(task)
         self._axes = Axes(task)
         self._screen = Screen(task, self._lattice, self._axes)
@@ -78,7 +78,7 @@ class Planner:
             their narrowest.
         """
         rng = numpy_generator(self.task.seed, "sampler", number)
-        n = self.learner.find_refit(len(history.measured))
+        n = self.fitter.find_refit(len(history.measured))
         if n is None:
             return self._draw(None, history, rng)
         plan = self._make_plan(n, history)
@@ -119,7 +119,7 @@ class Planner:
         plan = self._plan
         if plan is None or plan.history is not history or plan.n_measured != n:
             elite = self._find_elite(history.measured[:n])
-            n_wanted = self.learner.find_next(n) - n + 8
+            n_wanted = self.fitter.find_next(n) - n + 8
             chosen: list[Widths] = []
             if self._is_screened:
                 chosen = self._choose(n, elite, history, n_wanted)
@@ -141,7 +141,7 @@ class Planner:
         trials = history.measured[:n]
         feasible = [trial for trial in trials if trial.violation <= 0]
         known = {trial.widths for trial in trials}
-        surrogate = self.learner.learn(history)
+        surrogate = self.fitter.find_surrogate(history)
         chosen = self._screen.choose(
             elite,
             np.reshape([t.values for t in feasible if t.values], (-1, len(self.task.objectives))),

@@ -90,8 +90,8 @@ class Driver:
         # The task may have learned since what its percentages are of.
         is_other = planner is not None and planner.task is not task
         self._planner = Planner(task, settings) if is_other else planner
-        learner = self._planner.learner if self._planner else None
-        self._runner = TrialRunner(task, settings, learner)
+        fitter = self._planner.fitter if self._planner else None
+        self._runner = TrialRunner(task, settings, fitter)
         self._held: list[Draft] = []
         self._live = frozenset([crew.me])
         self._is_slow = False

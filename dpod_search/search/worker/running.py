@@ -18,7 +18,7 @@ from dpod_search.search.plan.gates import Question
 from dpod_search.search.plan.gates import Verdict
 from dpod_search.search.plan.gates import make_gates
 from dpod_search.search.plan.history import History
-from dpod_search.search.plan.surrogate import Learner
+from dpod_search.search.plan.surrogate import SurrogateFitter
 from dpod_search.search.settings import SearchSettings
 from dpod_search.search.store import attributes
 from dpod_search.search.task import SearchTask
@@ -35,14 +35,14 @@ class TrialRunner:
     Args:
         task: What the study is about.
         settings: How it is searched.
-        learner: The study's surrogate, if its sampler has one already.
+        fitter: The study's surrogate, if its sampler has one already.
     """
 
     def __init__(
-        self, task: SearchTask, settings: SearchSettings, learner: Learner | None = None
+        self, task: SearchTask, settings: SearchSettings, fitter: SurrogateFitter | None = None
     ) -> None:
         self._task = task
-        self._gates = make_gates(task, settings, learner)
+        self._gates = make_gates(task, settings, fitter)
 
     def decide(self, draft: Draft, history: History) -> bool:
         """Ask the gates whether a trial's subnet is to be evaluated.

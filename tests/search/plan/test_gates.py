@@ -23,7 +23,7 @@ from dpod_search.search.plan.gates import Question
 from dpod_search.search.plan.gates import SurrogateGate
 from dpod_search.search.plan.gates import make_gates
 from dpod_search.search.plan.history import History
-from dpod_search.search.plan.surrogate import Learner
+from dpod_search.search.plan.surrogate import SurrogateFitter
 
 
 SETTINGS = SearchSettings(min_evaluated=30, refit_every=10, audit_share=0.0)
@@ -34,7 +34,7 @@ def ask(task, widths, number=100):
 
 
 def make_gate(task, settings=SETTINGS):
-    return SurrogateGate(task, settings, Learner(task, settings))
+    return SurrogateGate(task, settings, SurrogateFitter(task, settings))
 
 
 def sample_history(task, n):
@@ -137,17 +137,17 @@ def test_a_gate_that_has_seen_more_answers_like_a_new_one():
 
 def test_the_gate_asks_the_surrogate_that_the_sampler_has_already():
     task = make_task()
-    learner = Learner(task, SETTINGS)
+    fitter = SurrogateFitter(task, SETTINGS)
     history = sample_history(task, 60)
-    gate = make_gates(task, SETTINGS, learner)[-1]
+    gate = make_gates(task, SETTINGS, fitter)[-1]
     own = make_gates(task, SETTINGS)[-1]
-    surrogate = learner.learn(history)
+    surrogate = fitter.find_surrogate(history)
     widths = find_beaten(task)
     surrogate.prepare([widths, task.space.full])
     assert gate.check(ask(task, widths), history).attributes == pytest.approx(
         own.check(ask(task, widths), history).attributes, rel=1e-9
     )
-    assert learner.learn(history) is surrogate
+    assert fitter.find_surrogate(history) is surrogate
 
 
 def test_nothing_is_predicted_where_all_is_exact():

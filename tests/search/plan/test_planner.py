@@ -191,7 +191,7 @@ def test_where_all_is_exact_the_front_is_found_without_learning():
     whole = make_history(task, everything)
     settings = SearchSettings(min_evaluated=10, refit_every=6, surrogate=False, audit_share=0.0)
     trials, planner = search(task, settings, 10 + len(whole.front))
-    assert planner.learner.learn(make_history(task, trials)) is None
+    assert planner.fitter.find_surrogate(make_history(task, trials)) is None
     # What is proposed after the first ten is on the front, nearly all of it.
     assert np.mean([not whole.is_beaten(trial.values) for trial in trials[10:]]) > 0.8
     found = {trial.values for trial in trials if not whole.is_beaten(trial.values)}

@@ -168,7 +168,7 @@ def test_seeds_that_were_enqueued_are_learned_from():
         assert trial.params == seeds[number] if number < 10 else trial.params not in seeds
         values = float(sum(trial.params.values()))
         study.tell(trial, [values, values])
-    assert sampler.planner.learner.find_refit(10) == 10
+    assert sampler.planner.fitter.find_refit(10) == 10
     unscreened = SearchSettings(min_evaluated=10, refit_every=4, surrogate=False)
     study.sampler = make_sampler(unscreened, task)
     other = optuna.create_study(directions=task.directions, sampler=study.sampler)

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from dpod_search.search.plan.surrogate.encoding import Encoder
-from dpod_search.search.plan.surrogate.learner import Learner
-from dpod_search.search.plan.surrogate.learner import choose_points
-from dpod_search.search.plan.surrogate.learner import list_refits
 from dpod_search.search.plan.surrogate.models import MODELS
 from dpod_search.search.plan.surrogate.models import Model
+from dpod_search.search.plan.surrogate.refitting import SurrogateFitter
+from dpod_search.search.plan.surrogate.refitting import choose_points
+from dpod_search.search.plan.surrogate.refitting import list_refits
 from dpod_search.search.plan.surrogate.surrogate import Prediction
 from dpod_search.search.plan.surrogate.surrogate import Surrogate
 
 
 __all__ = [
-    "Learner",
+    "SurrogateFitter",
     "Surrogate",
     "Prediction",
     "Encoder",

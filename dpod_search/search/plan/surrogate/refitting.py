@@ -28,8 +28,8 @@ MAX_REFIT_EVERY = 200
 TUNE_GROWTH = 1.4
 
 
-class Learner:
-    """Keeps one surrogate of a study up to date, for whoever asks.
+class SurrogateFitter:
+    """Keeps one surrogate of a study fitted, for whoever asks.
 
     Args:
         task: The task.
@@ -56,7 +56,7 @@ class Learner:
         """Return at how many evaluated trials it is learned from more than now."""
         return next(n for n in list_refits(self._settings) if n > n_measured)
 
-    def learn(self, history: History) -> Surrogate | None:
+    def find_surrogate(self, history: History) -> Surrogate | None:
         """Return the surrogate for a history, or None as long as too little is known."""
         n = self.find_refit(len(history.measured)) if self._task.measured else None
         if n is None:
