@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from dpod_search.errors import InfeasibleError
 from dpod_search.programs.mixed_integer import minimise_largest
-from dpod_search.programs.parts import put_together
+from dpod_search.programs.factors import put_together
 from dpod_search.programs.program import WidthProgram
 from dpod_search.quantities import in_own_unit
 from dpod_search.tabulated import TableSum

@@ -21,8 +21,8 @@ from scipy.optimize import Bounds
 from scipy.optimize import LinearConstraint
 from scipy.sparse import csr_array
 
-from dpod_search.programs.parts import Part
-from dpod_search.programs.parts import Parts
+from dpod_search.programs.factors import Part
+from dpod_search.programs.factors import Parts
 from dpod_search.tabulated import FloatArray
 from dpod_search.tabulated import IntArray
 

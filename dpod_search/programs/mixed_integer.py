@@ -27,8 +27,8 @@ from scipy.sparse import csr_array
 from scipy.sparse import hstack
 
 from dpod_search.programs.linear import LinearProgram
-from dpod_search.programs.parts import VALUE
-from dpod_search.programs.parts import Parts
+from dpod_search.programs.factors import VALUE
+from dpod_search.programs.factors import Parts
 from dpod_search.tabulated import FloatArray
 from dpod_search.tabulated import IntArray
 

@@ -19,8 +19,8 @@ import numpy as np
 from scipy.optimize import linprog
 
 from dpod_search.programs.elimination import Elimination
-from dpod_search.programs.parts import VALUE
-from dpod_search.programs.parts import Parts
+from dpod_search.programs.factors import VALUE
+from dpod_search.programs.factors import Parts
 from dpod_search.tabulated import FloatArray
 from dpod_search.tabulated import IntArray
 

@@ -27,9 +27,9 @@ from dpod_search.errors import check_range
 from dpod_search.programs.infeasible import explain_infeasible
 from dpod_search.programs.mixed_integer import find_step
 from dpod_search.programs.mixed_integer import solve_parts
-from dpod_search.programs.parts import VALUE
-from dpod_search.programs.parts import Parts
-from dpod_search.programs.parts import put_together
+from dpod_search.programs.factors import VALUE
+from dpod_search.programs.factors import Parts
+from dpod_search.programs.factors import put_together
 from dpod_search.programs.program import ProgramSolution
 from dpod_search.programs.program import WidthProgram
 from dpod_search.programs.program import canonicalise

@@ -16,7 +16,7 @@ from dpod_search.programs import WidthProgram
 from dpod_search.programs import mixed_integer
 from dpod_search.programs.mixed_integer import silent_stdout
 from dpod_search.programs.mixed_integer import solve_parts
-from dpod_search.programs.parts import put_together
+from dpod_search.programs.factors import put_together
 from dpod_search.tabulated import TableSum
 from dpod_search.tabulated import TableTerm
 
