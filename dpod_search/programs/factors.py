@@ -1,4 +1,4 @@
-"""The terms of the value and of all costs, put together by what they depend on.
+"""A program in factors: the terms of the value and of all costs, put together by what they depend on.
 
 Terms over the same groups and blocks share the variables of the program, whether they are of the
 value or of a cost.
@@ -23,8 +23,8 @@ VALUE = 0  # the row of the value; costs have the rows after it
 
 
 @dataclass(frozen=True, eq=False)
-class Part:
-    """What depends on the same groups and blocks.
+class Factor:
+    """All that depends on the same groups and blocks.
 
     Args:
         groups: Indices of groups, ascending.
@@ -61,20 +61,20 @@ class Part:
 
 
 @dataclass(frozen=True, eq=False)
-class Parts:
+class FactoredProgram:
     """A program whose groups have some rungs left.
 
     Args:
         program: Where it comes from.
         allowed: For each group the rungs left, ascending.
-        parts: No two of the same groups and blocks; only groups with a choice are in them.
+        factors: No two of the same groups and blocks; only groups with a choice are in them.
         constants: What is added to every row, shape (n_rows,).
         limits: The limit of each row, shape (n_rows,); infinite for the value.
     """
 
     program: WidthProgram
     allowed: tuple[IntArray, ...]
-    parts: tuple[Part, ...]
+    factors: tuple[Factor, ...]
     constants: FloatArray
     limits: FloatArray
 
@@ -85,8 +85,8 @@ class Parts:
 
     @cached_property
     def blocks(self) -> frozenset[int]:
-        """The groups that are blocks of some part."""
-        return frozenset(block for part in self.parts for block in part.blocks)
+        """The groups that are blocks of some factor."""
+        return frozenset(block for factor in self.factors for block in factor.blocks)
 
     def measure(self, places: IntArray) -> FloatArray:
         """Return every row of one choice, shape (n_rows,).
@@ -95,10 +95,10 @@ class Parts:
             places: For each group the index into the rungs left.
         """
         rows = self.constants.copy()
-        for part in self.parts:
-            if all(places[block] for block in part.blocks):
-                place = tuple(places[list(part.groups)])
-                for row, table in part.tables.items():
+        for factor in self.factors:
+            if all(places[block] for block in factor.blocks):
+                place = tuple(places[list(factor.groups)])
+                for row, table in factor.tables.items():
                     rows[row] += table[place]
         return rows
 
@@ -111,49 +111,51 @@ class Parts:
         """Turn indices into the rungs left into rungs."""
         return np.array([r[i] for r, i in zip(self.allowed, places, strict=True)], dtype=np.int64)
 
-    def restrict(self, kept: Sequence[IntArray]) -> Parts:
+    def restrict(self, kept: Sequence[IntArray]) -> FactoredProgram:
         """Leave fewer rungs.
 
         Args:
             kept: For each group the indices of those to keep among the rungs left.
         """
         allowed = tuple(a[k] for a, k in zip(self.allowed, kept, strict=True))
-        cut = (_cut(part, kept, allowed) for part in self.parts)
-        found = [part for part in cut if part is not None]
+        cut = (_cut(factor, kept, allowed) for factor in self.factors)
+        found = [factor for factor in cut if factor is not None]
         return _gather(self, allowed, found)
 
 
-def put_together(program: WidthProgram) -> Parts:
+def factor_program(program: WidthProgram) -> FactoredProgram:
     """Put the terms of a program together; fixed groups are no longer in them."""
     rows = [(program.value, np.inf)]
     rows += [(each, limit.limit) for limit in program.limits for each in limit.sums]
     allowed = tuple(np.arange(n) for n in program.n_rungs)
     single = (
-        Part(term.groups, term.blocks, {row: np.asarray(term.table, dtype=np.float64)})
+        Factor(term.groups, term.blocks, {row: np.asarray(term.table, dtype=np.float64)})
         for row, (each, _) in enumerate(rows)
         for term in each.terms
     )
     limits = np.array([limit for _, limit in rows])
-    inside = (_cut(part, allowed, allowed) for part in single)
-    found = [part for part in inside if part is not None]
-    parts = _gather(Parts(program, allowed, (), np.zeros(len(rows)), limits), allowed, found)
+    inside = (_cut(factor, allowed, allowed) for factor in single)
+    found = [factor for factor in inside if factor is not None]
+    factored = _gather(
+        FactoredProgram(program, allowed, (), np.zeros(len(rows)), limits), allowed, found
+    )
     fixed = (np.array([program.fixed[g]]) if g in program.fixed else a
              for g, a in enumerate(allowed))  # fmt: skip
-    return parts.restrict(tuple(fixed))
+    return factored.restrict(tuple(fixed))
 
 
-def _cut(part: Part, kept: Sequence[IntArray], allowed: Sequence[IntArray]) -> Part | None:
+def _cut(factor: Factor, kept: Sequence[IntArray], allowed: Sequence[IntArray]) -> Factor | None:
     # One that a removed block takes with it is None.
-    if any(allowed[block][-1] == 0 for block in part.blocks):
+    if any(allowed[block][-1] == 0 for block in factor.blocks):
         return None
-    groups = tuple(g for g in part.groups if len(kept[g]) > 1 and g not in part.blocks)
+    groups = tuple(g for g in factor.groups if len(kept[g]) > 1 and g not in factor.blocks)
     index: list[IntArray | int] = []
-    for group in part.groups:
-        is_last = len(kept[group]) == 1 or group in part.blocks
+    for group in factor.groups:
+        is_last = len(kept[group]) == 1 or group in factor.blocks
         # What depends on a block and exists with it only depends on it no longer.
         index.append(int(kept[group][-1]) if is_last else kept[group])
-    tables = {row: _take(table, index) for row, table in part.tables.items()}
-    return Part(groups, tuple(b for b in part.blocks if len(kept[b]) > 1), tables)
+    tables = {row: _take(table, index) for row, table in factor.tables.items()}
+    return Factor(groups, tuple(b for b in factor.blocks if len(kept[b]) > 1), tables)
 
 
 def _take(table: FloatArray, index: Sequence[IntArray | int]) -> FloatArray:
@@ -162,16 +164,18 @@ def _take(table: FloatArray, index: Sequence[IntArray | int]) -> FloatArray:
     return table
 
 
-def _gather(origin: Parts, allowed: tuple[IntArray, ...], parts: Iterable[Part]) -> Parts:
+def _gather(
+    origin: FactoredProgram, allowed: tuple[IntArray, ...], factors: Iterable[Factor]
+) -> FactoredProgram:
     constants = origin.constants.copy()
     merged: dict[tuple[tuple[int, ...], tuple[int, ...]], dict[int, FloatArray]] = {}
-    for part in parts:
-        if not part.groups and not part.blocks:
-            for row, table in part.tables.items():
+    for factor in factors:
+        if not factor.groups and not factor.blocks:
+            for row, table in factor.tables.items():
                 constants[row] += table
             continue
-        tables = merged.setdefault((part.groups, part.blocks), {})
-        for row, table in part.tables.items():
+        tables = merged.setdefault((factor.groups, factor.blocks), {})
+        for row, table in factor.tables.items():
             tables[row] = tables[row] + table if row in tables else table
-    gathered = tuple(Part(groups, blocks, tables) for (groups, blocks), tables in merged.items())
-    return replace(origin, allowed=allowed, parts=gathered, constants=constants)
+    gathered = tuple(Factor(groups, blocks, tables) for (groups, blocks), tables in merged.items())
+    return replace(origin, allowed=allowed, factors=gathered, constants=constants)

@@ -6,8 +6,8 @@ import time
 from dataclasses import replace
 
 from dpod_search.errors import InfeasibleError
+from dpod_search.programs.factors import factor_program
 from dpod_search.programs.mixed_integer import minimise_largest
-from dpod_search.programs.factors import put_together
 from dpod_search.programs.program import WidthProgram
 from dpod_search.quantities import in_own_unit
 from dpod_search.tabulated import TableSum
@@ -31,7 +31,7 @@ def find_least(program: WidthProgram, name: str, *, seconds: float) -> float | N
             rows = list(range(n_rows, n_rows + len(limit.sums)))
         n_rows += len(limit.sums)
     valueless = replace(program, value=TableSum(()))
-    return minimise_largest(put_together(valueless), rows, time.monotonic() + seconds)
+    return minimise_largest(factor_program(valueless), rows, time.monotonic() + seconds)
 
 
 def explain_infeasible(program: WidthProgram, seconds: float) -> InfeasibleError:

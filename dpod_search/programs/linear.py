@@ -1,8 +1,8 @@
 """The program as a mixed-integer linear one, exactly.
 
-A group has a binary variable for each rung left, exactly one of them 1. A part over several
+A group has a binary variable for each rung left, exactly one of them 1. A factor over several
 groups has a variable u >= 0 for each combination of their rungs; its marginals are the groups'
-variables, so that with binaries u is 1 for the chosen combination and 0 elsewhere. A part within
+variables, so that with binaries u is 1 for the chosen combination and 0 elsewhere. A factor within
 a removable block has, in place of the groups' variables, their products with the block's binary:
 w <= x, and over the rungs they add up to the block's. A group that matters within one block only
 needs no products: its own variables add up to the block's binary.
@@ -21,8 +21,8 @@ from scipy.optimize import Bounds
 from scipy.optimize import LinearConstraint
 from scipy.sparse import csr_array
 
-from dpod_search.programs.factors import Part
-from dpod_search.programs.factors import Parts
+from dpod_search.programs.factors import Factor
+from dpod_search.programs.factors import FactoredProgram
 from dpod_search.tabulated import FloatArray
 from dpod_search.tabulated import IntArray
 
@@ -31,26 +31,26 @@ class LinearProgram:
     """Variables in [0, 1], rows of constraints, and the rows of a program in those variables.
 
     Args:
-        parts: The program.
+        factored: The program.
     """
 
-    def __init__(self, parts: Parts) -> None:
-        self.parts = parts
+    def __init__(self, factored: FactoredProgram) -> None:
+        self.factored = factored
         self.n_variables = 0
         self._integral: list[IntArray] = []
         self._columns: list[IntArray] = []
         self._coefficients: list[FloatArray] = []
         self._low: list[float] = []
         self._high: list[float] = []
-        self._outer = _find_outer(parts)
+        self._outer = _find_outer(factored)
         self._present: dict[frozenset[int], int] = {}
         self._within: dict[tuple[int, frozenset[int]], IntArray] = {}
         self._places: list[tuple[int, IntArray, FloatArray]] = []
-        self._home = _find_homes(parts)
+        self._home = _find_homes(factored)
         self._add_blocks()
         self.choices = self._add_choices()
-        for part in parts.parts:
-            self._add_part(part)
+        for factor in factored.factors:
+            self._add_factor(factor)
 
     @property
     def integrality(self) -> IntArray:
@@ -84,7 +84,7 @@ class LinearProgram:
 
     def read(self, solution: FloatArray) -> IntArray:
         """Return, for each group, the index into its rungs left that a solution chooses."""
-        places = np.zeros(len(self.parts.sizes), dtype=np.int64)
+        places = np.zeros(len(self.factored.sizes), dtype=np.int64)
         for group, columns in self.choices.items():
             chosen = solution[columns]
             if chosen.sum() > 0.5:
@@ -115,7 +115,7 @@ class LinearProgram:
         self._high.append(high)
 
     def _add_blocks(self) -> None:
-        self.blocks = {block: self._new(2) for block in sorted(self.parts.blocks)}
+        self.blocks = {block: self._new(2) for block in sorted(self.factored.blocks)}
         for block, columns in self.blocks.items():
             self._integral.append(columns)
             self._require(columns, [], 1, 1)
@@ -125,7 +125,7 @@ class LinearProgram:
     def _add_choices(self) -> dict[int, IntArray]:
         choices = dict(self.blocks)
         for group in sorted(self._home.keys() - self.blocks.keys()):
-            choices[group] = self._new(self.parts.sizes[group])
+            choices[group] = self._new(self.factored.sizes[group])
             self._integral.append(choices[group])
             self._sum_to_presence(choices[group], self._home[group])
         return choices
@@ -162,45 +162,45 @@ class LinearProgram:
         if self._without_outer(self._home[group]) == self._without_outer(blocks):
             return self.choices[group]
         if (group, blocks) not in self._within:
-            columns = self._new(self.parts.sizes[group])
+            columns = self._new(self.factored.sizes[group])
             for own, choice in zip(columns, self.choices[group], strict=True):
                 self._require([own], [choice], -np.inf, 0)
             self._sum_to_presence(columns, blocks)
             self._within[group, blocks] = columns
         return self._within[group, blocks]
 
-    def _add_part(self, part: Part) -> None:
-        blocks = frozenset(part.blocks)
-        if not part.groups:
+    def _add_factor(self, factor: Factor) -> None:
+        blocks = frozenset(factor.blocks)
+        if not factor.groups:
             columns = np.array([self._presence(blocks)])
-        elif len(part.groups) == 1:
-            columns = self._within_blocks(part.groups[0], blocks)
+        elif len(factor.groups) == 1:
+            columns = self._within_blocks(factor.groups[0], blocks)
         else:
-            columns = self._add_combinations(part, blocks)
-        for row, table in part.tables.items():
+            columns = self._add_combinations(factor, blocks)
+        for row, table in factor.tables.items():
             self._places.append((row, columns, table.ravel()))
 
-    def _add_combinations(self, part: Part, blocks: frozenset[int]) -> IntArray:
-        shape = tuple(self.parts.sizes[group] for group in part.groups)
+    def _add_combinations(self, factor: Factor, blocks: frozenset[int]) -> IntArray:
+        shape = tuple(self.factored.sizes[group] for group in factor.groups)
         columns = self._new(int(np.prod(shape)))
         cube = columns.reshape(shape)
-        for axis, group in enumerate(part.groups):
+        for axis, group in enumerate(factor.groups):
             for place, own in enumerate(self._within_blocks(group, blocks)):
                 self._require(np.take(cube, place, axis=axis).ravel(), [own], 0, 0)
         return columns
 
 
-def _find_homes(parts: Parts) -> dict[int, frozenset[int]]:
+def _find_homes(factored: FactoredProgram) -> dict[int, frozenset[int]]:
     """For each group that matters, the blocks without any of which it does not."""
-    groups = {group for part in parts.parts for group in part.scope}
-    return {g: frozenset() if g in parts.blocks else _find_common(parts, g) for g in groups}
+    groups = {group for factor in factored.factors for group in factor.scope}
+    return {g: frozenset() if g in factored.blocks else _find_common(factored, g) for g in groups}
 
 
-def _find_outer(parts: Parts) -> dict[int, frozenset[int]]:
+def _find_outer(factored: FactoredProgram) -> dict[int, frozenset[int]]:
     """For each block the blocks that it is always inside of."""
-    return {block: _find_common(parts, block) for block in parts.blocks}
+    return {block: _find_common(factored, block) for block in factored.blocks}
 
 
-def _find_common(parts: Parts, group: int) -> frozenset[int]:
-    around = [frozenset(part.blocks) for part in parts.parts if group in part.scope]
+def _find_common(factored: FactoredProgram, group: int) -> frozenset[int]:
+    around = [frozenset(factor.blocks) for factor in factored.factors if group in factor.scope]
     return frozenset.intersection(*around) - {group}

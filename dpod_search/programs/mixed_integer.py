@@ -26,9 +26,9 @@ from scipy.optimize import milp
 from scipy.sparse import csr_array
 from scipy.sparse import hstack
 
-from dpod_search.programs.linear import LinearProgram
 from dpod_search.programs.factors import VALUE
-from dpod_search.programs.factors import Parts
+from dpod_search.programs.factors import FactoredProgram
+from dpod_search.programs.linear import LinearProgram
 from dpod_search.tabulated import FloatArray
 from dpod_search.tabulated import IntArray
 
@@ -51,34 +51,40 @@ class Answer:
     bound: float
 
 
-def solve_parts(
-    parts: Parts, *, at_least: float, at_most: float, step: float, gap: float, deadline: float
+def solve_factored(
+    factored: FactoredProgram,
+    *,
+    at_least: float,
+    at_most: float,
+    step: float,
+    gap: float,
+    deadline: float,
 ) -> Answer:
     """Find the best choice.
 
     Args:
-        parts: The program.
+        factored: The program.
         at_least: Choices of less value are of no interest; may be -inf.
         at_most: No choice has a larger value; may be inf.
         step: Values differ by no less than this; 0 if that is not known.
         gap: Nearer than this, as a share of the value, a bound need not be.
         deadline: By ``time.monotonic()``.
     """
-    if not any(len(rungs) > 1 for rungs in parts.allowed) or not parts.parts:
-        places = np.zeros(len(parts.sizes), dtype=np.int64)
-        return _answer_only(parts, places)
-    program = LinearProgram(parts)
+    if not any(len(rungs) > 1 for rungs in factored.allowed) or not factored.factors:
+        places = np.zeros(len(factored.sizes), dtype=np.int64)
+        return _answer_only(factored, places)
+    program = LinearProgram(factored)
     value = program.express(VALUE)
     # Values and their bounds are read off relative to this.
     unit = step if step > 0 else max(np.abs(value).sum(), 1e-300) / 1e6
-    constraints = [program.structure, *_limit_rows(parts, program)]
+    constraints = [program.structure, *_limit_rows(factored, program)]
     if np.isfinite(at_least):
         # Half a step, or what counts as a proof, is then ten times the tolerance of a row.
         large = 5e4 * step if step > 0 else 1e2 * unit
-        least = at_least - parts.constants[VALUE] - 0.5 * step
+        least = at_least - factored.constants[VALUE] - 0.5 * step
         constraints.append(LinearConstraint(value[None] / large, least / large, np.inf))
     bound = at_most
-    options = {"mip_rel_gap": max(gap, _find_share(parts, step))}
+    options = {"mip_rel_gap": max(gap, _find_share(factored, step))}
     for _ in range(N_EXCLUDED):
         options["time_limit"] = max(deadline - time.monotonic(), 0.01)
         solved = _solve(
@@ -88,11 +94,11 @@ def solve_parts(
             constraints=constraints,
             options=options,
         )
-        bound = min(bound, _read_bound(solved) * unit + parts.constants[VALUE])
+        bound = min(bound, _read_bound(solved) * unit + factored.constants[VALUE])
         if solved.x is None:
             return Answer(None, bound)
         places = program.read(solved.x)
-        if parts.is_within(places):
+        if factored.is_within(places):
             return Answer(places, bound)
         if time.monotonic() > deadline:
             break
@@ -100,27 +106,29 @@ def solve_parts(
     return Answer(None, bound)
 
 
-def minimise_largest(parts: Parts, rows: Sequence[int], deadline: float) -> float | None:
+def minimise_largest(
+    factored: FactoredProgram, rows: Sequence[int], deadline: float
+) -> float | None:
     """Return the least that the largest of some rows can be; None if unknown or out of reach.
 
     Args:
-        parts: The program; the limits of these rows are ignored, those of others kept.
+        factored: The program; the limits of these rows are ignored, those of others kept.
         rows: The rows.
         deadline: By ``time.monotonic()``.
     """
-    if not parts.parts:
-        others = np.delete(np.arange(len(parts.limits)), rows)
-        is_within = np.all(parts.constants[others] <= parts.limits[others])
-        return float(parts.constants[list(rows)].max()) if is_within else None
-    program = LinearProgram(parts)
+    if not factored.factors:
+        others = np.delete(np.arange(len(factored.limits)), rows)
+        is_within = np.all(factored.constants[others] <= factored.limits[others])
+        return float(factored.constants[list(rows)].max()) if is_within else None
+    program = LinearProgram(factored)
     n = program.n_variables
     unit = max(*(np.abs(program.express(row)).max(initial=0.0) for row in rows), 1e-300) / SCALE
     constraints = [
-        _widen(each) for each in (program.structure, *_limit_rows(parts, program, rows))
+        _widen(each) for each in (program.structure, *_limit_rows(factored, program, rows))
     ]
     for row in rows:
         beyond = np.append(program.express(row) / unit, -1.0)[None]
-        constraints.append(LinearConstraint(beyond, -np.inf, -parts.constants[row] / unit))
+        constraints.append(LinearConstraint(beyond, -np.inf, -factored.constants[row] / unit))
     solved = _solve(
         np.append(np.zeros(n), 1.0),  # the largest of the rows, in units
         integrality=np.append(program.integrality, 0),
@@ -130,7 +138,7 @@ def minimise_largest(parts: Parts, rows: Sequence[int], deadline: float) -> floa
     )
     if solved.x is None:
         return None
-    return float(parts.measure(program.read(solved.x[:-1]))[list(rows)].max())
+    return float(factored.measure(program.read(solved.x[:-1]))[list(rows)].max())
 
 
 def _solve(costs: FloatArray, *, options: dict[str, Any], **program: Any) -> OptimizeResult:
@@ -156,23 +164,23 @@ def find_step(tables: Sequence[FloatArray]) -> float:
     return float(np.gcd.reduce(np.abs(cells).astype(np.int64), initial=0)) or 1.0
 
 
-def _answer_only(parts: Parts, places: IntArray) -> Answer:
+def _answer_only(factored: FactoredProgram, places: IntArray) -> Answer:
     # Nothing is left to choose.
-    is_within = parts.is_within(places)
-    value = float(parts.constants[VALUE])
+    is_within = factored.is_within(places)
+    value = float(factored.constants[VALUE])
     return Answer(places, value) if is_within else Answer(None, -np.inf)
 
 
 def _limit_rows(
-    parts: Parts, program: LinearProgram, but: Sequence[int] = ()
+    factored: FactoredProgram, program: LinearProgram, but: Sequence[int] = ()
 ) -> list[LinearConstraint]:
     found = []
-    for row in range(1, len(parts.limits)):
+    for row in range(1, len(factored.limits)):
         if row in but:
             continue
         costs = program.express(row)
-        room = parts.limits[row] - parts.constants[row]
-        step = find_step([p.tables[row] for p in parts.parts if row in p.tables])
+        room = factored.limits[row] - factored.constants[row]
+        step = find_step([p.tables[row] for p in factored.factors if row in p.tables])
         if step > 0:
             # Costs are multiples of the step: halfway to the next one, rounding decides nothing.
             room = (np.floor(room / step) + 0.4) * step
@@ -182,9 +190,9 @@ def _limit_rows(
     return found
 
 
-def _find_share(parts: Parts, step: float) -> float:
+def _find_share(factored: FactoredProgram, step: float) -> float:
     # A bound nearer than half a step proves as much as an equal one.
-    tables = [part.tables[VALUE] for part in parts.parts if VALUE in part.tables]
+    tables = [factor.tables[VALUE] for factor in factored.factors if VALUE in factor.tables]
     most = sum(float(np.abs(table).max()) for table in tables)
     return 0.4 * step / max(most, step, 1e-300)
 

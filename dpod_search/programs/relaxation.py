@@ -20,7 +20,7 @@ from scipy.optimize import linprog
 
 from dpod_search.programs.elimination import Elimination
 from dpod_search.programs.factors import VALUE
-from dpod_search.programs.factors import Parts
+from dpod_search.programs.factors import FactoredProgram
 from dpod_search.tabulated import FloatArray
 from dpod_search.tabulated import IntArray
 
@@ -52,12 +52,14 @@ class Relaxer:
     """Relaxes one program.
 
     Args:
-        parts: The program.
+        factored: The program.
     """
 
-    def __init__(self, parts: Parts) -> None:
-        self.parts = parts
-        self.elimination = Elimination(parts.sizes, [part.scope for part in parts.parts])
+    def __init__(self, factored: FactoredProgram) -> None:
+        self.factored = factored
+        self.elimination = Elimination(
+            factored.sizes, [factor.scope for factor in factored.factors]
+        )
         self._span = 0.0
 
     def relax(self, prices: FloatArray, deadline: float) -> Relaxation:
@@ -67,7 +69,7 @@ class Relaxer:
             prices: Where to begin, shape (n_rows,).
             deadline: By ``time.monotonic()``; what has been found until then is a bound too.
         """
-        limits = self.parts.limits[1:]
+        limits = self.factored.limits[1:]
         highest = self._highest_prices()
         best = (np.inf, prices)
         rows: list[FloatArray] = []
@@ -75,7 +77,7 @@ class Relaxer:
         shares = np.ones(1)
         for _ in range(N_PLANES):
             choice = self._choose(prices)
-            rows.append(self.parts.measure(choice))
+            rows.append(self.factored.measure(choice))
             choices.append(choice)
             bound = rows[-1][VALUE] + prices[1:] @ (limits - rows[-1][1:])
             best = min(best, (bound, prices), key=lambda pair: pair[0])
@@ -98,27 +100,27 @@ class Relaxer:
 
     def find_least(self, row: int) -> float:
         """Return the least that the cost of a row can be, whatever the others are."""
-        weights = np.zeros(len(self.parts.limits))
+        weights = np.zeros(len(self.factored.limits))
         weights[row] = 1.0
         return float(
-            self.parts.constants[row] - self.elimination.maximise(self._combine(weights))[0]
+            self.factored.constants[row] - self.elimination.maximise(self._combine(weights))[0]
         )
 
     def _choose(self, prices: FloatArray) -> IntArray:
         return self.elimination.maximise(self._combine(prices))[1]
 
     def _combine(self, prices: FloatArray) -> list[FloatArray]:
-        return [part.spread(part.combine(-prices)) for part in self.parts.parts]
+        return [factor.spread(factor.combine(-prices)) for factor in self.factored.factors]
 
     def _offset(self, prices: FloatArray) -> float:
         # What prices and limits add to the value, constants included.
-        limits = np.where(np.isinf(self.parts.limits), 0.0, self.parts.limits)
-        return float(prices @ (limits - self.parts.constants))
+        limits = np.where(np.isinf(self.factored.limits), 0.0, self.factored.limits)
+        return float(prices @ (limits - self.factored.constants))
 
     def _highest_prices(self) -> FloatArray:
-        spans = np.zeros(len(self.parts.limits))
-        for part in self.parts.parts:
-            for row, table in part.tables.items():
+        spans = np.zeros(len(self.factored.limits))
+        for factor in self.factored.factors:
+            for row, table in factor.tables.items():
                 spans[row] += np.abs(table).max()
         costs = np.where(spans[1:] > 0, spans[1:], 1.0)
         highest: FloatArray = FAR * max(spans[VALUE], 1e-300) / costs

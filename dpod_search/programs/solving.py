@@ -24,12 +24,12 @@ import numpy as np
 from dpod_search.errors import MAX_SECONDS
 from dpod_search.errors import SolverError
 from dpod_search.errors import check_range
+from dpod_search.programs.factors import VALUE
+from dpod_search.programs.factors import FactoredProgram
+from dpod_search.programs.factors import factor_program
 from dpod_search.programs.infeasible import explain_infeasible
 from dpod_search.programs.mixed_integer import find_step
-from dpod_search.programs.mixed_integer import solve_parts
-from dpod_search.programs.factors import VALUE
-from dpod_search.programs.factors import Parts
-from dpod_search.programs.factors import put_together
+from dpod_search.programs.mixed_integer import solve_factored
 from dpod_search.programs.program import ProgramSolution
 from dpod_search.programs.program import WidthProgram
 from dpod_search.programs.program import canonicalise
@@ -70,7 +70,7 @@ def solve_program(
     check_range("seconds", seconds, low=0.001, high=MAX_SECONDS)
     check_range("gap", gap, low=0, high=1)
     start = time.monotonic()
-    solving = _Solving(put_together(program), gap, start + seconds)
+    solving = _Solving(factor_program(program), gap, start + seconds)
     solving.run()
     if solving.best is None:
         if solving.bound == -math.inf:
@@ -96,19 +96,19 @@ def solve_program(
 class _Solving:
     """A solver at work: the best choice so far, and what is left to look at."""
 
-    def __init__(self, parts: Parts, gap: float, deadline: float) -> None:
+    def __init__(self, factored: FactoredProgram, gap: float, deadline: float) -> None:
         self.best: IntArray | None = None
         self._value = -math.inf
         self._left = -math.inf  # the bound of all that was left out or given up
         self._gap, self._deadline = gap, deadline
-        tables = [part.tables[VALUE] for part in parts.parts if VALUE in part.tables]
+        tables = [factor.tables[VALUE] for factor in factored.factors if VALUE in factor.tables]
         self._step = find_step(tables)
         self._noise = 1e-12 * sum(float(np.abs(table).max()) for table in tables)
         self._count = itertools.count()
-        self._queue: list[tuple[float, int, Parts, FloatArray]] = []
-        prices = np.zeros(len(parts.limits))
+        self._queue: list[tuple[float, int, FactoredProgram, FloatArray]] = []
+        prices = np.zeros(len(factored.limits))
         prices[VALUE] = -1.0
-        self._add(math.inf, parts, prices)
+        self._add(math.inf, factored, prices)
 
     @property
     def bound(self) -> float:
@@ -127,69 +127,73 @@ class _Solving:
     def run(self) -> None:
         """Look at everything that could be better, until the time is over."""
         while self._queue:
-            bound, _, parts, prices = heapq.heappop(self._queue)
+            bound, _, factored, prices = heapq.heappop(self._queue)
             if self._is_hopeless(-bound) or self._deadline - time.monotonic() < NO_TIME:
                 self._left = max(self._left, -bound)
             else:
-                self._look(parts, -bound, prices)
+                self._look(factored, -bound, prices)
 
-    def _add(self, bound: float, parts: Parts, prices: FloatArray) -> None:
-        heapq.heappush(self._queue, (-bound, next(self._count), parts, prices))
+    def _add(self, bound: float, factored: FactoredProgram, prices: FloatArray) -> None:
+        heapq.heappush(self._queue, (-bound, next(self._count), factored, prices))
 
     def _is_hopeless(self, bound: float) -> bool:
         return bound < self._wanted - self._noise
 
-    def _look(self, parts: Parts, bound: float, prices: FloatArray) -> None:
-        relaxer = Relaxer(parts)
+    def _look(self, factored: FactoredProgram, bound: float, prices: FloatArray) -> None:
+        relaxer = Relaxer(factored)
         if relaxer.elimination.n_cells > MAX_CELLS:
-            self._finish(parts, bound)
+            self._finish(factored, bound)
             return
-        rows = range(1, len(parts.limits))
+        rows = range(1, len(factored.limits))
         if len(rows) <= MAX_CHECKED:
             # Noise must not call out of reach what is at its limit exactly.
-            slack = 1e-9 * np.abs(parts.limits)
-            if any(relaxer.find_least(row) > parts.limits[row] + slack[row] for row in rows):
+            slack = 1e-9 * np.abs(factored.limits)
+            if any(relaxer.find_least(row) > factored.limits[row] + slack[row] for row in rows):
                 return
         relaxation = relaxer.relax(prices, self._deadline)
         bound = min(bound, relaxation.bound + self._noise)
         for choice in relaxation.choices:
-            self._note(parts, choice)
+            self._note(factored, choice)
         if self._is_hopeless(bound):
             self._left = max(self._left, bound)
         else:
-            self._look_closer(parts, bound, relaxation, relaxer.bound_each(relaxation))
+            self._look_closer(factored, bound, relaxation, relaxer.bound_each(relaxation))
 
     def _look_closer(
-        self, parts: Parts, bound: float, relaxation: Relaxation, bounds: Sequence[Bounds]
+        self,
+        factored: FactoredProgram,
+        bound: float,
+        relaxation: Relaxation,
+        bounds: Sequence[Bounds],
     ) -> None:
         is_narrow = bound - self._value <= NARROW * abs(bound)
-        split = None if is_narrow else _find_split(parts, relaxation)
+        split = None if is_narrow else _find_split(factored, relaxation)
         if split is None:
             # The rungs nearest to the bound alone are soon solved, and a good choice drops more.
             few = _keep(bounds, _find_cut(bounds, N_NEAR))
-            self._finish(parts.restrict(few), bound, is_all=False)
+            self._finish(factored.restrict(few), bound, is_all=False)
         kept = _keep(bounds, self._wanted - self._noise)
         self._left = max(self._left, _bound_others(bounds, kept))
         if not all(len(rungs) for rungs in kept):
             return
         if split is None:
-            self._finish(parts.restrict(kept), bound)
+            self._finish(factored.restrict(kept), bound)
             return
         group, last = split
         for half in (kept[group][kept[group] <= last], kept[group][kept[group] > last]):
             if len(half):
                 some = [half if g == group else rungs for g, rungs in enumerate(kept)]
-                self._add(bound, parts.restrict(some), relaxation.prices)
+                self._add(bound, factored.restrict(some), relaxation.prices)
 
-    def _note(self, parts: Parts, choice: IntArray) -> None:
-        value = float(parts.measure(choice)[VALUE])
-        if value > self._value and parts.is_within(choice):
-            self._value, self.best = value, parts.to_rungs(choice)
+    def _note(self, factored: FactoredProgram, choice: IntArray) -> None:
+        value = float(factored.measure(choice)[VALUE])
+        if value > self._value and factored.is_within(choice):
+            self._value, self.best = value, factored.to_rungs(choice)
 
-    def _finish(self, parts: Parts, bound: float, *, is_all: bool = True) -> None:
+    def _finish(self, factored: FactoredProgram, bound: float, *, is_all: bool = True) -> None:
         wanted = self._wanted
-        answer = solve_parts(
-            parts,
+        answer = solve_factored(
+            factored,
             at_least=wanted,
             at_most=bound,
             step=self._step,
@@ -201,7 +205,7 @@ class _Solving:
             below = min(wanted - 0.5 * self._step, bound)
             self._left = max(self._left, answer.bound, below)
         if answer.places is not None:
-            self._note(parts, answer.places)
+            self._note(factored, answer.places)
 
 
 def _keep(bounds: Sequence[Bounds], least: float) -> list[IntArray]:
@@ -225,12 +229,12 @@ def _find_cut(bounds: Sequence[Bounds], n_near: float) -> float:
     return float(every[min(int(n_near * len(choices)), len(every) - 1)])
 
 
-def _find_split(parts: Parts, relaxation: Relaxation) -> tuple[int, int] | None:
+def _find_split(factored: FactoredProgram, relaxation: Relaxation) -> tuple[int, int] | None:
     """Find a group that many others meet and the mixture does not agree on, and its middle rung."""
     near: dict[int, set[int]] = {}
-    for part in parts.parts:
-        for group in part.groups:
-            near.setdefault(group, set()).update(part.groups)
+    for factor in factored.factors:
+        for group in factor.groups:
+            near.setdefault(group, set()).update(factor.groups)
     is_mixed = relaxation.shares > 1e-6
     choices, shares = relaxation.choices[is_mixed], relaxation.shares[is_mixed]
     if not len(choices):

@@ -14,9 +14,9 @@ from scipy.optimize import OptimizeResult
 from dpod_search.programs import Limit
 from dpod_search.programs import WidthProgram
 from dpod_search.programs import mixed_integer
+from dpod_search.programs.factors import factor_program
 from dpod_search.programs.mixed_integer import silent_stdout
-from dpod_search.programs.mixed_integer import solve_parts
-from dpod_search.programs.factors import put_together
+from dpod_search.programs.mixed_integer import solve_factored
 from dpod_search.tabulated import TableSum
 from dpod_search.tabulated import TableTerm
 
@@ -25,10 +25,10 @@ def solve():
     rng = np.random.default_rng(0)
     value = TableSum.of([TableTerm((g,), np.cumsum(rng.random(4))) for g in range(3)])
     cost = TableSum.of([TableTerm((g, g + 1), rng.random((4, 4))) for g in range(2)])
-    parts = put_together(WidthProgram((4, 4, 4), value, (Limit("cost", (cost,), 0.6),)))
+    factored = factor_program(WidthProgram((4, 4, 4), value, (Limit("cost", (cost,), 0.6),)))
     deadline = time.monotonic() + 60
-    return solve_parts(
-        parts, at_least=-math.inf, at_most=math.inf, step=0.0, gap=0.0, deadline=deadline
+    return solve_factored(
+        factored, at_least=-math.inf, at_most=math.inf, step=0.0, gap=0.0, deadline=deadline
     )
 
 

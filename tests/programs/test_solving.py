@@ -180,7 +180,7 @@ def test_a_time_out_without_an_answer_is_an_error(monkeypatch):
 def test_a_time_out_with_an_answer_states_its_gap(monkeypatch):
     # Nothing is finished: the relaxation alone gives an answer and a bound.
     monkeypatch.setattr(
-        solving, "solve_parts", lambda parts, *, at_most, **_: Answer(None, at_most)
+        solving, "solve_factored", lambda factored, *, at_most, **_: Answer(None, at_most)
     )
     exact_value = enumerate_chain()
     solution = solve_program(chain(5))
