@@ -19,8 +19,8 @@ from dpod_search.search.plan.history import FinishedTrial
 from dpod_search.search.plan.history import History
 from dpod_search.search.plan.history import is_audit
 from dpod_search.search.plan.lattice import Lattice
-from dpod_search.search.plan.screening import Axes
 from dpod_search.search.plan.screening import Known
+from dpod_search.search.plan.screening import ObjectiveAxes
 from dpod_search.search.plan.screening import Screen
 from dpod_search.search.plan.surrogate import SurrogateFitter
 from dpod_search.search.plan.variation import breed
@@ -61,7 +61,7 @@ class Planner:
         self._settings = settings
         self.fitter = fitter or SurrogateFitter(task, settings)
         self._lattice = Lattice(task)
-        self._axes = Axes(task)
+        self._axes = ObjectiveAxes(task)
         self._screen = Screen(task, self._lattice, self._axes)
         self._plan: _Plan | None = None
 

@@ -48,7 +48,7 @@ class Known:
 
     Args:
         rungs: Shape (n, n_groups).
-        points: Objectives as :class:`Axes` has them, shape (n, m).
+        points: Objectives as :class:`ObjectiveAxes` has them, shape (n, m).
         penalties: By how much constraints are violated, shape (n,); 0 is feasible.
     """
 
@@ -104,7 +104,7 @@ class _Met(Known):
         )
 
 
-class Axes:
+class ObjectiveAxes:
     """The scales that hypervolume is measured on: minimised, and costs by their logarithm.
 
     From a tenth of the macs to a fifth is as far as from a half to all of them.
@@ -144,7 +144,7 @@ class Screen:
         axes: Its scales.
     """
 
-    def __init__(self, task: SearchTask, lattice: Lattice, axes: Axes) -> None:
+    def __init__(self, task: SearchTask, lattice: Lattice, axes: ObjectiveAxes) -> None:
         self._task = task
         self._lattice = lattice
         self._axes = axes

@@ -20,7 +20,7 @@ from optuna.trial import TrialState
 from dpod_search.errors import ConfigError
 from dpod_search.progress import Progress
 from dpod_search.search.plan.planner import Planner
-from dpod_search.search.plan.screening import Axes
+from dpod_search.search.plan.screening import ObjectiveAxes
 from dpod_search.search.seeds import Proposal
 from dpod_search.search.settings import SearchSettings
 from dpod_search.search.store import attributes
@@ -84,7 +84,7 @@ class Driver:
         self._stopping = StoppingRule.of(settings)
         self._books = Books(study, task, crew.me)
         self._clock = SearchClock(study)
-        self._volumes = VolumeTrace(Axes(task).is_log.tolist())
+        self._volumes = VolumeTrace(ObjectiveAxes(task).is_log.tolist())
         # Other samplers than our own choose through Optuna.
         planner: Planner | None = getattr(study.sampler, "planner", None)
         # The task may have learned since what its percentages are of.

@@ -18,8 +18,8 @@ from dpod_search.search import Macs
 from dpod_search.search import Objective
 from dpod_search.search import SearchTask
 from dpod_search.search.plan.lattice import Lattice
-from dpod_search.search.plan.screening import Axes
 from dpod_search.search.plan.screening import Known
+from dpod_search.search.plan.screening import ObjectiveAxes
 from dpod_search.search.plan.screening import Screen
 from dpod_search.search.plan.surrogate import Surrogate
 from dpod_search.search.plan.variation import breed
@@ -28,7 +28,7 @@ from dpod_search.widths import WidthSpace
 
 
 def make_elite(task, trials, n=16):
-    points = Axes(task).place(np.array([trial.values for trial in trials]))
+    points = ObjectiveAxes(task).place(np.array([trial.values for trial in trials]))
     penalties = np.array([trial.violation for trial in trials])
     best = select_best(points, penalties, n)
     rungs = Lattice(task).from_widths([trials[i].widths for i in best])
@@ -38,7 +38,7 @@ def make_elite(task, trials, n=16):
 def choose(task, trials, *, n=10, is_new=None, seed=0, surrogate=True):
     lattice = Lattice(task)
     known = {trial.widths for trial in trials}
-    chosen = Screen(task, lattice, Axes(task)).choose(
+    chosen = Screen(task, lattice, ObjectiveAxes(task)).choose(
         make_elite(task, trials),
         np.array([trial.values for trial in trials if trial.violation <= 0]).reshape(
             -1, len(task.objectives)
@@ -189,7 +189,7 @@ def test_what_is_exact_needs_no_surrogate():
 def test_axes_are_minimized_and_costs_are_logarithms():
     own = Objective("own", "minimize", lambda widths: float(widths.active[0] - 2), "footprint")
     kept = Objective("kept", "maximize", lambda widths: 2.0, "footprint")
-    axes = Axes(make_task(objectives=(ACCURACY, Macs(), own, kept)))
+    axes = ObjectiveAxes(make_task(objectives=(ACCURACY, Macs(), own, kept)))
     # "own" is 0 at the smallest subnet, so it has no logarithm.
     values = np.array([[0.5, 8.0, 3.0, 2.0], [0.25, 16.0, 0.0, 4.0]])
     np.testing.assert_allclose(axes.place(values), [[-0.5, 3, 3, -2], [-0.25, 4, 0, -4]])
