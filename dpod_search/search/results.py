@@ -133,11 +133,6 @@ def _read_record(trial: FrozenTrial, task: SearchTask) -> TrialRecord:
     known = trial.user_attrs
     values = trial.values if trial.state == TrialState.COMPLETE else []
     names = [objective.name for objective in task.objectives]
-    predictions = {}
-    for objective in task.measured:
-        keys = attributes.name_prediction(objective.name)
-        if all(key in known for key in keys):
-            predictions[objective.name] = (known[keys[0]], known[keys[1]], known[keys[2]])
     duration = trial.duration.total_seconds() if trial.duration else 0.0
     return TrialRecord(
         number=trial.number,
@@ -147,7 +142,7 @@ def _read_record(trial: FrozenTrial, task: SearchTask) -> TrialRecord:
         widths=widths,
         values=dict(zip(names, values, strict=False)),
         footprint=task.measure_footprint(widths),
-        predictions=predictions,
+        predictions=attributes.read_predictions(known, (o.name for o in task.measured)),
         reason=known.get(attributes.REASON, ""),
         seconds=known.get(attributes.SECONDS, duration),
         is_audit=known.get(attributes.AUDIT, False),

@@ -5,6 +5,9 @@ Everything is an ordinary Optuna attribute: the dashboard shows it and any progr
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from collections.abc import Mapping
+from typing import Any
 from typing import Literal
 
 
@@ -60,3 +63,20 @@ def name_prediction(objective: str) -> tuple[str, str, str]:
     """Return the attribute names of an objective's prediction and its lower and upper end."""
     stem = f"{PREDICTED}{objective}"
     return stem, f"{stem}_low", f"{stem}_high"
+
+
+def read_predictions(
+    user: Mapping[str, Any], objectives: Iterable[str]
+) -> dict[str, tuple[float, float, float]]:
+    """Return mean, low and high of each objective that was predicted for a trial.
+
+    Args:
+        user: The trial's user attributes.
+        objectives: Names of those that may have been.
+    """
+    keys = {name: name_prediction(name) for name in objectives}
+    return {
+        name: (user[mean], user[low], user[high])
+        for name, (mean, low, high) in keys.items()
+        if mean in user and low in user and high in user
+    }

@@ -242,12 +242,6 @@ def _read(trial: FrozenTrial, task: SearchTask) -> FinishedTrial:
 
 def _finish(draft: Draft, task: SearchTask) -> FinishedTrial:
     """Return what later decisions depend on, of this worker's own."""
-    predictions = {}
-    for objective in task.measured:
-        keys = attributes.name_prediction(objective.name)
-        if all(key in draft.user for key in keys):
-            mean, low, high = (draft.user[key] for key in keys)
-            predictions[objective.name] = (mean, low, high)
     violations = draft.system.get(attributes.VIOLATIONS, ())
     return FinishedTrial(
         draft.number,
@@ -255,6 +249,6 @@ def _finish(draft: Draft, task: SearchTask) -> FinishedTrial:
         draft.user.get(attributes.FATE, "failed"),
         task.measure_footprint(draft.widths),
         draft.values,
-        predictions,
+        attributes.read_predictions(draft.user, (o.name for o in task.measured)),
         sum(max(0.0, violation) for violation in violations),
     )
