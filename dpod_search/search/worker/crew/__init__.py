@@ -13,15 +13,14 @@ from dpod_search.search.store.optuna_internals import find_journal
 from dpod_search.search.store.optuna_internals import storage_of
 from dpod_search.search.worker.crew.crew import Crew
 from dpod_search.search.worker.crew.crew import LocalCrew
-from dpod_search.search.worker.crew.crew import Membership
 from dpod_search.search.worker.crew.files import FileCrew
 from dpod_search.search.worker.crew.postgres import PostgresCrew
 
 
-__all__ = ["Crew", "Membership", "check_shareable", "join_crew"]
+__all__ = ["Crew", "check_shareable", "join_crew"]
 
 
-def join_crew(study: optuna.Study) -> FileCrew | LocalCrew | PostgresCrew:
+def join_crew(study: optuna.Study) -> Crew:
     """Become a worker of a study; a context manager.
 
     Args:

@@ -7,77 +7,63 @@ from __future__ import annotations
 
 import secrets
 import threading
+from abc import ABC
+from abc import abstractmethod
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
 from contextlib import contextmanager
 from dataclasses import dataclass
 from dataclasses import field
-from types import TracebackType
 from typing import ClassVar
-from typing import Protocol
 from typing import Self
 from weakref import WeakKeyDictionary
 
 from optuna.storages import BaseStorage
 
 
-class Crew(Protocol):
-    """One worker's place among the workers of a study, from its start to its end.
+class Crew(ABC):
+    """One worker's place among the workers of a study; a context manager that ends it.
 
     What a dead process held is free at once, because whoever keeps the lock (the kernel, the
     database server) sees the process go. No clock is involved and nothing times out.
     """
 
-    @property
-    def me(self) -> str:
-        """The id of this worker; nobody else has it as long as this worker lives."""
-
-    def lock(self) -> AbstractContextManager[None]:
-        """Hold the study's lock inside a block; only one worker of the study can."""
-
-    def find_live(self) -> frozenset[str]:
-        """Return the ids of the workers that are alive, this one among them."""
-
-    def close(self) -> None:
-        """Give everything back."""
-
-
-class Membership:
-    """Base of crews: the block that ends a membership whatever happens."""
-
     def __enter__(self) -> Self:
         """Be a worker of the study inside the block."""
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         """Leave."""
         self.close()
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Hold the study's lock inside a block."""
+        """Hold the study's lock inside a block; only one worker of the study can."""
         self.acquire()
         try:
             yield
         finally:
             self.release()
 
+    @property
+    @abstractmethod
+    def me(self) -> str:
+        """The id of this worker; nobody else has it as long as this worker lives."""
+
+    @abstractmethod
     def acquire(self) -> None:
         """Wait for the study's lock and take it."""
-        raise NotImplementedError
 
+    @abstractmethod
     def release(self) -> None:
         """Give the study's lock back."""
-        raise NotImplementedError
 
+    @abstractmethod
+    def find_live(self) -> frozenset[str]:
+        """Return the ids of the workers that are alive, this one among them."""
+
+    @abstractmethod
     def close(self) -> None:
         """Give everything back."""
-        raise NotImplementedError
 
 
 @dataclass
@@ -86,7 +72,7 @@ class _Room:
     live: set[str] = field(default_factory=set)
 
 
-class LocalCrew(Membership):
+class LocalCrew(Crew):
     """Workers that are threads of this process, for storages that others cannot see or lock.
 
     Args:

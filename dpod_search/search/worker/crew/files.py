@@ -12,10 +12,10 @@ from filelock import Timeout
 from dpod_search.errors import ConfigError
 from dpod_search.files import hash_value
 from dpod_search.search.store import POLL_SECONDS
-from dpod_search.search.worker.crew.crew import Membership
+from dpod_search.search.worker.crew.crew import Crew
 
 
-class FileCrew(Membership):
+class FileCrew(Crew):
     """Workers that see the same files.
 
     Args:

@@ -16,7 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from dpod_search.errors import RunFolderError
 from dpod_search.files import hash_value
 from dpod_search.search.store import describe_complaint
-from dpod_search.search.worker.crew.crew import Membership
+from dpod_search.search.worker.crew.crew import Crew
 
 
 # A machine that vanishes closes no connection; after these seconds without a sign of it the
@@ -39,7 +39,7 @@ _LIVE = (
 )
 
 
-class PostgresCrew(Membership):
+class PostgresCrew(Crew):
     """Workers that reach the same PostgreSQL database.
 
     Args:
