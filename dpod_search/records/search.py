@@ -9,7 +9,9 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated
 from typing import Any
+from typing import Literal
 from typing import cast
+from typing import get_args
 
 from pydantic import AfterValidator
 from pydantic import PlainValidator
@@ -27,7 +29,8 @@ from dpod_search.records.record import check_whole
 from dpod_search.records.record import refuse
 
 
-FATES = ("evaluated", "audited", "cached", "pruned-constraint", "pruned-surrogate", "failed")
+Fate = Literal["evaluated", "audited", "cached", "pruned-constraint", "pruned-surrogate", "failed"]
+FATES: tuple[Fate, ...] = get_args(Fate)
 
 
 @dataclass(frozen=True)

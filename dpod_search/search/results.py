@@ -13,6 +13,7 @@ from optuna.trial import TrialState
 
 from dpod_search.pareto import find_front
 from dpod_search.pareto import to_minimized
+from dpod_search.records.search import FATES
 from dpod_search.search.front import Candidate
 from dpod_search.search.front import Front
 from dpod_search.search.store import attributes
@@ -89,7 +90,7 @@ class SearchResult:
     def counts(self) -> dict[str, int]:
         """Number of trials of each fate."""
         found = Counter(trial.fate for trial in self.trials)
-        return {fate: found[fate] for fate in attributes.FATES}
+        return {fate: found[fate] for fate in FATES}
 
 
 def collect_result(study: optuna.Study, task: SearchTask) -> SearchResult:

@@ -14,12 +14,12 @@ from dataclasses import field
 from typing import Protocol
 
 from dpod_search.quantities import spell
+from dpod_search.records.search import Fate
 from dpod_search.search.plan.history import History
 from dpod_search.search.plan.history import is_audit
 from dpod_search.search.plan.surrogate import SurrogateFitter
 from dpod_search.search.settings import SearchSettings
 from dpod_search.search.store.attributes import AUDIT
-from dpod_search.search.store.attributes import Fate
 from dpod_search.search.store.attributes import name_prediction
 from dpod_search.search.task import SearchTask
 from dpod_search.widths import Widths

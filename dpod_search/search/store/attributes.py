@@ -8,18 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from collections.abc import Mapping
 from typing import Any
-from typing import Literal
 
 
-Fate = Literal["evaluated", "audited", "cached", "pruned-constraint", "pruned-surrogate", "failed"]
-FATES: tuple[Fate, ...] = (
-    "evaluated",
-    "audited",
-    "cached",
-    "pruned-constraint",
-    "pruned-surrogate",
-    "failed",
-)
 MEASURED_FATES: frozenset[str] = frozenset({"evaluated", "audited"})
 
 # User attributes of a trial.

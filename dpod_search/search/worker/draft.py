@@ -15,8 +15,8 @@ from optuna.trial import Trial
 from optuna.trial import TrialState
 from optuna.trial import create_trial
 
+from dpod_search.records.search import Fate
 from dpod_search.search.store import attributes
-from dpod_search.search.store.attributes import Fate
 from dpod_search.search.store.trial_table import Change
 from dpod_search.widths import Widths
 
