@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 import json
 import re
@@ -42,13 +43,38 @@ def state():
 before = state()
 logging_calls = []
 logging.basicConfig = lambda **options: logging_calls.append(options)
-import dpod_search
+from dpod_search import *
 after = state()
 print(json.dumps({
     "changed": sorted(key for key in before if before[key] != after[key]),
     "modules": sorted(sys.modules),
     "logging_calls": len(logging_calls),
 }))
+"""
+
+
+HEAVY = {"torch", "torchvision", "optuna", "scipy", "sklearn", "pandas", "plotly", "sqlalchemy"}
+LIST_MODULES = """
+import contextlib, io, json, sys
+import dpod_search
+if sys.argv[1:]:
+    from dpod_search.cli import main
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):
+        main()
+print(json.dumps(sorted({name.partition(".")[0] for name in sys.modules})))
+"""
+
+# Rooms have the names of verbs, and Python binds rooms to their names.
+TAKE_VERBS = """
+import inspect, sys
+import dpod_search.search.study
+import dpod_search
+from dpod_search import finetune
+import dpod_search.finetune.tuning, dpod_search.export.formats
+from dpod_search import *
+verbs = [dpod_search.search, dpod_search.finetune, dpod_search.export, search, finetune, export]
+assert all(map(inspect.isfunction, verbs)), verbs
+assert inspect.ismodule(dpod_search.supernet)
 """
 
 
@@ -61,22 +87,28 @@ def list_public_names(module: ModuleType) -> set[str]:
     }
 
 
-@pytest.fixture(scope="module")
-def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
-    """What a fresh process saw when it imported the package in an empty folder."""
+def run(program: str, *words: str, cwd: Path | None = None) -> str:
+    """Run a program in a process of its own; return what it prints."""
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", IMPORT_AND_TELL],
-        cwd=tmp_path_factory.mktemp("empty"),
+        [sys.executable, "-W", "error", "-c", program, *words],
+        cwd=cwd,
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
-    return dict(json.loads(done.stdout))
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
+    """What a fresh process saw when it imported the package in an empty folder."""
+    return dict(json.loads(run(IMPORT_AND_TELL, cwd=tmp_path_factory.mktemp("empty"))))
 
 
 def test_all_is_exactly_the_public_names() -> None:
+    assert all(hasattr(dpod_search, name) for name in dpod_search.__all__)  # used, they are there
     assert set(dpod_search.__all__) - {"__version__"} == list_public_names(dpod_search)
 
 
@@ -138,3 +170,31 @@ def test_importing_leaves_heavy_and_optional_libraries_alone(
     assert library not in set(
         map(str, told["modules"] if isinstance(told["modules"], list) else [])
     )
+
+
+@pytest.mark.parametrize("words", [()], ids=" ".join)
+def test_heavy_libraries_are_imported_when_a_name_is_used_or_a_command_runs(
+    words: tuple[str, ...],
+) -> None:
+    assert not HEAVY & set(json.loads(run(LIST_MODULES, *words)))
+
+
+def test_verbs_are_verbs_whatever_room_is_imported_before_or_after() -> None:
+    run(TAKE_VERBS)
+
+
+def test_type_checkers_are_told_what_is_imported_when_it_is_used() -> None:
+    tree = ast.parse(Path(dpod_search.__file__).read_text(encoding="utf-8"))
+    told = {
+        (node.module, name.name)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and node.module != "__future__"
+        for name in node.names
+    }
+    assert told == {(f"dpod_search.{room}", name) for name, room in dpod_search._HOMES.items()}
+
+
+def test_what_is_not_there_is_an_error_as_of_any_module() -> None:
+    with pytest.raises(AttributeError, match=r"module 'dpod_search' has no attribute 'serach'"):
+        _ = dpod_search.serach
+    assert set(dpod_search.__all__) <= set(dir(dpod_search))
