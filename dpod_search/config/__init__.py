@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dpod_search.config.load import load_study
 from dpod_search.config.load import make_study
-from dpod_search.config.shipped import list_studies
 from dpod_search.config.study import StudyConfig
 from dpod_search.config.template import template
 from dpod_search.config.write import diff
 from dpod_search.config.write import dump_toml
+from dpod_search.shipped import list_studies
 
 
 __all__ = [

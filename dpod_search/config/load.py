@@ -12,7 +12,6 @@ from dpod_search.config.limits import check_values
 from dpod_search.config.parse import Document
 from dpod_search.config.parse import check_keys
 from dpod_search.config.parse import parse_study
-from dpod_search.config.shipped import find_study
 from dpod_search.config.study import StudyConfig
 from dpod_search.config.study import find_sections
 from dpod_search.errors import ConfigError
@@ -20,6 +19,7 @@ from dpod_search.errors import shorten
 from dpod_search.errors import show
 from dpod_search.files import parse_toml
 from dpod_search.files import read_bounded
+from dpod_search.shipped import find_study
 
 
 _MAX_BYTES = 1_000_000  # of a study file; one with every setting has 10,000

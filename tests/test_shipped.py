@@ -8,8 +8,8 @@ import pytest
 
 from dpod_search.config import list_studies
 from dpod_search.config import load_study
-from dpod_search.config.shipped import find_study
 from dpod_search.errors import ConfigError
+from dpod_search.shipped import find_study
 
 
 NAMES = [name for name, _, _ in list_studies()]
