@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Any
 from typing import Self
 
-from dpod_search.training import launched_ranks
+from dpod_search.environment import read_rank
 
 
 # Ctrl-C; `kill`, systemd, docker stop, Slurm; a terminal that was closed (not on Windows).
@@ -89,5 +89,6 @@ def stop_if_interrupted() -> None:
 
 def _list_signals() -> list[signal.Signals]:
     # By SIGTERM torchrun tells its ranks that one is lost, and training knows what to do then.
-    names = _NAMES if launched_ranks().is_alone else ("SIGINT", "SIGHUP")
+    _, n_ranks = read_rank()
+    names = _NAMES if n_ranks == 1 else ("SIGINT", "SIGHUP")
     return [getattr(signal, name) for name in names if hasattr(signal, name)]

@@ -14,7 +14,7 @@ from dpod_search.bounds import split_budgets
 from dpod_search.cli.terminal import PlainConsole
 from dpod_search.config import StudyConfig
 from dpod_search.config import load_study
-from dpod_search.search.store import STORAGE_VARIABLE
+from dpod_search.environment import STORAGE_VARIABLE
 
 
 Study = Annotated[

@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from dpod_search.config import StudyConfig
+from dpod_search.environment import RANK_VARIABLES
+from dpod_search.environment import STORAGE_VARIABLE
 from dpod_search.errors import RunFolderError
 from dpod_search.pipeline import searching
 from dpod_search.pipeline import training
@@ -21,8 +23,6 @@ from dpod_search.placement import limit_threads
 from dpod_search.progress import Progress
 from dpod_search.progress import SilentProgress
 from dpod_search.search import SearchResult
-from dpod_search.search.store import STORAGE_VARIABLE
-from dpod_search.training import RANK_VARIABLES
 
 
 _logger = logging.getLogger(__name__)

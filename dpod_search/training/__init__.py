@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from dpod_search.environment import RANK_VARIABLES
 from dpod_search.training.batches import rewind
 from dpod_search.training.checkpoint import CheckpointFile
-from dpod_search.training.launch import RANK_VARIABLES
 from dpod_search.training.launch import choose_device
 from dpod_search.training.launch import is_first_to_fail
 from dpod_search.training.launch import joined_ranks

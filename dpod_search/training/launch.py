@@ -15,6 +15,7 @@ from typing import NoReturn
 import torch
 import torch.distributed as dist
 
+from dpod_search.environment import read_rank
 from dpod_search.errors import ConfigError
 from dpod_search.errors import TrainingError
 from dpod_search.placement import parse_device
@@ -26,10 +27,6 @@ from dpod_search.training.ranks import Ranks
 PATIENCE = timedelta(minutes=30)
 
 
-# By which a launcher tells a process who it is.
-RANK_VARIABLES = ("RANK", "WORLD_SIZE")
-
-
 def launched_ranks() -> Ranks:
     """Return the ranks that this process belongs to, whether or not they have joined yet.
 
@@ -38,11 +35,7 @@ def launched_ranks() -> Ranks:
     """
     if dist.is_available() and dist.is_initialized():
         return Ranks(dist.get_rank(), dist.get_world_size())
-    try:
-        rank, n_ranks = (int(os.environ[name]) for name in RANK_VARIABLES)
-        return Ranks(rank, n_ranks)
-    except (KeyError, ValueError):
-        return Ranks()
+    return Ranks(*read_rank())
 
 
 def choose_device(name: str) -> torch.device:

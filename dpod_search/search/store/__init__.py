@@ -11,7 +11,6 @@ from dpod_search.search.store.opening import find_file
 from dpod_search.search.store.opening import load_or_create_study
 from dpod_search.search.store.opening import open_existing
 from dpod_search.search.store.opening import open_storage
-from dpod_search.search.store.urls import STORAGE_VARIABLE
 from dpod_search.search.store.urls import check_lasting
 from dpod_search.search.store.urls import check_url
 from dpod_search.search.store.urls import describe_complaint
@@ -34,5 +33,4 @@ __all__ = [
     "TrialJournal",
     "KernelLock",
     "POLL_SECONDS",
-    "STORAGE_VARIABLE",
 ]

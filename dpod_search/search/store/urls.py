@@ -13,7 +13,6 @@ from sqlalchemy.exc import ArgumentError
 from dpod_search.errors import ConfigError
 
 
-STORAGE_VARIABLE = "DPOD_STORAGE"  # of the environment: how processes are told of a storage
 _HIDDEN = "***"
 _SHORT = 3  # characters of a password that other words hold too
 _SCHEMES = "sqlite|postgres|postgresql|mysql|mariadb|oracle|mssql|cockroachdb|rediss?|grpc"
