@@ -6,28 +6,25 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import Annotated
 from typing import NoReturn
 
 import typer
 
 from dpod_search import __version__
-from dpod_search.cli import compare
 from dpod_search.cli import dashboard
 from dpod_search.cli import latency
 from dpod_search.cli import looking
-from dpod_search.cli import mdp
-from dpod_search.cli import reporting
 from dpod_search.cli import stages
 from dpod_search.cli.interrupts import Interrupts
+from dpod_search.cli.options import make_command
 from dpod_search.cli.terminal import say
 from dpod_search.cli.terminal import spare_encoding
 from dpod_search.errors import DpodSearchError
 from dpod_search.errors import shorten
 from dpod_search.orphans import end_with
-from dpod_search.pipeline import STAGES
 from dpod_search.training import is_first_to_fail
 
 
@@ -45,24 +42,57 @@ _SHOWN = 1000  # characters of an error, however long a name in it is
 _SHOWN_REASON = 300  # and of what PyTorch says of the memory
 
 
+# The commands on a run: the help of each, and its options.
+_ON_RUNS = {
+    "run": (
+        "Train, search, finetune, export and report; go on where an earlier run stopped.",
+        "study out sets seed storage budgets latency_table jobs quiet as_json",
+    ),
+    "train": (
+        "Train the supernet.",
+        "study out sets seed storage quiet as_json",
+    ),
+    "search": (
+        "Search the widths of the trained supernet.",
+        "study out sets seed storage latency_table jobs quiet as_json",
+    ),
+    "worker": (
+        "Join a search: one more process on the study of a run folder, or of a copy of it.",
+        "study out sets seed storage latency_table quiet as_json parent",
+    ),
+    "finetune": (
+        "Finetune the best subnets and test them.",
+        "study out sets seed storage budgets latency_table jobs quiet as_json",
+    ),
+    "export": (
+        "Export the finetuned subnets as plain models.",
+        "study out sets seed storage quiet as_json",
+    ),
+    "report": (
+        "Write report.html from what the run folder holds.",
+        "study out sets seed storage png quiet as_json",
+    ),
+    "mdp": (
+        "Prune at once, without supernet or search: the widths that keep most importance.",
+        "study budget method out sets seed storage latency_table jobs quiet as_json",
+    ),
+}
+
+
 def _register() -> None:
     """Add the commands, in the order that the help lists them."""
-    app.command()(stages.run)
-    for stage in STAGES:
-        own: dict[str, Callable[..., None]] = {
-            "search": stages.search,
-            "finetune": stages.finetune,
-            "report": reporting.report,
-        }
-        command = own.get(stage.name) or stages.make_stage_command(stage.name)
-        app.command(stage.name, help=stages.STAGE_HELP[stage.name])(command)
-        if stage.name == "search":
-            app.command()(stages.worker)
-    app.command()(mdp.mdp)
+    for name, (about, options) in _ON_RUNS.items():
+        work = stages.join_search if name == "worker" else partial(stages.run_command, name)
+        app.command(name, help=about)(make_command(work, options))
     app.add_typer(latency.latency)
-    app.command()(compare.compare)
-    app.command()(dashboard.dashboard)
-    for command in (looking.status, looking.inspect, looking.studies, looking.init):
+    for command in (
+        looking.compare,
+        dashboard.dashboard,
+        looking.status,
+        looking.inspect,
+        looking.studies,
+        looking.init,
+    ):
         app.command()(command)
 
 

@@ -1,4 +1,4 @@
-"""The commands that only look: at a model, at a run, at the studies that ship."""
+"""The commands that only look: at a model, at a run or several, at the studies that ship."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from dpod_search.cli.inspection import inspect_supernet
 from dpod_search.cli.inspection import show_supernet
 from dpod_search.cli.options import AsJson
 from dpod_search.cli.options import Out
+from dpod_search.cli.options import Quiet
 from dpod_search.cli.options import Sets
 from dpod_search.cli.options import Storage
 from dpod_search.cli.options import Study
@@ -44,6 +45,7 @@ from dpod_search.pipeline.session import make_supernet
 from dpod_search.placement import limit_threads
 from dpod_search.progress import SilentProgress
 from dpod_search.quantities import count
+from dpod_search.report import write_comparison
 from dpod_search.report.graph import build_graph_page
 
 
@@ -124,6 +126,24 @@ def status(
         show_json(found)
     else:
         show_status(make_console(), found)
+
+
+def compare(
+    runs: Annotated[
+        list[Path], typer.Argument(metavar="RUN RUN...", help="Two to six run folders.")
+    ],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", metavar="FILE", help="The HTML file to write.")
+    ] = Path("compare.html"),
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Lay runs of the same data and objectives over each other on one page."""
+    files = write_comparison(runs, out)
+    if as_json:
+        show_json({"page": str(files[0]), "numbers": [str(file) for file in files[1:]]})
+    elif not quiet:
+        say(f"comparison: {files[0]}")
 
 
 def studies(as_json: AsJson = False) -> None:

@@ -1,12 +1,20 @@
-"""Options that several commands have, and what is done with them."""
+"""The options of commands that work on a run, declared once for all of them."""
 
 from __future__ import annotations
 
 import json
 import os
 import sys
+from collections.abc import Callable
+from dataclasses import MISSING
+from dataclasses import dataclass
+from dataclasses import field
+from inspect import Parameter
+from inspect import Signature
 from pathlib import Path
 from typing import Annotated
+from typing import Any
+from typing import get_type_hints
 
 import typer
 
@@ -60,6 +68,24 @@ Parent = Annotated[
     int | None,
     typer.Option(hidden=True, help="The process that started this one: it ends when that has."),
 ]
+OnceBudgets = Annotated[
+    list[str],
+    typer.Option(
+        "--budget",
+        "-b",
+        metavar="BUDGET",
+        help="What a subnet may cost, for instance latency<=50% or macs<=2M; may be given "
+        "again, and several with a comma between them.",
+    ),
+]
+OnceMethod = Annotated[
+    str,
+    typer.Option(
+        "--method",
+        metavar="METHOD",
+        help="mdp, or to compare with it: uniform, magnitude, taylor, random.",
+    ),
+]
 Budgets = Annotated[
     str | None,
     typer.Option(
@@ -78,8 +104,64 @@ LatencyTableFile = Annotated[
         "latency. The same as latency.table.",
     ),
 ]
+Png = Annotated[
+    bool,
+    typer.Option("--png", help="Write each figure as PNG too; needs the extra [png], a browser."),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What a command that works on a run was asked for: a field for each option there is.
+
+    A command has some of them; the others are as if they had not been given.
+    """
+
+    study: Study
+    out: Out = None
+    sets: Sets = None
+    seed: Seed = None
+    storage: Storage = None
+    budget: OnceBudgets = field(default_factory=list)  # required, where a command has it
+    method: OnceMethod = "mdp"
+    budgets: Budgets = None
+    latency_table: LatencyTableFile = None
+    png: Png = False
+    jobs: Jobs = 1
+    quiet: Quiet = False
+    as_json: AsJson = False
+    parent: Parent = None
+
+    def load_config(self) -> StudyConfig:
+        """Load the study with what options change in it; they win over ``--set``."""
+        sets = set_budgets(self.sets, self.budgets)
+        if self.latency_table is not None:
+            sets.append(f"latency.table={json.dumps(str(self.latency_table))}")
+        return load_config(self.study, sets, self.seed)
+
+
+def make_command(work: Callable[[Asked], None], options: str) -> Callable[..., None]:
+    """Return a command as Typer reads it: a function with a parameter for each option.
+
+    Args:
+        work: What the command does.
+        options: Fields of :class:`Asked`, in the order of the help.
+    """
+    fields, hints = Asked.__dataclass_fields__, get_type_hints(Asked, include_extras=True)
+    parameters = []
+    for name in options.split():
+        default = Parameter.empty if fields[name].default is MISSING else fields[name].default
+        parameters.append(
+            Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=hints[name])
+        )
+
+    def command(**given: Any) -> None:
+        work(Asked(**given))
+
+    command.__signature__ = Signature(parameters)  # type: ignore[attr-defined]  # read by inspect
+    return command
 
 
 _FREE_WIDTH = 120
@@ -96,11 +178,6 @@ def set_budgets(sets: list[str] | None, budgets: str | None) -> list[str]:
     chosen = [] if budgets is None else [json.dumps(split_budgets(budgets))]
     # A JSON list of texts is a TOML list.
     return [*(sets or ()), *(f"finetune.budgets={value}" for value in chosen)]
-
-
-def set_latency_table(sets: list[str] | None, table: Path | None) -> list[str]:
-    """Return the changes of ``--set`` with what ``--latency-table`` changes."""
-    return [*(sets or ()), *([] if table is None else [f"latency.table={json.dumps(str(table))}"])]
 
 
 def make_console() -> PlainConsole:

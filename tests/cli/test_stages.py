@@ -1,4 +1,4 @@
-"""The ``mdp`` command, from the command line to its tables."""
+"""Commands that run stages, from the command line to what they print; ``mdp`` above all."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import pytest
 from pipeline.clock import LATENCY
 from pipeline.clock import FakeClock
 from pipeline.tiny import OVERRIDES
+from report.run_folder import RunFolder
 
 from dpod_search.errors import SolverError
 from dpod_search.files import read_json
@@ -117,3 +118,11 @@ def test_a_table_of_another_device_is_told_of(call, monkeypatch, tmp_path):
     assert code == 0
     assert "latencies are those of another device than this one (processor: a telephone" in out
     assert "measured" not in out.splitlines()[0]
+
+
+def test_pngs_are_refused_before_anything_is_written(call_main, monkeypatch, tmp_path):
+    monkeypatch.setenv("BROWSER_PATH", str(tmp_path / "none"))
+    folder = RunFolder(tmp_path).write()
+    done = call_main("report", "--study", folder / "config.toml", "--out", folder, "--png")
+    check_refused(done, "PNGs need")
+    assert not (folder / "report.html").exists()
