@@ -172,7 +172,7 @@ def test_importing_leaves_heavy_and_optional_libraries_alone(
     )
 
 
-@pytest.mark.parametrize("words", [()], ids=" ".join)
+@pytest.mark.parametrize("words", [(), ("--help",), ("--version",), ("studies",)], ids=" ".join)
 def test_heavy_libraries_are_imported_when_a_name_is_used_or_a_command_runs(
     words: tuple[str, ...],
 ) -> None:

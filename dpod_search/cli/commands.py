@@ -17,15 +17,14 @@ from dpod_search import __version__
 from dpod_search.cli import dashboard
 from dpod_search.cli import latency
 from dpod_search.cli import looking
-from dpod_search.cli import stages
 from dpod_search.cli.interrupts import Interrupts
+from dpod_search.cli.options import Asked
 from dpod_search.cli.options import make_command
 from dpod_search.cli.terminal import say
 from dpod_search.cli.terminal import spare_encoding
 from dpod_search.errors import DpodSearchError
 from dpod_search.errors import shorten
 from dpod_search.orphans import end_with
-from dpod_search.training import is_first_to_fail
 
 
 app = typer.Typer(
@@ -82,8 +81,7 @@ _ON_RUNS = {
 def _register() -> None:
     """Add the commands, in the order that the help lists them."""
     for name, (about, options) in _ON_RUNS.items():
-        work = stages.join_search if name == "worker" else partial(stages.run_command, name)
-        app.command(name, help=about)(make_command(work, options))
+        app.command(name, help=about)(make_command(partial(_work, name), options))
     app.add_typer(latency.latency)
     for command in (
         looking.compare,
@@ -94,6 +92,16 @@ def _register() -> None:
         looking.init,
     ):
         app.command()(command)
+
+
+def _work(command: str, asked: Asked) -> None:
+    # PyTorch takes seconds to import, which nobody has to wait who asks for help or errs.
+    from dpod_search.cli import stages
+
+    if command == "worker":
+        stages.join_search(asked)
+    else:
+        stages.run_command(command, asked)
 
 
 _register()
@@ -160,6 +168,8 @@ def _fail(error: object) -> NoReturn:
 
 
 def _say_error(message: str) -> None:
-    # Of the ranks that torchrun started, those that fail because of another have nothing to add.
-    if is_first_to_fail():
+    # Of the ranks that torchrun started, those that fail because of another have nothing to add;
+    # until the training has been imported none has failed because of another.
+    training = sys.modules.get("dpod_search.training")
+    if training is None or training.is_first_to_fail():
         say(f"dpod-search: {message}", is_error=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 from typing import Annotated
 
 import typer
@@ -11,13 +12,11 @@ from dpod_search.cli.options import Out
 from dpod_search.cli.options import Storage
 from dpod_search.cli.options import Study
 from dpod_search.cli.terminal import say
-from dpod_search.config import load_study
-from dpod_search.dashboard import Decorated
-from dpod_search.dashboard import decorate_study
-from dpod_search.dashboard import is_loopback
-from dpod_search.dashboard import open_server
-from dpod_search.dashboard import serve
 from dpod_search.quantities import plural
+
+
+if TYPE_CHECKING:
+    from dpod_search.dashboard import Decorated
 
 
 _MAX_PORT = 65535
@@ -50,6 +49,12 @@ def dashboard(
     ] = True,
 ) -> None:
     """Show a run in Optuna's dashboard, with notes, figures and files."""
+    from dpod_search.config import load_study
+    from dpod_search.dashboard import decorate_study
+    from dpod_search.dashboard import is_loopback
+    from dpod_search.dashboard import open_server
+    from dpod_search.dashboard import serve
+
     name = load_study(study).name
     folder = out or Path("runs") / name
     found = decorate_study(folder, name, storage)

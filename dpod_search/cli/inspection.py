@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import textwrap
 from collections.abc import Iterable
 from collections.abc import Sequence
@@ -10,9 +11,20 @@ from typing import Any
 
 from rich.console import Console
 
+from dpod_search.config import StudyConfig
+from dpod_search.config import load_study
+from dpod_search.config import make_study
+from dpod_search.data import load_data
+from dpod_search.data.settings import MAX_PIXELS
+from dpod_search.errors import ConfigError
+from dpod_search.errors import check_count
+from dpod_search.errors import show
 from dpod_search.footprint import build_footprint
 from dpod_search.footprint import list_parts
 from dpod_search.footprint import measure_shares
+from dpod_search.models import build_model
+from dpod_search.pipeline.session import make_supernet
+from dpod_search.quantities import count
 from dpod_search.quantities import in_percent
 from dpod_search.quantities import spell
 from dpod_search.report.graph import InspectedDimension
@@ -27,6 +39,49 @@ from dpod_search.supernet.layout import full_size
 
 _MAKERS = ("conv", "linear", "attention")
 _OWN = ("module", "parameter")  # operations that a path of the model names
+
+
+def load_supernet(
+    study: str | None, model: str | None, input_shape: str, n_classes: int, sets: Sequence[str]
+) -> tuple[StudyConfig, Supernet]:
+    """Build the supernet of a study, or of a model without one.
+
+    Args:
+        study: A study file, or the name of a shipped study.
+        model: Without a study, the name of a model.
+        input_shape: Its input, as ``C,H,W``.
+        n_classes: Its outputs.
+        sets: Changes of the settings.
+    """
+    if study is not None:
+        config = load_study(study, sets)
+        splits = load_data(config.data, config.seed)
+        shape, n_classes = splits.input_shape, splits.n_classes
+    else:
+        changes = [f"model.name={json.dumps(model)}", *sets]
+        config = make_study("inspect", changes)
+        shape = _parse_shape(input_shape)
+    try:
+        net = build_model(config.model, input_shape=shape, n_classes=n_classes, seed=config.seed)
+    except ConfigError as error:
+        if study is not None:
+            raise
+        tried = f"--input-shape {','.join(map(str, shape))} --classes {n_classes}"
+        raise ConfigError(f"{error} (tried with {tried})") from error
+    return config, make_supernet(config, net, shape)
+
+
+def _parse_shape(text: str) -> tuple[int, int, int]:
+    try:
+        channels, height, width = (int(part) for part in text.split(","))
+        for size in (channels, height, width):
+            check_count("each", size, low=1, high=MAX_PIXELS)
+    except ValueError as error:
+        raise ConfigError(
+            f"--input-shape must be channels,height,width such as 3,224,224, each at most "
+            f"{count(MAX_PIXELS)}, got {show(text)}"
+        ) from error
+    return channels, height, width
 
 
 def inspect_supernet(supernet: Supernet, title: str) -> Inspection:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 from typing import Annotated
 
-import torch
 import typer
 
 from dpod_search.cli.bars import Bars
@@ -16,26 +16,17 @@ from dpod_search.cli.options import Sets
 from dpod_search.cli.options import Study
 from dpod_search.cli.options import load_config
 from dpod_search.cli.options import make_console
-from dpod_search.cli.show import show_json
-from dpod_search.cli.show import show_latency
 from dpod_search.cli.terminal import PlainConsole
 from dpod_search.cli.terminal import say
-from dpod_search.config import StudyConfig
-from dpod_search.data import load_data
+from dpod_search.cli.terminal import show_json
 from dpod_search.errors import ConfigError
 from dpod_search.errors import shorten
-from dpod_search.latency import fit_latency
-from dpod_search.latency import make_request
-from dpod_search.latency import measure_request
-from dpod_search.latency import pack_nets
-from dpod_search.latency import read_request
-from dpod_search.latency import read_table
-from dpod_search.latency import write_request
-from dpod_search.models import build_model
-from dpod_search.pipeline.session import make_supernet
-from dpod_search.placement import parse_device
 from dpod_search.quantities import kib
-from dpod_search.supernet import Supernet
+
+
+if TYPE_CHECKING:
+    from dpod_search.config import StudyConfig
+    from dpod_search.supernet import Supernet
 
 
 latency = typer.Typer(
@@ -68,6 +59,10 @@ def request(
     quiet: Quiet = False,
 ) -> None:
     """Write what a device has to measure for a study: one file, without weights and data."""
+    from dpod_search.latency import make_request
+    from dpod_search.latency import pack_nets
+    from dpod_search.latency import write_request
+
     changes = list(sets or ())
     changes += [f'latency.backend="{backend}"'] if backend else []
     changes += [f"latency.n_threads={threads}"] if threads else []
@@ -96,6 +91,13 @@ def measure(
     quiet: Quiet = False,
 ) -> None:
     """Measure on this device what a request asks for; needs no model and no data."""
+    import torch
+
+    from dpod_search.latency import measure_request
+    from dpod_search.latency import read_request
+    from dpod_search.latency import read_table
+    from dpod_search.placement import parse_device
+
     wanted = read_request(request_file)
     known = read_table(out) if out.is_file() else None
     where = parse_device(device)
@@ -130,6 +132,10 @@ def show(
     as_json: AsJson = False,
 ) -> None:
     """Show how right a table makes the latency model of a study."""
+    from dpod_search.cli.show import show_latency
+    from dpod_search.latency import fit_latency
+    from dpod_search.latency import read_table
+
     config = load_config(study, sets, seed)
     held = read_table(table)
     supernet = _build(config)
@@ -150,6 +156,10 @@ def show(
 
 
 def _build(config: StudyConfig) -> Supernet:
+    from dpod_search.data import load_data
+    from dpod_search.models import build_model
+    from dpod_search.pipeline.session import make_supernet
+
     splits = load_data(config.data, config.seed)
     net = build_model(
         config.model, input_shape=splits.input_shape, n_classes=splits.n_classes, seed=config.seed

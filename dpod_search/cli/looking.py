@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 from typing import Annotated
 
 import typer
 
-from dpod_search.cli.inspection import describe_supernet
-from dpod_search.cli.inspection import inspect_supernet
-from dpod_search.cli.inspection import show_supernet
 from dpod_search.cli.options import AsJson
 from dpod_search.cli.options import Out
 from dpod_search.cli.options import Quiet
@@ -19,34 +16,17 @@ from dpod_search.cli.options import Sets
 from dpod_search.cli.options import Storage
 from dpod_search.cli.options import Study
 from dpod_search.cli.options import make_console
-from dpod_search.cli.show import show_json
-from dpod_search.cli.show import show_status
 from dpod_search.cli.terminal import say
-from dpod_search.config import StudyConfig
-from dpod_search.config import list_studies
-from dpod_search.config import load_study
-from dpod_search.config import make_study
-from dpod_search.config import template
-from dpod_search.data import load_data
-from dpod_search.data.settings import MAX_PIXELS
+from dpod_search.cli.terminal import show_json
 from dpod_search.errors import CheckpointError
 from dpod_search.errors import ConfigError
-from dpod_search.errors import check_count
-from dpod_search.errors import show
 from dpod_search.files import write_text
-from dpod_search.models import build_model
-from dpod_search.pipeline import STAGES
-from dpod_search.pipeline import RunFolder
-from dpod_search.pipeline import Session
-from dpod_search.pipeline import read_status
-from dpod_search.pipeline.estimating import describe_seconds
-from dpod_search.pipeline.pacing import estimate_stages
-from dpod_search.pipeline.session import make_supernet
-from dpod_search.placement import limit_threads
 from dpod_search.progress import SilentProgress
-from dpod_search.quantities import count
-from dpod_search.report import write_comparison
-from dpod_search.report.graph import build_graph_page
+from dpod_search.shipped import list_studies
+
+
+if TYPE_CHECKING:
+    from dpod_search.config import StudyConfig
 
 
 def inspect(
@@ -84,22 +64,14 @@ def inspect(
         raise ConfigError("inspect needs either --study or --model; give one of them")
     if times and study is None:
         raise ConfigError("--times is about the stages of a study; give --study")
-    if study is not None:
-        config = load_study(study, tuple(sets or ()))
-        splits = load_data(config.data, config.seed)
-        shape, n_classes = splits.input_shape, splits.n_classes
-    else:
-        changes = [f"model.name={json.dumps(model)}", *(sets or ())]
-        config = make_study("inspect", changes)
-        shape = _parse_shape(input_shape)
-    try:
-        net = build_model(config.model, input_shape=shape, n_classes=n_classes, seed=config.seed)
-    except ConfigError as error:
-        if study is not None:
-            raise
-        tried = f"--input-shape {','.join(map(str, shape))} --classes {n_classes}"
-        raise ConfigError(f"{error} (tried with {tried})") from error
-    supernet = make_supernet(config, net, shape)
+    from dpod_search.cli.inspection import describe_supernet
+    from dpod_search.cli.inspection import inspect_supernet
+    from dpod_search.cli.inspection import load_supernet
+    from dpod_search.cli.inspection import show_supernet
+    from dpod_search.pipeline.estimating import describe_seconds
+    from dpod_search.report.graph import build_graph_page
+
+    config, supernet = load_supernet(study, model, input_shape, n_classes, sets or [])
     found = inspect_supernet(supernet, study or str(model))
     if page is not None:
         _write_page(page, build_graph_page(found))
@@ -121,6 +93,10 @@ def status(
     as_json: AsJson = False,
 ) -> None:
     """Show how far a run is."""
+    from dpod_search.cli.show import show_status
+    from dpod_search.config import load_study
+    from dpod_search.pipeline import read_status
+
     found = read_status(out or Path("runs") / load_study(study).name, storage)
     if as_json:
         show_json(found)
@@ -139,6 +115,8 @@ def compare(
     as_json: AsJson = False,
 ) -> None:
     """Lay runs of the same data and objectives over each other on one page."""
+    from dpod_search.report import write_comparison
+
     files = write_comparison(runs, out)
     if as_json:
         show_json({"page": str(files[0]), "numbers": [str(file) for file in files[1:]]})
@@ -165,11 +143,19 @@ def init(
     ] = None,
 ) -> None:
     """Print a commented study file to start from."""
+    from dpod_search.config import template
+
     say(template(model=model, data=data), is_last=False)
 
 
 def _estimate_seconds(config: StudyConfig) -> dict[str, float] | None:
     """Estimate the stages of a run that would begin now; no folder is made or read."""
+    from dpod_search.pipeline import STAGES
+    from dpod_search.pipeline import RunFolder
+    from dpod_search.pipeline import Session
+    from dpod_search.pipeline.pacing import estimate_stages
+    from dpod_search.placement import limit_threads
+
     with limit_threads(config.threads), TemporaryDirectory() as nowhere:
         session = Session(config, RunFolder(Path(nowhere)), SilentProgress())
         return estimate_stages(session, [stage.name for stage in STAGES])
@@ -185,16 +171,3 @@ def _write_page(path: Path, text: str) -> None:
             f"--html {path} cannot be written: {reason}; give a file in a folder that can be "
             "written to"
         ) from error
-
-
-def _parse_shape(text: str) -> tuple[int, int, int]:
-    try:
-        channels, height, width = (int(part) for part in text.split(","))
-        for size in (channels, height, width):
-            check_count("each", size, low=1, high=MAX_PIXELS)
-    except ValueError as error:
-        raise ConfigError(
-            f"--input-shape must be channels,height,width such as 3,224,224, each at most "
-            f"{count(MAX_PIXELS)}, got {show(text)}"
-        ) from error
-    return channels, height, width

@@ -12,17 +12,27 @@ from dataclasses import field
 from inspect import Parameter
 from inspect import Signature
 from pathlib import Path
+from typing import TYPE_CHECKING
 from typing import Annotated
 from typing import Any
 from typing import get_type_hints
 
 import typer
 
-from dpod_search.bounds import split_budgets
 from dpod_search.cli.terminal import PlainConsole
-from dpod_search.config import StudyConfig
-from dpod_search.config import load_study
 from dpod_search.environment import STORAGE_VARIABLE
+from dpod_search.orphans import end_with
+
+
+if TYPE_CHECKING:
+    from dpod_search.config import StudyConfig
+
+
+def _watch(parent: int | None) -> int | None:
+    """Look after the process that started this one, from before PyTorch is imported."""
+    if parent is not None:
+        end_with(parent)
+    return parent
 
 
 Study = Annotated[
@@ -66,7 +76,11 @@ Jobs = Annotated[
 ]
 Parent = Annotated[
     int | None,
-    typer.Option(hidden=True, help="The process that started this one: it ends when that has."),
+    typer.Option(
+        hidden=True,
+        callback=_watch,
+        help="The process that started this one: it ends when that has.",
+    ),
 ]
 OnceBudgets = Annotated[
     list[str],
@@ -169,12 +183,16 @@ _FREE_WIDTH = 120
 
 def load_config(study: str, sets: list[str] | None, seed: int | None) -> StudyConfig:
     """Load a study with the changes of the command line."""
+    from dpod_search.config import load_study
+
     changes = [*(sets or ()), *([f"seed={seed}"] if seed is not None else [])]
     return load_study(study, tuple(changes))
 
 
 def set_budgets(sets: list[str] | None, budgets: str | None) -> list[str]:
     """Return the changes of ``--set`` with what ``--budgets`` changes; the latter wins."""
+    from dpod_search.bounds import split_budgets
+
     chosen = [] if budgets is None else [json.dumps(split_budgets(budgets))]
     # A JSON list of texts is a TOML list.
     return [*(sets or ()), *(f"finetune.budgets={value}" for value in chosen)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -26,11 +25,6 @@ from dpod_search.quantities import points
 from dpod_search.quantities import seconds
 from dpod_search.quantities import spell
 from dpod_search.records.front import FinetunedFront
-
-
-def show_json(value: Any) -> None:
-    """Print a JSON value on standard output."""
-    print(json.dumps(value, indent=2))
 
 
 def describe_run(out: Path, outcomes: Sequence[StageOutcome]) -> dict[str, Any]:

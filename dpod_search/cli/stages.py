@@ -12,12 +12,11 @@ from dpod_search.cli.options import Asked
 from dpod_search.cli.options import make_console
 from dpod_search.cli.show import describe_run
 from dpod_search.cli.show import show_choices
-from dpod_search.cli.show import show_json
 from dpod_search.cli.show import show_run
 from dpod_search.cli.terminal import PlainConsole
 from dpod_search.cli.terminal import say
+from dpod_search.cli.terminal import show_json
 from dpod_search.files import read_json
-from dpod_search.orphans import end_with
 from dpod_search.pipeline import STAGES
 from dpod_search.pipeline import run_stages
 from dpod_search.pipeline import work
@@ -29,8 +28,6 @@ from dpod_search.training import launched_ranks
 
 def join_search(asked: Asked) -> None:
     """Work on the search of a run until it has ended, and say how it stands."""
-    if asked.parent is not None:
-        end_with(asked.parent)
     config = asked.load_config()
     folder = asked.out or Path("runs") / config.name
     with Bars(PlainConsole(is_error=True), is_quiet=asked.quiet or asked.as_json) as bars:

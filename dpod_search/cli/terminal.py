@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import sys
 from typing import Any
 
@@ -34,6 +35,11 @@ def say(text: str, *, is_error: bool = False, is_last: bool = True) -> None:
     """
     end = "\n" if is_last else ""
     print(make_visible(text), file=sys.stderr if is_error else sys.stdout, end=end, flush=True)
+
+
+def show_json(value: Any) -> None:
+    """Print a JSON value on standard output."""
+    print(json.dumps(value, indent=2))
 
 
 def spare_encoding() -> None:
