@@ -19,6 +19,14 @@ _NAMES = ("SIGINT", "SIGTERM", "SIGHUP")
 _UNTOUCHED = (signal.default_int_handler, signal.SIG_DFL)
 
 
+class _Interrupt(KeyboardInterrupt):
+    """An interrupt by whose exit code the process ends, and not Python by SIGINT.
+
+    Under ``python -m``, Python ends itself by that signal at exit if a plain ``KeyboardInterrupt``
+    has passed through an ``exec``, although it was caught; and imports are full of them.
+    """
+
+
 class Interrupts:
     """Raises ``KeyboardInterrupt`` at a signal inside its block, and remembers that it did.
 
@@ -57,7 +65,7 @@ class Interrupts:
     def __call__(self, number: int, frame: FrameType | None) -> None:
         """Be the handler of the signals."""
         self.came = self.came or signal.Signals(number)
-        raise KeyboardInterrupt
+        raise _Interrupt
 
     def end(self) -> None:
         """Ignore any more of them, for the process is about to end."""
