@@ -1,4 +1,4 @@
-"""Draw one figure of a finished run: what every script in this folder does."""
+"""Draw one figure of a finished run: ``python plots/draw.py front runs/digits``."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ from dpod_search.report import draw_pngs
 from dpod_search.report import read_run
 
 
-def main(name: str) -> None:
-    """Write ``<study>-<figure>.html`` and ``.csv`` from the run folder on the command line."""
-    parser = argparse.ArgumentParser(description=f"Draw the figure {name!r} of a run.")
+def main() -> None:
+    """Write ``<study>-<figure>.html`` and ``.csv``, as the command line has it."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("figure", choices=[kind.name for kind in FIGURES])
     parser.add_argument("run_folder", type=Path, help="a run folder, such as runs/digits")
     parser.add_argument("--out", type=Path, default=Path("plots/drawn"), help="folder to fill")
     parser.add_argument(
@@ -25,7 +26,7 @@ def main(name: str) -> None:
     )
     options = parser.parse_args()
     try:
-        print(draw_figure(name, options.run_folder, options.out, as_png=options.png))
+        print(draw_figure(options.figure, options.run_folder, options.out, as_png=options.png))
     except DpodSearchError as error:
         print(error, file=sys.stderr)
         sys.exit(2)
@@ -46,3 +47,7 @@ def draw_figure(name: str, run_folder: Path, out: Path, *, as_png: bool = False)
         write_text(picture, drawing.figure.to_html(include_plotlyjs=True))
     write_text(out / f"{stem}.csv", drawing.table.to_csv())
     return picture
+
+
+if __name__ == "__main__":
+    main()
