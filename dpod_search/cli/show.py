@@ -25,6 +25,7 @@ from dpod_search.quantities import points
 from dpod_search.quantities import seconds
 from dpod_search.quantities import spell
 from dpod_search.records.front import FinetunedFront
+from dpod_search.records.training import Training
 
 
 def describe_run(out: Path, outcomes: Sequence[StageOutcome]) -> dict[str, Any]:
@@ -115,7 +116,7 @@ def _find_warning(out: Path, outcomes: Sequence[StageOutcome]) -> str | None:
     ran = {outcome.name for outcome in outcomes}
     told = []
     if "train" in ran:
-        told.append(read_json(out / "training.json").get("warning"))
+        told.append(Training.read(out).warning)
     if {"finetune", "export", "report"} & ran:
         front = FinetunedFront.read_if_there(out)
         told.append(front and front.warning)

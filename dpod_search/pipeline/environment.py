@@ -5,26 +5,27 @@ from __future__ import annotations
 import os
 import platform
 from importlib import metadata
-from typing import Any
 
 import torch
+
+from dpod_search.records.run import Environment
 
 
 PACKAGES = ("dpod-search", "torch", "torchvision", "optuna", "scikit-learn", "numpy", "plotly")
 EXTRAS = ("onnx", "onnxruntime", "onnxscript")
 
 
-def describe_environment() -> dict[str, Any]:
-    """Describe this process's environment as JSON values, without naming user or host."""
-    return {
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "processor": platform.machine(),
-        "n_cores": os.cpu_count(),
-        "n_threads": torch.get_num_threads(),
-        "cuda": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-        "versions": package_versions(),
-    }
+def describe_environment() -> Environment:
+    """Describe this process's environment, without naming user or host."""
+    return Environment(
+        python=platform.python_version(),
+        platform=platform.platform(),
+        processor=platform.machine(),
+        n_cores=os.cpu_count(),
+        n_threads=torch.get_num_threads(),
+        cuda=torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        versions=package_versions(),
+    )
 
 
 def package_versions() -> dict[str, str]:

@@ -22,7 +22,6 @@ from dpod_search.errors import ConfigError
 from dpod_search.errors import DpodSearchError
 from dpod_search.errors import RunFolderError
 from dpod_search.export.onnx import check_onnx
-from dpod_search.files import write_json
 from dpod_search.files import write_text
 from dpod_search.own_code import is_own
 from dpod_search.pipeline import choosing
@@ -117,7 +116,7 @@ def run_stages(
         kept = _keep_claim(folder)
         if not _only_looks(stages):
             folder.claim(config)
-            write_json(out / "environment.json", describe_environment())
+            describe_environment().write(out)
         if tell is not None:
             _tell_seconds(session, stages, tell)
         outcomes = []

@@ -14,6 +14,7 @@ from dpod_search.pipeline import oneshot
 from dpod_search.pipeline.importance import keep_seeds
 from dpod_search.pipeline.latency_table import is_searched
 from dpod_search.pipeline.session import Session
+from dpod_search.records.training import ShrinkingPath
 from dpod_search.search import Proposal
 from dpod_search.search import ProposalRequest
 from dpod_search.search import SearchResult
@@ -172,8 +173,9 @@ def find_seeds(session: Session, task: SearchTask) -> list[Proposal]:
     of time need not find the same ones again, and a study goes on with its own seeds only.
     """
     settings = session.config.search
-    profiles = read_json(session.folder.require("path.json", "train"))["profiles"]
-    path = [task.space.make(profile["widths"]) for profile in profiles]
+    session.folder.require(ShrinkingPath.FILE, "train")
+    profiles = ShrinkingPath.read(session.path).profiles
+    path = [task.space.make(profile.widths) for profile in profiles]
     if not settings.n_mdp:
         return propose_seeds(ProposalRequest(task, settings, path))
     return keep_seeds(

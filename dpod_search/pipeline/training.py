@@ -10,10 +10,15 @@ from dpod_search.evaluation import Evaluator
 from dpod_search.files import expand_path
 from dpod_search.files import hash_file
 from dpod_search.files import hash_value
-from dpod_search.files import write_json
 from dpod_search.pipeline import oneshot
 from dpod_search.pipeline.session import Session
 from dpod_search.quantities import percent
+from dpod_search.records.training import Pictures
+from dpod_search.records.training import Profile
+from dpod_search.records.training import ShrinkingPath
+from dpod_search.records.training import TrainedNet
+from dpod_search.records.training import Training
+from dpod_search.records.training import list_steps
 from dpod_search.training import CheckpointFile
 from dpod_search.training import Ranks
 from dpod_search.training import TrainingResult
@@ -81,22 +86,19 @@ def run(session: Session) -> list[str]:
     warning = describe_chance(accuracy, session.data.n_classes)
     if warning:
         _logger.warning("train: %s", warning)
-    write_json(
-        session.path / "training.json",
-        {
-            "seconds": result.seconds,
-            "n_steps": result.n_steps,
-            "macs": result.macs,
-            "scoring_macs": result.scoring_macs,
-            "policy": settings.policy,
-            "n_ranks": ranks.n_ranks,
-            "history": list(result.history),
-            "full": {"accuracy": accuracy},
-            "data": session.data.summary(),
-            **({"warning": warning} if warning else {}),
-        },
-    )
-    return ["supernet.safetensors", "training.json", "path.json"]
+    Training(
+        seconds=result.seconds,
+        n_steps=result.n_steps,
+        macs=result.macs,
+        scoring_macs=result.scoring_macs,
+        policy=settings.policy,
+        n_ranks=ranks.n_ranks,
+        history=list_steps(result.history),
+        full=TrainedNet(accuracy=accuracy),
+        data=Pictures(**session.data.summary()),
+        warning=warning,
+    ).write(session.path)
+    return ["supernet.safetensors", Training.FILE, ShrinkingPath.FILE]
 
 
 def dismiss(session: Session) -> None:
@@ -179,12 +181,12 @@ def _checkpoint(session: Session) -> CheckpointFile:
 
 def _write_path(session: Session, result: TrainingResult) -> None:
     evaluator = _evaluator(session)
-    profiles = [
-        {
-            "widths": dict(widths),
-            "macs": session.footprint.measure(widths)["macs"],
-            "accuracy": evaluator.evaluate(widths, session.validation_batches).accuracy,
-        }
+    profiles = tuple(
+        Profile(
+            widths=dict(widths),
+            macs=int(session.footprint.measure(widths)["macs"]),
+            accuracy=evaluator.evaluate(widths, session.validation_batches).accuracy,
+        )
         for widths in result.path
-    ]
-    write_json(session.path / "path.json", {"profiles": profiles})
+    )
+    ShrinkingPath(profiles=profiles).write(session.path)

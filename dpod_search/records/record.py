@@ -161,10 +161,14 @@ class Record:
 
     @model_validator(mode="before")
     @classmethod
-    def _name_missing(cls, value: Any) -> Any:
-        """Let what is missing be told like what is wrong."""
+    def _complete(cls, value: Any) -> Any:
+        """Gather what is spread, and let what is missing be told like what is wrong."""
         if not isinstance(value, dict):
             return value
+        names = {field.name for field in fields(cls)}
+        if cls.SPREAD and cls.SPREAD not in value:
+            spread = {name: item for name, item in value.items() if name not in names}
+            value = {n: item for n, item in value.items() if n in names} | {cls.SPREAD: spread}
         return {f.name: NOTHING for f in fields(cls) if f.default is MISSING} | value
 
     def to_json(self) -> dict[str, Any]:

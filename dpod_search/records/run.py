@@ -7,31 +7,61 @@ from collections.abc import Callable
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 from typing import TypeVar
+
+from pydantic.dataclasses import dataclass as checked
 
 from dpod_search.errors import CheckpointError
 from dpod_search.errors import RunFolderError
 from dpod_search.files import parse_toml
 from dpod_search.records.exported import ExportedModel
 from dpod_search.records.exported import read_manifest
-from dpod_search.records.fields import Fields
 from dpod_search.records.front import FinetunedFront
 from dpod_search.records.latency import LatencyFit
 from dpod_search.records.latency import read_latency
 from dpod_search.records.oneshot import OneShot
 from dpod_search.records.oneshot import read_oneshot
+from dpod_search.records.record import Count
+from dpod_search.records.record import FileRecord
+from dpod_search.records.record import Positive
+from dpod_search.records.record import Text
 from dpod_search.records.record import fail
 from dpod_search.records.search import Search
 from dpod_search.records.search import read_search
 from dpod_search.records.training import Profile
+from dpod_search.records.training import ShrinkingPath
 from dpod_search.records.training import Training
-from dpod_search.records.training import read_path
-from dpod_search.records.training import read_training
 from dpod_search.records.trials import Trial
 from dpod_search.records.trials import read_trials
 
 
 T = TypeVar("T")
+
+
+@checked(frozen=True, kw_only=True)
+class Environment(FileRecord):
+    """What a run was made with: ``environment.json``; it names neither user nor host.
+
+    Args:
+        python: Version of Python.
+        platform: Operating system.
+        processor: Architecture of the CPU.
+        n_cores: Cores of the CPU, or None if that is not known.
+        n_threads: PyTorch's threads.
+        cuda: Name of the GPU, or None.
+        versions: Of the packages that results depend on.
+    """
+
+    FILE: ClassVar[str] = "environment.json"
+
+    python: Text
+    platform: Text
+    processor: Text
+    n_cores: Count | None
+    n_threads: Positive
+    cuda: Text | None
+    versions: Mapping[str, Text]
 
 
 @dataclass(frozen=True)
@@ -91,18 +121,20 @@ def read_run(folder: Path) -> Run:
         fail(folder / "search.json", "front", "trials of trials.csv", sorted(unknown))
     config = _read_if_there(folder / "config.toml", _read_config)
     front = FinetunedFront.read_if_there(folder, search=search)
+    path = ShrinkingPath.read_if_there(folder, search=search)
+    environment = Environment.read_if_there(folder)
     return Run(
         folder=folder,
         search=search,
         trials=trials,
-        training=_read_if_there(folder / "training.json", read_training),
-        path=_read_if_there(folder / "path.json", lambda path: read_path(path, search)),
+        training=Training.read_if_there(folder),
+        path=None if path is None else path.profiles,
         front=front and front.of_search(folder / front.FILE, search, trials),
         exported=_read_if_there(
             folder / "exported" / "manifest.json", lambda path: read_manifest(path, trials)
         ),
         config=config,
-        environment=_read_if_there(folder / "environment.json", _read_environment),
+        environment=None if environment is None else flatten(environment.to_json(), ""),
         latency=(
             _read_if_there(folder / "latency.json", read_latency)
             if "latency" in search.footprints
@@ -136,10 +168,6 @@ def _read_config(path: Path) -> str:
             f"{path} is damaged ({error}); delete it and run the same command again"
         ) from error
     return text
-
-
-def _read_environment(path: Path) -> dict[str, str]:
-    return flatten(Fields.from_file(path).values, "")
 
 
 def flatten(value: object, name: str) -> dict[str, str]:

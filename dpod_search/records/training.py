@@ -2,87 +2,125 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from collections.abc import Mapping
-from dataclasses import dataclass
-from dataclasses import field
-from pathlib import Path
+from typing import ClassVar
 
-from dpod_search.records.fields import Fields
-from dpod_search.records.search import Search
-from dpod_search.records.search import read_widths
+from pydantic import TypeAdapter
+from pydantic.dataclasses import dataclass
 
-
-@dataclass(frozen=True)
-class TrainingStep:
-    """One entry of the training history; losses that the policy has not are None."""
-
-    step: int
-    loss: float | None
-    partial_loss: float | None
-    learning_rate: float | None
+from dpod_search.records.record import Count
+from dpod_search.records.record import FileRecord
+from dpod_search.records.record import Number
+from dpod_search.records.record import Positive
+from dpod_search.records.record import Record
+from dpod_search.records.record import Text
+from dpod_search.records.search import Widths
 
 
-@dataclass(frozen=True)
-class Training:
-    """How the supernet was trained: ``training.json``.
+@dataclass(frozen=True, kw_only=True)
+class TrainingStep(Record):
+    """One entry of a history.
 
-    ``n_pictures`` counts those of each split; ``fingerprint`` tells data apart, if it is known.
+    Args:
+        step: Its number, from 0.
+        lr: Learning rate.
+        losses: By name, which are the entry's other keys: ``loss`` of the full net,
+            ``partial_loss`` of the partial ones, and ``group_lasso`` if there is one.
     """
 
-    seconds: float
-    n_steps: int
-    policy: str
+    SPREAD: ClassVar[str] = "losses"
+
+    step: Count
+    lr: Number
+    losses: Mapping[str, Number | None]
+
+
+def list_steps(history: Iterable[Mapping[str, float]]) -> tuple[TrainingStep, ...]:
+    """Return a history of ``step``, ``lr`` and losses as a file has it."""
+    return TypeAdapter(tuple[TrainingStep, ...]).validate_python(tuple(history))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pictures(Record):
+    """The pictures that a run was made with.
+
+    Args:
+        sizes: Number of pictures by split: train, calibration, validation, test.
+        n_classes: Number of classes.
+        class_names: A name for each class.
+        input_shape: Shape of one sample.
+        fingerprint: Tells data apart: a hash of the pictures, their labels and who went where.
+    """
+
+    sizes: Mapping[str, Count]
+    n_classes: Positive
+    class_names: tuple[Text, ...]
+    input_shape: tuple[Positive, ...]
+    fingerprint: Text
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainedNet(Record):
+    """The full net after training; ``accuracy`` on validation, in [0, 1]."""
+
+    accuracy: Number
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training(FileRecord):
+    """How the supernet was trained: ``training.json``, written by ``train``.
+
+    Args:
+        seconds: The sum over all processes that trained.
+        n_steps: Number of steps.
+        macs: Multiply-adds of the forward passes of all steps.
+        scoring_macs: Those by which the shrinks of the path were judged.
+        policy: Name of the training policy.
+        n_ranks: Processes that trained together.
+        history: About 200 steps, evenly spread.
+        full: The full net.
+        data: The pictures.
+        warning: What speaks against the training: the full net ended near chance.
+    """
+
+    FILE: ClassVar[str] = "training.json"
+
+    seconds: Number
+    n_steps: Count
+    macs: Number
+    scoring_macs: Number
+    policy: Text
+    n_ranks: Positive
     history: tuple[TrainingStep, ...]
-    full_accuracy: float | None
-    n_pictures: Mapping[str, int] = field(default_factory=dict)
-    fingerprint: str | None = None
+    full: TrainedNet
+    data: Pictures
+    warning: Text | None = None
 
 
-@dataclass(frozen=True)
-class Profile:
-    """One profile of the path; ``accuracy`` in [0, 1], or None if it was not measured."""
+@dataclass(frozen=True, kw_only=True)
+class Profile(Record):
+    """One profile of the path.
 
-    widths: Mapping[str, int]
-    macs: int
-    accuracy: float | None
+    Args:
+        widths: Active width by channel group.
+        macs: Multiply-adds for each sample.
+        accuracy: After training, on validation, in [0, 1]; None if it was not measured.
+    """
 
-
-def read_training(path: Path) -> Training:
-    """Read how the supernet was trained."""
-    fields = Fields.from_file(path)
-    data = fields.inner("data") if fields.get("data") else Fields(path, "data.", {})
-    sizes = data.inner("sizes") if "sizes" in data.values else data
-    return Training(
-        seconds=fields.number("seconds"),
-        n_steps=fields.integer("n_steps"),
-        policy=fields.text("policy"),
-        history=tuple(_read_step(inner) for inner in fields.inners("history")),
-        full_accuracy=fields.inner("full").optional_number("accuracy"),
-        n_pictures={
-            name: sizes.integer(name)
-            for name in ("train", "calibration", "validation", "test")
-            if name in sizes.values
-        },
-        fingerprint=data.text("fingerprint") if "fingerprint" in data.values else None,
-    )
+    widths: Widths
+    macs: Positive
+    accuracy: Number | None
 
 
-def _read_step(fields: Fields) -> TrainingStep:
-    return TrainingStep(
-        step=fields.integer("step"),
-        loss=fields.optional_number("loss"),
-        partial_loss=fields.optional_number("partial_loss"),
-        learning_rate=fields.optional_number("lr"),
-    )
+@dataclass(frozen=True, kw_only=True)
+class ShrinkingPath(FileRecord):
+    """The path of progressive shrinking: ``path.json``, written by ``train``.
 
+    Args:
+        profiles: From the full net to the floor.
+    """
 
-def read_path(path: Path, search: Search) -> tuple[Profile, ...]:
-    """Read the profiles of the path."""
-    return tuple(
-        Profile(
-            widths=read_widths(inner, search),
-            macs=inner.integer("macs", low=1),
-            accuracy=inner.optional_number("accuracy"),
-        )
-        for inner in Fields.from_file(path).inners("profiles")
-    )
+    FILE: ClassVar[str] = "path.json"
+
+    profiles: tuple[Profile, ...]

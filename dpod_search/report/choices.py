@@ -138,7 +138,7 @@ def _show_stale(run: Run) -> Markup:
 
 
 def _tell_noise(run: Run) -> Markup:
-    n_test = run.training.n_pictures.get("test", 0) if run.training else 0
+    n_test = run.training.data.sizes.get("test", 0) if run.training else 0
     example = None if run.front is None else pick_example(run.front)
     if not n_test or example is None:
         return Markup()

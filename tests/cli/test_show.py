@@ -5,6 +5,7 @@ from dataclasses import replace
 from io import StringIO
 
 import pytest
+from report.run_folder import RunFolder
 from rich.console import Console
 
 from dpod_search.cli.show import _front_table
@@ -144,8 +145,8 @@ def make_timed(budgets=(), costs=(), **measured):
 
 def show_finished(tmp_path, front, constraints):
     front.write(tmp_path)
-    found = {"constraints": constraints, "counts": {"evaluated": 1}, "front": [2]}
-    write_json(tmp_path / "search.json", found)
+    found = RunFolder(tmp_path).documents["search.json"]
+    write_json(tmp_path / "search.json", found | {"constraints": constraints})
     console = Console(file=(text := StringIO()), width=120)
     show_run(console, tmp_path, [StageOutcome("finetune", was_done=False, seconds=0.004)])
     return text.getvalue()
@@ -206,7 +207,8 @@ def test_the_audit_is_shown_with_its_interval():
 
 
 def test_a_training_that_learned_nothing_is_told(tmp_path):
-    write_json(tmp_path / "training.json", {"warning": "hardly more than guessing"})
+    written = RunFolder(tmp_path).documents["training.json"]
+    write_json(tmp_path / "training.json", written | {"warning": "hardly more than guessing"})
     outcomes = [StageOutcome("train", was_done=False, seconds=1.0)]
     console = Console(file=(text := StringIO()), width=100)
     show_run(console, tmp_path, outcomes)

@@ -41,7 +41,15 @@ class RunFolder:
             "search.json": self._make_search(),
             "training.json": self._make_training(),
             "path.json": {"profiles": self._make_profiles()},
-            "environment.json": {"python": "3.11", "packages": {"numpy": "2.4"}, "threads": 2},
+            "environment.json": {
+                "python": "3.11",
+                "platform": "Linux",
+                "processor": "x86_64",
+                "n_cores": 4,
+                "n_threads": 2,
+                "cuda": None,
+                "versions": {"numpy": "2.4"},
+            },
             "front.json": self._make_front(),
         }
         self.documents["exported/manifest.json"] = self._make_manifest()
@@ -256,7 +264,10 @@ class RunFolder:
         return {
             "seconds": 31.5,
             "n_steps": 1000,
+            "macs": 1.5e9,
+            "scoring_macs": 2e8,
             "policy": "dpod",
+            "n_ranks": 1,
             "history": [
                 {
                     "step": step,
@@ -269,6 +280,9 @@ class RunFolder:
             "full": {"accuracy": 0.962},
             "data": {
                 "sizes": {"train": 900, "calibration": 100, "validation": 400, "test": 400},
+                "n_classes": 2,
+                "class_names": ["0", "1"],
+                "input_shape": [1, 8, 8],
                 "fingerprint": "4e1f",
             },
         }

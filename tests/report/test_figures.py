@@ -284,7 +284,7 @@ class TestFinetuned:
         assert "400 test pictures" in drawing.caption
 
     def test_without_the_number_of_pictures_there_are_no_bars(self, run: RunFolder) -> None:
-        del run.documents["training.json"]["data"]
+        del run.documents["training.json"]
         drawing = draw(run, "finetuned")
         assert find_trace(drawing.figure, "after, on test").error_y.array is None
         assert "95" not in drawing.caption

@@ -194,7 +194,7 @@ def test_names_cannot_leave_their_place(run: RunFolder, hostile: str) -> None:
     search = run.documents["search.json"]
     search["study"] = hostile
     search["constraints"] = {hostile: hostile}
-    run.documents["environment.json"] = {hostile: [hostile]}
+    run.documents["environment.json"] |= {"processor": hostile, "versions": {hostile: hostile}}
     run.documents["training.json"]["policy"] = hostile
     run.documents["exported/manifest.json"]["models"][0]["files"]["safetensors"]["path"] = hostile
     run.config = f"name = {json.dumps(hostile)}\n"

@@ -120,10 +120,10 @@ def _tell_data(named: NamedRun) -> str:
     kept = {key: value for key, value in flatten(data, "").items() if key not in _PLACES}
     told = [kept.pop("name", "data without a name")]
     told += [f"{key} {value}" for key, value in kept.items()]
-    sizes = named.run.training.n_pictures if named.run.training else {}
+    sizes = named.run.training.data.sizes if named.run.training else {}
     told += [f"{n} {name} pictures" for name, n in sizes.items()]
     return ", ".join(told)
 
 
 def _find_fingerprint(named: NamedRun) -> str | None:
-    return named.run.training.fingerprint if named.run.training else None
+    return named.run.training.data.fingerprint if named.run.training else None

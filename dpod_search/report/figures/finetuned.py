@@ -48,7 +48,7 @@ def draw_finetuned(run: Run) -> Drawing | Absent:
     figure.add_traces(list(_draw_stairs("before, on validation", members, before, style)))
     style = {"color": PURPLE, "symbol": "triangle-up", "dash": "solid"}
     figure.add_traces(list(_draw_stairs("after, on validation", members, after, style)))
-    n_test = run.training.n_pictures.get("test", 0) if run.training else 0
+    n_test = run.training.data.sizes.get("test", 0) if run.training else 0
     figure.add_trace(_draw_test_before(members))
     figure.add_trace(_draw_test(members, n_test))
     figure.add_traces(list(_mark_chosen(members)))

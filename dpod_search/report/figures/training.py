@@ -29,10 +29,13 @@ def draw_training(run: Run) -> Drawing | Absent:
     if not training.history:
         return Absent("The training kept no history.")
     steps = [entry.step for entry in training.history]
+    full = [entry.losses.get("loss") for entry in training.history]
+    partial = [entry.losses.get("partial_loss") for entry in training.history]
+    rates = [entry.lr for entry in training.history]
     curves = (
-        ("loss of the full net", BLUE, "solid", [entry.loss for entry in training.history], 1),
-        ("loss of the partial nets", ORANGE, "dot", [e.partial_loss for e in training.history], 1),
-        ("learning rate", NEUTRAL, "solid", [e.learning_rate for e in training.history], 2),
+        ("loss of the full net", BLUE, "solid", full, 1),
+        ("loss of the partial nets", ORANGE, "dot", partial, 1),
+        ("learning rate", NEUTRAL, "solid", rates, 2),
     )
     figure = make_subplots(
         rows=2, cols=1, shared_xaxes=True, row_heights=[0.75, 0.25], vertical_spacing=0.06
@@ -48,17 +51,16 @@ def draw_training(run: Run) -> Drawing | Absent:
     figure.update_yaxes(axis("rate") | {"rangemode": "tozero", "nticks": 3}, row=2, col=1)
     lay_out(figure, height=440)
     columns = ("step", "loss", "partial_loss", "lr")
-    rows = [(e.step, e.loss, e.partial_loss, e.learning_rate) for e in training.history]
+    rows = zip(steps, full, partial, rates, strict=True)
     return Drawing(figure, Table.from_rows(columns, rows), _caption(run, training))
 
 
 def _caption(run: Run, training: Training) -> str:
     text = (
         f"Policy {training.policy}: {count(training.n_steps)} steps in "
-        f"{seconds(training.seconds)}."
+        f"{seconds(training.seconds)}. The full net reached "
+        f"{percent(training.full.accuracy, 2)} on validation."
     )
-    if training.full_accuracy is not None:
-        text += f" The full net reached {percent(training.full_accuracy, 2)} on validation."
     if run.oneshot is not None:
         text += " It alone was trained; its units were then put in the order of their importance."
     return text
