@@ -25,6 +25,8 @@ from dpod_search.quantities import points
 from dpod_search.quantities import seconds
 from dpod_search.quantities import spell
 from dpod_search.records.front import FinetunedFront
+from dpod_search.records.oneshot import OneShot
+from dpod_search.records.search import Search
 from dpod_search.records.training import Training
 
 
@@ -59,8 +61,7 @@ def show_run(console: Console, out: Path, outcomes: Sequence[StageOutcome]) -> N
         console.print(warning, highlight=False, soft_wrap=True)
     front = FinetunedFront.read_if_there(out)
     if front is not None and ran & {"finetune", "export", "report"}:
-        constraints = read_json(out / "search.json").get("constraints", {})
-        console.print(_front_table(front, constraints))
+        console.print(_front_table(front, Search.read(out).constraints))
         for line in _list_budgets(front.chosen, front.unmet_budgets, find_costs(front)):
             console.print(line, highlight=False, soft_wrap=True)
     if (out / "report.html").is_file() and "report" in ran:
@@ -69,27 +70,26 @@ def show_run(console: Console, out: Path, outcomes: Sequence[StageOutcome]) -> N
         console.print(f"models: {out / 'exported'}", highlight=False, soft_wrap=True)
 
 
-def show_choices(console: Console, chosen: Mapping[str, Any]) -> None:
-    """Print what was chosen without a search, the content of ``oneshot.json``."""
-    for choice in chosen["choices"]:
+def show_choices(console: Console, chosen: OneShot) -> None:
+    """Print what was chosen without a search."""
+    for choice in chosen.choices:
         told = []
-        if "importance" in choice:
-            told.append(f"{percent(choice['importance'])} of the importance")
+        if choice.importance is not None:
+            told.append(f"{percent(choice.importance)} of the importance")
             # A gap is told, never hidden.
-            proven = "proven optimal" if choice["is_proven"] else f"gap {percent(choice['gap'])}"
-            told.append(f"{proven} in {seconds(choice['seconds'])}")
-        footprint = choice["footprint"]
-        shown = dict.fromkeys(("macs", "params", "latency", *split_bounds(choice["budget"])))
+            proven = "proven optimal" if choice.is_proven else f"gap {percent(choice.gap or 0.0)}"
+            told.append(f"{proven} in {seconds(choice.seconds or 0.0)}")
+        shown = dict.fromkeys(("macs", "params", "latency", *split_bounds(choice.budget)))
         costs = [
-            f"{name} {spell(name, footprint[name])}{' modelled' if name == 'latency' else ''}"
+            f"{name} {spell(name, choice.footprint[name])}{' modelled' if name == 'latency' else ''}"
             for name in shown
-            if name in footprint
+            if name in choice.footprint
         ]
-        if "measured_share" in choice:
-            costs.append(f"measured {percent(choice['measured_share'])} of the full net's")
-        line = "; ".join([f"{chosen['method']} {choice['budget']}", *costs, *told])
+        if choice.measured_share is not None:
+            costs.append(f"measured {percent(choice.measured_share)} of the full net's")
+        line = "; ".join([f"{chosen.method} {choice.budget}", *costs, *told])
         console.print(line, highlight=False, soft_wrap=True)
-    for reason in chosen["unmet"].values():
+    for reason in chosen.unmet.values():
         console.print(reason, highlight=False, soft_wrap=True)
 
 
@@ -119,9 +119,9 @@ def _find_warning(out: Path, outcomes: Sequence[StageOutcome]) -> str | None:
         told.append(Training.read(out).warning)
     if {"finetune", "export", "report"} & ran:
         front = FinetunedFront.read_if_there(out)
-        told.append(front and front.warning)
+        told.append(None if front is None else front.warning)
     if {"search", "finetune", "export"} & ran:
-        told.append(describe_empty_front(read_json(out / "search.json")))
+        told.append(describe_empty_front(Search.read(out)))
         told.append(_describe_device(out / SUMMARY))
     return "; ".join(warning for warning in told if warning) or None
 

@@ -16,11 +16,10 @@ from dpod_search.cli.show import show_run
 from dpod_search.cli.terminal import PlainConsole
 from dpod_search.cli.terminal import say
 from dpod_search.cli.terminal import show_json
-from dpod_search.files import read_json
 from dpod_search.pipeline import STAGES
 from dpod_search.pipeline import run_stages
 from dpod_search.pipeline import work
-from dpod_search.pipeline.oneshot import FILE
+from dpod_search.records.oneshot import OneShot
 from dpod_search.report import check_png
 from dpod_search.report import write_pngs
 from dpod_search.training import launched_ranks
@@ -60,13 +59,13 @@ def run_command(command: str, asked: Asked) -> None:
             n_jobs=asked.jobs,
             tell=None if is_silent or is_at_once else bars.say,
         )
-    chosen = read_json(folder / FILE) if is_at_once else {}
+    chosen = OneShot.read(folder) if is_at_once else None
     if asked.as_json and is_first:
-        choices = {"choices": chosen["choices"]} if chosen else {}
+        choices = {"choices": chosen.to_json()["choices"]} if chosen is not None else {}
         show_json({**describe_run(folder, outcomes), **choices})
     elif not is_silent:
         console = make_console()
-        if chosen:
+        if chosen is not None:
             show_choices(console, chosen)
         show_run(console, folder, outcomes)
     if asked.png:

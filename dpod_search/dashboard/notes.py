@@ -269,7 +269,7 @@ def _list_files(run: Run, places: Places, files: Mapping[str, str]) -> list[str]
 
 def _compare(run: Run, trial: Trial, member: Member | None) -> list[str]:
     """Tabulate a subnet beside the full net."""
-    full = run.search.full
+    full = run.search.of_full
     as_what = "as searched" if run.oneshot is None else "before finetuning"
     rows = []
     for objective in run.search.objectives:

@@ -8,13 +8,12 @@ from dataclasses import replace
 
 from dpod_search.bounds import split_bounds
 from dpod_search.errors import InfeasibleError
-from dpod_search.files import read_json
 from dpod_search.latency.model import NAME as LATENCY
-from dpod_search.pipeline import oneshot
 from dpod_search.pipeline import stopwatch
 from dpod_search.pipeline.session import Session
 from dpod_search.records.front import FULL
 from dpod_search.records.front import FinetunedFront
+from dpod_search.records.oneshot import OneShot
 from dpod_search.search import Front
 from dpod_search.search import SearchResult
 from dpod_search.search.constraints import read_budget
@@ -126,14 +125,15 @@ def _use_clock(session: Session, front: Front) -> Front:
 
 def _take_oneshot(session: Session, result: SearchResult) -> tuple[list[Chosen], dict[str, str]]:
     """Take what was chosen without a search, whether or not it is on the front."""
-    content = read_json(session.folder.require(oneshot.FILE, "search"))
+    session.folder.require(OneShot.FILE, "search")
+    content = OneShot.read(session.path)
     trials = {trial.widths: trial for trial in result.trials if trial.values}
     chosen: dict[int, Chosen] = {}
-    unmet = dict(content["unmet"])
-    for choice in content["choices"]:
-        trial = trials.get(result.space.make(choice["widths"]))
+    unmet = dict(content.unmet)
+    for choice in content.choices:
+        trial = trials.get(result.space.make(choice.widths))
         if trial is None:
-            unmet[choice["budget"]] = f"{choice['budget']}: its trial failed; trials.csv says why"
+            unmet[choice.budget] = f"{choice.budget}: its trial failed; trials.csv says why"
             continue
         budgets = chosen[trial.number].budgets if trial.number in chosen else ()
         chosen[trial.number] = Chosen(
@@ -141,7 +141,7 @@ def _take_oneshot(session: Session, result: SearchResult) -> tuple[list[Chosen],
             trial.number,
             trial.widths,
             trial.values,
-            (*budgets, choice["budget"]),
+            (*budgets, choice.budget),
         )
     return list(chosen.values()), unmet
 

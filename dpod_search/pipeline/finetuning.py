@@ -22,7 +22,6 @@ from dpod_search.finetune import FinetuneSettings
 from dpod_search.finetune import make_teacher
 from dpod_search.finetune import prepare_finetuning
 from dpod_search.finetune import run_jobs
-from dpod_search.pipeline import oneshot
 from dpod_search.pipeline import searching
 from dpod_search.pipeline.choosing import Chosen
 from dpod_search.pipeline.choosing import choose_subnets
@@ -30,6 +29,7 @@ from dpod_search.pipeline.delivering import check_searched
 from dpod_search.pipeline.delivering import score_subnets
 from dpod_search.pipeline.session import Session
 from dpod_search.records.front import FinetunedFront
+from dpod_search.records.oneshot import OneShot
 from dpod_search.records.record import locate
 from dpod_search.search import name_finetune_study
 from dpod_search.search import record_finetuned
@@ -61,7 +61,7 @@ def _describe_choices(session: Session) -> dict[str, str]:
     # The trials of other budgets stay in the study, so it does not tell which are chosen now.
     if not session.config.oneshot.method:
         return {}
-    return {"choices": session.folder.require_hash(oneshot.FILE, "search")}
+    return {"choices": session.folder.require_hash(OneShot.FILE, "search")}
 
 
 def run(session: Session) -> list[str]:

@@ -13,22 +13,20 @@ import logging
 import math
 from collections.abc import Callable
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from dpod_search.bounds import Bound
 from dpod_search.bounds import Constraints
 from dpod_search.bounds import split_bounds
+from dpod_search.errors import CheckpointError
 from dpod_search.errors import ConfigError
-from dpod_search.errors import DpodSearchError
 from dpod_search.errors import InfeasibleError
 from dpod_search.errors import RunFolderError
 from dpod_search.errors import SolverError
 from dpod_search.files import hash_value
-from dpod_search.files import read_json
-from dpod_search.files import write_json
 from dpod_search.importance import UnitImportance
 from dpod_search.latency.model import NAME as LATENCY
 from dpod_search.oneshot import OneShotRequest
@@ -42,6 +40,8 @@ from dpod_search.pipeline.session import Session
 from dpod_search.programs import solve_budget
 from dpod_search.quantities import percent
 from dpod_search.quantities import seconds
+from dpod_search.records.oneshot import OneShot
+from dpod_search.records.oneshot import OneShotChoice
 from dpod_search.search import Proposal
 from dpod_search.search import SearchSettings
 from dpod_search.search import SearchTask
@@ -50,11 +50,9 @@ from dpod_search.supernet.reordering import reorder_units
 from dpod_search.widths import Widths
 
 
-FILE = "oneshot.json"
-
 _logger = logging.getLogger(__name__)
 
-# Widths within bounds, and what is known of them as JSON values.
+# Widths within bounds, and what is known of them: fields of a `OneShotChoice`.
 Choose = Callable[[Constraints], tuple[Widths, dict[str, Any]]]
 
 
@@ -100,17 +98,16 @@ def propose(session: Session, task: SearchTask) -> list[Proposal]:
     """
     content = find_choices(session, task)
     method = session.config.oneshot.method
-    widths = [task.space.make(choice["widths"]) for choice in content["choices"]]
+    widths = [task.space.make(choice.widths) for choice in content.choices]
     return [Proposal(each, method) for each in dict.fromkeys(widths)]
 
 
-def find_choices(session: Session, task: SearchTask) -> Mapping[str, Any]:
-    """Return what was chosen at each budget, the content of ``oneshot.json``.
+def find_choices(session: Session, task: SearchTask) -> OneShot:
+    """Return what was chosen at each budget.
 
     The arguments and errors are those of :func:`propose`.
     """
     settings = session.config.oneshot
-    path = session.path / FILE
     key = hash_value(
         {
             "weights": session.folder.require_hash("supernet.safetensors", "train"),
@@ -119,12 +116,13 @@ def find_choices(session: Session, task: SearchTask) -> Mapping[str, Any]:
             **session.describe_latency(),
         }
     )
-    kept = _read_kept(path)
-    if kept.get("key") == key:
-        return kept
+    with suppress(CheckpointError):  # widths are chosen anew
+        kept = OneShot.read_if_there(session.path)
+        if kept is not None and kept.key == key:
+            return kept
     if session.is_guest:
         raise RunFolderError(
-            f"{path} is not there, or not what was chosen at these budgets; run "
+            f"{session.path / OneShot.FILE} is not there, or not what was chosen at these budgets; run "
             "`dpod-search search` with the same --study and --out first"
         )
     choose = _make_chooser(session, task, find_importance(session, find_criterion(session)))
@@ -142,17 +140,9 @@ def find_choices(session: Session, task: SearchTask) -> Mapping[str, Any]:
     if not choices:
         kind = InfeasibleError if has_infeasible else SolverError
         raise kind("; ".join(unmet.values()))
-    content = {"key": key, "method": settings.method, "choices": choices, "unmet": unmet}
-    write_json(path, content)
-    return content
-
-
-def _read_kept(path: Path) -> dict[str, Any]:
-    try:
-        kept = read_json(path) if path.is_file() else None
-    except DpodSearchError:
-        kept = None  # widths are chosen anew
-    return kept if isinstance(kept, dict) else {}
+    chosen = OneShot(key=key, method=settings.method, choices=tuple(choices), unmet=unmet)
+    chosen.write(session.path)
+    return chosen
 
 
 def check_budgets(session: Session, task: SearchTask) -> None:
@@ -245,7 +235,7 @@ def _use(bounds: Constraints, footprint: Mapping[str, float]) -> float:
     return max(footprint[b.name] / b.limit for b in bounds if b.limit)
 
 
-def _choose_at(session: Session, task: SearchTask, budget: str, choose: Choose) -> dict[str, Any]:
+def _choose_at(session: Session, task: SearchTask, budget: str, choose: Choose) -> OneShotChoice:
     """Choose at one budget; where latency is bounded, what is measured has to be within it."""
     bounds = _read(task, budget)
     of_latency = next((b for b in bounds if b.name == LATENCY), None)
@@ -281,10 +271,6 @@ def _lower(bounds: Constraints, bound: Bound, factor: float) -> Constraints:
 
 def _describe(
     task: SearchTask, budget: str, widths: Widths, known: Mapping[str, Any]
-) -> dict[str, Any]:
-    return {
-        "budget": budget,
-        "widths": dict(widths),
-        "footprint": task.measure_footprint(widths),
-        **known,
-    }
+) -> OneShotChoice:
+    sizes = dict(task.measure_footprint(widths))
+    return OneShotChoice(budget=budget, widths=dict(widths), footprint=sizes, **known)

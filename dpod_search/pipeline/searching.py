@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Mapping
 from typing import Any
 
 from dpod_search.files import hash_file
-from dpod_search.files import read_json
 from dpod_search.footprint.shares import measure_shares
 from dpod_search.pipeline import oneshot
 from dpod_search.pipeline.importance import keep_seeds
 from dpod_search.pipeline.latency_table import is_searched
 from dpod_search.pipeline.session import Session
+from dpod_search.records import trials
+from dpod_search.records.oneshot import OneShot
+from dpod_search.records.search import Search
 from dpod_search.records.training import ShrinkingPath
 from dpod_search.search import Proposal
 from dpod_search.search import ProposalRequest
@@ -69,23 +70,19 @@ def run(session: Session) -> list[str]:
         uncounted=session.supernet.grouping.uncounted,
         seed=session.seed,
     )
-    warning = describe_empty_front(read_json(session.path / "search.json"))
+    warning = describe_empty_front(Search.read(session.path))
     if warning:
         _logger.warning("search: %s", warning)
-    chosen = [oneshot.FILE] if session.config.oneshot.method else []
-    return ["search.json", "trials.csv", *chosen]
+    chosen = [OneShot.FILE] if session.config.oneshot.method else []
+    return [Search.FILE, trials.FILE, *chosen]
 
 
-def describe_empty_front(found: Mapping[str, Any]) -> str | None:
-    """Say that a search has found no subnet, and what to do, or return None if it has.
-
-    Args:
-        found: The content of ``search.json``.
-    """
-    if found["front"]:
+def describe_empty_front(found: Search) -> str | None:
+    """Say that a search has found no subnet, and what to do, or return None if it has."""
+    if found.front:
         return None
-    fates = ", ".join(f"{n} {fate}" for fate, n in found["counts"].items() if n)
-    bounds = ", ".join(f"{name} {bound}" for name, bound in found["constraints"].items())
+    fates = ", ".join(f"{n} {fate}" for fate, n in found.counts.items() if n)
+    bounds = ", ".join(f"{name} {bound}" for name, bound in found.constraints.items())
     why = f"met the bounds {bounds}" if bounds else "completed"
     fix = "loosen search.constraints" if bounds else "trials.csv has the reasons"
     return (
@@ -115,19 +112,21 @@ def require_trials(session: Session) -> None:
         RunFolderError: If it has not, because the journal was deleted for instance.
         CheckpointError: If a trial is not what the search wrote.
     """
-    found = read_json(session.folder.require("search.json", "search"))
-    # Earlier ones told of their number only.
-    known = found.get("trials", {"n": sum(found["counts"].values()), "sha256": None})
-    storage = find_storage(session)
-    require_written(session.config.name, storage, known["n"], known["sha256"])
+    known = read_search(session).trials
+    require_written(session.config.name, find_storage(session), known.n, known.sha256)
 
 
 def has_trials(session: Session) -> bool:
     """Say whether the storage still has the trials that the ended search left there."""
     counts = count_trials(session.config.name, find_storage(session))
     n_finished = sum(n for state, n in counts.items() if state not in ("running", "waiting"))
-    found = read_json(session.folder.require("search.json", "search"))
-    return n_finished >= int(sum(found["counts"].values()))
+    return n_finished >= read_search(session).trials.n
+
+
+def read_search(session: Session) -> Search:
+    """Return what the ended search says; errors as of :meth:`RunFolder.require`."""
+    session.folder.require(Search.FILE, "search")
+    return Search.read(session.path)
 
 
 def prepare_sharing(session: Session) -> None:

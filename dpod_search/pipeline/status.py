@@ -8,13 +8,13 @@ from typing import Any
 from dpod_search.config import StudyConfig
 from dpod_search.config import load_study
 from dpod_search.errors import RunFolderError
-from dpod_search.files import read_json
-from dpod_search.pipeline import oneshot
 from dpod_search.pipeline.choosing import find_costs
 from dpod_search.pipeline.folder import RunFolder
 from dpod_search.pipeline.looking import looking_into
 from dpod_search.pipeline.stages import STAGES
 from dpod_search.records.front import FinetunedFront
+from dpod_search.records.oneshot import OneShot
+from dpod_search.records.search import Search
 from dpod_search.search.store.status import count_trials
 
 
@@ -59,10 +59,10 @@ def read_status(out: Path, storage: str | None = None) -> dict[str, Any]:
     }
     folder.check("search.json", "search")
     folder.check("front.json", "finetune")
-    if (out / "search.json").is_file():
-        found = read_json(out / "search.json")
-        status["counts"], status["audit"] = found["counts"], found["audit"]
-        status["n_front"] = len(found["front"])
+    found = Search.read_if_there(out)
+    if found is not None:
+        status["counts"], status["audit"] = dict(found.counts), found.audit.to_json()
+        status["n_front"] = len(found.front)
     if status["stages"]["finetune"] and (out / "front.json").is_file():
         front = FinetunedFront.read(out)
         status["budgets"], status["costs"] = front.chosen, find_costs(front)
@@ -75,9 +75,9 @@ def _find_limits(config: StudyConfig, out: Path, n_trials: int) -> dict[str, Any
     if config.oneshot.method:
         # Each budget has a trial, but those with the same widths share one.
         n_due = len(config.oneshot.budgets)
-        if (out / oneshot.FILE).is_file():
-            choices = read_json(out / oneshot.FILE)["choices"]
-            n_due = len({tuple(choice["widths"].values()) for choice in choices})
+        chosen = OneShot.read_if_there(out)
+        if chosen is not None:
+            n_due = len({tuple(choice.widths.values()) for choice in chosen.choices})
         # A run may have been at other budgets before.
         return {"n_trials": max(n_due, n_trials), "limits": {}}
     names = ("n_evaluated", "seconds", "stall")

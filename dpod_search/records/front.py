@@ -84,10 +84,11 @@ class Member(Record):
         on_front: Whether no other member dominates it after finetuning, on validation.
         measured_latency_share: What a clock says, over the full net's, where it was asked.
         knee: Whether it is the knee of the finetuned front; at most one member is.
-        is_full: Not in the file, but known from ``search.json``: whether it is the full net.
+        is_full: Whether it is the full net, which ``search.json`` tells.
     """
 
     SPREAD: ClassVar[str] = "footprint"
+    UNWRITTEN: ClassVar[tuple[str, ...]] = ("is_full",)
 
     trial: Count | None
     folder: Folder
@@ -140,11 +141,12 @@ class FinetunedFront(FileRecord):
             compared with; they ascend in macs.
         warning: What speaks against its accuracies: the full net is better on validation than
             on test by more than chance (Fisher's exact test, p < 0.001).
-        n_stale: Not in the file, but known from ``trials.csv``: how many of the file's members
-            are left out, as they are of an earlier search.
+        n_stale: How many of the file's members are left out, as they are of an earlier search,
+            which ``trials.csv`` tells.
     """
 
     FILE: ClassVar[str] = "front.json"
+    UNWRITTEN: ClassVar[tuple[str, ...]] = ("n_stale",)
 
     study: Text
     seed: Count

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from typing import ClassVar
 
-from dpod_search.records.fields import Fields
-from dpod_search.records.search import Search
-from dpod_search.records.search import read_footprint
-from dpod_search.records.search import read_widths
+from pydantic.dataclasses import dataclass
+
+from dpod_search.records.record import Count
+from dpod_search.records.record import FileRecord
+from dpod_search.records.record import Flag
+from dpod_search.records.record import Number
+from dpod_search.records.record import Record
+from dpod_search.records.record import Text
+from dpod_search.records.search import SearchedFootprint
+from dpod_search.records.search import Widths
 
 
 _METHODS = {
@@ -21,44 +26,52 @@ _METHODS = {
 }
 
 
-@dataclass(frozen=True)
-class OneShotChoice:
-    """Widths that a method chose at a budget.
+@dataclass(frozen=True, kw_only=True)
+class OneShotChoice(Record):
+    """Widths that a method chose at a budget; what the method does not say is None.
 
     Args:
         budget: As the user spelled it.
         widths: Active width by channel group.
         footprint: Footprints by name.
-        importance: Share of the full net's importance that is kept, or None if the method does
-            not say.
-        gap: By how much the optimum may be better, as a share, or None.
-        is_proven: Whether nothing better exists, or None if the method does not say.
-        measured_share: Latency over the full net's, as measured when the widths were chosen, or
-            None.
+        importance: Share of the full net's importance that is kept.
+        bound: Share that no widths within the budget exceed.
+        gap: By how much the optimum may be better, as a share.
+        is_proven: Whether nothing better exists.
+        seconds: What the width program took.
+        measured_share: Latency over the full net's, as measured when the widths were chosen.
+        n_corrections: How often the limit was moved for that.
     """
 
-    budget: str
-    widths: Mapping[str, int]
-    footprint: Mapping[str, float]
-    importance: float | None = None
-    gap: float | None = None
-    is_proven: bool | None = None
-    measured_share: float | None = None
+    budget: Text
+    widths: Widths
+    footprint: SearchedFootprint
+    importance: Number | None = None
+    bound: Number | None = None
+    gap: Number | None = None
+    is_proven: Flag | None = None
+    seconds: Number | None = None
+    measured_share: Number | None = None
+    n_corrections: Count | None = None
 
 
-@dataclass(frozen=True)
-class OneShot:
-    """A run whose widths were chosen at once.
+@dataclass(frozen=True, kw_only=True)
+class OneShot(FileRecord):
+    """A run whose widths were chosen at once: ``oneshot.json``, written by ``search``.
 
     Args:
+        key: A hash of all that the choice depends on.
         method: Name of the method.
         choices: What it chose, in the order of the budgets.
         unmet: By budget, why nothing was chosen for it.
     """
 
-    method: str
+    FILE: ClassVar[str] = "oneshot.json"
+
+    key: Text
+    method: Text
     choices: tuple[OneShotChoice, ...]
-    unmet: Mapping[str, str]
+    unmet: Mapping[str, Text]
 
     @property
     def budgets(self) -> tuple[str, ...]:
@@ -68,26 +81,3 @@ class OneShot:
     def describe_method(self) -> str:
         """Say the method's name and what it does."""
         return _METHODS.get(self.method, self.method)
-
-
-def read_oneshot(path: Path, search: Search) -> OneShot:
-    """Read what was chosen at each budget."""
-    fields = Fields.from_file(path)
-    unmet = fields.inner("unmet")
-    return OneShot(
-        method=fields.text("method"),
-        choices=tuple(_read_choice(inner, search) for inner in fields.inners("choices")),
-        unmet={budget: unmet.text(budget) for budget in unmet.values},
-    )
-
-
-def _read_choice(fields: Fields, search: Search) -> OneShotChoice:
-    return OneShotChoice(
-        budget=fields.text("budget"),
-        widths=read_widths(fields, search),
-        footprint=read_footprint(fields.inner("footprint"), search.footprints),
-        importance=fields.optional_number("importance"),
-        gap=fields.optional_number("gap"),
-        is_proven=fields.flag("is_proven") if "is_proven" in fields.values else None,
-        measured_share=fields.optional_number("measured_share"),
-    )

@@ -154,10 +154,12 @@ Name = Annotated[StrictStr, AfterValidator(_check_name)]  # of a file, with slas
 class Record:
     """An object of a file; attributes are its keys.
 
-    ``SPREAD`` names a field whose entries stand among the other keys.
+    ``SPREAD`` names a field whose entries stand among the other keys. ``UNWRITTEN`` names those
+    that are not in the file, but known from others.
     """
 
     SPREAD: ClassVar[str] = ""
+    UNWRITTEN: ClassVar[tuple[str, ...]] = ()
 
     @model_validator(mode="before")
     @classmethod
@@ -165,16 +167,18 @@ class Record:
         """Gather what is spread, and let what is missing be told like what is wrong."""
         if not isinstance(value, dict):
             return value
-        names = {field.name for field in fields(cls)}
-        if cls.SPREAD and cls.SPREAD not in value:
-            spread = {name: item for name, item in value.items() if name not in names}
-            value = {n: item for n, item in value.items() if n in names} | {cls.SPREAD: spread}
-        return {f.name: NOTHING for f in fields(cls) if f.default is MISSING} | value
+        names = {field.name for field in fields(cls)} - {*cls.UNWRITTEN}
+        found = {name: item for name, item in value.items() if name in names}
+        if cls.SPREAD and cls.SPREAD not in found:
+            found[cls.SPREAD] = {n: item for n, item in value.items() if n not in names}
+        return {f.name: NOTHING for f in fields(cls) if f.default is MISSING} | found
 
     def to_json(self) -> dict[str, Any]:
         """Return the object as JSON values, with its keys in the order of the fields."""
         content: dict[str, Any] = {}
         for field in fields(self):
+            if field.name in self.UNWRITTEN:
+                continue
             value = getattr(self, field.name)
             if field.name == self.SPREAD:
                 content |= value

@@ -21,14 +21,12 @@ from dpod_search.records.front import FinetunedFront
 from dpod_search.records.latency import LatencyFit
 from dpod_search.records.latency import read_latency
 from dpod_search.records.oneshot import OneShot
-from dpod_search.records.oneshot import read_oneshot
 from dpod_search.records.record import Count
 from dpod_search.records.record import FileRecord
 from dpod_search.records.record import Positive
 from dpod_search.records.record import Text
 from dpod_search.records.record import fail
 from dpod_search.records.search import Search
-from dpod_search.records.search import read_search
 from dpod_search.records.training import Profile
 from dpod_search.records.training import ShrinkingPath
 from dpod_search.records.training import Training
@@ -114,8 +112,8 @@ def read_run(folder: Path) -> Run:
                 f"{folder} has no {name}: the search stage has not run there; "
                 "run `dpod-search search` on this study first, or give another run folder"
             )
-    search = read_search(folder / "search.json")
-    trials = read_trials(folder / "trials.csv", search)
+    search = Search.read(folder)
+    trials = read_trials(folder, search)
     unknown = set(search.front) - {trial.number for trial in trials}
     if unknown:
         fail(folder / "search.json", "front", "trials of trials.csv", sorted(unknown))
@@ -141,7 +139,7 @@ def read_run(folder: Path) -> Run:
             else None  # of an earlier search, which modelled latency
         ),
         oneshot=(
-            _read_if_there(folder / "oneshot.json", lambda path: read_oneshot(path, search))
+            OneShot.read_if_there(folder, search=search)
             if _may_be_oneshot(config)
             else None  # of an earlier run in this folder, which did not search
         ),

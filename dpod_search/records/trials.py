@@ -1,9 +1,17 @@
-"""One line a trial, every cell checked: ``trials.csv``."""
+"""One line a trial, every cell checked: ``trials.csv``.
+
+The columns are ``number, fate, source, generation, on_front``, one for each objective under its
+name (empty if not measured), one for each footprint that is no objective already,
+``predicted_<objective>``, ``predicted_<objective>_low``, ``predicted_<objective>_high`` for each
+measured objective, ``reason, seconds``, and ``width:<group>`` for every group.
+"""
 
 from __future__ import annotations
 
 import csv
+import io
 import math
+from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +19,10 @@ from pathlib import Path
 from typing import Any
 
 from dpod_search.errors import CheckpointError
+from dpod_search.files import write_text
 from dpod_search.records.record import fail
+from dpod_search.records.record import locate
+from dpod_search.records.search import COMPLETE
 from dpod_search.records.search import FATES
 from dpod_search.records.search import Search
 
@@ -48,7 +59,7 @@ class Trial:
         values: Objectives and closed-form footprints that are known, by name.
         predicted: The surrogate's predictions, by objective.
         reason: Why it was pruned or failed; empty otherwise.
-        seconds: What it took, or None.
+        seconds: What its evaluation took, or the whole trial if it was not evaluated; or None.
         widths: Active width by channel group.
     """
 
@@ -63,7 +74,16 @@ class Trial:
     seconds: float | None
     widths: Mapping[str, int]
 
+    @property
+    def is_complete(self) -> bool:
+        """Whether all its objectives are known."""
+        return self.fate in COMPLETE
 
+
+FILE = "trials.csv"
+
+_FIRST = ("number", "fate", "source", "generation", "on_front")
+_ENDS = ("", "_low", "_high")
 _TRUE = ("true", "1", "yes")
 _FALSE = ("false", "0", "no", "")
 
@@ -105,11 +125,51 @@ class _Line:
         return text in _TRUE
 
 
-def read_trials(path: Path, search: Search) -> tuple[Trial, ...]:
+def write_trials(
+    run: Path, trials: Iterable[Trial], search: Search, predicted: Sequence[str]
+) -> None:
+    """Write the trials of a search.
+
+    Args:
+        run: The run folder.
+        trials: The trials, ascending in number.
+        search: What was searched.
+        predicted: The objectives that have columns for predictions.
+
+    Raises:
+        CheckpointError: If the file cannot be written.
+        RunFolderError: If there is a link in its place.
+    """
+    names, groups = _list_values(search), [group.name for group in search.groups]
+    guesses = [f"predicted_{name}{end}" for name in predicted for end in _ENDS]
+    widths = [f"width:{name}" for name in groups]
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow([*_FIRST, *names, *guesses, "reason", "seconds", *widths])
+    for trial in trials:
+        told = [trial.predicted.get(name) for name in predicted]
+        writer.writerow(
+            [
+                *(trial.number, trial.fate, trial.source, trial.generation, int(trial.on_front)),
+                *(trial.values.get(name) for name in names),
+                *(end for p in told for end in ((p.value, p.low, p.high) if p else [None] * 3)),
+                *(trial.reason, None if trial.seconds is None else f"{trial.seconds:.6f}"),
+                *(trial.widths[name] for name in groups),
+            ]
+        )
+    write_text(locate(run, FILE), file.getvalue())
+
+
+def _list_values(search: Search) -> list[str]:
+    """List what each trial has values of: the objectives, then the other footprints."""
+    return list(dict.fromkeys([*(o.name for o in search.objectives), *search.footprints]))
+
+
+def read_trials(run: Path, search: Search) -> tuple[Trial, ...]:
     """Read the trials of a search.
 
     Args:
-        path: ``trials.csv``.
+        run: The run folder.
         search: What was searched: the objectives and groups that name the columns.
 
     Returns:
@@ -117,7 +177,9 @@ def read_trials(path: Path, search: Search) -> tuple[Trial, ...]:
 
     Raises:
         CheckpointError: If a column is missing or a cell cannot be what its column says.
+        RunFolderError: If there is a link in its place.
     """
+    path = locate(run, FILE)
     try:
         # strict: a quote that is left open is an error, not a cell that eats the rest.
         with path.open(newline="", encoding="utf-8") as file:
@@ -136,11 +198,8 @@ def read_trials(path: Path, search: Search) -> tuple[Trial, ...]:
 
 
 def _check_columns(path: Path, columns: Sequence[str], search: Search) -> None:
-    needed = ["number", "fate", "source", "generation", "on_front"]
-    needed += [objective.name for objective in search.objectives]
-    needed += [*search.footprints, "reason", "seconds"]
-    needed += [f"width:{group.name}" for group in search.groups]
-    for column in needed:
+    widths = (f"width:{group.name}" for group in search.groups)
+    for column in (*_FIRST, *_list_values(search), "reason", "seconds", *widths):
         if column not in columns:
             fail(path, "the first line", f"the columns, with {column!r} among them", list(columns))
 
@@ -151,8 +210,7 @@ def _read_line(path: Path, i: int, cells: dict[str | Any, str | Any], search: Se
         fail(path, line.place, "as many cells as the first line has", list(cells.values()))
     if cells["fate"] not in FATES:
         fail(path, f"{line.place}, fate", f"one of {', '.join(FATES)}", cells["fate"])
-    names = dict.fromkeys([*(o.name for o in search.objectives), *search.footprints])
-    values = {name: line.number(name) for name in names}
+    values = {name: line.number(name) for name in _list_values(search)}
     return Trial(
         number=line.needed("number"),
         fate=cells["fate"],

@@ -61,7 +61,7 @@ def _find_trial(run: Run, choice: OneShotChoice) -> str:
 
 
 def _tell_share(run: Run, choice: OneShotChoice, name: str) -> str:
-    of_full = run.search.full.get(name)
+    of_full = run.search.of_full.get(name)
     return percent(choice.footprint[name] / of_full) if of_full else "–"
 
 

@@ -118,7 +118,7 @@ def show_searched(run: Run) -> Markup:
         values = [value_of(name, trial.values.get(name)) for name in names]
         sizes = [value_of(name, trial.values.get(name)) for name in extra]
         macs = trial.values.get("macs")
-        share = "–" if macs is None else percent(macs / run.search.full["macs"])
+        share = "–" if macs is None else percent(macs / run.search.of_full["macs"])
         return [str(trial.number), *values, *sizes, share, trial.source]
 
     heads = [quantity(name) for name in [*names, *extra]]

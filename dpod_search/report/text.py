@@ -47,11 +47,6 @@ def stage_missing(stage: str, run: Run) -> str:
     return f"The {stage} stage has not run in this folder. Run: {write_command(stage, run)}"
 
 
-def written_by_older(what: str) -> str:
-    """Say that the version that searched did not write something yet."""
-    return f"An older version searched in this folder; it did not write {what} yet."
-
-
 def tell_stale(run: Run) -> str:
     """Say that subnets of an earlier search are left out, and what renews them; else nothing."""
     n_stale = 0 if run.front is None else run.front.n_stale

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
+from collections.abc import Iterator
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
-from typing import Any
 
-from dpod_search.files import write_json
-from dpod_search.files import write_text
 from dpod_search.intervals import compute_wilson_interval
+from dpod_search.records.search import Audit
+from dpod_search.records.search import Group
+from dpod_search.records.search import Objective
+from dpod_search.records.search import Search
+from dpod_search.records.search import Shares
+from dpod_search.records.search import Written
+from dpod_search.records.trials import Prediction
+from dpod_search.records.trials import Trial
+from dpod_search.records.trials import write_trials
 from dpod_search.search.importance import measure_importance
 from dpod_search.search.results import SearchResult
-from dpod_search.search.results import TrialRecord
 
 
 if TYPE_CHECKING:
@@ -43,36 +47,45 @@ def write_records(
     Raises:
         CheckpointError: If a file cannot be written.
     """
-    write_text(folder / "trials.csv", format_trials(result))
-    found = describe_search(result, shares, seed) | {"uncounted": list(uncounted)}
-    write_json(folder / "search.json", found)
+    search = describe_search(result, shares, uncounted, seed)
+    names = [o.name for o in result.front.objectives if o.is_measured]
+    write_trials(folder, _list_trials(result), search, names)
+    search.write(folder)
 
 
 def describe_search(
-    result: SearchResult, shares: Sequence[Share] = (), seed: int = 0
-) -> dict[str, Any]:
+    result: SearchResult,
+    shares: Sequence[Share] = (),
+    uncounted: Sequence[str] = (),
+    seed: int = 0,
+) -> Search:
     """Return what ``search.json`` says of a search; arguments as of :func:`write_records`."""
     groups = result.space.to_json()
-    for group, share in zip(groups, shares, strict=bool(shares)):
-        group["shares"] = {"macs": share.macs, "params": share.params}
+    weights: Sequence[Shares | None] = [Shares(macs=s.macs, params=s.params) for s in shares]
     importance = measure_importance(result, seed=seed)
-    return {
-        "study": result.study,
-        "groups": groups,
-        "objectives": [objective.to_json() for objective in result.front.objectives],
-        "footprints": list(result.footprint_names),
-        "constraints": dict(result.constraints),
-        "full": {k: v if math.isfinite(v) else None for k, v in result.full.items()},
-        "counts": result.counts,
-        "audit": describe_audit(result),
-        "importance": importance.shares,
-        "importance_r2": importance.r2,
-        "front": [member.trial for member in result.front],
-        "trials": {"n": result.n_finished, "sha256": result.trials_hash},
-    }
+    return Search(
+        study=result.study,
+        groups=tuple(
+            Group(**group, shares=share)
+            for group, share in zip(groups, weights or [None] * len(groups), strict=True)
+        ),
+        objectives=tuple(
+            Objective(name=o.name, direction=o.direction) for o in result.front.objectives
+        ),
+        footprints=result.footprint_names,
+        constraints=dict(result.constraints),
+        full={k: v if math.isfinite(v) else None for k, v in result.full.items()},
+        counts=result.counts,
+        audit=describe_audit(result),
+        importance=importance.shares,
+        importance_r2=importance.r2,
+        front=tuple(member.trial for member in result.front),
+        trials=Written(n=result.n_finished, sha256=result.trials_hash),
+        uncounted=tuple(uncounted),
+    )
 
 
-def describe_audit(result: SearchResult) -> dict[str, float | None]:
+def describe_audit(result: SearchResult) -> Audit:
     """Return what the audits tell: how often pruning is wrong, and how much it saves.
 
     Audits are drawn beforehand, by number. With our own sampler they are children as NSGA-II
@@ -81,15 +94,20 @@ def describe_audit(result: SearchResult) -> dict[str, float | None]:
     """
     drawn = [trial for trial in result.trials if trial.is_audit]
     audited = [trial.audit_wrong for trial in result.trials if trial.audit_wrong is not None]
-    wrong = _describe_rate(sum(audited), len(audited))
-    saved = _describe_rate(sum(trial.fate == "audited" for trial in drawn), len(drawn))
-    return {
-        "n_audited": len(audited),
-        "n_wrong": sum(audited),
-        **dict(zip(("rate", "low", "high"), wrong, strict=True)),
-        "n_drawn": len(drawn),
-        **dict(zip(("saved", "saved_low", "saved_high"), saved, strict=True)),
-    }
+    rate, low, high = _describe_rate(sum(audited), len(audited))
+    n_refused = sum(trial.fate == "audited" for trial in drawn)
+    saved, saved_low, saved_high = _describe_rate(n_refused, len(drawn))
+    return Audit(
+        n_audited=len(audited),
+        n_wrong=sum(audited),
+        rate=rate,
+        low=low,
+        high=high,
+        n_drawn=len(drawn),
+        saved=saved,
+        saved_low=saved_low,
+        saved_high=saved_high,
+    )
 
 
 def _describe_rate(n_hits: int, n: int) -> tuple[float | None, float | None, float | None]:
@@ -98,41 +116,20 @@ def _describe_rate(n_hits: int, n: int) -> tuple[float | None, float | None, flo
     return n_hits / n, *compute_wilson_interval(n_hits / n, n)
 
 
-def format_trials(result: SearchResult) -> str:
-    """Return the content of ``trials.csv``: one line a finished trial."""
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
-    objectives = [objective.name for objective in result.front.objectives]
-    footprints = [name for name in result.footprint_names if name not in objectives]
-    measured = [o.name for o in result.front.objectives if o.is_measured]
-    writer.writerow(
-        [
-            *("number", "fate", "source", "generation", "on_front"),
-            *objectives,
-            *footprints,
-            *(f"predicted_{name}{end}" for name in measured for end in ("", "_low", "_high")),
-            *("reason", "seconds"),
-            *(f"width:{name}" for name in result.space.names),
-        ]
-    )
+def _list_trials(result: SearchResult) -> Iterator[Trial]:
     front = {member.trial for member in result.front}
     for trial in result.trials:
-        writer.writerow(
-            [
-                *(trial.number, trial.fate, trial.source),
-                "" if trial.generation is None else trial.generation,
-                int(trial.number in front),
-                *(_find_number(trial, name) for name in objectives),
-                *(trial.footprint.get(name, "") for name in footprints),
-                *(end for name in measured for end in trial.predictions.get(name, ("", "", ""))),
-                *(trial.reason, f"{trial.seconds:.6f}"),
-                *trial.widths.active,
-            ]
+        # A footprint is known of every trial, measured or not; a user's own may be NaN or infinite.
+        values = {**trial.footprint, **trial.values}
+        yield Trial(
+            number=trial.number,
+            fate=trial.fate,
+            source=trial.source,
+            generation=trial.generation,
+            on_front=trial.number in front,
+            values={name: value for name, value in values.items() if math.isfinite(value)},
+            predicted={name: Prediction(*ends) for name, ends in trial.predictions.items()},
+            reason=trial.reason,
+            seconds=trial.seconds,
+            widths=trial.widths,
         )
-    return file.getvalue()
-
-
-def _find_number(trial: TrialRecord, name: str) -> float | str:
-    # A footprint is known of every trial, measured or not; a user's own may be NaN or infinite.
-    value = trial.values.get(name, trial.footprint.get(name))
-    return value if value is not None and math.isfinite(value) else ""

@@ -19,6 +19,8 @@ from dpod_search.pipeline.choosing import find_costs
 from dpod_search.records.front import FinetunedFront
 from dpod_search.records.front import FullNet
 from dpod_search.records.front import Member
+from dpod_search.records.oneshot import OneShot
+from dpod_search.records.oneshot import OneShotChoice
 
 
 def render(show, value, width=100):
@@ -185,9 +187,17 @@ def test_a_budget_is_told_with_what_it_bounds(tmp_path):
 
 def test_choices_name_what_their_budget_bounds():
     footprint = {"macs": 12345678, "params": 80, "latency": 0.019, "peak_bytes": 4096}
-    choice = {"budget": "peak_bytes<=50%", "footprint": footprint, "importance": 0.0002}
-    choice |= {"is_proven": False, "gap": 0.0004, "seconds": 0.02}
-    text = render(show_choices, {"method": "mdp", "choices": [choice], "unmet": {}}, width=200)
+    choice = OneShotChoice(
+        budget="peak_bytes<=50%",
+        widths={},
+        footprint=footprint,
+        importance=0.0002,
+        gap=0.0004,
+        is_proven=False,
+        seconds=0.02,
+    )
+    chosen = OneShot(key="0f", method="mdp", choices=(choice,), unmet={})
+    text = render(show_choices, chosen, width=200)
     assert "; macs 12,345,678; params 80; latency 0.019 ms modelled; peak_bytes 4,096; " in text
     assert "; 0.02 % of the importance; gap 0.04 % in 0.02 s" in text
 

@@ -8,7 +8,15 @@ from dpod_search.dashboard.picture import draw_widths
 from dpod_search.records.search import Group
 
 
-GROUPS = (Group("stem", 16, (4, 8, 16)), Group("stage1", 32, (8, 32)), Group("block", 1, (0, 1)))
+def make_group(name: str, full: int, rungs: tuple[int, ...]) -> Group:
+    return Group(name=name, full=full, rungs=rungs)
+
+
+GROUPS = (
+    make_group("stem", 16, (4, 8, 16)),
+    make_group("stage1", 32, (8, 32)),
+    make_group("block", 1, (0, 1)),
+)
 ACTIVE = (0, 114, 178)
 
 
@@ -37,14 +45,14 @@ def test_the_same_widths_are_the_same_file():
 
 def test_many_groups_with_long_names_stay_small():
     names = [f"features.denseblock{i}.{'inner.' * 20}conv{i}" for i in range(100)]
-    groups = [Group(name, 64, (8, 64)) for name in names]
+    groups = [make_group(name, 64, (8, 64)) for name in names]
     data = draw_widths("trial 1", dict.fromkeys(names, 8), groups)
     assert len(data) < 200_000
     assert Image.open(io.BytesIO(data)).width < 1200
 
 
 def test_any_name_is_drawn_on_its_line():
-    odd = Group("a\nb \x1b caf\udce9", 4, (2, 4))
-    shown = Group(r"a b \x1b caf\xe9", 4, (2, 4))
+    odd = make_group("a\nb \x1b caf\udce9", 4, (2, 4))
+    shown = make_group(r"a b \x1b caf\xe9", 4, (2, 4))
     wanted = draw_widths("trial 3", {shown.name: 4}, (shown,))
     assert draw_widths("trial 3", {odd.name: 4}, (odd,)) == wanted

@@ -49,12 +49,6 @@ def test_the_run_says_which_footprints_there_are(run: RunFolder) -> None:
     assert all(m.footprint["toy_bytes"] == m.macs // 10 for m in read.front.members)
 
 
-def test_a_run_of_the_first_version_does_not_say_it(run: RunFolder) -> None:
-    new = read_run(run.write())
-    del run.documents["search.json"]["footprints"]
-    assert read_run(run.write()) == new
-
-
 def test_an_interval_may_have_no_ends(run: RunFolder) -> None:
     guessed = [row for row in run.rows if row["predicted_accuracy"] != ""]
     guessed[0] |= {"predicted_accuracy_low": "-inf", "predicted_accuracy_high": "inf"}
@@ -62,19 +56,6 @@ def test_an_interval_may_have_no_ends(run: RunFolder) -> None:
     trials = {trial.number: trial for trial in read_run(run.write()).trials}
     for row in guessed[:2]:
         assert trials[row["number"]].predicted["accuracy"].covers(-1e9)
-
-
-def test_a_folder_of_an_older_version_has_none_of_the_newer_values(run: RunFolder) -> None:
-    search = run.documents["search.json"]
-    for holder, names in (
-        (search, ("importance",)),
-        *((group, ("shares",)) for group in search["groups"]),
-    ):
-        for name in names:
-            del holder[name]
-    read = read_run(run.write())
-    assert read.search.importance is None
-    assert all(group.shares is None for group in read.search.groups)
 
 
 def test_the_difference_of_a_model_stands_for_its_files(run: RunFolder) -> None:

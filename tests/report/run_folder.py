@@ -256,7 +256,10 @@ class RunFolder:
                 "saved_low": 0.529,
                 "saved_high": 0.978,
             },
+            "importance_r2": {},
             "front": self.front,
+            "trials": {"n": len(self.rows), "sha256": "0f" * 32},
+            "uncounted": [],
         }
 
     def _make_training(self) -> dict[str, Any]:

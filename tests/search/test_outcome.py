@@ -78,7 +78,7 @@ def test_importance_and_shares_are_those_of_the_groups(searched):
     assert 0.5 <= record["importance_r2"]["accuracy"] <= 1
     assert set(record["importance_r2"]) == {"accuracy"}  # macs are known, not learned
     shares = [Share(i / 10, i / 20) for i in range(len(names))]
-    groups = describe_search(result, shares)["groups"]
+    groups = describe_search(result, shares).to_json()["groups"]
     assert [group["shares"] for group in groups] == [
         {"macs": share.macs, "params": share.params} for share in shares
     ]

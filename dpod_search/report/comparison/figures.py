@@ -54,7 +54,7 @@ def draw_searched(runs: Sequence[NamedRun]) -> Drawing | Absent:
 
 def draw_finetuned(runs: Sequence[NamedRun]) -> Drawing | Absent:
     """Draw accuracy on test against macs of each run's finetuned members."""
-    plane = Plane("macs", Objective("test_accuracy", "maximize"))
+    plane = Plane("macs", Objective(name="test_accuracy", direction="maximize"))
     found = {
         named: [
             Place(float(member.macs), member.test_accuracy, member.trial, member.on_front)

@@ -89,7 +89,7 @@ def _list_settings(named: NamedRun) -> Iterator[tuple[str, str]]:
         yield f"environment: {name}", value
     yield "channel groups", str(len(named.run.search.groups))
     for name in named.run.search.footprints:
-        yield f"full net: {name}", spell(name, named.run.search.full.get(name, 0))
+        yield f"full net: {name}", spell(name, named.run.search.of_full.get(name, 0))
     yield "trials", str(len(named.run.trials))
 
 

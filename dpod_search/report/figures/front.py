@@ -42,7 +42,7 @@ def draw_front(run: Run) -> Drawing | Absent:
     figure.add_traces(list(_draw_finetuned(run, plane)))
     figure.add_traces(list(_draw_full(run, plane)))
     drawn = [trial.values[plane.x] for trial in run.trials if plane.x in trial.values]
-    across = log_axis(quantity(plane.x), [*drawn, run.search.full[plane.x]])
+    across = log_axis(quantity(plane.x), [*drawn, run.search.of_full[plane.x]])
     upwards = value_axis(quantity(plane.y.name), is_accuracy=plane.y.is_accuracy)
     if unplaced:
         # Trials without a value keep their own strip below, where no height is claimed.
@@ -156,8 +156,9 @@ def _draw_finetuned(run: Run, plane: Plane) -> Iterator[go.Scatter]:
 
 def _full_places(run: Run, plane: Plane) -> list[tuple[str, float, float]]:
     places = []
-    if plane.y.name in run.search.full:
-        places.append(("full net", run.search.full[plane.x], run.search.full[plane.y.name]))
+    known = run.search.of_full
+    if plane.y.name in known:
+        places.append(("full net", known[plane.x], known[plane.y.name]))
     if run.front is not None and plane.y.name == "accuracy":
         full = run.front.full
         places.append(("full net, finetuned", float(full.macs), full.validation_accuracy))

@@ -16,17 +16,11 @@ from dpod_search.report.figures.style import axis
 from dpod_search.report.figures.style import lay_out
 from dpod_search.report.figures.style import plain
 from dpod_search.report.text import percent
-from dpod_search.report.text import written_by_older
-
-
-_SHARES = ("macs", "params")
 
 
 def draw_importance(run: Run) -> Drawing | Absent:
     """Draw how much of each objective's variation every group explains."""
     importance = run.search.importance
-    if importance is None:
-        return Absent(written_by_older("the importance of the groups"))
     if not importance:
         return Absent(
             "Too few trials were evaluated, or the widths explain too little of what was "
@@ -53,10 +47,11 @@ def draw_importance(run: Run) -> Drawing | Absent:
 def draw_footprint(run: Run) -> Drawing | Absent:
     """Draw what share of the full net's macs and parameters every group widens."""
     groups = run.search.groups
-    if not groups or any(group.shares is None for group in groups):
-        return Absent(written_by_older("what each group weighs"))
+    shares = [group.shares for group in groups if group.shares is not None]
+    if not shares or len(shares) < len(groups):
+        return Absent("What each group weighs was not measured.")
     names = [group.name for group in groups]
-    columns = {name: [(g.shares or {}).get(name, 0.0) for g in groups] for name in _SHARES}
+    columns = {"macs": [s.macs for s in shares], "params": [s.params for s in shares]}
     figure = _draw_bars(names, columns, "share of the full net")
     caption = (
         "What lies in the layers that each group widens or narrows, as a share of the full net. "

@@ -68,7 +68,7 @@ def draw_latency(run: Run) -> Drawing | Absent:
     )
     for name, trials in found.items():
         figure.add_trace(_draw_trials(run, name, trials), row=1, col=1)
-    full = run.search.full
+    full = run.search.of_full
     figure.add_traces(list(_draw_full(full, found)), rows=1, cols=1)
     macs = [full["macs"], *(t.values["macs"] for trials in found.values() for t in trials)]
     figure.update_xaxes(log_axis("MACs", macs), row=1, col=1)

@@ -40,7 +40,9 @@ def choose_plane(run: Run) -> Plane:
     others = [objective for objective in objectives if objective.name != "macs"]
     # Only macs: the next footprint stands upwards, though nothing was searched along it.
     spare = [
-        Objective(n, "minimize", is_footprint=True) for n in run.search.footprints if n != "macs"
+        Objective(name=n, direction="minimize", is_footprint=True)
+        for n in run.search.footprints
+        if n != "macs"
     ]
     return Plane("macs", [*named, *measured, *others, *spare, *objectives][0])
 

@@ -36,7 +36,7 @@ def list_columns(run: Run) -> list[Column]:
     if run.front is not None and run.front.members:
         return [Column(m.trial, m.title, m.widths, m.macs_share) for m in run.front.members]
     chosen = set(run.search.front)
-    full = run.search.full["macs"]
+    full = run.search.of_full["macs"]
     columns = [
         Column(trial.number, str(trial.number), trial.widths, trial.values["macs"] / full)
         for trial in run.trials

@@ -37,14 +37,14 @@ def count_trials(study_name: str, storage: str) -> dict[str, int]:
     return dict(sorted(found.items()))
 
 
-def require_written(study_name: str, storage: str, n: int, trials_hash: str | None) -> None:
+def require_written(study_name: str, storage: str, n: int, trials_hash: str) -> None:
     """Check that a study has the trials that its search ended with; no file is changed.
 
     Args:
         study_name: Name of the study.
         storage: Path of a journal, or a URL of Optuna's.
         n: Number of finished trials there were.
-        trials_hash: Their hash, or None if it is not known.
+        trials_hash: Their hash.
 
     Raises:
         RunFolderError: If trials are missing, or they are others, or a database cannot be read.
@@ -60,7 +60,7 @@ def require_written(study_name: str, storage: str, n: int, trials_hash: str | No
         )
     for trial in trials:
         check_trial(trial)
-    if trials_hash not in (None, hash_trials(trials[:n])):
+    if trials_hash != hash_trials(trials[:n]):
         raise RunFolderError(
             f"{hide_password(storage)} has other trials than search.json tells of; {fix}"
         )
