@@ -13,10 +13,8 @@ from rich.console import Console
 from rich.table import Table
 
 from dpod_search.bounds import split_bounds
-from dpod_search.files import read_json
 from dpod_search.pipeline import StageOutcome
 from dpod_search.pipeline.choosing import find_costs
-from dpod_search.pipeline.latency_table import SUMMARY
 from dpod_search.pipeline.searching import describe_empty_front
 from dpod_search.quantities import in_percent
 from dpod_search.quantities import number
@@ -25,6 +23,7 @@ from dpod_search.quantities import points
 from dpod_search.quantities import seconds
 from dpod_search.quantities import spell
 from dpod_search.records.front import FinetunedFront
+from dpod_search.records.latency import LatencyFit
 from dpod_search.records.oneshot import OneShot
 from dpod_search.records.search import Search
 from dpod_search.records.training import Training
@@ -122,16 +121,16 @@ def _find_warning(out: Path, outcomes: Sequence[StageOutcome]) -> str | None:
         told.append(None if front is None else front.warning)
     if {"search", "finetune", "export"} & ran:
         told.append(describe_empty_front(Search.read(out)))
-        told.append(_describe_device(out / SUMMARY))
+        told.append(_describe_device(out))
     return "; ".join(warning for warning in told if warning) or None
 
 
-def _describe_device(summary: Path) -> str | None:
+def _describe_device(out: Path) -> str | None:
     """Say that latencies are those of another device, which is fine if it was meant."""
-    found = read_json(summary) if summary.is_file() else {}
-    if not found.get("is_other_device"):
+    found = LatencyFit.read_if_there(out)
+    if found is None or not found.is_other_device:
         return None
-    return f"latencies are those of another device than this one ({found['difference']})"
+    return f"latencies are those of another device than this one ({found.difference})"
 
 
 def _front_table(front: FinetunedFront, constraints: Iterable[str] = ()) -> Table:

@@ -20,7 +20,6 @@ from dpod_search.errors import ConfigError
 from dpod_search.evaluation import Evaluator
 from dpod_search.evaluation import calibrate
 from dpod_search.evaluation import measure_accuracy
-from dpod_search.files import read_json
 from dpod_search.finetune import FinetunedSubnet
 from dpod_search.intervals import compute_excess_p
 from dpod_search.pareto import find_front
@@ -31,6 +30,7 @@ from dpod_search.pipeline.choosing import Chosen
 from dpod_search.pipeline.session import Session
 from dpod_search.quantities import count
 from dpod_search.quantities import percent
+from dpod_search.records.finetuned import Finetuned
 from dpod_search.records.front import FinetunedFront
 from dpod_search.records.front import FullNet
 from dpod_search.records.front import Member
@@ -66,14 +66,14 @@ def read_finetuned(session: Session, name: str, widths: Widths) -> FinetunedSubn
     module = Subnet(session.blank_supernet, widths).extract().to("cpu").eval()
     folder = locate(session.path, f"finetuned/{name}")
     load_weights(module, folder / "model.safetensors")
-    kept = read_json(folder / "result.json")
+    kept = Finetuned.read(session.path, f"finetuned/{name}")
     return FinetunedSubnet(
         module=module.to(session.device),
         widths=widths,
         footprint=session.footprint.measure(widths),
         input_shape=session.blank_supernet.example_shape,
-        accuracy_before=kept["accuracy_before"],
-        accuracy=kept["accuracy"],
+        accuracy_before=kept.accuracy_before,
+        accuracy=kept.accuracy,
     )
 
 

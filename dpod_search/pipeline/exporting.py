@@ -5,7 +5,10 @@ from __future__ import annotations
 import dataclasses
 import logging
 from collections.abc import Collection
+from collections.abc import Iterator
+from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from pathlib import PurePosixPath
 from typing import Any
@@ -13,12 +16,11 @@ from typing import Any
 from dpod_search.errors import CheckpointError
 from dpod_search.errors import ExportError
 from dpod_search.export import FORMATS
+from dpod_search.export import ExportedModel as Written
 from dpod_search.export import export
 from dpod_search.export import read_exported
 from dpod_search.export.onnx import check_onnx
 from dpod_search.files import hash_file
-from dpod_search.files import read_json
-from dpod_search.files import write_json
 from dpod_search.files import write_text
 from dpod_search.finetune import FinetunedSubnet
 from dpod_search.pipeline.delivering import read_finetuned
@@ -28,6 +30,11 @@ from dpod_search.pipeline.model_card import write_card
 from dpod_search.pipeline.scores import check_delivered
 from dpod_search.pipeline.scores import count_right
 from dpod_search.pipeline.session import Session
+from dpod_search.records.exported import FOLDER
+from dpod_search.records.exported import ExportedFile
+from dpod_search.records.exported import ExportedModel
+from dpod_search.records.exported import Manifest
+from dpod_search.records.exported import ModelInput
 from dpod_search.records.front import FinetunedFront
 from dpod_search.records.front import Member
 from dpod_search.records.record import locate
@@ -70,16 +77,16 @@ def run(session: Session) -> list[str]:
         models.append(_export_one(session, member))
         session.progress.advance(1, f"trial {member.folder}")
     session.progress.finish()
-    files = [file for model in models for file in model["files"].values()]
-    _remove_stale(session.path, {file["path"] for file in files})
-    manifest = {
-        "study": session.config.name,
-        "data": session.data.fingerprint,
-        "versions": package_versions(),
-        "models": models,
-    }
-    write_json(session.path / "exported" / "manifest.json", manifest)
-    return [*(file["path"] for file in files), "exported/manifest.json"]
+    manifest = Manifest(
+        study=session.config.name,
+        data=session.data.fingerprint,
+        versions=package_versions(),
+        models=tuple(models),
+    )
+    kept = [file.path for file in manifest.list_files()]
+    _remove_stale(session.path, kept)
+    manifest.write(session.path, FOLDER)
+    return [*kept, f"{FOLDER}/{Manifest.FILE}"]
 
 
 def _remove_stale(folder: Path, kept: Collection[str]) -> None:
@@ -89,82 +96,74 @@ def _remove_stale(folder: Path, kept: Collection[str]) -> None:
         folder: The run folder; the manifest in it is still that of the earlier export.
         kept: Files that this one wrote, relative to the folder.
     """
-    for name, digest in _list_exported(folder / "exported" / "manifest.json"):
-        file = folder / name
-        # What was put in its place is the user's own, and so is whatever lies beside it.
-        if name not in kept and file.is_file() and hash_file(file) == digest:
-            file.unlink()
-            with suppress(OSError):  # not empty
-                file.parent.rmdir()
-
-
-def _list_exported(manifest: Path) -> list[tuple[str, str]]:
-    """Return the files that a manifest names, with their hashes; none if it cannot be read."""
-    try:
-        models = read_json(manifest)["models"]
-        files = [file for model in models for file in model["files"].values()]
-        named = [(file["path"], file["sha256"]) for file in files]
-    except (CheckpointError, OSError, KeyError, TypeError, AttributeError):
-        return []
-    return [(name, digest) for name, digest in named if _is_exported(name)]
+    with suppress(CheckpointError):  # it cannot be read, and names nothing
+        earlier = Manifest.read_if_there(folder, FOLDER)
+        for listed in earlier.list_files() if earlier is not None else ():
+            file = folder / listed.path
+            if listed.path in kept or not _is_exported(listed.path) or not file.is_file():
+                continue
+            # What was put in its place is the user's own, and so is whatever lies beside it.
+            if hash_file(file) == listed.sha256:
+                file.unlink()
+                with suppress(OSError):  # not empty
+                    file.parent.rmdir()
 
 
 def _is_exported(name: str) -> bool:
     """Say whether a path is one that this stage writes to: ``exported/<member>/<file>``."""
     parts = PurePosixPath(name).parts
-    return len(parts) == 3 and parts[0] == "exported" and ".." not in parts
+    return len(parts) == 3 and parts[0] == FOLDER
 
 
-def _export_one(session: Session, member: Member) -> dict[str, Any]:
+def _export_one(session: Session, member: Member) -> ExportedModel:
     widths = session.blank_supernet.space.make(member.widths)
     tuned = read_finetuned(session, member.folder, widths)
-    files, notes = _write_files(session, member.folder, tuned)
+    written, notes = _write_files(session, member.folder, tuned)
     uncounted = session.blank_supernet.grouping.uncounted
     if uncounted:
         # Without the lines of code, which are paths of this machine.
         names = ", ".join(dict.fromkeys(where.partition(" (")[0] for where in uncounted))
         notes.append(f"Its macs are without those of {names}: no closed form counts them.")
     try:
-        _test_files(session, member, tuned, files)
+        files = dict(_test_files(session, member, tuned, written))
     except ExportError:
-        for file in files.values():  # nobody should take them home
-            (session.path / file["path"]).unlink()
+        for file in written.values():  # nobody should take them home
+            file.path.unlink()
         raise
-    exact = [files[name]["max_difference"] for name in files if FORMATS[name].is_exact]
-    model = {
-        "trial": member.trial,
-        "widths": dict(member.widths),
-        **tuned.footprint,
-        "footprint": dict(tuned.footprint),
-        "validation_accuracy_before": member.validation_accuracy_before,
-        "validation_accuracy": member.validation_accuracy,
-        "test_accuracy": member.test_accuracy,
-        "files": files,
-        "notes": notes,
-        "max_difference": max(exact, default=0.0),
-        "input": {
-            "shape": list(tuned.input_shape),
+    exact = [file.max_difference for name, file in written.items() if FORMATS[name].is_exact]
+    model = ExportedModel(
+        trial=member.trial,
+        widths=dict(member.widths),
+        sizes=dict(tuned.footprint),
+        footprint=dict(tuned.footprint),
+        validation_accuracy_before=member.validation_accuracy_before,
+        validation_accuracy=member.validation_accuracy,
+        test_accuracy=member.test_accuracy,
+        files=files,
+        notes=tuple(notes),
+        max_difference=max(exact, default=0.0),
+        input=ModelInput(
+            shape=tuned.input_shape,
             **describe_input(session.data.test, source=session.config.data.name),
-            "classes": list(session.data.class_names),
-        },
-        "input_shape": list(tuned.input_shape),
-        "classes": list(session.data.class_names),
-    }
-    files["card"] = _write_card(session, member, model)
-    return model
+            classes=session.data.class_names,
+        ),
+        input_shape=tuned.input_shape,
+        classes=session.data.class_names,
+    )
+    return replace(model, files={**files, "card": _write_card(session, member, model)})
 
 
 def _write_files(
     session: Session, folder: str, tuned: FinetunedSubnet
-) -> tuple[dict[str, dict[str, Any]], list[str]]:
+) -> tuple[dict[str, Written], list[str]]:
     """Write every format; a net that cannot be written as code is a note and no failure."""
     settings = session.config.export
-    files: dict[str, dict[str, Any]] = {}
+    files: dict[str, Written] = {}
     notes: list[str] = []
     for name in settings.files:
-        relative = f"exported/{folder}/model{FORMATS[name].ending}"
+        relative = f"{FOLDER}/{folder}/model{FORMATS[name].ending}"
         try:
-            written = export(
+            files[name] = export(
                 tuned,
                 locate(session.path, relative),
                 tolerance=settings.tolerance,
@@ -177,13 +176,6 @@ def _write_files(
                 raise
             _logger.warning("export: no model.py for %s: %s", folder, error)
             notes.append(f"There is no model.py: {error}.")
-            continue
-        files[name] = {
-            "path": relative,
-            "sha256": written.sha256,
-            "bytes": written.n_bytes,
-            "max_difference": written.max_difference,
-        }
     return files, notes
 
 
@@ -193,12 +185,9 @@ def _pictures(session: Session) -> Any:
 
 
 def _test_files(
-    session: Session,
-    member: Member,
-    tuned: FinetunedSubnet,
-    files: dict[str, dict[str, Any]],
-) -> None:
-    """Score each file on the test split, loaded as a user loads it.
+    session: Session, member: Member, tuned: FinetunedSubnet, files: Mapping[str, Written]
+) -> Iterator[tuple[str, ExportedFile]]:
+    """Score each file on the test split, loaded as a user loads it, and say what it is.
 
     The front has opened that split already, and nothing is chosen here: a file that gives another
     accuracy than the front states is an error. So is one of another accuracy on the validation
@@ -208,23 +197,31 @@ def _test_files(
     module = tuned.module.cpu()
     rounding = _ROUNDING if session.device.type == "cpu" else _ACCELERATOR_ROUNDING
     for name, file in files.items():
-        weights = session.path / file["path"]
-        if "safetensors" in files:
-            weights = session.path / files["safetensors"]["path"]
-        tolerance = max(rounding, 2 * file["max_difference"])
-        model = read_exported(module, name, session.path / file["path"], weights=weights)
+        path = file.path.relative_to(session.path).as_posix()
+        weights = files.get("safetensors", file).path
+        tolerance = max(rounding, 2 * file.max_difference)
+        model = read_exported(module, name, file.path, weights=weights)
         count = count_right(model, tests, tolerance=tolerance)
-        file["test_accuracy"] = count.accuracy
+        yield (
+            name,
+            ExportedFile(
+                path=path,
+                sha256=file.sha256,
+                bytes=file.n_bytes,
+                max_difference=file.max_difference,
+                test_accuracy=count.accuracy,
+            ),
+        )
         if not FORMATS[name].is_exact:
             continue
-        check_delivered(count, stated=member.test_accuracy, file=file["path"])
+        check_delivered(count, stated=member.test_accuracy, file=path)
         if name == session.config.export.files[0]:
             seen = count_right(model, session.validation_batches, tolerance=tolerance)
             stated = member.validation_accuracy
-            check_delivered(seen, stated=stated, file=file["path"], split="validation")
+            check_delivered(seen, stated=stated, file=path, split="validation")
 
 
-def _write_card(session: Session, member: Member, model: dict[str, Any]) -> dict[str, Any]:
+def _write_card(session: Session, member: Member, model: ExportedModel) -> ExportedFile:
     config = session.config
     text = write_card(
         model,
@@ -236,7 +233,7 @@ def _write_card(session: Session, member: Member, model: dict[str, Any]) -> dict
         full=session.blank_supernet.space.full,
         values=member.values_after,
     )
-    relative = f"exported/{member.folder}/{_CARD}"
+    relative = f"{FOLDER}/{member.folder}/{_CARD}"
     path = locate(session.path, relative)
     write_text(path, text)
-    return {"path": relative, "sha256": hash_file(path), "bytes": path.stat().st_size}
+    return ExportedFile(path=relative, sha256=hash_file(path), bytes=path.stat().st_size)

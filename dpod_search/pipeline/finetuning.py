@@ -6,15 +6,14 @@ import dataclasses
 import logging
 from collections.abc import Iterator
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from dpod_search.errors import CheckpointError
 from dpod_search.files import hash_file
 from dpod_search.files import hash_value
-from dpod_search.files import read_json
 from dpod_search.files import whole_folder
-from dpod_search.files import write_json
 from dpod_search.finetune import FinetuneContext
 from dpod_search.finetune import FinetunedSubnet
 from dpod_search.finetune import FinetuneJob
@@ -28,9 +27,11 @@ from dpod_search.pipeline.choosing import choose_subnets
 from dpod_search.pipeline.delivering import check_searched
 from dpod_search.pipeline.delivering import score_subnets
 from dpod_search.pipeline.session import Session
+from dpod_search.records.finetuned import Finetuned
 from dpod_search.records.front import FinetunedFront
 from dpod_search.records.oneshot import OneShot
 from dpod_search.records.record import locate
+from dpod_search.records.training import list_steps
 from dpod_search.search import name_finetune_study
 from dpod_search.search import record_finetuned
 from dpod_search.search.store.status import count_trials
@@ -40,6 +41,8 @@ from dpod_search.weights import save_weights
 
 
 _logger = logging.getLogger(__name__)
+
+_WEIGHTS = "model.safetensors"
 
 
 def describe_inputs(session: Session) -> dict[str, Any]:
@@ -76,7 +79,7 @@ def run(session: Session) -> list[str]:
     chosen = choice.subnets
     inputs = describe_inputs(session)
     keys = {item.name: _find_key(inputs, item, session.seed) for item in chosen}
-    rest = [i for i in chosen if not _is_finetuned(_folder_of(session, i), keys[i.name])]
+    rest = [i for i in chosen if not _is_finetuned(session, i, keys[i.name])]
     session.progress.start("finetune", len(chosen))
     if len(rest) < len(chosen):
         session.progress.advance(len(chosen) - len(rest), "done before")
@@ -86,9 +89,7 @@ def run(session: Session) -> list[str]:
         session.progress.advance(1, f"trial {rest[number].name}")
     session.progress.finish()
     outputs = [
-        f"finetuned/{item.name}/{file}"
-        for item in chosen
-        for file in ("model.safetensors", "result.json")
+        f"finetuned/{item.name}/{file}" for item in chosen for file in (_WEIGHTS, Finetuned.FILE)
     ]
     front = score_subnets(session, choice)
     if front.warning is not None:
@@ -166,36 +167,33 @@ def _prepare_all(
 
 
 def _keep(session: Session, item: Chosen, tuned: FinetunedSubnet, key: str) -> None:
+    assert tuned.accuracy_before is not None
+    assert tuned.accuracy is not None
     with whole_folder(_folder_of(session, item)) as aside:
-        save_weights(aside / "model.safetensors", tuned.module)
-        result = {
-            "key": key,
-            "trial": item.trial,
-            "widths": dict(item.widths),
-            "accuracy_before": tuned.accuracy_before,
-            "accuracy": tuned.accuracy,
-            "seconds": tuned.seconds,
-            "history": list(tuned.history),
-        }
-        write_json(aside / "result.json", {**result, "sha256": _hash_subnet(aside, result)})
+        save_weights(aside / _WEIGHTS, tuned.module)
+        result = Finetuned(
+            key=key,
+            trial=item.trial,
+            widths=dict(item.widths),
+            accuracy_before=tuned.accuracy_before,
+            accuracy=tuned.accuracy,
+            seconds=tuned.seconds,
+            history=list_steps(tuned.history),
+            sha256="",
+        )
+        replace(result, sha256=result.hash_with(hash_file(aside / _WEIGHTS))).write(aside)
     _checkpoint_of(session, item, key).remove()
 
 
-def _is_finetuned(folder: Path, key: str) -> bool:
-    result = folder / "result.json"
-    if not (result.exists() and (folder / "model.safetensors").exists()):
+def _is_finetuned(session: Session, item: Chosen, key: str) -> bool:
+    weights = _folder_of(session, item) / _WEIGHTS
+    kept = Finetuned.read_if_there(session.path, f"finetuned/{item.name}")
+    if kept is None or kept.key != key or not weights.exists():
         return False
-    kept = read_json(result)
-    if not isinstance(kept, dict) or kept.get("key") != key or "sha256" not in kept:
-        return False  # another version, for instance, wrote no hash
-    # Until the stage has ended its marker has none either.
-    if kept.pop("sha256") != _hash_subnet(folder, kept):
+    # Until the stage has ended its marker has no hash of them.
+    if kept.sha256 != kept.hash_with(hash_file(weights)):
         raise CheckpointError(
-            f"{folder} is damaged or was changed since its subnet was finetuned; put it back, or "
-            "delete it to have it made again"
+            f"{weights.parent} is damaged or was changed since its subnet was finetuned; put it "
+            "back, or delete it to have it made again"
         )
     return True
-
-
-def _hash_subnet(folder: Path, result: Mapping[str, Any]) -> str:
-    return hash_value([hash_file(folder / "model.safetensors"), dict(result)])

@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 
 from dpod_search.data import SeededLoader
-from dpod_search.errors import DpodSearchError
+from dpod_search.errors import CheckpointError
 from dpod_search.files import hash_value
-from dpod_search.files import read_json
-from dpod_search.files import write_json
 from dpod_search.footprint import tabulate_footprint
 from dpod_search.importance import UnitImportance
 from dpod_search.importance import measure_unit_importance
 from dpod_search.latency.model import NAME as LATENCY
 from dpod_search.pipeline.session import Session
 from dpod_search.programs import WidthTables
+from dpod_search.records.importance import Importance
+from dpod_search.records.importance import Seed
+from dpod_search.records.importance import Seeds
 from dpod_search.search import Proposal
 from dpod_search.search import SearchTask
 from dpod_search.supernet import Supernet
-
-
-FILE = "importance.json"
-SEEDS = "seeds.json"
 
 
 def measure_importance(session: Session, supernet: Supernet, criterion: str) -> UnitImportance:
@@ -43,18 +41,14 @@ def find_importance(session: Session, criterion: str = "taylor") -> UnitImportan
     It is measured once and kept in the run folder, so that whoever goes on with the run, perhaps
     on another machine, chooses the same widths.
     """
-    path = session.path / FILE
     key = _find_key(session, criterion)
-    if path.is_file():
-        try:
-            kept = read_json(path)
-            if kept["key"] == key:
-                return UnitImportance.from_json(kept)
-        except (DpodSearchError, KeyError, TypeError, ValueError):
-            pass  # it is measured anew
+    with suppress(CheckpointError):  # it is measured anew
+        kept = Importance.read_if_there(session.path)
+        if kept is not None and kept.key == key:
+            return UnitImportance.from_json(kept.to_json())
     found = measure_importance(session, session.supernet, criterion)
     if not session.is_guest:
-        write_json(path, {"key": key, **found.to_json()})
+        Importance(key=key, **found.to_json()).write(session.path)
     return found
 
 
@@ -78,7 +72,6 @@ def keep_seeds(
     criterion: str = "taylor",
 ) -> list[Proposal]:
     """Return seeds that are proposed for the importance of units, kept in the run folder."""
-    path = session.path / SEEDS
     search = session.config.search
     key = hash_value(
         {
@@ -90,16 +83,14 @@ def keep_seeds(
             "provenance": dict(task.provenance),
         }
     )
-    try:
-        kept = read_json(path) if path.is_file() else {}
-        if kept.get("key") == key:
-            return [Proposal(task.space.make(x["widths"]), x["source"]) for x in kept["seeds"]]
-    except (DpodSearchError, AttributeError, KeyError, TypeError, ValueError):
-        pass  # they are proposed anew
+    with suppress(CheckpointError):  # they are proposed anew
+        kept = Seeds.read_if_there(session.path)
+        if kept is not None and kept.key == key:
+            return [Proposal(task.space.make(x.widths), x.source) for x in kept.seeds]
     seeds = propose(make_tables(session, find_importance(session, criterion)))
     if not session.is_guest:
-        told = [{"source": seed.source, "widths": dict(seed.widths)} for seed in seeds]
-        write_json(path, {"key": key, "seeds": told})
+        told = tuple(Seed(source=each.source, widths=dict(each.widths)) for each in seeds)
+        Seeds(key=key, seeds=told).write(session.path)
     return seeds
 
 

@@ -13,7 +13,6 @@ from dpod_search.config import StudyConfig
 from dpod_search.errors import DataError
 from dpod_search.errors import RunFolderError
 from dpod_search.files import hash_file
-from dpod_search.files import write_json
 from dpod_search.latency import LatencyModel
 from dpod_search.latency import LatencyRequest
 from dpod_search.latency import LatencySettings
@@ -24,11 +23,12 @@ from dpod_search.latency import read_table
 from dpod_search.latency import take_fingerprint
 from dpod_search.latency.model import NAME
 from dpod_search.progress import Progress
+from dpod_search.records.latency import LatencyDevice
+from dpod_search.records.latency import LatencyFit
 from dpod_search.supernet import Supernet
 
 
 TABLE = "latency_table.json"
-SUMMARY = "latency.json"
 
 _logger = logging.getLogger(__name__)
 
@@ -130,7 +130,7 @@ def fit_model(
     settings: LatencySettings,
     *,
     device: torch.device,
-    summary: Path | None,
+    run: Path | None,
 ) -> LatencyModel:
     """Return the model of a run's subnets, and say how right it is.
 
@@ -140,7 +140,7 @@ def fit_model(
         table: What the model is fitted to.
         settings: How.
         device: Where the run works.
-        summary: The file to say it in, if any.
+        run: The run folder to say it in, if any.
 
     Raises:
         DataError: If the table is of another model, or the model is too wrong.
@@ -156,17 +156,16 @@ def fit_model(
     if difference:
         _logger.warning("latency: the table is of another device (%s)", difference)
     _logger.info("latency: the model is %s", model.error.describe())
-    if summary is not None:
+    if run is not None:
         full = model.measure(supernet.space.full)
-        told = {
-            "table": hash_file(path),
-            "device": table.device.to_json(),
-            "is_other_device": bool(difference),
-            "difference": difference,
-            "full_ms": float(f"{full:.4g}"),
+        LatencyFit(
+            table=hash_file(path),
+            device=LatencyDevice(**table.device.to_json()),
+            is_other_device=bool(difference),
+            difference=difference,
+            full_ms=float(f"{full:.4g}"),
             **model.to_json(),
-        }
-        write_json(summary, told)
+        ).write(run)
     return model
 
 

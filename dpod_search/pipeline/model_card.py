@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 
@@ -15,6 +14,7 @@ from dpod_search.markdown import escape
 from dpod_search.markdown import table
 from dpod_search.quantities import percent
 from dpod_search.quantities import spell
+from dpod_search.records.exported import ExportedModel
 
 
 _DIGITS_PEAK = 16.0
@@ -60,7 +60,7 @@ logits = session.run(None, {"images": images.numpy()})[0]""",
 
 
 def write_card(
-    model: Mapping[str, Any],
+    model: ExportedModel,
     *,
     study: str,
     source: str,
@@ -82,9 +82,9 @@ def write_card(
         full: Widths of the full net.
         values: Its objectives after finetuning.
     """
-    member = "the full net" if model["trial"] is None else f"trial {model['trial']}"
-    shape = " x ".join(map(str, model["input"]["shape"]))
-    classes = model["input"]["classes"]
+    member = "the full net" if model.trial is None else f"trial {model.trial}"
+    shape = " x ".join(map(str, model.input.shape))
+    classes = model.input.classes
     lines = [
         f"# {escape(study)}, {member}",
         "",
@@ -105,7 +105,7 @@ def write_card(
         "## Input and output",
         "",
         f"* Input: float32 pictures `batch x {shape}`, any batch size.",
-        f"* Normalisation: {code(model['input']['how'])}. It is no part of the model.",
+        f"* Normalisation: {code(model.input.how)}. It is no part of the model.",
         f"* Output: logits `batch x {len(classes)}`, the classes in this order:",
         f"  {', '.join(code(str(name)) for name in classes)}.",
         "",
@@ -116,14 +116,14 @@ def write_card(
         "",
         *table(
             ("channel group", "width", "of"),
-            [(code(name), str(width), str(full[name])) for name, width in model["widths"].items()],
+            [(code(name), str(width), str(full[name])) for name, width in model.widths.items()],
         ),
         "",
         "## Where it comes from",
         "",
         f"* Data: {code(source)}, fingerprint {code(fingerprint)}.",
         f"* Versions: {', '.join(f'{name} {version}' for name, version in versions.items())}.",
-        *(f"* {escape(note)}" for note in model["notes"]),
+        *(f"* {escape(note)}" for note in model.notes),
         (
             "* Licence: those of the original model, of its pretrained weights and of the data "
             "hold for this model; dpod-search adds no condition of its own."
@@ -133,33 +133,32 @@ def write_card(
     return "\n".join(lines)
 
 
-def _accuracies(model: Mapping[str, Any]) -> list[tuple[str, str]]:
+def _accuracies(model: ExportedModel) -> list[tuple[str, str]]:
     rows = [
-        ("validation accuracy before finetuning", model["validation_accuracy_before"]),
-        ("validation accuracy", model["validation_accuracy"]),
-        ("test accuracy", model["test_accuracy"]),
+        ("validation accuracy before finetuning", model.validation_accuracy_before),
+        ("validation accuracy", model.validation_accuracy),
+        ("test accuracy", model.test_accuracy),
     ]
-    named = [(name, percent(value, 2)) for name, value in rows if value is not None]
-    eight_bit = model["files"].get("onnx_int8")
-    if eight_bit is not None:
-        named.append(("test accuracy in 8 bits", percent(eight_bit["test_accuracy"], 2)))
-    return named
+    eight_bit = model.files.get("onnx_int8")
+    if eight_bit is not None and eight_bit.test_accuracy is not None:
+        rows.append(("test accuracy in 8 bits", eight_bit.test_accuracy))
+    return [(name, percent(value, 2)) for name, value in rows]
 
 
-def _footprint(model: Mapping[str, Any]) -> list[tuple[str, str]]:
-    return [(name, spell(name, value)) for name, value in model["footprint"].items()]
+def _footprint(model: ExportedModel) -> list[tuple[str, str]]:
+    return [(name, spell(name, value)) for name, value in model.footprint.items()]
 
 
-def _measured(values: Mapping[str, float], model: Mapping[str, Any]) -> list[tuple[str, str]]:
+def _measured(values: Mapping[str, float], model: ExportedModel) -> list[tuple[str, str]]:
     """Tell the objectives of the search that stand nowhere else, such as a measured latency."""
-    others = {"accuracy", *model["footprint"]}
+    others = {"accuracy", *model.footprint}
     return [(name, spell(name, value)) for name, value in values.items() if name not in others]
 
 
-def _loading(model: Mapping[str, Any]) -> list[str]:
+def _loading(model: ExportedModel) -> list[str]:
     lines: list[str] = []
     for name, (title, loader) in _LOADERS.items():
-        if name in model["files"]:
+        if name in model.files:
             lines += [f"### {title}", "", "```python", loader, "```", ""]
     return lines
 

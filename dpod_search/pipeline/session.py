@@ -217,7 +217,7 @@ class Session:
             table,
             self.config.latency,
             device=self.device,
-            summary=self.path / latency_table.SUMMARY if is_told else None,
+            run=self.path if is_told else None,
         )
 
     def describe_latency(self) -> dict[str, str]:

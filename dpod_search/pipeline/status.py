@@ -12,6 +12,7 @@ from dpod_search.pipeline.choosing import find_costs
 from dpod_search.pipeline.folder import RunFolder
 from dpod_search.pipeline.looking import looking_into
 from dpod_search.pipeline.stages import STAGES
+from dpod_search.records.finetuned import Finetuned
 from dpod_search.records.front import FinetunedFront
 from dpod_search.records.oneshot import OneShot
 from dpod_search.records.search import Search
@@ -89,4 +90,4 @@ def _count_finetuned(out: Path, *, has_ended: bool) -> int:
     # An earlier, larger choice leaves its folders behind; the front names those of the last one.
     if has_ended and (out / "front.json").is_file():
         return len(FinetunedFront.read(out).members)
-    return len(list((out / "finetuned").glob("*/result.json")))
+    return len(list((out / "finetuned").glob(f"*/{Finetuned.FILE}")))

@@ -3,84 +3,128 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Sequence
+from typing import ClassVar
 
-from dpod_search.records.fields import Fields
+from pydantic.dataclasses import dataclass
+
+from dpod_search.records.record import Count
+from dpod_search.records.record import FileRecord
+from dpod_search.records.record import Name
+from dpod_search.records.record import Number
+from dpod_search.records.record import Positive
+from dpod_search.records.record import Record
+from dpod_search.records.record import Text
+from dpod_search.records.search import Footprint
+from dpod_search.records.search import Widths
 from dpod_search.records.trials import Trial
 
 
-@dataclass(frozen=True)
-class ExportedFile:
+FOLDER = "exported"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportedFile(Record):
     """One file of an exported model.
 
     Args:
-        kind: Its format.
         path: From the run folder.
         sha256: Its hash.
-        n_bytes: Its size.
-        max_difference: The largest difference of outputs seen after loading it again, or None.
-        test_accuracy: Accuracy on test after loading it again, in [0, 1], or None.
+        bytes: Its size.
+        max_difference: The largest difference of outputs seen after loading it again, relative to
+            the largest output; None for a file that is not loaded, such as a card.
+        test_accuracy: Accuracy on test after loading it again, in [0, 1]; None likewise.
     """
 
-    kind: str
-    path: str
-    sha256: str
-    n_bytes: int
-    max_difference: float | None = None
-    test_accuracy: float | None = None
+    path: Name
+    sha256: Text
+    bytes: Count
+    max_difference: Number | None = None
+    test_accuracy: Number | None = None
 
 
-@dataclass(frozen=True)
-class ExportedModel:
-    """One exported model; ``trial`` is None for a full net that was no trial."""
-
-    trial: int | None
-    files: tuple[ExportedFile, ...]
-
-
-def read_manifest(path: Path, trials: tuple[Trial, ...]) -> tuple[ExportedModel, ...]:
-    """Read which models were exported; those of an earlier search's trials are left out.
+@dataclass(frozen=True, kw_only=True)
+class ModelInput(Record):
+    """What an exported model takes; the normalisation is None where the data do not say it.
 
     Args:
-        path: ``exported/manifest.json``.
-        trials: The trials of the search.
-
-    Raises:
-        CheckpointError: If the file is damaged.
+        shape: Of one sample.
+        peak: Of a pixel.
+        mean: By channel, of a pixel over the peak.
+        std: By channel likewise; the input is ``(pixel / peak - mean) / std``.
+        how: The same in words.
+        classes: Names of the classes, in the order of the outputs.
     """
-    by_number = {trial.number: trial.widths for trial in trials}
-    return tuple(
-        ExportedModel(
-            trial=inner.optional_integer("trial"),
-            files=_read_files(inner.inner("files"), inner.optional_number("max_difference")),
-        )
-        for inner in Fields.from_file(path).inners("models")
-        if not _is_stale(inner, by_number)
-    )
+
+    shape: tuple[Positive, ...]
+    peak: Number | None
+    mean: tuple[Number, ...] | None
+    std: tuple[Number, ...] | None
+    how: Text
+    classes: tuple[Text, ...]
 
 
-def _is_stale(model: Fields, by_number: Mapping[int, Mapping[str, int]]) -> bool:
-    number = model.optional_integer("trial")
-    if number is None or "widths" not in model.values:
-        return False
-    return by_number.get(number) != model.inner("widths").values
+@dataclass(frozen=True, kw_only=True)
+class ExportedModel(Record):
+    """One exported model; accuracies in [0, 1].
+
+    Args:
+        trial: The number of its trial; None for a full net that was no trial.
+        widths: Active width by channel group.
+        sizes: Its footprints, which stand in the file under their own names.
+        footprint: The same as one object.
+        validation_accuracy_before: Accuracy on validation before finetuning.
+        validation_accuracy: After finetuning.
+        test_accuracy: The same on test.
+        files: Its files by format: those of ``export.formats``, ``python`` (``model.py``) where
+            there is ``safetensors``, and ``card``.
+        notes: What could not be written, and what else is to be known.
+        max_difference: The largest of its exact files.
+        input: What it takes.
+        input_shape: Shape of one sample.
+        classes: Names of the classes, in the order of the outputs.
+    """
+
+    SPREAD: ClassVar[str] = "sizes"
+
+    trial: Count | None
+    widths: Widths
+    sizes: Footprint
+    footprint: Footprint
+    validation_accuracy_before: Number
+    validation_accuracy: Number
+    test_accuracy: Number
+    files: Mapping[str, ExportedFile]
+    notes: tuple[Text, ...]
+    max_difference: Number
+    input: ModelInput
+    input_shape: tuple[Positive, ...]
+    classes: tuple[Text, ...]
 
 
-def _read_files(fields: Fields, difference: float | None) -> tuple[ExportedFile, ...]:
-    files = {kind: fields.inner(kind) for kind in fields.values}
-    own = {kind: file.optional_number("max_difference") for kind, file in files.items()}
-    # Older versions knew one difference for all files of a model. Where files have their own, one
-    # without it, such as a card, was never loaded again.
-    is_shared = all(value is None for value in own.values())
-    return tuple(
-        ExportedFile(
-            kind=kind,
-            path=file.text("path"),
-            sha256=file.text("sha256"),
-            n_bytes=file.integer("bytes"),
-            max_difference=difference if is_shared else own[kind],
-            test_accuracy=file.optional_number("test_accuracy"),
-        )
-        for kind, file in files.items()
-    )
+@dataclass(frozen=True, kw_only=True)
+class Manifest(FileRecord):
+    """What was exported: ``exported/manifest.json``, written by ``export``.
+
+    Args:
+        study: Name of the study.
+        data: Fingerprint of the pictures.
+        versions: Of the packages that results depend on.
+        models: The models, as the front has them.
+    """
+
+    FILE: ClassVar[str] = "manifest.json"
+
+    study: Text
+    data: Text
+    versions: Mapping[str, Text]
+    models: tuple[ExportedModel, ...]
+
+    def of_search(self, trials: Sequence[Trial]) -> tuple[ExportedModel, ...]:
+        """Return the models without those whose trial an earlier search made."""
+        widths = {trial.number: trial.widths for trial in trials}
+        return tuple(m for m in self.models if m.trial is None or widths.get(m.trial) == m.widths)
+
+    def list_files(self) -> list[ExportedFile]:
+        """List all files of all models."""
+        return [file for model in self.models for file in model.files.values()]

@@ -2,23 +2,34 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Mapping
+from typing import ClassVar
+
+from pydantic.dataclasses import dataclass
 
 from dpod_search.quantities import percent
-from dpod_search.records.fields import Fields
+from dpod_search.records.record import Count
+from dpod_search.records.record import FileRecord
+from dpod_search.records.record import Flag
+from dpod_search.records.record import Number
+from dpod_search.records.record import Positive
+from dpod_search.records.record import Record
+from dpod_search.records.record import Text
 
 
-@dataclass(frozen=True)
-class LatencyDevice:
+@dataclass(frozen=True, kw_only=True)
+class LatencyDevice(Record):
     """The device that a latency table was measured on; fields as in the table's fingerprint."""
 
-    processor: str
-    device: str
-    backend: str
-    version: str
-    n_threads: int
-    batch_size: int
+    processor: Text
+    machine: Text
+    system: Text
+    n_cores: Count
+    device: Text
+    backend: Text
+    version: Text
+    n_threads: Positive
+    batch_size: Positive
 
     def describe(self) -> str:
         """Say it in one clause."""
@@ -29,29 +40,37 @@ class LatencyDevice:
         )
 
 
-@dataclass(frozen=True)
-class LatencyFit:
-    """What is known of the model that gave the modelled latencies.
+@dataclass(frozen=True, kw_only=True)
+class LatencyFit(FileRecord):
+    """What is known of the model that gave the modelled latencies: ``latency.json``.
+
+    It is written by ``search``, if latency is asked for.
 
     Args:
+        table: The hash of the latency table.
         device: What it tells of.
         is_other_device: Whether that is not the machine that the run was made on.
         difference: In what the two differ; empty if in nothing.
         full_ms: Modelled milliseconds of the full net.
+        weights: Weight of each part of the model, by name.
         mape: Mean error on the subnets held out, as a share.
         worst: Largest error on them, as a share.
         rank_correlation: Of predictions and measurements on them.
         n_held_out: How many they were.
     """
 
+    FILE: ClassVar[str] = "latency.json"
+
+    table: Text
     device: LatencyDevice
-    is_other_device: bool
-    difference: str
-    full_ms: float
-    mape: float
-    worst: float
-    rank_correlation: float
-    n_held_out: int
+    is_other_device: Flag
+    difference: Text
+    full_ms: Number
+    weights: Mapping[str, Number]
+    mape: Number
+    worst: Number
+    rank_correlation: Number
+    n_held_out: Count
 
     def describe_error(self) -> str:
         """Say how wrong it is in one clause."""
@@ -72,23 +91,3 @@ class LatencyFit:
             f"{told}. This is another device than the one that the run was made on "
             f"({self.difference}): the milliseconds are that device's, and no subnet was timed."
         )
-
-
-def read_latency(path: Path) -> LatencyFit:
-    """Read how right the modelled latencies are."""
-    fields = Fields.from_file(path)
-    device = fields.inner("device")
-    return LatencyFit(
-        device=LatencyDevice(
-            **{name: device.text(name) for name in ("processor", "device", "backend", "version")},
-            n_threads=device.integer("n_threads", low=1),
-            batch_size=device.integer("batch_size", low=1),
-        ),
-        is_other_device=fields.flag("is_other_device"),
-        difference=fields.text("difference"),
-        full_ms=fields.number("full_ms"),
-        mape=fields.number("mape"),
-        worst=fields.number("worst"),
-        rank_correlation=fields.number("rank_correlation"),
-        n_held_out=fields.integer("n_held_out"),
-    )

@@ -1,4 +1,4 @@
-"""From a run folder to a :class:`Run`; the files are described in docs/architecture.md."""
+"""From a run folder to a :class:`Run`, and what is known of the machine."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from pydantic.dataclasses import dataclass as checked
 from dpod_search.errors import CheckpointError
 from dpod_search.errors import RunFolderError
 from dpod_search.files import parse_toml
+from dpod_search.records import exported
 from dpod_search.records.exported import ExportedModel
-from dpod_search.records.exported import read_manifest
+from dpod_search.records.exported import Manifest
 from dpod_search.records.front import FinetunedFront
 from dpod_search.records.latency import LatencyFit
-from dpod_search.records.latency import read_latency
 from dpod_search.records.oneshot import OneShot
 from dpod_search.records.record import Count
 from dpod_search.records.record import FileRecord
@@ -121,6 +121,7 @@ def read_run(folder: Path) -> Run:
     front = FinetunedFront.read_if_there(folder, search=search)
     path = ShrinkingPath.read_if_there(folder, search=search)
     environment = Environment.read_if_there(folder)
+    manifest = Manifest.read_if_there(folder, exported.FOLDER)
     return Run(
         folder=folder,
         search=search,
@@ -128,13 +129,11 @@ def read_run(folder: Path) -> Run:
         training=Training.read_if_there(folder),
         path=None if path is None else path.profiles,
         front=front and front.of_search(folder / front.FILE, search, trials),
-        exported=_read_if_there(
-            folder / "exported" / "manifest.json", lambda path: read_manifest(path, trials)
-        ),
+        exported=None if manifest is None else manifest.of_search(trials),
         config=config,
         environment=None if environment is None else flatten(environment.to_json(), ""),
         latency=(
-            _read_if_there(folder / "latency.json", read_latency)
+            LatencyFit.read_if_there(folder)
             if "latency" in search.footprints
             else None  # of an earlier search, which modelled latency
         ),

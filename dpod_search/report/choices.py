@@ -93,9 +93,8 @@ def list_folders(run: Run) -> dict[int | None, str]:
     """Return the folder of each exported model, from the run folder, by trial."""
     folders: dict[int | None, str] = {}
     for model in run.exported or ():
-        if model.files:
-            folder = PurePosixPath(model.files[0].path).parent.as_posix()
-            folders[model.trial] = f"{folder}/"
+        for file in model.files.values():
+            folders[model.trial] = f"{PurePosixPath(file.path).parent.as_posix()}/"
     return folders
 
 

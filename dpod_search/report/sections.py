@@ -169,15 +169,15 @@ def show_exported(run: Run) -> Markup:
     rows = [
         [
             "full net" if model.trial is None else str(model.trial),
-            kib(file.n_bytes),
+            kib(file.bytes),
             _show_difference(file.max_difference),
             "–" if file.test_accuracy is None else percent(file.test_accuracy, 2),
-            file.kind,
+            kind,
             file.path,
             f"{file.sha256[:16]}…",
         ]
         for model in run.exported
-        for file in model.files
+        for kind, file in model.files.items()
     ]
     columns = ("trial", "KiB", "difference", "test", "form", "file", "SHA-256")
     caption = (

@@ -15,35 +15,47 @@ from dpod_search.data import load_data
 from dpod_search.data.datasets import DatasetView
 from dpod_search.pipeline.model_card import describe_input
 from dpod_search.pipeline.model_card import write_card
+from dpod_search.records.exported import ExportedFile
+from dpod_search.records.exported import ExportedModel
+from dpod_search.records.exported import ModelInput
 from dpod_search.torchvision_ops import import_torchvision
 
 
 v2 = import_torchvision("transforms.v2")
 
 
-def make_model(**changes: Any) -> dict[str, Any]:
-    model = {
+def make_model(**changes: Any) -> ExportedModel:
+    sizes = {"macs": 12345, "weight_bytes": 40960}
+    model: dict[str, Any] = {
         "trial": 3,
         "widths": {"conv": 4},
-        "footprint": {"macs": 12345, "weight_bytes": 40960},
-        "validation_accuracy_before": None,
+        "sizes": sizes,
+        "footprint": sizes,
+        "validation_accuracy_before": 0.9,
         "validation_accuracy": 0.975,
         "test_accuracy": 0.97,
-        "files": {"safetensors": {}},
-        "notes": [],
-        "input": {"shape": [1, 8, 8], "how": "pixel / 16", "classes": ["0", "1"]},
+        "files": {"safetensors": ExportedFile(path="m.safetensors", sha256="0f", bytes=9)},
+        "notes": (),
+        "max_difference": 0.0,
+        "input": make_input((1, 8, 8), "pixel / 16", ("0", "1")),
+        "input_shape": (1, 8, 8),
+        "classes": ("0", "1"),
     }
-    return model | changes
+    return ExportedModel(**model | changes)
 
 
-def write(model: dict[str, Any], **changes: Any) -> str:
+def make_input(shape: tuple[int, ...], how: str, classes: tuple[str, ...]) -> ModelInput:
+    return ModelInput(shape=shape, peak=None, mean=None, std=None, how=how, classes=classes)
+
+
+def write(model: ExportedModel, **changes: Any) -> str:
     told = {
         "study": "digits",
         "source": "digits",
         "architecture": "resnet20",
         "fingerprint": "0f" * 8,
         "versions": {"torch": "2.9"},
-        "full": dict.fromkeys(model["widths"], 8),
+        "full": dict.fromkeys(model.widths, 8),
         "values": {},
     }
     return write_card(model, **told | changes)
@@ -75,8 +87,8 @@ AWKWARD = "a|b`c` <img src=x onerror=y>\n# owned \x1b[31m[x](javascript:y) caf\u
 def test_names_of_classes_and_groups_stay_text() -> None:
     model = make_model(
         widths={AWKWARD: 4},
-        notes=[AWKWARD],
-        input={"shape": [1], "how": AWKWARD, "classes": [AWKWARD, "dog"]},
+        notes=(AWKWARD,),
+        input=make_input((1,), AWKWARD, (AWKWARD, "dog")),
     )
     card = write(model, study=AWKWARD, source=AWKWARD, architecture=AWKWARD)
     card.encode()

@@ -58,26 +58,12 @@ def test_an_interval_may_have_no_ends(run: RunFolder) -> None:
         assert trials[row["number"]].predicted["accuracy"].covers(-1e9)
 
 
-def test_the_difference_of_a_model_stands_for_its_files(run: RunFolder) -> None:
-    models = run.documents["exported/manifest.json"]["models"]
-    file = models[1]["files"]["safetensors"]
-    file |= {"max_difference": 0.0, "test_accuracy": 0.5}
-    exported = read_run(run.write()).exported
-    assert exported is not None
-    assert (exported[0].files[0].max_difference, exported[0].files[0].test_accuracy) == (
-        1.2e-6,
-        None,
-    )
-    assert (exported[1].files[0].max_difference, exported[1].files[0].test_accuracy) == (0.0, 0.5)
-
-
 def test_a_card_was_never_loaded_and_has_no_difference(run: RunFolder) -> None:
     files = run.documents["exported/manifest.json"]["models"][0]["files"]
-    files["safetensors"]["max_difference"] = 1.2e-6
     files["card"] = {"path": "0/README.md", "sha256": "0f" * 32, "bytes": 900}
     exported = read_run(run.write()).exported
     assert exported is not None
-    found = {file.kind: file.max_difference for file in exported[0].files}
+    found = {kind: file.max_difference for kind, file in exported[0].files.items()}
     assert found == {"safetensors": 1.2e-6, "card": None}
 
 

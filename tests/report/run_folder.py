@@ -333,8 +333,15 @@ class RunFolder:
         for member in self.documents["front.json"]["members"]:
             path = f"{member['trial']}/model.safetensors"
             file = {"path": path, "sha256": "0f" * 32, "bytes": member["weight_bytes"] + 512}
-            kept = {key: member[key] for key in ("trial", "widths", "macs", "params")}
+            accuracies = ("validation_accuracy_before", "validation_accuracy", "test_accuracy")
+            kept = {key: member[key] for key in ("trial", "widths", *accuracies)}
+            sizes = {key: member[key] for key in ("macs", "params", "weight_bytes")}
+            pictures = {"shape": [1, 8, 8], "peak": None, "mean": None, "std": None, "how": "?"}
             models.append(
-                kept | {"files": {"safetensors": file}, "max_difference": 1.2e-6, "classes": None}
+                kept
+                | sizes
+                | {"footprint": sizes, "notes": [], "input": pictures | {"classes": ["0", "1"]}}
+                | {"files": {"safetensors": file | {"max_difference": 1.2e-6}}}
+                | {"max_difference": 1.2e-6, "input_shape": [1, 8, 8], "classes": ["0", "1"]}
             )
-        return {"study": "digits", "versions": {"torch": "2.9"}, "models": models}
+        return {"study": "digits", "data": "4e", "versions": {"torch": "2.9"}, "models": models}

@@ -351,8 +351,9 @@ class TestCalibration:
         assert "90" in drawing.caption
 
     def test_without_audits_or_settings_the_coverage_is_left(self, run: RunFolder) -> None:
-        nothing = {"n_audited": 0, "n_wrong": 0, "rate": None, "low": None, "high": None}
-        run.documents["search.json"]["audit"] = nothing
+        counts = dict.fromkeys(("n_audited", "n_wrong", "n_drawn"), 0)
+        audit = run.documents["search.json"]["audit"]
+        run.documents["search.json"]["audit"] = dict.fromkeys(audit) | counts
         run.config = ""
         drawing = draw(run, "calibration")
         assert len(drawing.figure.data) == 1

@@ -138,7 +138,8 @@ def test_a_full_net_that_was_no_trial_is_called_by_its_name(run: RunFolder) -> N
 
 def test_without_members_or_audits_or_constraints(run: RunFolder) -> None:
     run.documents["front.json"]["members"] = []
-    nothing = {"n_audited": 0, "n_wrong": 0, "rate": None, "low": None, "high": None}
+    counts = dict.fromkeys(("n_audited", "n_wrong", "n_drawn"), 0)
+    nothing = dict.fromkeys(run.documents["search.json"]["audit"]) | counts
     run.documents["search.json"] |= {"audit": nothing, "constraints": {}}
     page = write_report(run.write()).read_text()
     assert "No subnet was finetuned." in page
