@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import replace
 
@@ -14,8 +15,10 @@ from dpod_search.pipeline.session import Session
 from dpod_search.records.front import FULL
 from dpod_search.records.front import FinetunedFront
 from dpod_search.records.oneshot import OneShot
+from dpod_search.records.search import Search
+from dpod_search.records.trials import Trial
+from dpod_search.search import Candidate
 from dpod_search.search import Front
-from dpod_search.search import SearchResult
 from dpod_search.search.constraints import read_budget
 from dpod_search.widths import Widths
 
@@ -67,31 +70,49 @@ def check_budgets(session: Session) -> None:
         read_budget(budget, {**own, **of_full}, session.objectives)
 
 
-def choose_subnets(session: Session, result: SearchResult) -> Choice:
+def choose_subnets(session: Session, search: Search, trials: Sequence[Trial]) -> Choice:
     """Choose members of the searched front as the study says, and the full net.
 
     The full net is finetuned like the others, for it is what they are compared with.
 
+    Args:
+        session: The run.
+        search: What was searched.
+        trials: The trials of the search.
+
     Raises:
         InfeasibleError: If there are budgets and a front, and no member meets any of them.
     """
+    space = session.blank_supernet.space
+    found = [
+        Candidate(
+            trial.number,
+            space.make(trial.widths),
+            {objective.name: trial.values[objective.name] for objective in search.objectives},
+            {name: trial.values[name] for name in search.footprints},
+        )
+        for trial in trials
+        if trial.is_complete
+    ]
     if session.config.oneshot.method:
-        chosen, unmet = _take_oneshot(session, result)
+        chosen, unmet = _take_oneshot(session, found)
     else:
-        chosen, unmet = _take_members(session, result)
-    full = session.supernet.space.full
-    if all(item.widths != full for item in chosen):
-        of_full = [t for t in result.trials if t.widths == full and t.values]
-        name = str(of_full[0].number) if of_full else FULL
-        trial = of_full[0].number if of_full else None
-        chosen.append(Chosen(name, trial, full, dict(of_full[0].values) if of_full else {}))
+        members = tuple(item for item in found if item.trial in search.front)
+        chosen, unmet = _take_members(session, Front(members, session.objectives, search.of_full))
+    if all(item.widths != space.full for item in chosen):
+        of_full = next((item for item in found if item.widths == space.full), None)
+        chosen.append(Chosen(FULL, None, space.full, {}) if of_full is None else _take(of_full))
     return Choice(chosen, unmet)
 
 
-def _take_members(session: Session, result: SearchResult) -> tuple[list[Chosen], dict[str, str]]:
+def _take(item: Candidate, budgets: tuple[str, ...] = ()) -> Chosen:
+    return Chosen(str(item.trial), item.trial, item.widths, item.values, budgets)
+
+
+def _take_members(session: Session, front: Front) -> tuple[list[Chosen], dict[str, str]]:
     """Take members of the searched front."""
     settings = session.config.finetune
-    front, chosen_for, unmet = result.front, dict[int, list[str]](), dict[str, str]()
+    chosen_for, unmet = dict[int, list[str]](), dict[str, str]()
     if settings.budgets and len(front) > 0:
         best, unmet = _use_clock(session, front).split_by_budget(settings.budgets)
         if not best:
@@ -102,11 +123,7 @@ def _take_members(session: Session, result: SearchResult) -> tuple[list[Chosen],
     else:
         n = settings.n_subnets
         members = list(front if n == "all" else front.select(n))
-    chosen = [
-        Chosen(str(m.trial), m.trial, m.widths, m.values, tuple(chosen_for.get(m.trial, ())))
-        for m in members
-    ]
-    return chosen, unmet
+    return [_take(m, tuple(chosen_for.get(m.trial, ()))) for m in members], unmet
 
 
 def _use_clock(session: Session, front: Front) -> Front:
@@ -123,26 +140,22 @@ def _use_clock(session: Session, front: Front) -> Front:
     return replace(front, members=tuple(members))
 
 
-def _take_oneshot(session: Session, result: SearchResult) -> tuple[list[Chosen], dict[str, str]]:
+def _take_oneshot(
+    session: Session, found: Sequence[Candidate]
+) -> tuple[list[Chosen], dict[str, str]]:
     """Take what was chosen without a search, whether or not it is on the front."""
     session.folder.require(OneShot.FILE, "search")
     content = OneShot.read(session.path)
-    trials = {trial.widths: trial for trial in result.trials if trial.values}
+    by_widths = {item.widths: item for item in found}
     chosen: dict[int, Chosen] = {}
     unmet = dict(content.unmet)
     for choice in content.choices:
-        trial = trials.get(result.space.make(choice.widths))
-        if trial is None:
+        item = by_widths.get(session.blank_supernet.space.make(choice.widths))
+        if item is None:
             unmet[choice.budget] = f"{choice.budget}: its trial failed; trials.csv says why"
             continue
-        budgets = chosen[trial.number].budgets if trial.number in chosen else ()
-        chosen[trial.number] = Chosen(
-            str(trial.number),
-            trial.number,
-            trial.widths,
-            trial.values,
-            (*budgets, choice.budget),
-        )
+        budgets = chosen[item.trial].budgets if item.trial in chosen else ()
+        chosen[item.trial] = _take(item, (*budgets, choice.budget))
     return list(chosen.values()), unmet
 
 

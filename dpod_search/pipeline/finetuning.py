@@ -69,11 +69,10 @@ def _describe_choices(session: Session) -> dict[str, str]:
 
 def run(session: Session) -> list[str]:
     """Finetune what is not finetuned yet, test everything, write the front."""
-    # Else the search would go on here, past what search.json and trials.csv say.
     session.folder.require_stage("search", searching.describe_inputs(session))
     searching.require_trials(session)
-    result = searching.search_study(session)  # has all its trials, so this only reads it
-    choice = choose_subnets(session, result)
+    search = searching.read_search(session)
+    choice = choose_subnets(session, search, searching.read_trials(session, search))
     for reason in choice.unmet.values():
         _logger.warning("finetune: %s", reason)
     chosen = choice.subnets

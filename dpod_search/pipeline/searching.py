@@ -16,6 +16,7 @@ from dpod_search.records import trials
 from dpod_search.records.oneshot import OneShot
 from dpod_search.records.search import Search
 from dpod_search.records.training import ShrinkingPath
+from dpod_search.records.trials import Trial
 from dpod_search.search import Proposal
 from dpod_search.search import ProposalRequest
 from dpod_search.search import SearchResult
@@ -127,6 +128,12 @@ def read_search(session: Session) -> Search:
     """Return what the ended search says; errors as of :meth:`RunFolder.require`."""
     session.folder.require(Search.FILE, "search")
     return Search.read(session.path)
+
+
+def read_trials(session: Session, search: Search) -> tuple[Trial, ...]:
+    """Return the trials of the ended search; errors as of :meth:`RunFolder.require`."""
+    session.folder.require(trials.FILE, "search")
+    return trials.read_trials(session.path, search)
 
 
 def prepare_sharing(session: Session) -> None:

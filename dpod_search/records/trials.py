@@ -1,10 +1,4 @@
-"""One line a trial, every cell checked: ``trials.csv``.
-
-The columns are ``number, fate, source, generation, on_front``, one for each objective under its
-name (empty if not measured), one for each footprint that is no objective already,
-``predicted_<objective>``, ``predicted_<objective>_low``, ``predicted_<objective>_high`` for each
-measured objective, ``reason, seconds``, and ``width:<group>`` for every group.
-"""
+"""One line a trial, every cell checked: ``trials.csv``."""
 
 from __future__ import annotations
 
@@ -76,8 +70,8 @@ class Trial:
 
     @property
     def is_complete(self) -> bool:
-        """Whether all its objectives are known."""
-        return self.fate in COMPLETE
+        """Whether it has values; one that another program completed has no fate of that kind."""
+        return self.fate in COMPLETE or self.on_front
 
 
 FILE = "trials.csv"
