@@ -29,10 +29,10 @@ from dpod_search.files import hash_value
 from dpod_search.files import read_json
 from dpod_search.files import write_json
 from dpod_search.files import write_text
+from dpod_search.pipeline.looking import LOCK
+from dpod_search.pipeline.looking import OWNER
+from dpod_search.pipeline.looking import check_marks
 from dpod_search.pipeline.looking import looking_into
-from dpod_search.pipeline.marks import LOCK
-from dpod_search.pipeline.marks import OWNER
-from dpod_search.pipeline.marks import check_marks
 from dpod_search.pipeline.tidying import tidy_up
 
 
