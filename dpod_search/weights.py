@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Iterator
 from collections.abc import Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -109,13 +111,29 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], Any]:
     Raises:
         CheckpointError: If the file is missing or damaged.
     """
+    with _telling(path), safetensors.safe_open(path, framework="pt") as file:
+        kept = (file.metadata() or {}).get(_STATE)
+        if kept is not None:
+            _check_seal(path)
+        state = None if kept is None else parse_json(kept)["state"]
+        return {name: file.get_tensor(name) for name in file.keys()}, state  # noqa: SIM118
+
+
+def read_state(path: Path) -> Any:
+    """Read the JSON value of a file alone, as it stands there: nothing is hashed.
+
+    Raises:
+        CheckpointError: If the file is missing or damaged, or holds none.
+    """
+    with _telling(path), safetensors.safe_open(path, framework="pt") as file:
+        return parse_json((file.metadata() or {}).get(_STATE, ""))["state"]
+
+
+@contextmanager
+def _telling(path: Path) -> Iterator[None]:
+    """Say in a line why a file cannot be read inside the block."""
     try:
-        with safetensors.safe_open(path, framework="pt") as file:
-            kept = (file.metadata() or {}).get(_STATE)
-            if kept is not None:
-                _check_seal(path)
-            state = None if kept is None else parse_json(kept)["state"]
-            return {name: file.get_tensor(name) for name in file.keys()}, state  # noqa: SIM118
+        yield
     except FileNotFoundError as error:
         raise CheckpointError(
             f"{path} is missing; give the path of a .safetensors file"

@@ -14,7 +14,6 @@ from collections.abc import Callable
 from collections.abc import Collection
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
 
 import numpy as np
 import torch
@@ -35,7 +34,7 @@ from dpod_search.training.learner import SupernetLearner
 from dpod_search.training.policies import make_policy
 from dpod_search.training.policies.drawing import Memoryless
 from dpod_search.training.train import make_context
-from dpod_search.weights import read_tensors
+from dpod_search.weights import read_state
 from dpod_search.widths import Widths
 
 
@@ -76,7 +75,7 @@ def _find_done(session: Session, work: Work, stages: Collection[str]) -> dict[st
     done = {}
     checkpoint = session.path / "training.checkpoint.safetensors"
     if "train" in stages and checkpoint.exists():
-        state: Any = read_tensors(checkpoint)[1]
+        state = read_state(checkpoint)
         done["train"] = state["step"] * session.config.training.batch_size / work.n_trained
     if "search" in stages and "train" not in stages:
         trials = count_trials(session.config.name, searching.find_storage(session))
