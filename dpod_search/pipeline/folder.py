@@ -21,19 +21,25 @@ from dpod_search.config import StudyConfig
 from dpod_search.config import diff
 from dpod_search.config import dump_toml
 from dpod_search.config import load_study
-from dpod_search.errors import CheckpointError
 from dpod_search.errors import RunFolderError
 from dpod_search.escaping import spell_name
 from dpod_search.files import hash_file
 from dpod_search.files import hash_value
-from dpod_search.files import read_json
-from dpod_search.files import write_json
 from dpod_search.files import write_text
 from dpod_search.pipeline.looking import LOCK
 from dpod_search.pipeline.looking import OWNER
 from dpod_search.pipeline.looking import check_marks
 from dpod_search.pipeline.looking import looking_into
 from dpod_search.pipeline.tidying import tidy_up
+from dpod_search.records.markers import MARKERS
+from dpod_search.records.markers import Marker
+from dpod_search.records.markers import check_file
+from dpod_search.records.markers import check_links
+from dpod_search.records.markers import check_run
+from dpod_search.records.markers import find_marker
+from dpod_search.records.markers import forget_marker
+from dpod_search.records.markers import read_marker
+from dpod_search.records.markers import write_marker
 
 
 # What trained weights depend on: once they are there, none of it may change in the same folder.
@@ -57,6 +63,8 @@ NOT_TRAINED_FOR = (
     "training.n_workers:",
     "training.checkpoint_seconds:",
 )  # fmt: skip  (a table)
+
+_LARGE = 2**20  # bytes; a smaller file is hashed as soon as its time is looked at
 
 # What a run would write over in a folder of somebody else's.
 _RESULTS = (
@@ -86,13 +94,15 @@ class RunFolder:
         self._lock = FileLock(self.path / LOCK)
         self._made: list[Path] = []
         self._brings_lock = False
+        self._hashes: dict[tuple[Path, int, int, int], str] = {}
 
     def __enter__(self) -> Self:
         """Take the folder, or say who has it.
 
         Raises:
             RunFolderError: If another process works in it, it cannot be made, its name is not
-                text, or it has files of the user's where the lock is to be.
+                text, or it has files of the user's where the lock is to be, or links where a run
+                has files.
         """
         shown = spell_name(str(self.path))
         if shown != str(self.path):  # safetensors could write there, and not read
@@ -101,6 +111,7 @@ class RunFolder:
             )
         try:
             check_marks(self.path)
+            check_links(self.path)
             self._made = [p for p in (self.path, *self.path.parents) if not p.exists()]
             self._brings_lock = not (self.path / LOCK).exists()
             self.path.mkdir(parents=True, exist_ok=True)
@@ -123,13 +134,13 @@ class RunFolder:
         trace: TracebackType | None,
     ) -> None:
         """Free the folder, and take away what was made for nothing."""
-        if error is not None and self._made:
-            self._remove_empty()
         with suppress(OSError):  # or who is refused later, by a report, is told of this process
             (self.path / OWNER).unlink(missing_ok=True)
         if error is not None and self._brings_lock and not (self.path / "config.toml").exists():
-            with suppress(OSError):  # a folder of somebody else's is left as it was
+            with suppress(OSError):  # a folder that holds something is left as it was
                 (self.path / LOCK).unlink(missing_ok=True)
+                for made in self._made:
+                    made.rmdir()
         self._lock.release()
 
     @contextmanager
@@ -153,8 +164,10 @@ class RunFolder:
         Raises:
             RunFolderError: If the folder holds another study, or weights that were trained
                 otherwise; names the first differences. If it holds no run, but files of the
-                names that a run would write.
+                names that a run would write. If there are links where a run has files.
+            CheckpointError: If a file was changed since it was written.
         """
+        check_run(self.path)
         file = self.path / "config.toml"
         if not file.exists():
             self._check_foreign()
@@ -187,30 +200,39 @@ class RunFolder:
         """Write down which study the folder holds."""
         write_text(self.path / "config.toml", dump_toml(config))
 
+    @contextmanager
+    def noting(self, marker: str, *names: str) -> Iterator[None]:
+        """Let a marker know the files that the block writes, which are of no stage.
+
+        Args:
+            marker: Its name.
+            names: The files, relative to the folder.
+        """
+        self.unmark(marker)
+        yield
+        self._mark(marker, "run", {}, names)
+
     def is_done(self, stage: str, inputs: Mapping[str, Any]) -> bool:
         """Say whether a stage ended with just these inputs and its files are still there.
 
         Raises:
             CheckpointError: If one of its files is not what the stage wrote.
         """
-        if not self.has_ended(stage):
+        kept = read_marker(self.path, stage)
+        if kept is None or kept.inputs != hash_value(dict(inputs)) or not self.is_whole(stage):
             return False
-        kept = self._read_marker(stage)
-        if kept["inputs"] != hash_value(dict(inputs)) or not self.is_whole(stage):
-            return False
-        for name, digest in kept["outputs"].items():
-            _check_hash(self.path / name, digest, stage)
+        for name in kept.outputs:
+            kept.check(self.path, name, self._hash)
         return True
 
     def has_other_inputs(self, stage: str, inputs: Mapping[str, Any]) -> bool:
         """Say whether a stage ended, but with other inputs than these."""
-        if not self.has_ended(stage):
-            return False
-        return bool(self._read_marker(stage)["inputs"] != hash_value(dict(inputs)))
+        kept = read_marker(self.path, stage)
+        return kept is not None and kept.inputs != hash_value(dict(inputs))
 
     def unmark(self, stage: str) -> None:
         """Forget that a stage ended, before it runs again."""
-        self._marker(stage).unlink(missing_ok=True)
+        forget_marker(self.path, stage)
 
     def mark_done(self, stage: str, inputs: Mapping[str, Any], outputs: Sequence[str]) -> None:
         """Note that a stage ended.
@@ -220,13 +242,18 @@ class RunFolder:
             inputs: All it depends on, as JSON values.
             outputs: Files it wrote, relative to the folder.
         """
-        hashes = {name: hash_file(self.path / name) for name in sorted(outputs)}
-        marker = {"stage": stage, "inputs": hash_value(dict(inputs)), "outputs": hashes}
-        write_json(self._marker(stage), marker)
+        self._mark(stage, stage, inputs, outputs)
+
+    def _mark(
+        self, marker: str, stage: str, inputs: Mapping[str, Any], outputs: Sequence[str]
+    ) -> None:
+        hashes = {name: self._hash(self.path / name) for name in sorted(outputs)}
+        kept = Marker(stage=stage, inputs=hash_value(dict(inputs)), outputs=hashes)
+        write_marker(self.path, marker, kept)
 
     def has_ended(self, stage: str) -> bool:
         """Say whether a stage has ever ended, whatever its inputs were."""
-        return self._marker(stage).exists()
+        return find_marker(self.path, stage).exists()
 
     def is_whole(self, stage: str) -> bool:
         """Say whether a stage has ever ended and its files are still there, changed or not.
@@ -234,21 +261,8 @@ class RunFolder:
         Raises:
             CheckpointError: If its marker is damaged.
         """
-        if not self.has_ended(stage):
-            return False
-        return all((self.path / name).is_file() for name in self._read_marker(stage)["outputs"])
-
-    def check(self, name: str, stage: str) -> None:
-        """Check that a file is as a stage wrote it, if it is there and the stage has ended.
-
-        Raises:
-            CheckpointError: If it is not, or the stage's marker is damaged.
-        """
-        file = self.path / name
-        if file.is_file() and self.has_ended(stage):
-            digest = self._read_marker(stage)["outputs"].get(name)
-            if digest is not None:
-                _check_hash(file, digest, stage)
+        kept = read_marker(self.path, stage)
+        return kept is not None and all((self.path / name).is_file() for name in kept.outputs)
 
     def require(self, name: str, stage: str) -> Path:
         """Return a file that an earlier stage has written.
@@ -258,7 +272,7 @@ class RunFolder:
             CheckpointError: If it is not what the stage wrote.
         """
         file = self.path / name
-        self.check(name, stage)
+        check_file(self.path, name, stage, self._hash)
         if not file.is_file() or not self.has_ended(stage):
             raise RunFolderError(
                 f"{file} is missing or not finished; run `dpod-search {stage}` with the same "
@@ -269,8 +283,7 @@ class RunFolder:
     def require_hash(self, name: str, stage: str) -> str:
         """Return the hash of a file that an earlier stage wrote; errors as in :meth:`require`."""
         file = self.require(name, stage)
-        # What was checked there is not read a second time: weights may have gigabytes.
-        return str(self._read_marker(stage)["outputs"].get(name) or hash_file(file))
+        return self._hash(file)
 
     def require_stage(self, stage: str, inputs: Mapping[str, Any]) -> None:
         """Check that an earlier stage ended with just these inputs.
@@ -286,32 +299,21 @@ class RunFolder:
 
     def _check_foreign(self) -> None:
         foreign = [name for name in _RESULTS if (self.path / name).exists()]
-        if foreign and not (self.path / ".stages").exists():
+        if foreign and not (self.path / MARKERS).exists():
             raise RunFolderError(
                 f"{self.path} holds no run, and a run would write over {foreign[0]} in it; "
                 "choose another --out, or move it away"
             )
 
-    def _remove_empty(self) -> None:
-        """Delete the folders that were made here, if they hold nothing but the lock."""
-        own = [self.path / name for name in (OWNER, LOCK)]
-        if not set(self.path.iterdir()) <= set(own):
-            return
-        with suppress(OSError):  # what does not go, or is somebody else's by now, stays
-            for file in own:
-                file.unlink()
-            for folder in self._made:
-                folder.rmdir()
-
-    def _marker(self, stage: str) -> Path:
-        return self.path / ".stages" / f"{stage}.json"
-
-    def _read_marker(self, stage: str) -> dict[str, Any]:
-        marker = self._marker(stage)
-        kept = read_json(marker)
-        if isinstance(kept, dict) and "inputs" in kept and isinstance(kept.get("outputs"), dict):
-            return kept
-        raise CheckpointError(f"{marker} is damaged; delete it and run the same command again")
+    def _hash(self, file: Path) -> str:
+        """Hash a file; one that may have gigabytes once, for as long as it stays the same one."""
+        status = file.stat()
+        if status.st_size < _LARGE:
+            return hash_file(file)
+        key = (file, status.st_ino, status.st_size, status.st_mtime_ns)
+        if key not in self._hashes:
+            self._hashes[key] = hash_file(file)
+        return self._hashes[key]
 
     def _in_use(self) -> RunFolderError:
         return RunFolderError(
@@ -324,11 +326,3 @@ class RunFolder:
             return f" (process {int((self.path / OWNER).read_text())})"
         except (OSError, ValueError):
             return ""
-
-
-def _check_hash(file: Path, digest: str, stage: str) -> None:
-    if hash_file(file) != digest:
-        raise CheckpointError(
-            f"{file} is damaged or was changed since `{stage}` wrote it; "
-            "put it back, or delete it to have it made again"
-        )

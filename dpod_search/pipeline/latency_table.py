@@ -22,6 +22,7 @@ from dpod_search.latency import measure_request
 from dpod_search.latency import read_table
 from dpod_search.latency import take_fingerprint
 from dpod_search.latency.model import NAME
+from dpod_search.pipeline.folder import RunFolder
 from dpod_search.progress import Progress
 from dpod_search.records.latency import LatencyDevice
 from dpod_search.records.latency import LatencyFit
@@ -55,7 +56,7 @@ def _list_bounded(budgets: Iterable[str]) -> Iterable[str]:
 
 
 def find_table(
-    path: Path,
+    folder: RunFolder,
     request: LatencyRequest,
     supernet: Supernet,
     *,
@@ -68,7 +69,7 @@ def find_table(
     What it lacks is measured on this machine, but for guests, who only read.
 
     Args:
-        path: Its file.
+        folder: The run folder.
         request: What it is to hold.
         supernet: Whose layers and nets.
         device: Where they run.
@@ -79,6 +80,7 @@ def find_table(
         DataError: If the table is damaged, or lacks something and was measured elsewhere.
         RunFolderError: If a guest finds none.
     """
+    path = folder.path / TABLE
     known = _read_own(path) if path.is_file() else None
     if known is not None and not _is_as_set(known, request, device):
         _logger.info("latency: the table of the run folder is for other settings; measured anew")
@@ -90,18 +92,19 @@ def find_table(
             f"{path} is not there, or not what this study asks for; measure it with "
             "`dpod-search search` and the same --study and --out first"
         )
-    try:
-        table = measure_request(
-            request,
-            supernet=supernet,
-            device=device,
-            known=known,
-            progress=progress,
-            keep=lambda table: table.write(path),
-        )
-    except DataError as error:
-        raise DataError(f"{path}: {error}, or delete it to measure here") from error
-    table.write(path)
+    with folder.noting("latency_table", TABLE):
+        try:
+            table = measure_request(
+                request,
+                supernet=supernet,
+                device=device,
+                known=known,
+                progress=progress,
+                keep=lambda table: table.write(path),
+            )
+        except DataError as error:
+            raise DataError(f"{path}: {error}, or delete it to measure here") from error
+        table.write(path)
     return table
 
 
@@ -130,7 +133,7 @@ def fit_model(
     settings: LatencySettings,
     *,
     device: torch.device,
-    run: Path | None,
+    folder: RunFolder | None,
 ) -> LatencyModel:
     """Return the model of a run's subnets, and say how right it is.
 
@@ -140,7 +143,7 @@ def fit_model(
         table: What the model is fitted to.
         settings: How.
         device: Where the run works.
-        run: The run folder to say it in, if any.
+        folder: The run folder to say it in, if any.
 
     Raises:
         DataError: If the table is of another model, or the model is too wrong.
@@ -156,16 +159,18 @@ def fit_model(
     if difference:
         _logger.warning("latency: the table is of another device (%s)", difference)
     _logger.info("latency: the model is %s", model.error.describe())
-    if run is not None:
+    if folder is not None:
         full = model.measure(supernet.space.full)
-        LatencyFit(
+        told = LatencyFit(
             table=hash_file(path),
             device=LatencyDevice(**table.device.to_json()),
             is_other_device=bool(difference),
             difference=difference,
             full_ms=float(f"{full:.4g}"),
             **model.to_json(),
-        ).write(run)
+        )
+        with folder.noting("latency", LatencyFit.FILE):
+            told.write(folder.path)
     return model
 
 

@@ -40,10 +40,14 @@ from dpod_search.placement import check_parallel
 from dpod_search.placement import limit_threads
 from dpod_search.progress import Progress
 from dpod_search.progress import SilentProgress
+from dpod_search.records.markers import find_marker
 from dpod_search.search.store import check_lasting
 from dpod_search.search.store import check_url
 from dpod_search.training import launched_ranks
 
+
+# What a folder says of the run that it holds.
+_CLAIM = ("config.toml", "environment.json")
 
 _logger = logging.getLogger(__name__)
 
@@ -115,15 +119,16 @@ def run_stages(
         _check_start(session, stages)
         kept = _keep_claim(folder)
         if not _only_looks(stages):
-            folder.claim(config)
-            describe_environment().write(out)
+            with folder.noting("run", *_CLAIM):
+                folder.claim(config)
+                describe_environment().write(out)
         if tell is not None:
             _tell_seconds(session, stages, tell)
         outcomes = []
         for stage in STAGES:
             if stage.name in stages:
                 # A search that is refused must not leave its settings behind.
-                with _restoring(kept if stage.name == "search" else {}):
+                with _restoring(folder, kept if stage.name == "search" else {}):
                     outcomes.append(_run_stage(stage, session))
         return outcomes
 
@@ -205,17 +210,20 @@ def _keep_claim(folder: RunFolder) -> dict[Path, str]:
     """Return what a folder says of the search it holds; nothing before it holds weights."""
     if not folder.has_ended("train"):
         return {}
-    files = (folder.path / "config.toml", folder.path / ".stages" / "search.json")
+    files = [folder.path / name for name in _CLAIM]
+    files += [find_marker(folder.path, name) for name in ("run", "search")]
     return {file: file.read_text(encoding="utf-8") for file in files if file.is_file()}
 
 
 @contextmanager
-def _restoring(kept: Mapping[Path, str]) -> Iterator[None]:
+def _restoring(folder: RunFolder, kept: Mapping[Path, str]) -> Iterator[None]:
     try:
         yield
     except (RunFolderError, ConfigError, CheckpointError):
         # Of a storage, too, that is not there or is none: the search that ended is still whole.
         with suppress(CheckpointError):  # on a full disk, which is what was told
+            if kept:
+                folder.unmark("run")
             for file, text in kept.items():
                 write_text(file, text)
         raise

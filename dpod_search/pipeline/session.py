@@ -187,16 +187,15 @@ class Session:
         if settings.table is not None:
             path = expand_path(settings.table)
             return path, read_table(path)
-        path = self.path / latency_table.TABLE
         table = latency_table.find_table(
-            path,
+            self.folder,
             make_request(self.blank_supernet, settings, seed=self.seed),
             self.blank_supernet,
             device=self.device,
             progress=self.progress,
             is_guest=self.is_guest,
         )
-        return path, table
+        return self.path / latency_table.TABLE, table
 
     @cached_property
     def latency(self) -> LatencyModel | None:
@@ -217,7 +216,7 @@ class Session:
             table,
             self.config.latency,
             device=self.device,
-            run=self.path if is_told else None,
+            folder=self.folder if is_told else None,
         )
 
     def describe_latency(self) -> dict[str, str]:

@@ -39,17 +39,17 @@ class Stage:
     is_there: Callable[[Session], bool] | None = None
 
 
-# What the report is made of, and the stage that writes it.
-_REPORTED = {
-    "config.toml": "",
-    "environment.json": "",
-    "training.json": "train",
-    "path.json": "train",
-    "search.json": "search",
-    "trials.csv": "search",
-    "front.json": "finetune",
-    "exported/manifest.json": "export",
-}
+# What the report is made of.
+_REPORTED = (
+    "config.toml",
+    "environment.json",
+    "training.json",
+    "path.json",
+    "search.json",
+    "trials.csv",
+    "front.json",
+    "exported/manifest.json",
+)
 
 
 def _describe_report_inputs(session: Session) -> dict[str, Any]:
@@ -58,8 +58,6 @@ def _describe_report_inputs(session: Session) -> dict[str, Any]:
         raise RunFolderError(
             f"{files[0]} is missing; run `dpod-search train` with the same --study and --out first"
         )
-    for name, stage in _REPORTED.items():
-        session.folder.check(name, stage)
     return {file.name: hash_file(file) for file in files if file.exists()}
 
 

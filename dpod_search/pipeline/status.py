@@ -14,6 +14,7 @@ from dpod_search.pipeline.looking import looking_into
 from dpod_search.pipeline.stages import STAGES
 from dpod_search.records.finetuned import Finetuned
 from dpod_search.records.front import FinetunedFront
+from dpod_search.records.markers import check_run
 from dpod_search.records.oneshot import OneShot
 from dpod_search.records.search import Search
 from dpod_search.search.store.status import count_trials
@@ -39,6 +40,7 @@ def read_status(out: Path, storage: str | None = None) -> dict[str, Any]:
         raise RunFolderError(
             f"{out} holds no run; start one with `dpod-search run --study <study> --out {out}`"
         )
+    check_run(out)
     config = load_study(config_file)
     folder = RunFolder(out)
     journal = out / "study.journal"
@@ -58,8 +60,6 @@ def read_status(out: Path, storage: str | None = None) -> dict[str, Any]:
         **_find_limits(config, out, sum(trials.values())),
         "n_finetuned": _count_finetuned(out, has_ended=folder.has_ended("finetune")),
     }
-    folder.check("search.json", "search")
-    folder.check("front.json", "finetune")
     found = Search.read_if_there(out)
     if found is not None:
         status["counts"], status["audit"] = dict(found.counts), found.audit.to_json()

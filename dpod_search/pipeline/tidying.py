@@ -8,18 +8,12 @@ from pathlib import Path
 
 from dpod_search.files import finish_folder
 from dpod_search.files import remove_leftovers
+from dpod_search.records.markers import FILES
+from dpod_search.records.markers import list_places
 
 
-# Where files are written aside, and which: a clean-up looks at nothing else. What the dashboard
-# puts into `artifacts` is left alone, for it takes no lock.
-_WRITTEN = {
-    "": ("config.toml", ".owner", "*.json", "*.safetensors", "trials.csv", "report.html"),
-    ".stages": ("*.json",),
-    "finetuned": (".*.checkpoint.safetensors",),
-    "exported": ("manifest.json",),
-    "exported/*": ("model.*", "README.md"),
-    "figures": ("*.csv", "*.png"),
-}
+# Subnets are written whole. What the dashboard writes is left alone, for it takes no lock.
+_LEFT_ALONE = ("finetuned/#", "artifacts")
 _SUBNET_ASIDE = re.compile(r"\.(\d+|full)\.(part|old)")  # by `whole_folder`
 
 
@@ -29,13 +23,16 @@ def tidy_up(run: Path) -> None:
     Args:
         run: A run folder that is known to be one, and in which nobody else works.
     """
-    for place, names in _WRITTEN.items():
-        for folder in run.glob(place) if place else [run]:
-            inside = (folder, *folder.parents)[: len(Path(place).parts)]
-            if folder.is_dir() and not any(path.is_symlink() for path in inside):
-                remove_leftovers(folder, names)
-                if place == "finetuned":
-                    _finish_subnets(folder)
+    written: dict[str, list[str]] = {}
+    for pattern in FILES:
+        place, _, name = pattern.rpartition("/")
+        written.setdefault(place, []).append(name)
+    for place in written.keys() - {*_LEFT_ALONE}:
+        for folder in (run / name for name in list_places(run, place)):
+            if folder.is_dir():
+                remove_leftovers(folder, written[place])
+    if (run / "finetuned").is_dir():
+        _finish_subnets(run / "finetuned")
 
 
 def _finish_subnets(finetuned: Path) -> None:

@@ -20,6 +20,7 @@ from dpod_search.records.exported import ExportedModel
 from dpod_search.records.exported import Manifest
 from dpod_search.records.front import FinetunedFront
 from dpod_search.records.latency import LatencyFit
+from dpod_search.records.markers import check_run
 from dpod_search.records.oneshot import OneShot
 from dpod_search.records.record import Count
 from dpod_search.records.record import FileRecord
@@ -112,6 +113,7 @@ def read_run(folder: Path) -> Run:
                 f"{folder} has no {name}: the search stage has not run there; "
                 "run `dpod-search search` on this study first, or give another run folder"
             )
+    check_run(folder)
     search = Search.read(folder)
     trials = read_trials(folder, search)
     unknown = set(search.front) - {trial.number for trial in trials}

@@ -12,6 +12,7 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from dpod_search.files import write_text
+from dpod_search.records.markers import forget_marker
 from dpod_search.records.run import Run
 from dpod_search.records.run import read_run
 from dpod_search.report import sections
@@ -93,6 +94,7 @@ def write_report(run_folder: Path) -> Path:
     """
     run = read_run(run_folder)
     drawn = [(kind, kind.draw(run)) for kind in FIGURES]
+    forget_marker(run_folder, "report")
     for kind, drawing in drawn:
         numbers = run_folder / "figures" / f"{kind.name}.csv"
         if isinstance(drawing, Absent):

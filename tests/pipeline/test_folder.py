@@ -109,8 +109,6 @@ def test_what_looks_like_a_leftover_and_is_none_stays(tmp_path):
         elsewhere / "full" / ".model.pt2.123.part",
     )
     (run / "exported" / "link").symlink_to(elsewhere / "full")
-    (run / "figures").symlink_to(elsewhere)
-    (elsewhere / ".front.csv.123.part").touch()
     with RunFolder(run) as folder:
         folder.claim(load_tiny())
         before = list_files(tmp_path)
@@ -394,3 +392,90 @@ def test_a_folder_that_holds_something_or_ended_well_stays(tmp_path):
         pass
     with RunFolder(tmp_path / "two"):
         pass
+
+
+def lead_elsewhere(path, how):
+    """Put a link in the place of a file or a folder."""
+    target = path.parent / "mine" if how != "itself" else path
+    if how == "file":
+        target.write_text("mine")
+    elif how == "folder":
+        target.mkdir()
+    path.symlink_to(target)
+
+
+@pytest.mark.parametrize("how", ["file", "folder", "nothing", "itself"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "config.toml",
+        "log.jsonl",
+        "latency_table.json",
+        "study.journal",
+        ".stages",
+        ".stages/train.json",
+        "finetuned/full",
+        "finetuned/.3.checkpoint.safetensors",
+        "exported/13/model.onnx",
+        "artifacts",
+        "figures/front.png",
+        "report.html",
+    ],
+)
+def test_a_link_in_the_place_of_a_runs_own_is_refused_and_not_followed(tmp_path, name, how):
+    run = tmp_path / "run"
+    (run / name).parent.mkdir(parents=True)
+    lead_elsewhere(run / name, how)
+    before = list_files(tmp_path)
+    for look in (RunFolder(run).__enter__, lambda: RunFolder(run).check_study(load_tiny())):
+        with pytest.raises(RunFolderError, match=f"{name} is a link, and a run follows none"):
+            look()
+    assert list_files(tmp_path) == before
+
+
+def test_a_run_folder_may_be_a_link_itself(tmp_path):
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "run").symlink_to(tmp_path / "disk")
+    with RunFolder(tmp_path / "run") as folder:
+        folder.claim(load_tiny())
+    assert (tmp_path / "disk" / "config.toml").is_file()
+
+
+def test_a_study_that_was_changed_is_named_until_it_is_written_again(folder):
+    with folder.noting("run", "config.toml"):
+        folder.claim(load_tiny())
+        folder.check_study(load_tiny())
+    folder.check_study(load_tiny())
+    file = folder.path / "config.toml"
+    file.write_text(file.read_text().replace("seed = 0", "seed = 1"))
+    with pytest.raises(CheckpointError, match=r"config.toml .* changed since `run` wrote it"):
+        folder.check_study(load_tiny())
+    with folder.noting("run", "config.toml"):
+        folder.claim(load_tiny())
+    folder.check_study(load_tiny())
+
+
+def test_a_kill_while_the_study_is_written_leaves_one_that_nothing_is_known_of(folder):
+    with folder.noting("run", "config.toml"):
+        folder.claim(load_tiny())
+    with pytest.raises(KeyboardInterrupt), folder.noting("run", "config.toml"):
+        folder.claim(load_tiny("search.n_trials=99"))
+        raise KeyboardInterrupt
+    folder.check_study(load_tiny())
+
+
+def test_a_large_file_is_hashed_once(folder, monkeypatch):
+    hashed = []
+    monkeypatch.setattr(
+        "dpod_search.pipeline.folder.hash_file",
+        lambda file: hashed.append(file.name) or hash_file(file),
+    )
+    (folder.path / "weights").write_bytes(bytes(2**21))
+    folder.mark_done("train", INPUTS, ["weights"])
+    for _ in range(3):
+        assert folder.is_done("train", INPUTS)
+        folder.require_hash("weights", "train")
+    assert hashed == ["weights"]
+    (folder.path / "weights").write_bytes(bytes(2**21 + 1))
+    with pytest.raises(CheckpointError, match="weights is damaged or was changed"):
+        folder.is_done("train", INPUTS)

@@ -11,6 +11,7 @@ from pipeline.clock import LATENCY
 from pipeline.clock import FakeClock
 from pipeline.tiny import copy_run
 from pipeline.tiny import load_tiny
+from pipeline.tiny import put_in_marker
 
 from dpod_search.errors import ConfigError
 from dpod_search.errors import DataError
@@ -243,6 +244,7 @@ def test_a_missing_table_is_refused(tmp_path):
 def test_a_spoilt_table_of_the_run_says_how_to_mend_it(timed, clock):
     file = timed / "latency_table.json"
     file.write_text(spoil(read_json(file), "-1"))
+    put_in_marker(timed, "latency_table", file.name)
     with pytest.raises(DataError, match="got -1.0; measure it again: delete the file"):
         run_stages(load_timed(), timed, stages=["search"])
     file.unlink()
@@ -268,6 +270,7 @@ def test_a_model_that_is_too_wrong_is_refused_with_its_figure(tmp_path, clock):
 def test_a_device_that_is_not_here_cannot_be_grown_upon(timed, clock):
     file = timed / "latency_table.json"
     file.write_text(write_other(timed, processor="a telephone").read_text())
+    put_in_marker(timed, "latency_table", file.name)
     with pytest.raises(DataError, match="telephone.*delete it to measure here"):
         run_stages(load_timed("latency.n_fit=20"), timed, stages=["search"])
 

@@ -15,6 +15,7 @@ import torch
 from pipeline.tiny import copy_run
 from pipeline.tiny import load_tiny
 from pipeline.tiny import put_in_marker
+from pipeline.tiny import rewrite
 
 from dpod_search.errors import CheckpointError
 from dpod_search.errors import ConfigError
@@ -746,8 +747,7 @@ def test_other_initial_weights_are_noticed(tmp_path):
 
 
 def test_a_report_alone_leaves_study_and_machine_as_they_were(run):
-    kept = read_json(run / "environment.json") | {"python": "another"}
-    write_json(run / "environment.json", kept)
+    rewrite(run, "environment.json", {"python": "another"})
     before = (run / "config.toml").read_bytes()
     assert run_tiny(run, "search.n_trials=99", stages=["report"]) == ["report"]
     assert (run / "config.toml").read_bytes() == before

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from dpod_search.files import hash_file
 from dpod_search.files import read_json
 from dpod_search.files import write_json
 from dpod_search.pipeline import run_stages
+from dpod_search.records.markers import FILES
 from dpod_search.supernet import Subnet
 
 
@@ -54,6 +56,12 @@ def copy_run(folder: Path, target: Path) -> Path:
     """Copy a run folder."""
     shutil.copytree(folder, target)
     return target
+
+
+def rewrite(folder: Path, name: str, value: Any) -> None:
+    """Write a JSON file of a run as its stage would."""
+    write_json(folder / name, value)
+    put_in_marker(folder, FILES[name], name)
 
 
 def put_in_marker(folder: Path, stage: str, name: str) -> None:
