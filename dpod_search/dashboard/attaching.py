@@ -15,6 +15,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -82,7 +83,7 @@ def link_to(study_id: int, attachment: Attachment, artifact_id: str) -> str:
 
 
 def store(folder: Path, attachment: Attachment, artifact_id: str) -> None:
-    """Put a file into the store, if it is not there.
+    """Put a file into the store, if it is not there as it is.
 
     Files of the run folder are linked, for exported models may be large; where the file system
     has no links they are copied.
@@ -95,14 +96,15 @@ def store(folder: Path, attachment: Attachment, artifact_id: str) -> None:
     Raises:
         CheckpointError: If it cannot be written.
     """
-    target = folder / artifact_id
-    if target.exists():
+    target, content = folder / artifact_id, attachment.content
+    if target.is_file() and _holds(target, content):
         return
-    content = attachment.content
     if isinstance(content, bytes):
         write_bytes(target, content)
         return
     folder.mkdir(parents=True, exist_ok=True)
+    with suppress(OSError):  # what was changed since it was put there
+        target.unlink(missing_ok=True)
     try:
         os.link(content, target)
     except OSError:
@@ -117,6 +119,12 @@ def list_stale(kept: Mapping[str, str], current: Mapping[str, str]) -> dict[str,
 def is_attached(attrs: Mapping[str, Any], key: str) -> bool:
     """Say whether a study knows of a file that nobody has taken away since."""
     return attrs.get(key) not in (None, "null")
+
+
+def _holds(target: Path, content: bytes | Path) -> bool:
+    if isinstance(content, bytes):
+        return target.read_bytes() == content
+    return target.samefile(content) or hash_file(target) == hash_file(content)
 
 
 def _copy(source: Path, target: Path) -> None:

@@ -11,6 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from dataclasses import field
 from pathlib import Path
+from pathlib import PurePosixPath
 from typing import Any
 
 import optuna
@@ -32,6 +33,9 @@ from dpod_search.dashboard.studies import need_dashboard
 from dpod_search.dashboard.studies import require_study
 from dpod_search.dashboard.studies import written_together
 from dpod_search.files import hash_value
+from dpod_search.records.markers import FILES
+from dpod_search.records.markers import check_file
+from dpod_search.records.markers import check_links
 from dpod_search.report import FIGURES
 from dpod_search.report import Drawing
 from dpod_search.report import Run
@@ -195,10 +199,11 @@ def decorate_study(
     Raises:
         ConfigError: If optuna-dashboard is not installed, or the storage cannot be opened.
         RunFolderError: If there is no such study, it is not that of the run folder, or its
-            database cannot be read.
-        CheckpointError: If a file is damaged or cannot be written.
+            database cannot be read; or there are links where a run has files.
+        CheckpointError: If a file is damaged, was changed, or cannot be written.
     """
     need_dashboard()
+    check_links(run_folder)
     target = storage if storage is not None else run_folder / "study.journal"
     is_read_only = not may_write(run_folder, target)
     opened = open_existing(target, is_read_only=is_read_only)
@@ -222,6 +227,7 @@ def _decorate(run: Run, study: optuna.Study, child: optuna.Study | None) -> Deco
     child_name = "" if child is None else child.study_name
     places = Places(study_id_of(study), child_id, child_name)
     writer = _Writer(study, run.folder / attaching.FOLDER)
+    check_file(run.folder, "report.html", FILES["report.html"])
     files = {
         name: writer.attach(Attachment(name, run.folder / name))
         for name in _STUDY_FILES
@@ -256,12 +262,20 @@ def _decorate_trials(run: Run, writer: _Writer, places: Places) -> None:
         picture = draw_widths(f"trial {known.number}", known.widths, run.search.groups)
         attachments = [Attachment(PICTURE, picture, trial_id_of(trial))]
         if known.number in members:
-            folder = run.folder / "exported" / str(known.number)
-            found = sorted(file for file in folder.glob("*") if file.is_file())
+            found = _list_exported(run, known.number)
             attachments += [Attachment(file.name, file, trial_id_of(trial)) for file in found]
         files = {item.filename: writer.attach(item) for item in attachments}
         note = write_trial_note(run, known, members.get(known.number), places, files)
         writer.note(note, trial_id_of(trial))
+
+
+def _list_exported(run: Run, number: int) -> list[Path]:
+    """Return the files of a trial that its manifest names; nothing else is shown to others."""
+    files = [file for model in run.exported or () if model.trial == number for file in model.files]
+    names = sorted(f"exported/{number}/{PurePosixPath(file.path).name}" for file in files)
+    for name in names:
+        check_file(run.folder, name, FILES["exported/#/model.*"])
+    return [run.folder / name for name in names if (run.folder / name).is_file()]
 
 
 def _decorate_child(run: Run, child: optuna.Study, places: Places) -> int:

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 _NOTE = re.compile(r"/api/studies/\d+(/\d+)?/note/?")
 # Addresses that name a study, and a trial if a number and more follow.
 _PLACE = re.compile(r"/(?:api/studies|artifacts|csv)/(\d+)(?:/(\d+)(?=/)|(?=/|$)).*")
+_FILE = re.compile(r"/artifacts/.+/([^/]+)/?")
 _LARGEST_ID = 2**31 - 1  # of databases
 _READING = ("GET", "HEAD")
 _BAD, _FORBIDDEN, _NOT_FOUND = "400 Bad Request", "403 Forbidden", "404 Not Found"
@@ -106,7 +107,7 @@ def open_server(
     from optuna_dashboard import wsgi
 
     app = wsgi(storage, FileSystemArtifactStore(artifacts))
-    app = guard(app, storage, is_local=is_loopback(host))
+    app = guard(guard_files(app, artifacts), storage, is_local=is_loopback(host))
     kind = _Server6 if ":" in host else Server
     try:
         return make_server(host, port, app, server_class=kind, handler_class=_Quiet)
@@ -169,6 +170,25 @@ def guard(app: WSGIApplication, storage: BaseStorage, *, is_local: bool) -> WSGI
         if is_note and not _is_note(environ):
             reason = 'a note is {"version": <whole number>, "body": <text>}'
             return _refuse(start, reason, _BAD)
+        return app(environ, start)
+
+    return guarded
+
+
+def guard_files(app: WSGIApplication, artifacts: Path) -> WSGIApplication:
+    """Let a dashboard give no file but those that lie in a folder: what is a link there is not found.
+
+    Args:
+        app: The dashboard.
+        artifacts: The folder of attached files.
+    """
+
+    def guarded(environ: WSGIEnvironment, start: StartResponse) -> Iterable[bytes]:
+        match = _FILE.fullmatch(environ.get("PATH_INFO", ""))
+        if match is not None:
+            file = artifacts / match[1]
+            if artifacts.is_symlink() or file.is_symlink() or not file.is_file():
+                return _refuse(start, f"there is no file {match[1]}", _NOT_FOUND)
         return app(environ, start)
 
     return guarded

@@ -3,6 +3,8 @@ from __future__ import annotations
 import json
 import os
 
+import pytest
+
 from dpod_search.dashboard.attaching import Attachment
 from dpod_search.dashboard.attaching import describe
 from dpod_search.dashboard.attaching import key_of
@@ -43,10 +45,19 @@ def test_where_there_are_no_links_files_are_copied(tmp_path, monkeypatch):
     assert (tmp_path / "artifacts" / "0").read_bytes() == b"weights"
 
 
-def test_what_is_there_is_left_alone(tmp_path):
-    store(tmp_path, Attachment("a", b"first"), "0")
-    store(tmp_path, Attachment("a", b"second"), "0")
-    assert (tmp_path / "0").read_bytes() == b"first"
+@pytest.mark.parametrize("is_file", [True, False])
+def test_what_is_there_is_left_alone_unless_it_was_changed(tmp_path, is_file):
+    content = tmp_path / "a" if is_file else b"ours"
+    (tmp_path / "a").write_bytes(b"ours")
+    artifacts = tmp_path / "artifacts"
+    store(artifacts, Attachment("a", content), "0")
+    before = (artifacts / "0").stat()
+    store(artifacts, Attachment("a", content), "0")
+    assert (artifacts / "0").stat() == before
+    (artifacts / "0").unlink()
+    (artifacts / "0").write_bytes(b"other")
+    store(artifacts, Attachment("a", content), "0")
+    assert (artifacts / "0").read_bytes() == b"ours"
 
 
 def test_a_type_is_told_by_the_name():

@@ -12,14 +12,15 @@ from dashboard.asking import ask_study
 from dashboard.asking import make_app
 from optuna_dashboard import save_note
 from PIL import Image
+from pipeline.tiny import rewrite
 from search.fakes import damage_trials
 from search.fakes import search
 
 from dpod_search.dashboard import decorate_study
+from dpod_search.errors import CheckpointError
 from dpod_search.errors import ConfigError
 from dpod_search.errors import RunFolderError
 from dpod_search.files import read_json
-from dpod_search.files import write_json
 from dpod_search.report import FIGURES
 from dpod_search.report import Drawing
 from dpod_search.report import read_run
@@ -137,7 +138,7 @@ def test_a_new_report_takes_the_place_of_the_old_one(run):
     before = {file.name for file in (run / "artifacts").iterdir()}
     front = read_json(run / "front.json")
     front["members"][0]["test_accuracy"] = 0.123
-    write_json(run / "front.json", front)
+    rewrite(run, "front.json", front)
     write_report(run)
     found, told, trials = show(run)
     names = [item["filename"] for item in told["artifacts"]]
@@ -166,8 +167,8 @@ def test_a_trial_that_has_left_the_front_keeps_neither_note_nor_files(run):
     gone = next(m["trial"] for m in front["members"] if m["macs_share"] < 1)
     search["front"].remove(gone)
     front["members"] = [m for m in front["members"] if m["trial"] != gone]
-    write_json(run / "search.json", search)
-    write_json(run / "front.json", front)
+    rewrite(run, "search.json", search)
+    rewrite(run, "front.json", front)
     _, told, trials = show(run)
     assert trials[gone]["note"]["body"] == ""
     assert trials[gone]["artifacts"] == []
@@ -183,7 +184,7 @@ def test_old_accuracies_do_not_stand_under_new_numbers(run):
     known = {m["trial"] for m in front["members"]}
     member["trial"] = next(t.number for t in read_run(run).trials if t.number not in known)
     member["test_accuracy"] = 0.1234
-    write_json(run / "front.json", front)
+    rewrite(run, "front.json", front)
     _, told, trials = show(run)
     assert "12.34" not in told["note"]["body"]
     assert all("12.34" not in trial["note"]["body"] for trial in trials.values())
@@ -197,8 +198,8 @@ def test_what_a_study_lacks_is_not_decorated(run, tmp_path):
     last = own[-1]
     search["front"] = [number for number in search["front"] if number != last.number]
     front["members"][0] |= {"trial": last.number, "widths": last.user_attrs[attributes.WIDTHS]}
-    write_json(run / "search.json", search)
-    write_json(run / "front.json", front)
+    rewrite(run, "search.json", search)
+    rewrite(run, "front.json", front)
     other = open_storage(tmp_path / "other.journal")
     study = optuna.create_study(
         study_name="digits", storage=other, directions=["maximize", "minimize"]
@@ -325,3 +326,39 @@ def test_a_database_that_is_damaged_inside_is_one_line(run, tmp_path):
     damage_trials(file)
     with pytest.raises(RunFolderError, match=r"malformed.* restore it from a copy"):
         decorate_study(run, "s", f"sqlite:///{file}")
+
+
+def list_attached(run):
+    _, told, trials = show(run)
+    return {item["filename"] for of in (told, *trials.values()) for item in of["artifacts"]}
+
+
+def test_only_what_the_manifest_names_is_attached(run):
+    number = next(m["trial"] for m in read_json(run / "front.json")["members"])
+    folder = run / "exported" / str(number)
+    (folder / "passwd.txt").symlink_to("/etc/passwd")
+    (folder / "notes.txt").write_text("the user's")
+    attached = list_attached(run)
+    assert "model.safetensors" in attached
+    assert not {"passwd.txt", "notes.txt"} & attached
+
+
+def test_a_link_in_the_place_of_a_file_is_refused(run):
+    number = next(m["trial"] for m in read_json(run / "front.json")["members"])
+    file = run / "exported" / str(number) / "model.py"
+    file.unlink()
+    file.symlink_to("/etc/passwd")
+    with pytest.raises(RunFolderError, match=r"model.py is a link, and a run follows none"):
+        decorate_study(run, "digits")
+    assert not (run / "artifacts").exists()
+
+
+@pytest.mark.parametrize(
+    "name", ["report.html", "front.json", "config.toml", "exported/#/model.py"]
+)
+def test_a_file_that_was_changed_is_named_and_not_attached(run, name):
+    number = next(m["trial"] for m in read_json(run / "front.json")["members"])
+    file = run / name.replace("#", str(number))
+    file.write_text(file.read_text() + " ")
+    with pytest.raises(CheckpointError, match=f"{file.name} is damaged or was changed since"):
+        decorate_study(run, "digits")

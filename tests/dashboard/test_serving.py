@@ -14,6 +14,7 @@ from dpod_search.dashboard import is_loopback
 from dpod_search.dashboard import open_server
 from dpod_search.dashboard import serve
 from dpod_search.dashboard.serving import guard
+from dpod_search.dashboard.serving import guard_files
 from dpod_search.errors import ConfigError
 from dpod_search.search import open_storage
 
@@ -192,3 +193,36 @@ def test_what_is_no_note_is_not_kept(app, storage, path, note):
     assert status.startswith("400")
     assert "a note is" in json.loads(body)["reason"]
     assert not storage.get_study_system_attrs(0)
+
+
+@pytest.mark.parametrize("how", ["file", "folder", "nothing", "artifacts"])
+@pytest.mark.parametrize("study", ["0", "-0", "0/0"])
+def test_what_a_link_leads_to_is_not_shown(storage, app, tmp_path, how, study):
+    mine, artifacts = tmp_path / "mine", tmp_path / "artifacts"
+    mine.mkdir()
+    (mine / "0a-1b").write_text("mine")
+    if how == "artifacts":
+        artifacts.symlink_to(mine)
+    else:
+        artifacts.mkdir()
+        target = {"file": mine / "0a-1b", "folder": mine, "nothing": tmp_path / "none"}[how]
+        (artifacts / "0a-1b").symlink_to(target)
+    known = {"artifact_id": "0a-1b", "filename": "a", "mimetype": "text/plain", "encoding": None}
+    for key in ("artifacts:0a-1b", "dashboard:artifacts:0:0a-1b"):
+        storage.set_study_system_attr(0, key, json.dumps(known))
+    asked = f"/artifacts/{study}/0a-1b"
+    status, body = ask(guard_files(app, artifacts), asked)
+    assert status.startswith("404")
+    assert b"mine" not in body
+    if how in ("file", "artifacts"):
+        assert b"mine" in ask(app, asked)[1]
+
+
+def test_a_file_that_is_there_is_shown(storage, app, tmp_path):
+    artifacts = tmp_path / "artifacts"
+    artifacts.mkdir()
+    (artifacts / "0a-1b").write_text("ours")
+    known = {"artifact_id": "0a-1b", "filename": "a", "mimetype": "text/plain", "encoding": None}
+    storage.set_study_system_attr(0, "artifacts:0a-1b", json.dumps(known))
+    assert ask(guard_files(app, artifacts), "/artifacts/0/0a-1b")[1] == b"ours"
+    assert ask(guard_files(app, artifacts), "/artifacts/0/0a-1c")[0].startswith("404")
