@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from dpod_search.data import SeededLoader
-from dpod_search.errors import CheckpointError
+from dpod_search.errors import DpodSearchError
 from dpod_search.files import hash_value
 from dpod_search.footprint import tabulate_footprint
 from dpod_search.importance import UnitImportance
@@ -17,6 +17,7 @@ from dpod_search.programs import WidthTables
 from dpod_search.records.importance import Importance
 from dpod_search.records.importance import Seed
 from dpod_search.records.importance import Seeds
+from dpod_search.records.markers import check_file
 from dpod_search.search import Proposal
 from dpod_search.search import SearchTask
 from dpod_search.supernet import Supernet
@@ -42,13 +43,15 @@ def find_importance(session: Session, criterion: str = "taylor") -> UnitImportan
     on another machine, chooses the same widths.
     """
     key = _find_key(session, criterion)
-    with suppress(CheckpointError):  # it is measured anew
+    with suppress(DpodSearchError):  # it is measured anew
+        check_file(session.path, Importance.FILE, "importance")
         kept = Importance.read_if_there(session.path)
         if kept is not None and kept.key == key:
             return UnitImportance.from_json(kept.to_json())
     found = measure_importance(session, session.supernet, criterion)
     if not session.is_guest:
-        Importance(key=key, **found.to_json()).write(session.path)
+        with session.folder.noting("importance", Importance.FILE):
+            Importance(key=key, **found.to_json()).write(session.path)
     return found
 
 
@@ -83,14 +86,16 @@ def keep_seeds(
             "provenance": dict(task.provenance),
         }
     )
-    with suppress(CheckpointError):  # they are proposed anew
+    with suppress(DpodSearchError):  # they are proposed anew
+        check_file(session.path, Seeds.FILE, "seeds")
         kept = Seeds.read_if_there(session.path)
         if kept is not None and kept.key == key:
             return [Proposal(task.space.make(x.widths), x.source) for x in kept.seeds]
     seeds = propose(make_tables(session, find_importance(session, criterion)))
     if not session.is_guest:
         told = tuple(Seed(source=each.source, widths=dict(each.widths)) for each in seeds)
-        Seeds(key=key, seeds=told).write(session.path)
+        with session.folder.noting("seeds", Seeds.FILE):
+            Seeds(key=key, seeds=told).write(session.path)
     return seeds
 
 

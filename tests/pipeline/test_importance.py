@@ -77,6 +77,18 @@ def test_damaged_files_are_made_again(seeded, damage):
     assert read_json(seeded / "seeds.json") == before
 
 
+@pytest.mark.parametrize("name", ["importance.json", "seeds.json"])
+def test_what_was_changed_by_hand_is_made_again(seeded, name):
+    run_stages(load_seeded("search.n_trials=8"), seeded, stages=["search"])
+    before = {file: hash_file(seeded / file) for file in ("importance.json", "seeds.json")}
+    text = (seeded / name).read_text()
+    (seeded / name).write_text(text.replace("4", "3"))
+    if name == "importance.json":  # else it is not asked for
+        (seeded / "seeds.json").unlink()
+    run_stages(load_seeded(), seeded, stages=["search"])
+    assert {file: hash_file(seeded / file) for file in before} == before
+
+
 def test_importance_is_measured_again_for_other_weights(seeded):
     def find():
         session = Session(load_seeded(), RunFolder(seeded), SilentProgress())
