@@ -271,7 +271,12 @@ def _decorate_trials(run: Run, writer: _Writer, places: Places) -> None:
 
 def _list_exported(run: Run, number: int) -> list[Path]:
     """Return the files of a trial that its manifest names; nothing else is shown to others."""
-    files = [file for model in run.exported or () if model.trial == number for file in model.files]
+    files = [
+        file
+        for model in run.exported or ()
+        if model.trial == number
+        for file in model.files.values()
+    ]
     names = sorted(f"exported/{number}/{PurePosixPath(file.path).name}" for file in files)
     for name in names:
         check_file(run.folder, name, FILES["exported/#/model.*"])
