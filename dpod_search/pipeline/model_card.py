@@ -25,7 +25,6 @@ _LOADERS: Mapping[str, tuple[str, str]] = {
         "Code and weights (PyTorch and safetensors)",
         """\
 from pathlib import Path
-from typing import Any
 import importlib.util
 
 spec = importlib.util.spec_from_file_location("exported_model", Path("model.py").resolve())
