@@ -54,7 +54,7 @@ class CheckpointFile:
         module: nn.Module,
         optimizer: torch.optim.Optimizer,
         state: dict[str, Any],
-        sides: Mapping[str, SideWeights] | None = None,
+        parts: Mapping[str, SideWeights] | None = None,
     ) -> None:
         """Write the state of a run.
 
@@ -62,7 +62,7 @@ class CheckpointFile:
             module: The net in training.
             optimizer: Its optimizer.
             state: JSON values: the step, the history, what the policy knows.
-            sides: Other weights that are kept beside those in training, by name.
+            parts: Other weights that are kept beside those in training, by name.
 
         Raises:
             CheckpointError: If the file cannot be written; the earlier checkpoint stays.
@@ -73,7 +73,7 @@ class CheckpointFile:
             for name, value in slot.items():
                 if isinstance(value, Tensor):
                     tensors[f"optimizer.{index}.{name}"] = value
-        for side, weights in (sides or {}).items():
+        for side, weights in (parts or {}).items():
             tensors |= {f"{side}.{name}": tensor for name, tensor in weights.state().items()}
         write_tensors(self.path, tensors, {"key": self.key, **state})
 
@@ -81,7 +81,7 @@ class CheckpointFile:
         self,
         module: nn.Module,
         optimizer: torch.optim.Optimizer,
-        sides: Mapping[str, SideWeights] | None = None,
+        parts: Mapping[str, SideWeights] | None = None,
     ) -> dict[str, Any] | None:
         """Bring a net, its optimizer and other weights back to where the checkpoint was written.
 
@@ -100,7 +100,7 @@ class CheckpointFile:
                 "delete it to train anew, or choose another --out"
             )
         fill_module(module, _read_part(tensors, "model."), self.path)
-        for side, weights in (sides or {}).items():
+        for side, weights in (parts or {}).items():
             try:
                 weights.restore(_read_part(tensors, f"{side}."))
             except ValueError as error:
