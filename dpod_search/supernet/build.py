@@ -21,6 +21,7 @@ from dpod_search.errors import show
 from dpod_search.imports import is_import_path
 from dpod_search.supernet.discovery import discover_groups
 from dpod_search.supernet.inside import find_inside
+from dpod_search.supernet.layers.elastic import kind_of
 from dpod_search.supernet.layers.elastic import make_elastic
 from dpod_search.supernet.layers.state import WidthState
 from dpod_search.supernet.layout import is_elastic
@@ -147,7 +148,7 @@ def _assemble(
     memo = {
         id(modules[plan.name]): make_elastic(modules[plan.name], plan, state)
         for plan in grouping.layers
-        if _is_replaced(plan)
+        if _is_replaced(plan, modules[plan.name])
     }
     # A second deepcopy with a filled memo puts the elastic layers wherever the plain ones were.
     tensors = {id(t): t for t in (*net.parameters(), *net.buffers())}
@@ -159,6 +160,7 @@ def _assemble(
     return Supernet(net, grouping, space, state, tuple(inputs[0].shape[1:]))
 
 
-def _is_replaced(plan: LayerPlan) -> bool:
-    """Say whether a layer must be elastic; attention always, or a fused kernel ignores the rest."""
-    return is_elastic(plan.output) or is_elastic(plan.weight_input) or plan.kind == "attention"
+def _is_replaced(plan: LayerPlan, layer: nn.Module) -> bool:
+    """Say whether a layer must be elastic."""
+    is_narrowed = is_elastic(plan.output) or is_elastic(plan.weight_input)
+    return is_narrowed or kind_of(layer).is_composite

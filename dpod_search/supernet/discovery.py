@@ -21,7 +21,7 @@ from dpod_search.supernet.dimensions.walk import Discovery
 from dpod_search.supernet.dimensions.walk import Handler
 from dpod_search.supernet.dimensions.walk import freeze_inputs
 from dpod_search.supernet.dimensions.walk import pin_numbers
-from dpod_search.supernet.layers.subclasses import layer_type
+from dpod_search.supernet.layers.elastic import layer_type
 from dpod_search.supernet.lookup import Handlers
 from dpod_search.supernet.plans import BlockPlan
 from dpod_search.supernet.plans import ChannelGroup

@@ -14,8 +14,9 @@ from torch import nn
 
 from dpod_search.placement import Placement
 from dpod_search.placement import placement_of
-from dpod_search.supernet.layers.elastic import ElasticLayer
+from dpod_search.supernet.layers.elastic import kind_of
 from dpod_search.supernet.layers.own_classes import KeepsClass
+from dpod_search.supernet.layers.state import ElasticLayer
 from dpod_search.supernet.removal import remove_blocks
 from dpod_search.supernet.supernet import Supernet
 from dpod_search.supernet.tracing.recording import copy_held
@@ -98,7 +99,6 @@ def _refresh_sizes(net: nn.Module, names: Iterable[str]) -> None:
     """Let layers whose weight the user's own code reads, and so was cut, say its sizes."""
     for name in names:
         owner = net.get_submodule(name.rpartition(".")[0])
-        if isinstance(owner, nn.Linear):
-            owner.out_features, owner.in_features = owner.weight.shape
-        elif isinstance(owner, nn.GroupNorm):
-            owner.num_channels = len(owner.weight)
+        resize = kind_of(owner).resize
+        if resize is not None:
+            resize(owner)

@@ -19,7 +19,7 @@ from dpod_search.supernet.dimensions.walk import Axes
 from dpod_search.supernet.dimensions.walk import Discovery
 from dpod_search.supernet.dimensions.walk import Handler
 from dpod_search.supernet.dimensions.walk import freeze_inputs
-from dpod_search.supernet.layers.subclasses import layer_type
+from dpod_search.supernet.layers.elastic import kind_run_as
 from dpod_search.supernet.layout import Segment
 from dpod_search.supernet.layout import full_size
 from dpod_search.supernet.table import FUNCTION_HANDLERS
@@ -52,9 +52,7 @@ class Handlers:
 
     def is_leaf(self, module: nn.Module) -> bool:
         """Say whether a module has a handler for what it is, so that tracing leaves it whole."""
-        own = type(module)
-        is_named = own in self._own or full_name(own) in NAMED_HANDLERS
-        return is_named or layer_type(module) is not own
+        return type(module) in self._own or kind_run_as(module) is not None
 
     @property
     def leaf_functions(self) -> tuple[Callable[..., Any], ...]:
@@ -70,11 +68,10 @@ class Handlers:
         """
         if node.op == "call_module":
             module = modules[str(node.target)]
-            return (
-                self._own.get(type(module))
-                or MODULE_HANDLERS.get(layer_type(module))
-                or NAMED_HANDLERS.get(full_name(type(module)))
-            )
+            if type(module) in self._own:
+                return self._own[type(module)]
+            kind = kind_run_as(module)
+            return MODULE_HANDLERS.get(type(module)) if kind is None else kind.handler
         if node.op == "call_method":
             name = str(node.target)
             return self._own.get(name) or METHOD_HANDLERS.get(name)

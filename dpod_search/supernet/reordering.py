@@ -45,8 +45,6 @@ N_IMAGES = 2
 # Of the largest output: what rounding stays below, in double precision and in a net's own.
 _TOLERANCE = 1e-9
 _TOLERANCE_SINGLE = 1e-4
-# Vectors with an element per output channel.
-_VECTORS = ("weight", "bias", "in_proj_bias", "running_mean", "running_var")
 
 
 @dataclass(frozen=True, eq=False)
@@ -236,10 +234,9 @@ def _own_vectors(supernet: Supernet) -> Iterable[ParameterPlan]:
 
 
 def _vectors_of(module: nn.Module) -> Iterator[Tensor]:
-    for name in _VECTORS:
-        tensor = getattr(module, name, None)
-        if isinstance(tensor, Tensor) and tensor.dim() == 1:
-            yield tensor
+    """Yield what has an element per output channel."""
+    own = (*module.parameters(recurse=False), *module.buffers(recurse=False))
+    yield from (tensor for tensor in own if tensor.dim() == 1)
 
 
 def _find_places(layout: Layout, orders: Mapping[int, IntArray]) -> IntArray:

@@ -1,4 +1,4 @@
-"""The table: which handler each operation has.
+"""The table: which handler each operation has that is no layer with weights.
 
 An operation that is not here freezes every dimension that touches it: never a guess.
 """
@@ -48,35 +48,13 @@ from dpod_search.supernet.dimensions.splitting import split
 from dpod_search.supernet.dimensions.splitting import take_part
 from dpod_search.supernet.dimensions.splitting import unbind
 from dpod_search.supernet.dimensions.walk import Handler
-from dpod_search.supernet.layers.attention import attend_to_itself
-from dpod_search.supernet.layers.batch_norm import normalize_batch
-from dpod_search.supernet.layers.batch_norm import normalize_instances
-from dpod_search.supernet.layers.conv import convolve
-from dpod_search.supernet.layers.conv import convolve_transposed
-from dpod_search.supernet.layers.group_norm import normalize_groups
-from dpod_search.supernet.layers.layer_norm import normalize_layer
-from dpod_search.supernet.layers.layer_norm import normalize_scale
-from dpod_search.supernet.layers.linear import multiply_matrix
-from dpod_search.supernet.layers.norm_calls import NORM_FUNCTIONS
-from dpod_search.supernet.layers.own_calls import OWN_FUNCTIONS
-from dpod_search.supernet.layers.prelu import bend_channels
+from dpod_search.supernet.layers.elastic import KINDS
 from dpod_search.supernet.layers.swin import attend_in_windows
 from dpod_search.supernet.layers.swin import merge_patches
 from dpod_search.supernet.layers.swin import spread_bias
 
 
 MODULE_HANDLERS: dict[type[nn.Module], Handler] = {
-    **dict.fromkeys((nn.Conv1d, nn.Conv2d, nn.Conv3d), convolve),
-    nn.Linear: multiply_matrix,
-    **dict.fromkeys((nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d), normalize_batch),
-    **dict.fromkeys(
-        (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d), convolve_transposed
-    ),
-    **dict.fromkeys(
-        (nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d), normalize_instances
-    ),
-    nn.RMSNorm: normalize_scale,
-    nn.PReLU: bend_channels,
     nn.ChannelShuffle: shuffle_channels,
     nn.PixelShuffle: shuffle_pixels,
     nn.PixelUnshuffle: unshuffle_pixels,
@@ -84,13 +62,9 @@ MODULE_HANDLERS: dict[type[nn.Module], Handler] = {
     **dict.fromkeys(ELEMENTWISE_MODULES, carry),
     **dict.fromkeys(SPATIAL_MODULES, slide),
     nn.Flatten: flatten,
-    nn.MultiheadAttention: attend_to_itself,
-    nn.LayerNorm: normalize_layer,
-    nn.GroupNorm: normalize_groups,
 }
-# Modules and functions of other packages, by their full name so that none is imported for it.
+# Functions of other packages, by their full name so that none is imported for it.
 NAMED_HANDLERS: dict[str, Handler] = {
-    "torchvision.models.convnext.LayerNorm2d": normalize_layer,
     "torchvision.ops.stochastic_depth.stochastic_depth": carry,
     "torchvision.models.swin_transformer._patch_merging_pad": merge_patches,
     "torchvision.models.swin_transformer._get_relative_position_bias": spread_bias,
@@ -101,8 +75,7 @@ FUNCTION_HANDLERS: dict[Callable[..., Any], Handler] = {
     **dict.fromkeys(ELEMENTWISE_FUNCTIONS, carry),
     **dict.fromkeys(SPATIAL_FUNCTIONS, slide),
     **dict.fromkeys(REDUCING_FUNCTIONS, reduce_axes),
-    **NORM_FUNCTIONS,
-    **OWN_FUNCTIONS,
+    **{call: handler for kind in KINDS.values() for call, handler in kind.calls.items()},
     functional.pad: pad,
     functional.glu: gate_halves,
     torch.channel_shuffle: shuffle_channels,

@@ -19,6 +19,7 @@ from dpod_search.placement import Placement
 from dpod_search.placement import evaluating
 from dpod_search.placement import place_module
 from dpod_search.supernet.extract import extract_subnet
+from dpod_search.supernet.layers.elastic import kind_of
 from dpod_search.supernet.layout import active_size
 from dpod_search.supernet.supernet import Supernet
 from dpod_search.supernet.tracing.recording import tensors_of
@@ -144,7 +145,8 @@ class Trials:
         active = widths.active
         if not all(active[block.group] for block in self._supernet.grouping.blocks):
             return True  # those behind a removed block have other numbers
-        layers = {plan.name for plan in self._supernet.grouping.layers if plan.kind != "attention"}
+        net, plans = self._supernet.net, self._supernet.grouping.layers
+        layers = {p.name for p in plans if not kind_of(net.get_submodule(p.name)).is_composite}
         wanted = Counter(
             (operation.what, tuple(active_size(axis, active) for axis in operation.axes))
             for operation in self._supernet.grouping.operations

@@ -17,29 +17,14 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 from dpod_search.supernet.dimensions.walk import Discovery
-from dpod_search.supernet.layers.subclasses import layer_type
+from dpod_search.supernet.layers.elastic import KINDS
+from dpod_search.supernet.layers.elastic import layer_type
 from dpod_search.supernet.layout import is_elastic
 from dpod_search.supernet.plans import FrozenDimension
 
 
-# These have parameters and, by the convention of all counts here, no macs.
-_WITHOUT_MACS: frozenset[type[nn.Module]] = frozenset(
-    {
-        nn.Embedding,
-        nn.EmbeddingBag,
-        nn.BatchNorm1d,
-        nn.BatchNorm2d,
-        nn.BatchNorm3d,
-        nn.SyncBatchNorm,
-        nn.InstanceNorm1d,
-        nn.InstanceNorm2d,
-        nn.InstanceNorm3d,
-        nn.LayerNorm,
-        nn.GroupNorm,
-        nn.RMSNorm,
-        nn.PReLU,
-    }
-)
+# These have parameters and, by the convention of all counts here, no macs; nor have norms.
+_WITHOUT_MACS = (nn.Embedding, nn.EmbeddingBag, nn.SyncBatchNorm)
 # What PyTorch's modules call the width of what they make.
 _WIDTHS = ("out_channels", "out_features", "embedding_dim", "hidden_size", "d_model", "embed_dim")
 
@@ -119,7 +104,8 @@ def list_uncounted(discovery: Discovery, found: Sequence[Unplanned]) -> list[str
 def _may_multiply(discovery: Discovery, module: nn.Module, item: Unplanned) -> bool:
     own = (p for p in module.parameters(recurse=False) if p.numel() > 1)
     left = any(discovery.path_of_parameter(p) in item.parameters for p in own)
-    return left and layer_type(module) not in _WITHOUT_MACS
+    kind = KINDS.get(layer_type(module))
+    return left and (type(module) not in _WITHOUT_MACS if kind is None else kind.makes_units)
 
 
 def _is_told(discovery: Discovery, name: str, told: Collection[str]) -> bool:

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from fractions import Fraction
 
 from torch import nn
-from torch.nn.modules.conv import _ConvTransposeNd
 
-from dpod_search.supernet.layout import Layout
+from dpod_search.supernet.layers.elastic import kind_of
 from dpod_search.supernet.layout import fixed
-from dpod_search.supernet.layout import scale
 from dpod_search.supernet.plans import Grouping
-from dpod_search.supernet.plans import LayerPlan
 from dpod_search.supernet.plans import ParameterPlan
 from dpod_search.supernet.supernet import Supernet
 
@@ -33,21 +29,10 @@ def plan_weights(supernet: Supernet) -> tuple[ParameterPlan, ...]:
 
 def _plan_layers(net: nn.Module, grouping: Grouping) -> Iterator[ParameterPlan]:
     for plan in grouping.layers:
-        module = net.get_submodule(plan.name)
-        name = "in_proj_weight" if plan.kind == "attention" else "weight"
-        weight = getattr(module, name)
-        if plan.kind == "norm" or weight is None or weight.dim() < 2:
+        layer = net.get_submodule(plan.name)
+        kind = kind_of(layer)
+        if not kind.makes_units:
             continue
-        rest = tuple(fixed(size) for size in weight.shape[2:])
-        axes = (*_first_two(module, plan), *rest)
-        yield ParameterPlan(f"{plan.name}.{name}", axes, plan.itemsize, plan.blocks)
-
-
-def _first_two(module: nn.Module, plan: LayerPlan) -> tuple[Layout, Layout]:
-    if not isinstance(module, _ConvTransposeNd):
-        return plan.output, plan.weight_input
-    # The weight of a transposed convolution is the other way round.
-    if module.groups == 1:
-        return plan.weight_input, plan.output
-    inputs = scale(plan.output, Fraction(module.in_channels, module.out_channels))
-    return inputs, fixed(module.out_channels // module.groups)
+        rest = tuple(fixed(size) for size in getattr(layer, kind.weight).shape[2:])
+        axes = (*kind.lay_out(layer, plan).first, *rest)
+        yield ParameterPlan(f"{plan.name}.{kind.weight}", axes, plan.itemsize, plan.blocks)

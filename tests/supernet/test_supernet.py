@@ -27,7 +27,7 @@ from dpod_search.supernet import Supernet
 from dpod_search.supernet import SupernetSettings
 from dpod_search.supernet import build_supernet
 from dpod_search.supernet import extract_subnet
-from dpod_search.supernet.layers.elastic import ElasticLayer
+from dpod_search.supernet.layers.state import ElasticLayer
 from dpod_search.widths import Widths
 from dpod_search.widths import WidthSpace
 

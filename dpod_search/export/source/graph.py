@@ -17,7 +17,7 @@ from torch import fx
 from torch import nn
 
 from dpod_search.export.source.layers import CannotWriteError
-from dpod_search.supernet.layers.subclasses import layer_type
+from dpod_search.supernet.layers.elastic import layer_type
 from dpod_search.supernet.tracing.peeking import Peek
 from dpod_search.supernet.tracing.tracer import Call
 from dpod_search.supernet.tracing.tracer import Tracer

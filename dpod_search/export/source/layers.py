@@ -15,7 +15,7 @@ from dpod_search.export.source.layout import Expression
 from dpod_search.export.source.layout import call
 from dpod_search.export.source.layout import prefix
 from dpod_search.export.source.layout import tuple_of
-from dpod_search.supernet.layers.subclasses import layer_type
+from dpod_search.supernet.layers.elastic import layer_type
 
 
 class CannotWriteError(Exception):

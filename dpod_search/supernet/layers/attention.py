@@ -21,9 +21,12 @@ from dpod_search.supernet.dimensions.sizes import name_of
 from dpod_search.supernet.dimensions.walk import Axes
 from dpod_search.supernet.dimensions.walk import Discovery
 from dpod_search.supernet.dimensions.walk import freeze_inputs
-from dpod_search.supernet.layers.state import WidthState
+from dpod_search.supernet.layers.kind import LayerKind
+from dpod_search.supernet.layers.state import ElasticLayer
 from dpod_search.supernet.layers.state import fill_plain
 from dpod_search.supernet.layout import Layout
+from dpod_search.supernet.layout import fixed
+from dpod_search.supernet.layout import full_size
 from dpod_search.supernet.layout import take
 from dpod_search.supernet.plans import LayerPlan
 from dpod_search.supernet.plans import Scratch
@@ -118,11 +121,8 @@ def _why_not_followed(
     return None
 
 
-class ElasticMultiheadAttention(nn.MultiheadAttention):
+class ElasticMultiheadAttention(ElasticLayer, nn.MultiheadAttention):
     """A self-attention that can run at several numbers of heads and embedding widths."""
-
-    plan: LayerPlan
-    state: WidthState
 
     @property
     def _qkv_same_embed_dim(self) -> bool:
@@ -166,8 +166,8 @@ class ElasticMultiheadAttention(nn.MultiheadAttention):
         widths = self.state.widths
         weight = take(self.in_proj_weight, 0, self.plan.output, widths)
         weight = take(weight, 1, self.plan.weight_input, widths)
-        bias = self._parameters["in_proj_bias"]
-        return weight, None if bias is None else take(bias, 0, self.plan.output, widths)
+        (bias,) = self._vectors("in_proj_bias")
+        return weight, bias
 
 
 def _attend(
@@ -265,3 +265,23 @@ def _trace_attention(
         for name in ("batch_first", "_qkv_same_embed_dim", "in_proj_bias"):
             graph.create_node("get_attr", name)
     return fx.GraphModule(root, graph, "SelfAttention")
+
+
+def _values_only(output: Layout) -> Layout:
+    """Return the packed queries, keys and values with the first two fixed.
+
+    Without its values a head adds nothing, whatever its queries and keys are.
+    """
+    n_heads = len(output) // 3
+    return (*fixed(full_size(output[: 2 * n_heads])), *output[2 * n_heads :])
+
+
+ATTENTION = LayerKind(
+    name="attention",
+    twins={nn.MultiheadAttention: ElasticMultiheadAttention},
+    handler=attend_to_itself,
+    subclasses="none",
+    is_composite=True,
+    weight="in_proj_weight",
+    made=_values_only,
+)

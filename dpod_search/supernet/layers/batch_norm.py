@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from collections.abc import Mapping
 from typing import ClassVar
 
 from torch import Tensor
@@ -16,14 +17,18 @@ from torch.nn.modules.instancenorm import _InstanceNorm
 from dpod_search.supernet.dimensions.walk import Axes
 from dpod_search.supernet.dimensions.walk import Discovery
 from dpod_search.supernet.dimensions.walk import freeze_inputs
-from dpod_search.supernet.layers.state import WidthState
+from dpod_search.supernet.layers.kind import LayerKind
+from dpod_search.supernet.layers.own_calls import plan_own
+from dpod_search.supernet.layers.state import ElasticLayer
 from dpod_search.supernet.layers.state import fill_plain
-from dpod_search.supernet.layers.subclasses import layer_type
-from dpod_search.supernet.layout import active_size
 from dpod_search.supernet.layout import fixed
 from dpod_search.supernet.layout import put
-from dpod_search.supernet.layout import take
-from dpod_search.supernet.plans import LayerPlan
+from dpod_search.supernet.tracing.tracer import argument
+
+
+_HELD = ("weight", "bias", "running_mean", "running_var")
+# By the number of axes behind the channels.
+_INSTANCE_NORMS = {1: nn.InstanceNorm1d, 2: nn.InstanceNorm2d, 3: nn.InstanceNorm3d}
 
 
 def normalize_batch(discovery: Discovery, node: fx.Node) -> Axes:
@@ -35,28 +40,40 @@ def normalize_batch(discovery: Discovery, node: fx.Node) -> Axes:
     return {1: inputs}
 
 
+def normalize_own(discovery: Discovery, node: fx.Node) -> Axes:
+    """``functional.batch_norm`` in a layer's own forward."""
+    held = ("running_mean", "running_var", "weight", "bias")
+    return plan_own(discovery, node, BATCH_NORM, held, _plan_own)
+
+
+def _plan_own(discovery: Discovery, node: fx.Node, name: str, _module: _BatchNorm) -> Axes:
+    source = argument(node, 0, "input", None)
+    channels = discovery.layout(source, 1)
+    discovery.freeze_axes(source, f"{discovery.where(node)} averages over it", but=1)
+    discovery.record(node, inputs=channels, weight_input=fixed(1), output=channels, name=name)
+    return {1: channels}
+
+
 def normalize_instances(discovery: Discovery, node: fx.Node) -> Axes:
     """InstanceNorm: carries its input's channels."""
     module = discovery.module(node)
     assert isinstance(module, _InstanceNorm)
     n_axes = len(discovery.shapes[discovery.first_input(node)])
-    if f"{n_axes - 2}d" != layer_type(module).__name__[-2:]:
+    if not isinstance(module, _INSTANCE_NORMS.get(n_axes - 2, ())):
         return freeze_inputs(discovery, node, "is given pictures without a batch dimension")
     return normalize_batch(discovery, node)
 
 
-class _ElasticStatistics(_NormBase):
+class _ElasticStatistics(ElasticLayer, _NormBase):
     """What BatchNorm and InstanceNorm share: a scale, a shift and statistics per channel."""
 
-    plan: LayerPlan
-    state: WidthState
     plain_type: ClassVar[Callable[..., nn.Module]]
 
     def extract(self) -> nn.Module:
         """Return a plain norm of the active size with the active statistics."""
         weight, bias, mean, variance = self._active()
         plain = self.plain_type(
-            active_size(self.plan.output, self.state.widths),
+            self._active_size(),
             self.eps,
             self.momentum,
             self.affine,
@@ -73,12 +90,12 @@ class _ElasticStatistics(_NormBase):
             num_batches_tracked=self.num_batches_tracked,
         )
 
-    def _active(self) -> tuple[Tensor | None, ...]:
-        tensors = (self.weight, self.bias, self.running_mean, self.running_var)
-        return tuple(
-            None if tensor is None else take(tensor, 0, self.plan.output, self.state.widths)
-            for tensor in tensors
-        )
+    def _active(self) -> list[Tensor | None]:
+        return self._vectors(*_HELD)
+
+    def _sizes(self, parts: Mapping[str, Tensor | None]) -> dict[str, int]:
+        found = (tensor for tensor in parts.values() if tensor is not None)
+        return {"num_features": len(next(found))}
 
     def _put_statistics(self, mean: Tensor, variance: Tensor | None) -> None:
         # With several segments the active statistics are copies, which must be written back.
@@ -162,3 +179,30 @@ class ElasticInstanceNorm3d(ElasticInstanceNorm, nn.InstanceNorm3d):
     """An InstanceNorm over (N, C, D, H, W) that can run at several widths."""
 
     plain_type = nn.InstanceNorm3d
+
+
+BATCH_NORM = LayerKind(
+    name="batch_norm",
+    twins={
+        nn.BatchNorm1d: ElasticBatchNorm1d,
+        nn.BatchNorm2d: ElasticBatchNorm2d,
+        nn.BatchNorm3d: ElasticBatchNorm3d,
+    },
+    handler=normalize_batch,
+    calls={functional.batch_norm: normalize_own},
+    subclasses="own forward",
+    makes_units=False,
+    is_norm=True,
+    folds=True,
+)
+INSTANCE_NORM = LayerKind(
+    name="instance_norm",
+    twins={
+        nn.InstanceNorm1d: ElasticInstanceNorm1d,
+        nn.InstanceNorm2d: ElasticInstanceNorm2d,
+        nn.InstanceNorm3d: ElasticInstanceNorm3d,
+    },
+    handler=normalize_instances,
+    makes_units=False,
+    is_norm=True,
+)

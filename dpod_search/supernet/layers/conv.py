@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from collections.abc import Mapping
 from fractions import Fraction
+from typing import Any
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 from torch import fx
 from torch import nn
@@ -23,9 +26,15 @@ from dpod_search.supernet.dimensions.walk import Axes
 from dpod_search.supernet.dimensions.walk import Discovery
 from dpod_search.supernet.dimensions.walk import freeze_inputs
 from dpod_search.supernet.dimensions.walk import keep_groups_whole
-from dpod_search.supernet.layers.state import WidthState
+from dpod_search.supernet.layers.kind import Geometry
+from dpod_search.supernet.layers.kind import LayerKind
+from dpod_search.supernet.layers.kind import Rebuilder
+from dpod_search.supernet.layers.kind import WeightAxes
+from dpod_search.supernet.layers.own_calls import plan_own
+from dpod_search.supernet.layers.state import ElasticLayer
 from dpod_search.supernet.layers.state import fill_plain
 from dpod_search.supernet.layers.state import take_active
+from dpod_search.supernet.layout import Layout
 from dpod_search.supernet.layout import active_size
 from dpod_search.supernet.layout import fixed
 from dpod_search.supernet.layout import scale
@@ -34,6 +43,11 @@ from dpod_search.supernet.plans import LayerPlan
 from dpod_search.supernet.plans import Scratch
 from dpod_search.supernet.plans import plan_layer
 from dpod_search.supernet.tracing.tracer import argument
+from dpod_search.supernet.tracing.tracked import Attribute
+from dpod_search.supernet.tracing.tracked import TrackedInt
+
+
+_FUNCTIONS = {1: functional.conv1d, 2: functional.conv2d, 3: functional.conv3d}
 
 
 def convolve(discovery: Discovery, node: fx.Node) -> Axes:
@@ -80,6 +94,20 @@ def plan_convolution(
     return {1: output}
 
 
+def convolve_own(discovery: Discovery, node: fx.Node) -> Axes:
+    """``functional.conv2d`` and its like in a layer's own forward."""
+    return plan_own(discovery, node, CONV, ("weight", "bias"), _plan_own)
+
+
+def _plan_own(
+    discovery: Discovery, node: fx.Node, name: str, module: nn.Conv1d | nn.Conv2d | nn.Conv3d
+) -> Axes | None:
+    groups = argument(node, 6, "groups", 1)
+    origin = groups.origin if isinstance(groups, TrackedInt) else None
+    is_its_own = module.groups == 1 if groups == 1 else origin == Attribute(name, "groups")
+    return plan_convolution(discovery, node, name, module) if is_its_own else None
+
+
 def _hold_padded(
     discovery: Discovery, source: fx.Node, module: nn.Conv1d | nn.Conv2d | nn.Conv3d
 ) -> Scratch:
@@ -91,11 +119,9 @@ def _hold_padded(
     return Scratch(((float(module.weight.element_size()), padded),), has_result=True)
 
 
-class ElasticConv(_ConvNd):
+class ElasticConv(ElasticLayer, _ConvNd):
     """A convolution that can run at several widths; one subclass per number of dimensions."""
 
-    plan: LayerPlan
-    state: WidthState
     plain_type: ClassVar[Callable[..., nn.Module]]
     convolve: ClassVar[Callable[..., Tensor]]
 
@@ -132,6 +158,15 @@ class ElasticConv(_ConvNd):
 
     def _active(self) -> tuple[Tensor, Tensor | None]:
         return take_active(self.weight, self.bias, self.plan, self.state)
+
+    def _sizes(self, parts: Mapping[str, Tensor]) -> dict[str, int]:
+        n_outputs, n_inputs = parts["weight"].shape[:2]
+        conv_groups = self._conv_groups()
+        return {
+            "in_channels": n_inputs * conv_groups,
+            "out_channels": n_outputs,
+            "groups": conv_groups,
+        }
 
     def _conv_groups(self) -> int:
         # A grouped convolution keeps the size of its groups and has fewer of them.
@@ -193,11 +228,9 @@ def convolve_transposed(discovery: Discovery, node: fx.Node) -> Axes:
     return {1: output}
 
 
-class ElasticConvTranspose(_ConvTransposeNd):
+class ElasticConvTranspose(ElasticLayer, _ConvTransposeNd):
     """A transposed convolution that runs at several widths; one subclass per dimensions."""
 
-    plan: LayerPlan
-    state: WidthState
     plain_type: ClassVar[Callable[..., nn.Module]]
     convolve: ClassVar[Callable[..., Tensor]]
 
@@ -250,10 +283,9 @@ class ElasticConvTranspose(_ConvTransposeNd):
         if self.groups == 1:
             weight = take(take(self.weight, 0, plan.weight_input, widths), 1, plan.output, widths)
         else:
-            # A plan names the outputs; the inputs are as many groups, each of another size.
-            inputs = scale(plan.output, Fraction(self.in_channels, self.out_channels))
-            weight = take(self.weight, 0, inputs, widths)
-        return weight, None if self.bias is None else take(self.bias, 0, plan.output, widths)
+            weight = take(self.weight, 0, _grouped_inputs(self, plan), widths)
+        (bias,) = self._vectors("bias")
+        return weight, bias
 
     def _conv_groups(self) -> int:
         if self.groups == 1:
@@ -281,3 +313,83 @@ class ElasticConvTranspose3d(ElasticConvTranspose, nn.ConvTranspose3d):
 
     plain_type = nn.ConvTranspose3d
     convolve = functional.conv_transpose3d
+
+
+def _inputs_first(layer: _ConvTransposeNd, plan: LayerPlan) -> WeightAxes:
+    if layer.groups == 1:
+        return WeightAxes((plan.weight_input, plan.output), maker=1)
+    per_group = layer.out_channels // layer.groups
+    return WeightAxes((_grouped_inputs(layer, plan), fixed(per_group)))
+
+
+def _grouped_inputs(layer: _ConvTransposeNd, plan: LayerPlan) -> Layout:
+    # A plan names the outputs; the inputs are as many groups, each of another size.
+    return scale(plan.output, Fraction(layer.in_channels, layer.out_channels))
+
+
+def _run(layer: ElasticConv, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    convolve, conv_groups = _FUNCTIONS[len(layer.kernel_size)], x.shape[1] // weight.shape[1]
+    return convolve(x, weight, bias, layer.stride, layer.padding, layer.dilation, conv_groups)
+
+
+def _read(layer: _ConvNd, input_shape: tuple[int, ...]) -> Geometry | None:
+    is_padded_otherwise = isinstance(layer.padding, str) or layer.padding_mode != "zeros"
+    if is_padded_otherwise or math.prod(input_shape) == 0:
+        return None
+    conv_group: tuple[int, ...] = ()
+    if layer.groups > 1:
+        conv_group = (layer.in_channels // layer.groups, layer.out_channels // layer.groups)
+    return Geometry(
+        kind=TRANSPOSED.name if layer.transposed else CONV.name,
+        size=tuple(input_shape[2:]),
+        kernel=tuple(layer.kernel_size),
+        stride=tuple(layer.stride),
+        padding=tuple(map(int, layer.padding)),
+        dilation=tuple(layer.dilation),
+        output_padding=tuple(layer.output_padding) if layer.transposed else (),
+        conv_group=conv_group,
+        has_bias=layer.bias is not None,
+    )
+
+
+def _build(geometry: Geometry, n_inputs: int, n_outputs: int, conv_groups: int) -> nn.Module:
+    is_transposed = geometry.kind == TRANSPOSED.name
+    padded = {"output_padding": geometry.output_padding} if is_transposed else {}
+    kind = TRANSPOSED if is_transposed else CONV
+    plain: Any = list(kind.twins)[len(geometry.kernel) - 1]
+    layer: nn.Module = plain(
+        n_inputs,
+        n_outputs,
+        kernel_size=geometry.kernel,
+        stride=geometry.stride,
+        padding=geometry.padding,
+        dilation=geometry.dilation,
+        groups=conv_groups,
+        bias=geometry.has_bias,
+        **padded,
+    )
+    return layer
+
+
+CONV = LayerKind(
+    name="conv",
+    twins={nn.Conv1d: ElasticConv1d, nn.Conv2d: ElasticConv2d, nn.Conv3d: ElasticConv3d},
+    handler=convolve,
+    calls=dict.fromkeys(
+        (*_FUNCTIONS.values(), torch.conv1d, torch.conv2d, torch.conv3d), convolve_own
+    ),
+    subclasses="own forward",
+    run=_run,
+    rebuilder=Rebuilder(_read, _build, has_kernel=True),
+)
+TRANSPOSED = LayerKind(
+    name="transposed",
+    twins={
+        nn.ConvTranspose1d: ElasticConvTranspose1d,
+        nn.ConvTranspose2d: ElasticConvTranspose2d,
+        nn.ConvTranspose3d: ElasticConvTranspose3d,
+    },
+    handler=convolve_transposed,
+    lay_out=_inputs_first,
+    rebuilder=Rebuilder(_read, _build, has_kernel=True, is_transposed=True),
+)

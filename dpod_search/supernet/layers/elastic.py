@@ -1,114 +1,131 @@
-"""Elastic layers: plain subclasses that run at several widths by slicing views.
+"""The one table of layer kinds, and finding the entry of a layer in it.
 
-An elastic layer shares the parameters of the layer it replaces and reads the active widths
-from the one :class:`WidthState` of its supernet. Ordered dropout keeps the *first* channels
-(FjORD, Horvath et al., 2021, arXiv 2102.13451), so the weights of a subnet are prefix views.
+An elastic layer is a plain subclass that runs at several widths by slicing views. It shares the
+parameters of the layer it replaces. Ordered dropout keeps the *first* channels (FjORD, Horvath et
+al., 2021, arXiv 2102.13451), so the weights of a subnet are prefix views.
 """
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Iterator
 from typing import Any
 
 from torch import nn
-from torch.nn.modules.batchnorm import _BatchNorm
-from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 
 from dpod_search.errors import GroupingError
-from dpod_search.supernet.layers.attention import ElasticMultiheadAttention
-from dpod_search.supernet.layers.batch_norm import ElasticBatchNorm
-from dpod_search.supernet.layers.batch_norm import ElasticBatchNorm1d
-from dpod_search.supernet.layers.batch_norm import ElasticBatchNorm2d
-from dpod_search.supernet.layers.batch_norm import ElasticBatchNorm3d
-from dpod_search.supernet.layers.batch_norm import ElasticInstanceNorm
-from dpod_search.supernet.layers.batch_norm import ElasticInstanceNorm1d
-from dpod_search.supernet.layers.batch_norm import ElasticInstanceNorm2d
-from dpod_search.supernet.layers.batch_norm import ElasticInstanceNorm3d
-from dpod_search.supernet.layers.conv import ElasticConv
-from dpod_search.supernet.layers.conv import ElasticConv1d
-from dpod_search.supernet.layers.conv import ElasticConv2d
-from dpod_search.supernet.layers.conv import ElasticConv3d
-from dpod_search.supernet.layers.conv import ElasticConvTranspose
-from dpod_search.supernet.layers.conv import ElasticConvTranspose1d
-from dpod_search.supernet.layers.conv import ElasticConvTranspose2d
-from dpod_search.supernet.layers.conv import ElasticConvTranspose3d
-from dpod_search.supernet.layers.group_norm import ElasticGroupNorm
-from dpod_search.supernet.layers.layer_norm import ElasticLayerNorm
-from dpod_search.supernet.layers.layer_norm import ElasticLayerNorm2d
-from dpod_search.supernet.layers.layer_norm import ElasticRMSNorm
-from dpod_search.supernet.layers.linear import ElasticLinear
-from dpod_search.supernet.layers.linear import ElasticProjection
+from dpod_search.supernet.layers.attention import ATTENTION
+from dpod_search.supernet.layers.batch_norm import BATCH_NORM
+from dpod_search.supernet.layers.batch_norm import INSTANCE_NORM
+from dpod_search.supernet.layers.conv import CONV
+from dpod_search.supernet.layers.conv import TRANSPOSED
+from dpod_search.supernet.layers.group_norm import GROUP_NORM
+from dpod_search.supernet.layers.kind import LAYER_TENSORS
+from dpod_search.supernet.layers.kind import LayerKind
+from dpod_search.supernet.layers.kind import holds_layer_tensors
+from dpod_search.supernet.layers.layer_norm import LAYER_NORM
+from dpod_search.supernet.layers.layer_norm import RMS_NORM
+from dpod_search.supernet.layers.linear import LINEAR
+from dpod_search.supernet.layers.linear import PROJECTION
 from dpod_search.supernet.layers.own_classes import own_elastic_type
-from dpod_search.supernet.layers.prelu import ElasticPReLU
+from dpod_search.supernet.layers.prelu import PRELU
+from dpod_search.supernet.layers.state import ElasticLayer
 from dpod_search.supernet.layers.state import WidthState
-from dpod_search.supernet.layers.subclasses import base_layer
-from dpod_search.supernet.layers.subclasses import layer_type
 from dpod_search.supernet.plans import LayerPlan
 from dpod_search.supernet.tracing.tracer import full_name
 
 
-ElasticLayer = (
-    ElasticConv
-    | ElasticConvTranspose
-    | ElasticLinear
-    | ElasticMultiheadAttention
-    | ElasticBatchNorm
-    | ElasticInstanceNorm
-    | ElasticLayerNorm
-    | ElasticRMSNorm
-    | ElasticGroupNorm
-    | ElasticPReLU
+# By the class of a plain layer, or by the full name of another package's.
+KINDS: dict[type[nn.Module] | str, LayerKind] = {
+    layer: kind
+    for kind in (
+        CONV,
+        TRANSPOSED,
+        LINEAR,
+        PROJECTION,
+        ATTENTION,
+        BATCH_NORM,
+        INSTANCE_NORM,
+        LAYER_NORM,
+        RMS_NORM,
+        GROUP_NORM,
+        PRELU,
+    )
+    for layer in kind.twins
+}
+
+# What has no place in the table.
+OTHER = LayerKind(name="other", twins={}, handler=None)
+
+# A subclass may replace these methods, and still computes what its base does.
+_NOT_COMPUTING = frozenset(
+    {
+        "reset_parameters",
+        "extra_repr",
+        "train",
+        "state_dict",
+        "load_state_dict",
+        "_save_to_state_dict",
+        "_load_from_state_dict",
+    }
 )
+_COMPUTING = frozenset({"__call__", "__getattr__", "__getattribute__", "__torch_function__"})
 
-ELASTIC_TYPES: dict[type[nn.Module], type[ElasticLayer]] = {
-    nn.Conv1d: ElasticConv1d,
-    nn.Conv2d: ElasticConv2d,
-    nn.Conv3d: ElasticConv3d,
-    nn.ConvTranspose1d: ElasticConvTranspose1d,
-    nn.ConvTranspose2d: ElasticConvTranspose2d,
-    nn.ConvTranspose3d: ElasticConvTranspose3d,
-    nn.Linear: ElasticLinear,
-    NonDynamicallyQuantizableLinear: ElasticProjection,
-    nn.MultiheadAttention: ElasticMultiheadAttention,
-    nn.BatchNorm1d: ElasticBatchNorm1d,
-    nn.BatchNorm2d: ElasticBatchNorm2d,
-    nn.BatchNorm3d: ElasticBatchNorm3d,
-    nn.LayerNorm: ElasticLayerNorm,
-    nn.GroupNorm: ElasticGroupNorm,
-    nn.InstanceNorm1d: ElasticInstanceNorm1d,
-    nn.InstanceNorm2d: ElasticInstanceNorm2d,
-    nn.InstanceNorm3d: ElasticInstanceNorm3d,
-    nn.RMSNorm: ElasticRMSNorm,
-    nn.PReLU: ElasticPReLU,
-}
-# Layers of other packages, by their full name so that none is imported for it.
-NAMED_ELASTIC_TYPES: dict[str, type[ElasticLayer]] = {
-    "torchvision.models.convnext.LayerNorm2d": ElasticLayerNorm2d,
-}
 
-# Their subclasses may have a forward of their own, which calls the layer's function.
-_RUN_THEIR_OWN = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear, _BatchNorm)
+def kind_of(layer: nn.Module) -> LayerKind:
+    """Return the kind that a layer is of, plain, elastic or of a subclass; ``OTHER`` if of none."""
+    return next(filter(None, map(KINDS.get, _names_of(type(layer)))), OTHER)
+
+
+def kind_named(name: str) -> LayerKind:
+    """Return the kind of a name, ``OTHER`` if there is none."""
+    return next((kind for kind in KINDS.values() if kind.name == name), OTHER)
+
+
+def kind_run_as(layer: nn.Module) -> LayerKind | None:
+    """Return the kind that a plain layer is of itself, or computes as; None if of none."""
+    return KINDS.get(layer_type(layer)) or KINDS.get(full_name(type(layer)))
+
+
+def _names_of(layer: type) -> Iterator[Any]:
+    for held in layer.__mro__:
+        yield from (held, full_name(held))
+
+
+def layer_type(module: nn.Module) -> type[nn.Module]:
+    """Return the layer of PyTorch's that a module is, or computes as: a subclass adds names only.
+
+    Args:
+        module: Any module.
+
+    Returns:
+        Its own type where it is no such subclass.
+    """
+    own: Any = type(module)
+    base: type[nn.Module] = _base_of(own)
+    is_changed = "forward" in vars(module) or not holds_layer_tensors(module)
+    return type(module) if is_changed else base
 
 
 def make_elastic(layer: nn.Module, plan: LayerPlan, state: WidthState) -> ElasticLayer:
     """Make the elastic twin of a plain layer, sharing its parameters and buffers.
 
     Args:
-        layer: A layer whose type is a key of ``ELASTIC_TYPES`` or computes as one of them does,
-            or a subclass with a forward of its own that calls the layer's function.
+        layer: A layer of a class in the table, one that computes as one of them does, or a
+            subclass with a forward of its own that calls the layer's function.
         plan: Which channels of it belong to which groups.
         state: The active widths of the supernet it is for.
 
     Raises:
         GroupingError: If the layer is of another type.
     """
-    name = full_name(type(layer))
-    kind = ELASTIC_TYPES.get(type(layer)) or NAMED_ELASTIC_TYPES.get(name) or _own_kind(layer)
-    if kind is None:  # by a handler of the user's
+    elastic_type = _find_twin(layer)
+    if elastic_type is None:  # by a handler of the user's
         raise GroupingError(
-            f"{plan.name} has a handler of PyTorch's layers but is a {name}, which cannot run "
-            "narrow; take its entry out of handlers"
+            f"{plan.name} has a handler of PyTorch's layers but is a {full_name(type(layer))}, "
+            "which cannot run narrow; take its entry out of handlers"
         )
-    elastic: Any = kind.__new__(kind)
+    elastic: Any = elastic_type.__new__(elastic_type)
     nn.Module.__init__(elastic)
     # Settings such as stride and eps, and the very parameters, are the plain layer's own.
     elastic.__dict__.update({key: _own(value) for key, value in vars(layer).items()})
@@ -117,16 +134,44 @@ def make_elastic(layer: nn.Module, plan: LayerPlan, state: WidthState) -> Elasti
     return made
 
 
-def _own_kind(layer: nn.Module) -> type[nn.Module] | None:
-    base = base_layer(layer)
-    computes_as_base = layer_type(layer) is not type(layer)
-    if base is None or not (computes_as_base or isinstance(layer, _RUN_THEIR_OWN)):
+def _find_twin(layer: nn.Module) -> Any:
+    own: Any = type(layer)
+    for key in (own, full_name(own)):
+        if key in KINDS:
+            return KINDS[key].twins[key]
+    base = next((held for held in own.__mro__ if _is_base(held)), None)
+    computes_as_base = layer_type(layer) is not own
+    if base is None or not (computes_as_base or KINDS[base].subclasses == "own forward"):
         return None
-    elastic_type: Any = ELASTIC_TYPES[base]
-    own_type: Any = type(layer)
-    own: type[nn.Module] = own_elastic_type(elastic_type, own_type, not computes_as_base)
-    return own
+    twin: Any = KINDS[base].twins[base]
+    return own_elastic_type(twin, own, not computes_as_base)
 
 
 def _own(value: object) -> object:
     return value.copy() if isinstance(value, dict) else value
+
+
+def _is_base(layer: Any) -> bool:
+    """Say whether subclasses of a class may be of its kind."""
+    return layer in KINDS and KINDS[layer].subclasses != "none"
+
+
+@functools.cache
+def _base_of(kind: Any) -> Any:
+    base = next((held for held in kind.__mro__ if _is_base(held)), kind)
+    between = kind.__mro__[: kind.__mro__.index(base)]
+    is_parametrized = any(held.__module__.startswith("torch.") for held in between)
+    is_same = not is_parametrized and all(_only_adds_names(held, base) for held in between)
+    return base if is_same else kind
+
+
+def _only_adds_names(kind: type, base: type[nn.Module]) -> bool:
+    for name, value in vars(kind).items():
+        if name in _COMPUTING:
+            return False
+        if name.startswith("__") or name in _NOT_COMPUTING:
+            continue
+        # A property may stand for a tensor, which only instances have.
+        if hasattr(base, name) or name in LAYER_TENSORS or hasattr(type(value), "__set__"):
+            return False
+    return True

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import ClassVar
 
 from torch import Tensor
@@ -12,10 +14,13 @@ from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 
 from dpod_search.supernet.dimensions.walk import Axes
 from dpod_search.supernet.dimensions.walk import Discovery
-from dpod_search.supernet.layers.state import WidthState
+from dpod_search.supernet.layers.kind import Geometry
+from dpod_search.supernet.layers.kind import LayerKind
+from dpod_search.supernet.layers.kind import Rebuilder
+from dpod_search.supernet.layers.own_calls import plan_own
+from dpod_search.supernet.layers.state import ElasticLayer
 from dpod_search.supernet.layers.state import fill_plain
 from dpod_search.supernet.layers.state import take_active
-from dpod_search.supernet.plans import LayerPlan
 from dpod_search.supernet.tracing.tracer import argument
 
 
@@ -24,6 +29,11 @@ def multiply_matrix(discovery: Discovery, node: fx.Node) -> Axes:
     module = discovery.module(node)
     assert isinstance(module, nn.Linear)
     return plan_matrix(discovery, node, str(node.target), module)
+
+
+def multiply_own(discovery: Discovery, node: fx.Node) -> Axes:
+    """``functional.linear`` in a layer's own forward."""
+    return plan_own(discovery, node, LINEAR, ("weight", "bias"), plan_matrix)
 
 
 def plan_matrix(discovery: Discovery, node: fx.Node, name: str, module: nn.Linear) -> Axes:
@@ -39,11 +49,9 @@ def plan_matrix(discovery: Discovery, node: fx.Node, name: str, module: nn.Linea
     return {last: output}
 
 
-class ElasticLinear(nn.Linear):
+class ElasticLinear(ElasticLayer, nn.Linear):
     """A linear layer that can run at several widths."""
 
-    plan: LayerPlan
-    state: WidthState
     plain_type: ClassVar[type[nn.Linear]] = nn.Linear
 
     def forward(self, input: Tensor) -> Tensor:
@@ -59,8 +67,49 @@ class ElasticLinear(nn.Linear):
     def _active(self) -> tuple[Tensor, Tensor | None]:
         return take_active(self.weight, self.bias, self.plan, self.state)
 
+    def _sizes(self, parts: Mapping[str, Tensor]) -> dict[str, int]:
+        n_outputs, n_inputs = parts["weight"].shape
+        return {"in_features": n_inputs, "out_features": n_outputs}
+
 
 class ElasticProjection(ElasticLinear, NonDynamicallyQuantizableLinear):
     """The output projection of an ``nn.MultiheadAttention``, which has a class of its own."""
 
     plain_type = NonDynamicallyQuantizableLinear
+
+
+def _read(layer: nn.Linear, input_shape: tuple[int, ...]) -> Geometry:
+    return Geometry(LINEAR.name, tuple(input_shape[1:-1]), has_bias=layer.bias is not None)
+
+
+def _build(geometry: Geometry, n_inputs: int, n_outputs: int, _conv_groups: int) -> nn.Module:
+    return nn.Linear(n_inputs, n_outputs, bias=geometry.has_bias)
+
+
+def _resize(layer: nn.Linear) -> None:
+    layer.out_features, layer.in_features = layer.weight.shape
+
+
+def _run(_layer: nn.Module, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    return functional.linear(x, weight, bias)
+
+
+LINEAR = LayerKind(
+    name="linear",
+    twins={nn.Linear: ElasticLinear},
+    handler=multiply_matrix,
+    calls={functional.linear: multiply_own},
+    subclasses="own forward",
+    resize=_resize,
+    run=_run,
+    rebuilder=Rebuilder(_read, _build),
+)
+# An attention says how channels pass through it.
+PROJECTION = replace(
+    LINEAR,
+    twins={NonDynamicallyQuantizableLinear: ElasticProjection},
+    handler=None,
+    calls={},
+    subclasses="none",
+    run=None,
+)

@@ -1,4 +1,4 @@
-"""Handlers of functions that a subclass of PyTorch's layers calls with its own tensors.
+"""Functions that a subclass of PyTorch's layers calls with its own tensors.
 
 A class that is a BatchNorm and an activation says ``functional.batch_norm(x, self.running_mean,
 ...)`` in its forward. The layer is then its module, as if it were PyTorch's own: it is narrowed,
@@ -10,71 +10,47 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import torch
 from torch import fx
-from torch import nn
-from torch.nn import functional
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from dpod_search.supernet.dimensions.sizes import name_of
 from dpod_search.supernet.dimensions.sizes import reads_shape
 from dpod_search.supernet.dimensions.walk import Axes
 from dpod_search.supernet.dimensions.walk import Discovery
-from dpod_search.supernet.dimensions.walk import Handler
 from dpod_search.supernet.dimensions.walk import freeze_inputs
 from dpod_search.supernet.dimensions.walk import pin_numbers
-from dpod_search.supernet.layers.conv import plan_convolution
-from dpod_search.supernet.layers.linear import plan_matrix
-from dpod_search.supernet.layers.subclasses import base_layer
-from dpod_search.supernet.layers.subclasses import holds_layer_tensors
-from dpod_search.supernet.layout import fixed
+from dpod_search.supernet.layers.kind import LayerKind
+from dpod_search.supernet.layers.kind import holds_layer_tensors
 from dpod_search.supernet.tracing.tracer import argument
-from dpod_search.supernet.tracing.tracked import Attribute
-from dpod_search.supernet.tracing.tracked import TrackedInt
 
+
+Plan = Callable[[Discovery, fx.Node, str, Any], Axes | None]
 
 _NOT_OWN = "is given tensors that are not those of one layer alone"
 
 
-def normalize_own(discovery: Discovery, node: fx.Node) -> Axes:
-    """BatchNorm: carries its input's channels."""
-    tensors = ("running_mean", "running_var", "weight", "bias")
-    name = _find_owner(discovery, node, tensors)
-    if name is None or not isinstance(discovery.modules[name], _BatchNorm):
-        return freeze_inputs(discovery, node, _NOT_OWN)
-    source = argument(node, 0, "input", None)
-    channels = discovery.layout(source, 1)
-    discovery.freeze_axes(source, f"{discovery.where(node)} averages over it", but=1)
-    _forget_parameters(discovery, name)
-    discovery.record(node, inputs=channels, weight_input=fixed(1), output=channels, name=name)
-    return {1: channels}
+def plan_own(
+    discovery: Discovery, node: fx.Node, kind: LayerKind, held: tuple[str, ...], plan: Plan
+) -> Axes:
+    """Record the layer whose own function an operation is, or freeze what that reads.
 
-
-def convolve_own(discovery: Discovery, node: fx.Node) -> Axes:
-    """Convolution: new output channels."""
-    name = _find_owner(discovery, node, ("weight", "bias"))
-    module = None if name is None else discovery.modules[name]
-    if name is None or not isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d):
+    Args:
+        discovery: The walk.
+        node: The operation; the tensors follow its first argument.
+        kind: Whose function it is.
+        held: Names of the tensors, in the module and of the arguments.
+        plan: Records the layer, given the walk, the operation, the layer's path and the layer; None
+            if the operation is given other numbers than the layer's.
+    """
+    name = _find_owner(discovery, node, kind, held)
+    if name is not None:
+        axes = plan(discovery, node, name, discovery.modules[name])
+        if axes is not None:
+            for tensor in ("weight", "bias"):
+                discovery.parameters.pop(f"{name}.{tensor}", None)
+            return axes
+    if kind.makes_units:
         return _freeze_product(discovery, node)
-    groups = argument(node, 6, "groups", 1)
-    if groups != 1:
-        origin = groups.origin if isinstance(groups, TrackedInt) else None
-        if origin != Attribute(name, "groups"):
-            return _freeze_product(discovery, node)
-    elif module.groups != 1:
-        return _freeze_product(discovery, node)
-    _forget_parameters(discovery, name)
-    return plan_convolution(discovery, node, name, module)
-
-
-def multiply_own(discovery: Discovery, node: fx.Node) -> Axes:
-    """Linear layer: new channels on the last axis."""
-    name = _find_owner(discovery, node, ("weight", "bias"))
-    module = None if name is None else discovery.modules[name]
-    if name is None or not isinstance(module, nn.Linear):
-        return _freeze_product(discovery, node)
-    _forget_parameters(discovery, name)
-    return plan_matrix(discovery, node, name, module)
+    return freeze_inputs(discovery, node, _NOT_OWN)
 
 
 def _freeze_product(discovery: Discovery, node: fx.Node) -> Axes:
@@ -87,21 +63,19 @@ def _freeze_product(discovery: Discovery, node: fx.Node) -> Axes:
     return freeze_inputs(discovery, node, _NOT_OWN)
 
 
-def _forget_parameters(discovery: Discovery, name: str) -> None:
-    for tensor in ("weight", "bias"):
-        discovery.parameters.pop(f"{name}.{tensor}", None)
-
-
-def _find_owner(discovery: Discovery, node: fx.Node, held: tuple[str, ...]) -> str | None:
-    """Return the path of the module that an operation is inside of, and whose tensors it reads.
+def _find_owner(
+    discovery: Discovery, node: fx.Node, kind: LayerKind, held: tuple[str, ...]
+) -> str | None:
+    """Return the path of the layer that an operation is inside of, and whose tensors it reads.
 
     Args:
         discovery: The walk.
         node: The operation; the tensors follow its first argument.
+        kind: What the layer must be.
         held: Names of the tensors, in the module and of the arguments.
 
     Returns:
-        None if they are others, or are read elsewhere too.
+        None if it is another, or they are read elsewhere too.
     """
     given = {own: argument(node, i + 1, own, None) for i, own in enumerate(held)}
     tensors = [tensor for tensor in given.values() if tensor is not None]
@@ -109,7 +83,8 @@ def _find_owner(discovery: Discovery, node: fx.Node, held: tuple[str, ...]) -> s
         return None
     name = str(tensors[0].target).rpartition(".")[0]
     module = discovery.modules.get(name)
-    if not name or module is None or base_layer(module) is None or not holds_layer_tensors(module):
+    is_of_kind = any(base in kind.twins for base in type(module).__mro__)
+    if not name or module is None or not is_of_kind or not holds_layer_tensors(module):
         return None
     wanted = {own: getattr(module, own) is not None for own in held}
     for own, tensor in given.items():
@@ -126,15 +101,3 @@ def _find_owner(discovery: Discovery, node: fx.Node, held: tuple[str, ...]) -> s
 
 def _calls_same(user: fx.Node, node: fx.Node) -> bool:
     return user.op == node.op and name_of(user) == name_of(node)
-
-
-OWN_FUNCTIONS: dict[Callable[..., Any], Handler] = {
-    functional.batch_norm: normalize_own,
-    functional.conv1d: convolve_own,
-    functional.conv2d: convolve_own,
-    functional.conv3d: convolve_own,
-    functional.linear: multiply_own,
-    torch.conv1d: convolve_own,
-    torch.conv2d: convolve_own,
-    torch.conv3d: convolve_own,
-}

@@ -69,10 +69,10 @@ class KeepsClass(nn.Module):
     @contextmanager
     def _narrowed(self) -> Iterator[None]:
         """Be as narrow as the active widths inside the block; buffers may change there."""
-        held = {name: vars(self)[name] for name in ("_parameters", "_buffers", *_SIZES)
-                if name in vars(self)}  # fmt: skip
         parts = dict(zip(_TENSORS, self.elastic_type._active(self), strict=False))
-        sizes = _sizes_of(self, parts)
+        sizes = self.elastic_type._sizes(self, parts)
+        kept = {"_parameters", "_buffers", *sizes}.intersection(vars(self))
+        held = {name: vars(self)[name] for name in kept}
         for table in ("_parameters", "_buffers"):
             self.__dict__[table] = {
                 name: parts.get(name, whole) for name, whole in held[table].items()
@@ -95,26 +95,6 @@ class KeepsClass(nn.Module):
                 whole.copy_(part)
             elif part is not given or len(self.plan.output) > 1:  # else it is a view of the whole
                 put(whole, part, self.plan.output, self.state.widths)
-
-
-# What PyTorch's layers call their sizes.
-_SIZES = ("in_channels", "out_channels", "groups", "in_features", "out_features", "num_features")
-
-
-def _sizes_of(layer: Any, parts: dict[str, Tensor | None]) -> dict[str, int]:
-    weight = parts["weight"]
-    if hasattr(layer, "num_features"):
-        found = (tensor for tensor in parts.values() if tensor is not None)
-        return {"num_features": len(next(found))}
-    assert weight is not None
-    if isinstance(layer, nn.Linear):
-        return {"in_features": weight.shape[1], "out_features": weight.shape[0]}
-    groups: int = layer._conv_groups()
-    return {
-        "in_channels": weight.shape[1] * groups,
-        "out_channels": weight.shape[0],
-        "groups": groups,
-    }
 
 
 @functools.cache

@@ -10,11 +10,11 @@ from torch.nn import functional
 from dpod_search.supernet.dimensions.basic import carry
 from dpod_search.supernet.dimensions.walk import Axes
 from dpod_search.supernet.dimensions.walk import Discovery
-from dpod_search.supernet.layers.state import WidthState
+from dpod_search.supernet.layers.kind import LayerKind
+from dpod_search.supernet.layers.state import ElasticLayer
 from dpod_search.supernet.layers.state import fill_plain
 from dpod_search.supernet.layout import fixed
 from dpod_search.supernet.layout import take
-from dpod_search.supernet.plans import LayerPlan
 
 
 def bend_channels(discovery: Discovery, node: fx.Node) -> Axes:
@@ -29,11 +29,8 @@ def bend_channels(discovery: Discovery, node: fx.Node) -> Axes:
     return {**discovery.axes(source), 1: channels}
 
 
-class ElasticPReLU(nn.PReLU):
+class ElasticPReLU(ElasticLayer, nn.PReLU):
     """A PReLU with a slope per channel that can run at several widths."""
-
-    plan: LayerPlan
-    state: WidthState
 
     def forward(self, input: Tensor) -> Tensor:
         """Bend the active channels; shapes as the plain layer's."""
@@ -46,3 +43,8 @@ class ElasticPReLU(nn.PReLU):
 
     def _active(self) -> Tensor:
         return take(self.weight, 0, self.plan.output, self.state.widths)
+
+
+PRELU = LayerKind(
+    name="prelu", twins={nn.PReLU: ElasticPReLU}, handler=bend_channels, makes_units=False
+)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch import nn
 
+from dpod_search.supernet.layout import active_size
 from dpod_search.supernet.layout import take
 from dpod_search.supernet.layout import take_matrix
 from dpod_search.supernet.plans import LayerPlan
@@ -25,6 +26,30 @@ class WidthState:
         self.widths: tuple[int, ...] = tuple(widths)
         # Set by Supernet.adding_gradients.
         self.adds_in_place = False
+
+
+class ElasticLayer(nn.Module):
+    """A layer that can run at several widths, in front of the plain class that it is.
+
+    It shares the parameters of the layer it replaces and reads the active widths from the one
+    :class:`WidthState` of its supernet.
+    """
+
+    plan: LayerPlan
+    state: WidthState
+
+    def extract(self) -> nn.Module:
+        """Return a plain layer of the active size with copies of the active weights."""
+        raise NotImplementedError
+
+    def _vectors(self, *names: str) -> list[Tensor | None]:
+        """Return the active parts of what has an element per output channel, as far as it is there."""
+        tensors = [self._parameters.get(name, self._buffers.get(name)) for name in names]
+        widths = self.state.widths
+        return [None if t is None else take(t, 0, self.plan.output, widths) for t in tensors]
+
+    def _active_size(self) -> int:
+        return active_size(self.plan.output, self.state.widths)
 
 
 def fill_plain(plain: nn.Module, elastic: nn.Module, **tensors: Tensor | None) -> nn.Module:

@@ -1,0 +1,147 @@
+"""What is known of a kind of layer: its entry in the one table, which stands in ``elastic.py``.
+
+The file of a kind says how channels pass through it and how it runs narrow, and fills an entry.
+Whoever asks what a layer is, in this room or above it, reads that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Mapping
+from dataclasses import dataclass
+from dataclasses import field
+from typing import Any
+from typing import Literal
+
+from torch import Tensor
+from torch import nn
+
+from dpod_search.supernet.dimensions.walk import Handler
+from dpod_search.supernet.layout import Layout
+from dpod_search.supernet.plans import LayerPlan
+
+
+# What PyTorch's layers hold, those of one tensor for each channel or pair of channels.
+LAYER_TENSORS = frozenset({"weight", "bias", "running_mean", "running_var", "num_batches_tracked"})
+# Which subclasses of a kind's layers are of the kind too: none; those that only add names; those,
+# and such as have a forward of their own that calls the layer's function.
+Subclasses = Literal["none", "alike", "own forward"]
+
+
+@dataclass(frozen=True)
+class WeightAxes:
+    """How the weight of a layer belongs to channel groups.
+
+    Args:
+        first: Layouts of its first two axes; any others are fixed.
+        maker: Which of the two makes the units: an element for each.
+    """
+
+    first: tuple[Layout, Layout]
+    maker: int = 0
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """A layer of any widths.
+
+    Args:
+        kind: Name of its kind.
+        size: Height and width of its input (or as many axes as it has); for a layer without a
+            kernel the axes between the batch and the features.
+        kernel: Kernel size along each axis; empty for a layer without one.
+        stride: Along each axis.
+        padding: Along each axis.
+        dilation: Along each axis.
+        output_padding: Along each axis, of a transposed convolution.
+        conv_group: Input and output channels of each of its ``conv_groups``, (1, 1) for a
+            depthwise convolution; empty if it has one group of all channels.
+        has_bias: Whether it has a bias.
+    """
+
+    kind: str
+    size: tuple[int, ...]
+    kernel: tuple[int, ...] = ()
+    stride: tuple[int, ...] = ()
+    padding: tuple[int, ...] = ()
+    dilation: tuple[int, ...] = ()
+    output_padding: tuple[int, ...] = ()
+    conv_group: tuple[int, ...] = ()
+    has_bias: bool = False
+
+
+@dataclass(frozen=True)
+class Rebuilder:
+    """How a layer is made anew at widths of its own, to be timed.
+
+    Args:
+        read: From a plain layer and the shape of its input, the batch first, to what it is but
+            for its widths; None if it cannot be rebuilt.
+        build: From that, input channels, output channels and ``conv_groups`` to a layer.
+        has_kernel: It slides over one to three axes behind the channels. Else the channels are
+            the last axis.
+        is_transposed: Its stride is a factor on the positions, and it has an output padding.
+    """
+
+    read: Callable[[Any, tuple[int, ...]], Geometry | None]
+    build: Callable[[Geometry, int, int, int], nn.Module]
+    has_kernel: bool = False
+    is_transposed: bool = False
+
+
+def _outputs_first(_layer: Any, plan: LayerPlan) -> WeightAxes:
+    return WeightAxes((plan.output, plan.weight_input))
+
+
+def _whole(output: Layout) -> Layout:
+    return output
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerKind:
+    """All that is known of a kind of layer.
+
+    Args:
+        name: By which files and other tables know it.
+        twins: The elastic twin of each class of the kind; of other packages' by its full name, so
+            that none is imported for it.
+        handler: How channels pass through a call; None if what holds such a layer says so.
+        calls: How channels pass through functions of the kind that the model's own code calls.
+        subclasses: Which classes of the user's own are of the kind.
+        makes_units: It makes new units, by multiplying; else it has numbers for each channel.
+        is_norm: It normalises what it is given.
+        is_composite: It makes its units inside and holds layers with plans of their own: it is
+            always elastic, or a fused kernel of PyTorch's would pass them by.
+        weight: Name of its weight; the bias has the same name but for that word.
+        lay_out: From a layer and its plan to how a weight of two axes or more belongs to groups.
+        made: Of the layout of its output, the part without which units add nothing.
+        resize: Lets a layer whose weight was cut say its new sizes.
+        run: What a layer computes of an input with the given weight and bias.
+        folds: It is a norm that can be folded into the weight of the layer in front.
+        rebuilder: How it is timed; None if it is timed only within nets.
+    """
+
+    name: str
+    twins: Mapping[type[nn.Module] | str, type[nn.Module]]
+    handler: Handler | None
+    calls: Mapping[Callable[..., Any], Handler] = field(default_factory=dict)
+    subclasses: Subclasses = "alike"
+    makes_units: bool = True
+    is_norm: bool = False
+    is_composite: bool = False
+    weight: str = "weight"
+    lay_out: Callable[[Any, LayerPlan], WeightAxes] = _outputs_first
+    made: Callable[[Layout], Layout] = _whole
+    resize: Callable[[Any], None] | None = None
+    run: Callable[[Any, Tensor, Tensor, Tensor | None], Tensor] | None = None
+    folds: bool = False
+    rebuilder: Rebuilder | None = None
+
+    def is_exactly(self, layer: nn.Module) -> bool:
+        """Say whether a layer is of one of the very classes, plain or elastic, and no subclass."""
+        return type(layer) in self.twins or type(layer) in self.twins.values()
+
+
+def holds_layer_tensors(module: nn.Module) -> bool:
+    """Say whether a layer holds no parameters and buffers besides those of PyTorch's."""
+    return {*module._parameters, *module._buffers} <= LAYER_TENSORS
