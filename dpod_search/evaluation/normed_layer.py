@@ -16,28 +16,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 from torch import nn
-from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.nn.modules.conv import _ConvNd
 
-from dpod_search.supernet.layers.batch_norm import ElasticBatchNorm
-from dpod_search.supernet.layers.conv import ElasticConv
-from dpod_search.supernet.layers.conv import ElasticConv1d
-from dpod_search.supernet.layers.conv import ElasticConv2d
-from dpod_search.supernet.layers.conv import ElasticConv3d
-from dpod_search.supernet.layers.linear import ElasticLinear
+from dpod_search.supernet.layers.elastic import kind_of
+from dpod_search.supernet.layers.state import ElasticLayer
 from dpod_search.supernet.layout import put
 from dpod_search.supernet.layout import take
-
-
-CONVOLUTIONS: dict[type[nn.Module], Callable[..., Tensor]] = {
-    nn.Conv1d: functional.conv1d,
-    nn.Conv2d: functional.conv2d,
-    nn.Conv3d: functional.conv3d,
-    ElasticConv1d: functional.conv1d,
-    ElasticConv2d: functional.conv2d,
-    ElasticConv3d: functional.conv3d,
-}
 
 
 class RanOtherwiseError(RuntimeError):
@@ -60,7 +44,7 @@ class NormedLayer:
         """Return the active part of the layer's weight, outputs first, and of its bias."""
         weight, bias = (self.layer._parameters[name] for name in ("weight", "bias"))
         assert weight is not None
-        if not isinstance(self.layer, ElasticConv | ElasticLinear):
+        if not isinstance(self.layer, ElasticLayer):
             return weight, bias
         plan, widths = self.layer.plan, self.layer.state.widths
         part = take(take(weight, 0, plan.output, widths), 1, plan.weight_input, widths)
@@ -79,7 +63,7 @@ class NormedLayer:
         assert norm.running_mean is not None
         assert norm.running_var is not None
         for whole, part in ((norm.running_mean, mean), (norm.running_var, variance)):
-            if isinstance(norm, ElasticBatchNorm):
+            if isinstance(norm, ElasticLayer):
                 put(whole, part, norm.plan.output, norm.state.widths)
             else:
                 whole.copy_(part)
@@ -96,15 +80,13 @@ class NormedLayer:
 
     def run_layer(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """Run the layer with a weight of the active size."""
-        layer = self.layer
-        if not isinstance(layer, _ConvNd):
-            return functional.linear(x, weight, bias)
-        convolve, conv_groups = CONVOLUTIONS[type(layer)], x.shape[1] // weight.shape[1]
-        return convolve(x, weight, bias, layer.stride, layer.padding, layer.dilation, conv_groups)
+        run = kind_of(self.layer).run
+        assert run is not None
+        return run(self.layer, x, weight, bias)
 
     def _active(self, vector: Tensor) -> Tensor:
         norm = self.norm
-        if not isinstance(norm, ElasticBatchNorm):
+        if not isinstance(norm, ElasticLayer):
             return vector
         return take(vector, 0, norm.plan.output, norm.state.widths)
 

@@ -19,30 +19,13 @@ import torch
 from torch import Tensor
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.nn.modules.conv import _ConvNd
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.weak import WeakIdKeyDictionary
 
-from dpod_search.evaluation.normed_layer import CONVOLUTIONS
 from dpod_search.evaluation.normed_layer import NormedLayer
 from dpod_search.placement import evaluating
-from dpod_search.supernet.layers.batch_norm import ElasticBatchNorm1d
-from dpod_search.supernet.layers.batch_norm import ElasticBatchNorm2d
-from dpod_search.supernet.layers.batch_norm import ElasticBatchNorm3d
-from dpod_search.supernet.layers.linear import ElasticLinear
-
-
-# Exact types: what a subclass of the user's does besides would be left out.
-_LINEAR = (nn.Linear, ElasticLinear)
-_NORMS = (
-    nn.BatchNorm1d,
-    nn.BatchNorm2d,
-    nn.BatchNorm3d,
-    ElasticBatchNorm1d,
-    ElasticBatchNorm2d,
-    ElasticBatchNorm3d,
-)
+from dpod_search.supernet.layers.elastic import kind_of
 
 
 def find_normed_layers(model: nn.Module, images: Tensor) -> tuple[NormedLayer, ...]:
@@ -104,7 +87,7 @@ class _Watch(TorchDispatchMode):
 
     def note_output(self, layer: nn.Module, _inputs: tuple[Any, ...], output: Tensor) -> None:
         self._n_calls[layer] += 1
-        n_axes = len(layer.kernel_size) + 2 if isinstance(layer, _ConvNd) else 2
+        n_axes = len(getattr(layer, "kernel_size", ())) + 2
         # In half precision a folded weight is not as good as a norm's own arithmetic.
         if output.ndim == n_axes and output.dtype in (torch.float32, torch.float64):
             made = _Made(layer, weakref.ref(output))
@@ -145,14 +128,16 @@ def _dtypes(module: nn.Module) -> set[torch.dtype]:
     return {tensor.dtype for tensor in tensors if tensor.is_floating_point()}
 
 
+# Both of the very classes: what a subclass of the user's does besides would be left out.
 def _is_layer(module: nn.Module) -> bool:
-    if type(module) in CONVOLUTIONS:
-        return isinstance(module, _ConvNd) and module.padding_mode == "zeros"
-    return type(module) in _LINEAR
+    kind = kind_of(module)
+    pads_zeros = getattr(module, "padding_mode", "zeros") == "zeros"
+    return kind.run is not None and kind.is_exactly(module) and pads_zeros
 
 
 def _is_norm(module: nn.Module) -> bool:
-    return type(module) in _NORMS and module.running_mean is not None
+    kind = kind_of(module)
+    return kind.folds and kind.is_exactly(module) and module.running_mean is not None
 
 
 def _is_free(module: nn.Module) -> bool:

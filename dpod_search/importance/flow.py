@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from torch import nn
-
 from dpod_search.supernet import LayerPlan
 from dpod_search.supernet import Supernet
+from dpod_search.supernet.layers.elastic import kind_of
 from dpod_search.supernet.layout import groups_of
 from dpod_search.supernet.plans import Operation
 
@@ -83,7 +82,7 @@ class Flow:
         operation = self._operations[position]
         layer = self._layer_at(position)
         if layer is not None:
-            # A PReLU is kept among the norms, but is an activation.
+            # Activations have numbers for each channel too.
             return layer.kind == "norm" and (passes_norms or not self._is_norm(layer))
         if operation.kind == "output":
             return False
@@ -98,7 +97,7 @@ class Flow:
         return self._layers.get(operation.what) if operation.kind == "module" else None
 
     def _is_norm(self, plan: LayerPlan) -> bool:
-        return plan.kind == "norm" and not isinstance(self._modules[plan.name], nn.PReLU)
+        return kind_of(self._modules[plan.name]).is_norm
 
     def _is_scaling(self, plan: LayerPlan) -> bool:
         weight = getattr(self._modules[plan.name], "weight", None)

@@ -19,14 +19,12 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.modules.conv import _ConvTransposeNd
 
 from dpod_search.supernet import LayerPlan
 from dpod_search.supernet import Supernet
 from dpod_search.supernet import plan_weights
+from dpod_search.supernet.layers.elastic import kind_of
 from dpod_search.supernet.layout import Layout
-from dpod_search.supernet.layout import fixed
-from dpod_search.supernet.layout import full_size
 from dpod_search.supernet.layout import groups_of
 from dpod_search.supernet.layout import is_elastic
 from dpod_search.supernet.plans import Grouping
@@ -147,19 +145,11 @@ def sum_along(tensor: Tensor, axis: int) -> FloatArray:
 def _own_parts(
     supernet: Supernet, plan: LayerPlan, weights: Mapping[str, ParameterPlan]
 ) -> Iterator[UnitAxis]:
-    module = supernet.net.get_submodule(plan.name)
-    is_attention = plan.kind == "attention"
-    output = _values_only(plan.output) if is_attention else plan.output
-    prefix = "in_proj_" if is_attention else ""
-    weight = weights[f"{plan.name}.{prefix}weight"]
-    # The weight of a transposed convolution is the other way round; if grouped, its groups lead.
-    axis = int(isinstance(module, _ConvTransposeNd) and module.groups == 1)
-    yield UnitAxis(weight.name, axis, output if is_attention else weight.axes[axis])
-    if getattr(module, f"{prefix}bias", None) is not None:
-        yield UnitAxis(f"{plan.name}.{prefix}bias", 0, output)
-
-
-def _values_only(output: Layout) -> Layout:
-    """Return the packed queries, keys and values of an attention with the first two fixed."""
-    n_heads = len(output) // 3
-    return (*fixed(full_size(output[: 2 * n_heads])), *output[2 * n_heads :])
+    layer = supernet.net.get_submodule(plan.name)
+    kind = kind_of(layer)
+    axis = kind.lay_out(layer, plan).maker
+    weight = weights[f"{plan.name}.{kind.weight}"]
+    yield UnitAxis(weight.name, axis, kind.made(weight.axes[axis]))
+    bias = kind.weight.replace("weight", "bias")
+    if getattr(layer, bias, None) is not None:
+        yield UnitAxis(f"{plan.name}.{bias}", 0, kind.made(plan.output))

@@ -18,6 +18,7 @@ from dpod_search.latency.table import hash_nets
 from dpod_search.rng import torch_generator
 from dpod_search.supernet import Subnet
 from dpod_search.supernet import Supernet
+from dpod_search.supernet.layers.elastic import kind_of
 from dpod_search.supernet.layout import Layout
 from dpod_search.supernet.layout import active_size
 from dpod_search.supernet.layout import full_size
@@ -28,7 +29,6 @@ from dpod_search.widths import Widths
 from dpod_search.widths import WidthSpace
 
 
-_NORM_CLASSES = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 _BY_CLASS: dict[type[object], str] = {kind: name for name, kind in ACTIVATIONS.items()}
 
 
@@ -66,7 +66,7 @@ class PlacedLayer:
 
 @torch.no_grad()
 def list_placed_layers(supernet: Supernet) -> tuple[PlacedLayer, ...]:
-    """List the convolutions and linear layers of a supernet, each call of one by itself.
+    """List the layers of a supernet that can be made anew, each call of one by itself.
 
     Args:
         supernet: It is run once, on random pictures, as the full net.
@@ -76,7 +76,7 @@ def list_placed_layers(supernet: Supernet) -> tuple[PlacedLayer, ...]:
     """
     net = Subnet(supernet, supernet.space.full).extract().cpu().eval()
     modules = dict(net.named_modules())
-    plans = [plan for plan in supernet.grouping.layers if plan.kind in ("conv", "linear")]
+    plans = [plan for plan in supernet.grouping.layers if kind_of(modules[plan.name]).rebuilder]
     shapes: dict[str, list[tuple[int, ...]]] = {plan.name: [] for plan in plans}
     for name, seen in shapes.items():
         modules[name].register_forward_pre_hook(
@@ -146,9 +146,8 @@ class _Chains:
     def _name(self, operation: Operation) -> str | None:
         if operation.kind == "module":
             module = self._modules.get(operation.what)
-            if isinstance(module, _NORM_CLASSES):
-                return NORM
-            return _BY_CLASS.get(type(module))
+            is_norm = module is not None and kind_of(module).folds
+            return NORM if is_norm else _BY_CLASS.get(type(module))
         name = operation.what.rstrip("_")
         return name if operation.kind in ("function", "method") and name in ACTIVATIONS else None
 

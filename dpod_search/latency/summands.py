@@ -58,7 +58,7 @@ def build_summands(
 def _count_positions(layer: PlacedLayer) -> tuple[float, float]:
     n_in = math.prod(layer.spec.size)
     strides = math.prod(layer.spec.stride) or 1
-    return (n_in * strides if layer.spec.kind == "transposed" else n_in / strides), float(n_in)
+    return (n_in * strides if layer.spec.rebuilder.is_transposed else n_in / strides), float(n_in)
 
 
 def _make_look_up(grid: LayerGrid) -> Callable[[int, int], float]:
