@@ -35,7 +35,6 @@ from dpod_search.supernet.layers.state import ElasticLayer
 from dpod_search.supernet.layers.state import fill_plain
 from dpod_search.supernet.layers.state import take_active
 from dpod_search.supernet.layout import Layout
-from dpod_search.supernet.layout import active_size
 from dpod_search.supernet.layout import fixed
 from dpod_search.supernet.layout import scale
 from dpod_search.supernet.layout import take
@@ -77,21 +76,26 @@ def plan_convolution(
     if len(discovery.shapes[source]) != n_spatial + 2:
         discovery.uncounted.append(discovery.where(node))
         return freeze_inputs(discovery, node, "is given pictures without a batch dimension")
-    inputs = discovery.layout(source, 1)
     discovery.freeze_axes(source, f"{discovery.where(node)} slides over it", but=1)
-    known = discovery.layers.get(name)
-    if module.groups == 1:
-        weight_input = inputs
-        output = known.output if known else discovery.dims.add(module.out_channels, name)
-    else:
-        per_group = module.in_channels // module.groups
-        weight_input = fixed(per_group)
-        if keep_groups_whole(discovery, node, inputs, per_group):
-            output = scale(inputs, Fraction(module.out_channels, module.in_channels))
-        else:
-            inputs, output = fixed(module.in_channels), fixed(module.out_channels)
+    inputs, weight_input, output = _make_channels(discovery, node, name, module)
     discovery.record(node, inputs=inputs, weight_input=weight_input, output=output, name=name)
     return {1: output}
+
+
+def _make_channels(
+    discovery: Discovery, node: fx.Node, name: str, module: _ConvNd
+) -> tuple[Layout, Layout, Layout]:
+    """Return the layouts of its input, of dimension 1 of a weight with outputs first, and of its output."""
+    inputs = discovery.layout(argument(node, 0, "input", None), 1)
+    if module.groups == 1:
+        known = discovery.layers.get(name)
+        output = known.output if known else discovery.dims.add(module.out_channels, name)
+        return inputs, inputs, output
+    per_group = module.in_channels // module.groups
+    if keep_groups_whole(discovery, node, inputs, per_group):
+        output = scale(inputs, Fraction(module.out_channels, module.in_channels))
+        return inputs, fixed(per_group), output
+    return fixed(module.in_channels), fixed(per_group), fixed(module.out_channels)
 
 
 def convolve_own(discovery: Discovery, node: fx.Node) -> Axes:
@@ -119,11 +123,21 @@ def _hold_padded(
     return Scratch(((float(module.weight.element_size()), padded),), has_result=True)
 
 
-class ElasticConv(ElasticLayer, _ConvNd):
-    """A convolution that can run at several widths; one subclass per number of dimensions."""
+class _ElasticKernel(ElasticLayer, _ConvNd):
+    """What both kinds of convolution share."""
 
     plain_type: ClassVar[Callable[..., nn.Module]]
     convolve: ClassVar[Callable[..., Tensor]]
+
+    def _conv_groups(self) -> int:
+        # A grouped convolution keeps the size of its groups and has fewer of them.
+        if self.groups == 1:
+            return 1
+        return self._active_size() // (self.out_channels // self.groups)
+
+
+class ElasticConv(_ElasticKernel):
+    """A convolution that can run at several widths; one subclass per number of dimensions."""
 
     def forward(self, input: Tensor) -> Tensor:
         """Convolve with the active part of the weight; shapes as the plain layer's."""
@@ -168,13 +182,6 @@ class ElasticConv(ElasticLayer, _ConvNd):
             "groups": conv_groups,
         }
 
-    def _conv_groups(self) -> int:
-        # A grouped convolution keeps the size of its groups and has fewer of them.
-        if self.groups == 1:
-            return 1
-        per_group = self.out_channels // self.groups
-        return active_size(self.plan.output, self.state.widths) // per_group
-
 
 class ElasticConv1d(ElasticConv, nn.Conv1d):
     """A 1-d convolution that can run at several widths."""
@@ -207,32 +214,18 @@ def convolve_transposed(discovery: Discovery, node: fx.Node) -> Axes:
     if len(shape) != n_spatial + 2:
         discovery.uncounted.append(discovery.where(node))
         return freeze_inputs(discovery, node, "is given pictures without a batch dimension")
-    inputs = discovery.layout(source, 1)
     discovery.freeze_axes(source, f"{discovery.where(node)} slides over it", but=1)
     freeze_sizes(discovery, node, n_spatial)
     name = str(node.target)
-    known = discovery.layers.get(name)
-    if module.groups == 1:
-        weight_input = inputs
-        output = known.output if known else discovery.dims.add(module.out_channels, name)
-    else:
-        per_group = module.in_channels // module.groups
-        weight_input = fixed(per_group)
-        if keep_groups_whole(discovery, node, inputs, per_group):
-            output = scale(inputs, Fraction(module.out_channels, module.in_channels))
-        else:
-            inputs, output = fixed(module.in_channels), fixed(module.out_channels)
+    inputs, weight_input, output = _make_channels(discovery, node, name, module)
     n_positions = math.prod(shape) // (module.in_channels * discovery.n_samples(node))
     plan = plan_layer(name, module, weight_input, output, n_positions)
     discovery.keep(plan, inputs, discovery.where(node))
     return {1: output}
 
 
-class ElasticConvTranspose(ElasticLayer, _ConvTransposeNd):
+class ElasticConvTranspose(_ElasticKernel, _ConvTransposeNd):
     """A transposed convolution that runs at several widths; one subclass per dimensions."""
-
-    plain_type: ClassVar[Callable[..., nn.Module]]
-    convolve: ClassVar[Callable[..., Tensor]]
 
     def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
         """Convolve with the active part of the weight; shapes as the plain layer's."""
@@ -286,12 +279,6 @@ class ElasticConvTranspose(ElasticLayer, _ConvTransposeNd):
             weight = take(self.weight, 0, _grouped_inputs(self, plan), widths)
         (bias,) = self._vectors("bias")
         return weight, bias
-
-    def _conv_groups(self) -> int:
-        if self.groups == 1:
-            return 1
-        per_group = self.out_channels // self.groups
-        return active_size(self.plan.output, self.state.widths) // per_group
 
 
 class ElasticConvTranspose1d(ElasticConvTranspose, nn.ConvTranspose1d):
