@@ -28,12 +28,12 @@ from dpod_search.supernet.plans import ChannelGroup
 from dpod_search.supernet.plans import FrozenDimension
 from dpod_search.supernet.plans import Grouping
 from dpod_search.supernet.resolving import FAILS
+from dpod_search.supernet.resolving import freeze_tied_weights
 from dpod_search.supernet.resolving import make_groups
 from dpod_search.supernet.resolving import resolve_plans
 from dpod_search.supernet.table import AXIS_HANDLERS
 from dpod_search.supernet.table import MULTIPLICATIONS
 from dpod_search.supernet.table import READERS
-from dpod_search.supernet.ties import freeze_tied_weights
 from dpod_search.supernet.tracing.trace import TracedModel
 from dpod_search.supernet.tracing.tracer import full_name
 from dpod_search.supernet.unplanned import find_unplanned

@@ -194,3 +194,26 @@ def _list_operations(
         )
 
     return tuple(describe(node) for node in traced.graph.nodes)
+
+
+def freeze_tied_weights(discovery: Discovery, graph: fx.Graph) -> None:
+    """Freeze every layer whose weight another module holds, or the model's own code reads."""
+    holders: dict[int, list[str]] = {}
+    for name, module in discovery.modules.items():
+        for parameter in module.parameters(recurse=False):
+            holders.setdefault(id(parameter), []).append(name)
+    for name in discovery.layers:
+        if name not in discovery.modules:
+            continue
+        for parameter in discovery.modules[name].parameters(recurse=False):
+            others = [other for other in holders[id(parameter)] if other != name]
+            if others:
+                other = others[0] or "the model itself"
+                discovery.freeze_layer(name, f"the weight of {name} is shared with {other}")
+    for node in graph.nodes:
+        owner = str(node.target).rpartition(".")[0]
+        if node.op != "get_attr" or owner not in discovery.layers:
+            continue
+        if not discovery.nodes_inside(owner).issuperset(node.users):
+            reason = f"{discovery.where(node)} is read outside its layer"
+            discovery.freeze_layer(owner, reason)
