@@ -20,7 +20,6 @@ from dpod_search.errors import check_range
 from dpod_search.errors import show
 from dpod_search.imports import is_import_path
 from dpod_search.supernet.discovery import discover_groups
-from dpod_search.supernet.inside import find_inside
 from dpod_search.supernet.layers.elastic import kind_of
 from dpod_search.supernet.layers.elastic import make_elastic
 from dpod_search.supernet.layers.state import WidthState
@@ -29,6 +28,7 @@ from dpod_search.supernet.lookup import Handlers
 from dpod_search.supernet.lookup import OwnHandlers
 from dpod_search.supernet.plans import Grouping
 from dpod_search.supernet.plans import LayerPlan
+from dpod_search.supernet.removal import find_inside
 from dpod_search.supernet.removal import find_places
 from dpod_search.supernet.supernet import Supernet
 from dpod_search.supernet.tracing.recording import copy_held
