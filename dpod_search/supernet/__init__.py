@@ -17,9 +17,9 @@ from dpod_search.supernet.plans import FrozenDimension
 from dpod_search.supernet.plans import Grouping
 from dpod_search.supernet.plans import LayerPlan
 from dpod_search.supernet.reordering import Reordering
+from dpod_search.supernet.reordering import plan_weights
 from dpod_search.supernet.reordering import reorder_units
 from dpod_search.supernet.supernet import Supernet
-from dpod_search.supernet.weight_axes import plan_weights
 
 
 __all__ = [
