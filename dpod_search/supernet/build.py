@@ -35,7 +35,7 @@ from dpod_search.supernet.tracing.recording import copy_held
 from dpod_search.supernet.tracing.trace import Example
 from dpod_search.supernet.tracing.trace import as_inputs
 from dpod_search.supernet.tracing.trace import trace_model
-from dpod_search.supernet.trial_runs import Trials
+from dpod_search.supernet.trial_runs import TrialRuns
 from dpod_search.widths import DEFAULT_RATIOS
 from dpod_search.widths import WidthSpace
 
@@ -112,12 +112,12 @@ def build_supernet(
         )
         grouping = replace(grouping, blocks=find_places(traced, inputs, grouping.blocks))
         supernet = _assemble(model, grouping, inputs, ratios, multiple)
-        trials = Trials(supernet, inputs, traced.output_shapes)
-        if trials.runs_narrow():
-            runs_channels_last = trials.runs_channels_last()
+        runs = TrialRuns(supernet, inputs, traced.output_shapes)
+        if runs.runs_narrow():
+            runs_channels_last = runs.runs_channels_last()
             supernet.grouping = replace(grouping, runs_channels_last=runs_channels_last)
             return supernet
-        failing = set() if kept else trials.find_failing_groups()
+        failing = set() if kept else runs.find_failing_groups()
         if not failing:
             break
         _logger.warning("kept at full width because narrower runs fail: %s", sorted(failing))

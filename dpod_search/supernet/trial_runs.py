@@ -29,7 +29,7 @@ from dpod_search.widths import Widths
 _Call = tuple[str, tuple[int, ...]]  # path of a module, shape of its result
 
 
-class Trials:
+class TrialRuns:
     """Runs of narrow subnets on the example input, in evaluation and in training mode.
 
     Every run is one of a copy that shares the weights: what a model keeps in buffers and
