@@ -32,9 +32,9 @@ from dpod_search.report.graph import InspectedGroup
 from dpod_search.report.graph import InspectedOperation
 from dpod_search.report.graph import Inspection
 from dpod_search.supernet import Grouping
+from dpod_search.supernet import Layout
 from dpod_search.supernet import Supernet
-from dpod_search.supernet.layout import Layout
-from dpod_search.supernet.layout import full_size
+from dpod_search.supernet import full_size
 
 
 _MAKERS = ("conv", "linear", "attention")

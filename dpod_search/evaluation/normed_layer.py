@@ -18,7 +18,7 @@ from torch import Tensor
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from dpod_search.supernet.layers.elastic import kind_of
+from dpod_search.supernet import kind_of
 from dpod_search.supernet.layers.state import ElasticLayer
 from dpod_search.supernet.layout import put
 from dpod_search.supernet.layout import take

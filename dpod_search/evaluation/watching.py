@@ -25,7 +25,7 @@ from torch.utils.weak import WeakIdKeyDictionary
 
 from dpod_search.evaluation.normed_layer import NormedLayer
 from dpod_search.placement import evaluating
-from dpod_search.supernet.layers.elastic import kind_of
+from dpod_search.supernet import kind_of
 
 
 def find_normed_layers(model: nn.Module, images: Tensor) -> tuple[NormedLayer, ...]:

@@ -18,9 +18,9 @@ from dpod_search.footprint.monomials import FloatArray
 from dpod_search.footprint.monomials import Term
 from dpod_search.footprint.monomials import all_of
 from dpod_search.supernet import Grouping
-from dpod_search.supernet.layout import Layout
-from dpod_search.supernet.layout import active_size
-from dpod_search.supernet.plans import Operation
+from dpod_search.supernet import Layout
+from dpod_search.supernet import Operation
+from dpod_search.supernet import active_size
 
 
 @dataclass(frozen=True)

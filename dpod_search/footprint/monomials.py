@@ -9,10 +9,10 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from dpod_search.supernet.layout import Layout
+from dpod_search.supernet import Layout
+from dpod_search.supernet import full_size
+from dpod_search.supernet import is_elastic
 from dpod_search.supernet.layout import Segment
-from dpod_search.supernet.layout import full_size
-from dpod_search.supernet.layout import is_elastic
 
 
 FloatArray = npt.NDArray[np.float64]

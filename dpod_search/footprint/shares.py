@@ -11,9 +11,9 @@ import numpy as np
 
 from dpod_search.footprint.model import FootprintModel
 from dpod_search.supernet import Grouping
+from dpod_search.supernet import Layout
 from dpod_search.supernet import Supernet
-from dpod_search.supernet.layout import Layout
-from dpod_search.supernet.layout import full_size
+from dpod_search.supernet import full_size
 
 
 @dataclass(frozen=True)

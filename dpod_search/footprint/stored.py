@@ -13,8 +13,8 @@ from dpod_search.footprint.monomials import Gate
 from dpod_search.footprint.monomials import Term
 from dpod_search.footprint.monomials import all_of
 from dpod_search.supernet import Grouping
+from dpod_search.supernet import LayerPlan
 from dpod_search.supernet import Supernet
-from dpod_search.supernet.plans import LayerPlan
 
 
 @dataclass(frozen=True)

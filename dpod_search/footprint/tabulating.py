@@ -26,8 +26,8 @@ from dpod_search.footprint.monomials import Gate
 from dpod_search.footprint.monomials import Term
 from dpod_search.footprint.monomials import all_of
 from dpod_search.footprint.monomials import make_affine
+from dpod_search.supernet import Layout
 from dpod_search.supernet import Supernet
-from dpod_search.supernet.layout import Layout
 from dpod_search.tabulated import TableSum
 from dpod_search.tabulated import TableTerm
 from dpod_search.tabulated import Tabulated

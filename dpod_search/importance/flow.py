@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dpod_search.supernet import LayerPlan
+from dpod_search.supernet import Operation
 from dpod_search.supernet import Supernet
-from dpod_search.supernet.layers.elastic import kind_of
-from dpod_search.supernet.layout import groups_of
-from dpod_search.supernet.plans import Operation
+from dpod_search.supernet import groups_of
+from dpod_search.supernet import kind_of
 
 
 _CONCATS = ("cat", "concat", "concatenate")

@@ -20,15 +20,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dpod_search.supernet import Grouping
 from dpod_search.supernet import LayerPlan
+from dpod_search.supernet import Layout
+from dpod_search.supernet import ParameterPlan
 from dpod_search.supernet import Supernet
+from dpod_search.supernet import groups_of
+from dpod_search.supernet import is_elastic
+from dpod_search.supernet import kind_of
 from dpod_search.supernet import plan_weights
-from dpod_search.supernet.layers.elastic import kind_of
-from dpod_search.supernet.layout import Layout
-from dpod_search.supernet.layout import groups_of
-from dpod_search.supernet.layout import is_elastic
-from dpod_search.supernet.plans import Grouping
-from dpod_search.supernet.plans import ParameterPlan
 from dpod_search.tabulated import FloatArray
 
 

@@ -43,10 +43,10 @@ from dpod_search.importance.makers import sum_along
 from dpod_search.importance.units import LayerScores
 from dpod_search.placement import evaluating
 from dpod_search.placement import placement_of
+from dpod_search.supernet import Layout
 from dpod_search.supernet import Supernet
-from dpod_search.supernet.layout import Layout
-from dpod_search.supernet.layout import fixed
-from dpod_search.supernet.layout import groups_of
+from dpod_search.supernet import fixed
+from dpod_search.supernet import groups_of
 from dpod_search.tabulated import FloatArray
 
 

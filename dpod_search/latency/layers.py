@@ -16,15 +16,15 @@ from dpod_search.latency.specs import LayerSpec
 from dpod_search.latency.specs import read_spec
 from dpod_search.latency.table import hash_nets
 from dpod_search.rng import torch_generator
+from dpod_search.supernet import LayerPlan
+from dpod_search.supernet import Layout
+from dpod_search.supernet import Operation
 from dpod_search.supernet import Subnet
 from dpod_search.supernet import Supernet
-from dpod_search.supernet.layers.elastic import kind_of
-from dpod_search.supernet.layout import Layout
-from dpod_search.supernet.layout import active_size
-from dpod_search.supernet.layout import full_size
-from dpod_search.supernet.layout import groups_of
-from dpod_search.supernet.plans import LayerPlan
-from dpod_search.supernet.plans import Operation
+from dpod_search.supernet import active_size
+from dpod_search.supernet import full_size
+from dpod_search.supernet import groups_of
+from dpod_search.supernet import kind_of
 from dpod_search.widths import Widths
 from dpod_search.widths import WidthSpace
 

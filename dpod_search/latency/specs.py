@@ -13,8 +13,8 @@ from torch import Tensor
 from torch import nn
 
 from dpod_search.errors import DataError
+from dpod_search.supernet import kind_of
 from dpod_search.supernet.layers.elastic import kind_named
-from dpod_search.supernet.layers.elastic import kind_of
 from dpod_search.supernet.layers.kind import Geometry
 from dpod_search.supernet.layers.kind import Rebuilder
 

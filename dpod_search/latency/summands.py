@@ -13,9 +13,9 @@ from dpod_search.errors import DataError
 from dpod_search.latency.layers import PlacedLayer
 from dpod_search.latency.table import LatencyTable
 from dpod_search.latency.table import LayerGrid
+from dpod_search.supernet import Layout
 from dpod_search.supernet import Supernet
-from dpod_search.supernet.layout import Layout
-from dpod_search.supernet.layout import active_size
+from dpod_search.supernet import active_size
 from dpod_search.tabulated import TableSum
 from dpod_search.tabulated import TableTerm
 from dpod_search.widths import WidthSpace

@@ -46,7 +46,7 @@ from dpod_search.search import Proposal
 from dpod_search.search import SearchSettings
 from dpod_search.search import SearchTask
 from dpod_search.search.constraints import read_budget
-from dpod_search.supernet.reordering import reorder_units
+from dpod_search.supernet import reorder_units
 from dpod_search.widths import Widths
 
 

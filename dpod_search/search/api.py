@@ -95,7 +95,7 @@ def search(
         RunFolderError: If the storage holds another study under this name.
     """
     from dpod_search.supernet import Subnet
-    from dpod_search.supernet.supernet import check_supernet
+    from dpod_search.supernet import check_supernet
 
     check_supernet(supernet)
     settings = settings or SearchSettings()

@@ -12,14 +12,24 @@ from dpod_search.supernet.dimensions.own import import_handlers
 from dpod_search.supernet.dimensions.own import slide
 from dpod_search.supernet.extract import Subnet
 from dpod_search.supernet.extract import extract_subnet
+from dpod_search.supernet.layers.elastic import kind_of
+from dpod_search.supernet.layout import Layout
+from dpod_search.supernet.layout import active_size
+from dpod_search.supernet.layout import fixed
+from dpod_search.supernet.layout import full_size
+from dpod_search.supernet.layout import groups_of
+from dpod_search.supernet.layout import is_elastic
 from dpod_search.supernet.plans import ChannelGroup
 from dpod_search.supernet.plans import FrozenDimension
 from dpod_search.supernet.plans import Grouping
 from dpod_search.supernet.plans import LayerPlan
+from dpod_search.supernet.plans import Operation
+from dpod_search.supernet.plans import ParameterPlan
 from dpod_search.supernet.reordering import Reordering
 from dpod_search.supernet.reordering import plan_weights
 from dpod_search.supernet.reordering import reorder_units
 from dpod_search.supernet.supernet import Supernet
+from dpod_search.supernet.supernet import check_supernet
 
 
 __all__ = [
@@ -27,17 +37,27 @@ __all__ = [
     "FrozenDimension",
     "Grouping",
     "LayerPlan",
+    "Layout",
+    "Operation",
+    "ParameterPlan",
     "Reordering",
     "Subnet",
     "Supernet",
     "SupernetSettings",
+    "active_size",
     "build_supernet",
     "carry",
     "carry_with",
+    "check_supernet",
     "combine",
     "extract_subnet",
+    "fixed",
     "freeze",
+    "full_size",
+    "groups_of",
     "import_handlers",
+    "is_elastic",
+    "kind_of",
     "plan_weights",
     "reorder_units",
     "slide",

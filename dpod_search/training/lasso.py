@@ -23,10 +23,10 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from dpod_search.supernet import Layout
 from dpod_search.supernet import Supernet
+from dpod_search.supernet import groups_of
 from dpod_search.supernet import plan_weights
-from dpod_search.supernet.layout import Layout
-from dpod_search.supernet.layout import groups_of
 from dpod_search.widths import WidthSpace
 
 

@@ -21,7 +21,7 @@ from dpod_search.placement import place_module
 from dpod_search.progress import Progress
 from dpod_search.progress import SilentProgress
 from dpod_search.supernet import Supernet
-from dpod_search.supernet.supernet import check_supernet
+from dpod_search.supernet import check_supernet
 from dpod_search.training.batches import count_batches
 from dpod_search.training.batches import count_images
 from dpod_search.training.batches import rewind

@@ -19,18 +19,18 @@ from dpod_search.search.store.urls import hide_secrets
 
 
 __all__ = [
-    "open_storage",
-    "open_existing",
-    "find_file",
-    "load_or_create_study",
-    "check_url",
+    "POLL_SECONDS",
+    "BatchJournalStorage",
+    "KernelLock",
+    "TrialJournal",
     "check_lasting",
+    "check_url",
+    "describe_complaint",
+    "find_file",
     "hide_password",
     "hide_secrets",
-    "describe_complaint",
+    "load_or_create_study",
+    "open_existing",
+    "open_storage",
     "telling_database_errors",
-    "BatchJournalStorage",
-    "TrialJournal",
-    "KernelLock",
-    "POLL_SECONDS",
 ]

@@ -13,12 +13,12 @@ from dpod_search.search.plan.surrogate.surrogate import Surrogate
 
 
 __all__ = [
-    "SurrogateFitter",
-    "Surrogate",
-    "Prediction",
+    "MODELS",
     "Encoder",
     "Model",
-    "MODELS",
+    "Prediction",
+    "Surrogate",
+    "SurrogateFitter",
     "choose_points",
     "list_refits",
 ]
