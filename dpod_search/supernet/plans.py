@@ -15,7 +15,7 @@ from dpod_search.supernet.layout import active_size
 from dpod_search.supernet.layout import is_elastic
 
 
-LayerKind = Literal["conv", "linear", "norm", "attention"]
+WeightKind = Literal["conv", "linear", "norm", "attention"]
 GroupKind = Literal["channels", "heads", "block"]
 OperationKind = Literal["input", "module", "function", "method", "parameter", "output"]
 
@@ -68,7 +68,8 @@ class LayerPlan:
 
     Args:
         name: Path of the layer in the user's model.
-        kind: What it is.
+        kind: What its weight is: of pairs of channels, with a kernel or without; a number or two for
+            each channel; or of several kinds in one.
         output: Layout of its output channels.
         weight_input: Layout of dimension 1 of its weight (of size 1 if depthwise or norm).
         n_positions: Output positions per sample (height x width, say), over all its calls.
@@ -81,7 +82,7 @@ class LayerPlan:
     """
 
     name: str
-    kind: LayerKind
+    kind: WeightKind
     output: Layout
     weight_input: Layout
     n_positions: int
