@@ -51,6 +51,9 @@ def list_room_breaches() -> list[Breach]:
 BREACHES = [
     Breach("no-circles", "supernet/dimensions/sizes", f"import {SUPERNET}.dimensions.walk"),
     Breach("no-circles", "supernet/tracing/trace", f"if TYPE_CHECKING: import {SUPERNET}.layers"),
+    Breach("supernet-wings", "supernet/tracing/tracked", f"import {SUPERNET}.layout"),
+    Breach("supernet-wings", "supernet/dimensions/basic", f"import {SUPERNET}.layers.state"),
+    Breach("supernet-wings", "supernet/layers/kind", f"import {SUPERNET}.table"),
     Breach("search-without-training", "search", "from dpod_search.training import anything"),
     *(
         Breach("optuna-at-home", room, "import optuna")
