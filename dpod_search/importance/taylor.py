@@ -47,6 +47,7 @@ from dpod_search.supernet import Layout
 from dpod_search.supernet import Supernet
 from dpod_search.supernet import fixed
 from dpod_search.supernet import groups_of
+from dpod_search.supernet import kind_of
 from dpod_search.tabulated import FloatArray
 
 
@@ -91,7 +92,7 @@ def find_cuts(supernet: Supernet) -> tuple[Maker, ...]:
     cuts = []
     for maker in find_makers(supernet):
         plan = plans.get(maker.name)
-        if plan is None or plan.kind == "attention":
+        if plan is None or kind_of(supernet.net.get_submodule(plan.name)).is_composite:
             cuts.append(maker)
         elif not flow.is_carried(plan):
             parts = [
