@@ -45,6 +45,8 @@ FILES: Mapping[str, str] = {
     "training.json": "train",
     "path.json": "train",
     "study.journal": "",
+    "study.journal.lock": "",
+    "study.journal.locks/*": "",
     "latency_table.json": "latency_table",
     "latency.json": "latency",
     "importance.json": "importance",
