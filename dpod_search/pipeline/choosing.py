@@ -83,22 +83,21 @@ def choose_subnets(session: Session, search: Search, trials: Sequence[Trial]) ->
     Raises:
         InfeasibleError: If there are budgets and a front, and no member meets any of them.
     """
-    space = session.blank_supernet.space
-    found = [
-        Candidate(
-            trial.number,
-            space.make(trial.widths),
-            {objective.name: trial.values[objective.name] for objective in search.objectives},
-            {name: trial.values[name] for name in search.footprints},
-        )
-        for trial in trials
-        if trial.is_complete
-    ]
+    space, sizes = session.blank_supernet.space, session.footprint
+    names = [objective.name for objective in search.objectives]
+    found = []
+    for trial in trials:
+        if trial.is_complete:
+            widths = space.make(trial.widths)
+            values = {name: trial.values[name] for name in names}
+            # Measured, for a budget may be on a latency that the search did not ask for.
+            found.append(Candidate(trial.number, widths, values, sizes.measure(widths)))
     if session.config.oneshot.method:
         chosen, unmet = _take_oneshot(session, found)
     else:
         members = tuple(item for item in found if item.trial in search.front)
-        chosen, unmet = _take_members(session, Front(members, session.objectives, search.of_full))
+        full = {**search.of_full, **sizes.measure(space.full)}
+        chosen, unmet = _take_members(session, Front(members, session.objectives, full))
     if all(item.widths != space.full for item in chosen):
         of_full = next((item for item in found if item.widths == space.full), None)
         chosen.append(Chosen(FULL, None, space.full, {}) if of_full is None else _take(of_full))
