@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Callable
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
-from typing import TypeVar
 
 from pydantic.dataclasses import dataclass as checked
 
 from dpod_search.errors import CheckpointError
 from dpod_search.errors import RunFolderError
 from dpod_search.files import parse_toml
+from dpod_search.files import read_bounded
 from dpod_search.records import exported
 from dpod_search.records.exported import ExportedModel
 from dpod_search.records.exported import Manifest
@@ -27,6 +26,7 @@ from dpod_search.records.record import FileRecord
 from dpod_search.records.record import Positive
 from dpod_search.records.record import Text
 from dpod_search.records.record import fail
+from dpod_search.records.record import locate
 from dpod_search.records.search import Search
 from dpod_search.records.training import Profile
 from dpod_search.records.training import ShrinkingPath
@@ -35,7 +35,7 @@ from dpod_search.records.trials import Trial
 from dpod_search.records.trials import read_trials
 
 
-T = TypeVar("T")
+_MAX_CONFIG = 2**20  # bytes
 
 
 @checked(frozen=True, kw_only=True)
@@ -119,7 +119,7 @@ def read_run(folder: Path) -> Run:
     unknown = set(search.front) - {trial.number for trial in trials}
     if unknown:
         fail(folder / "search.json", "front", "trials of trials.csv", sorted(unknown))
-    config = _read_if_there(folder / "config.toml", _read_config)
+    config = _read_config(locate(folder, "config.toml"))
     front = FinetunedFront.read_if_there(folder, search=search)
     path = ShrinkingPath.read_if_there(folder, search=search)
     environment = Environment.read_if_there(folder)
@@ -147,10 +147,6 @@ def read_run(folder: Path) -> Run:
     )
 
 
-def _read_if_there(path: Path, read: Callable[[Path], T]) -> T | None:
-    return read(path) if path.is_file() else None
-
-
 def _may_be_oneshot(config: str | None) -> bool:
     if config is None:
         return True
@@ -158,9 +154,11 @@ def _may_be_oneshot(config: str | None) -> bool:
     return bool(settings.get("method")) if isinstance(settings, dict) else False
 
 
-def _read_config(path: Path) -> str:
+def _read_config(path: Path) -> str | None:
+    if not path.is_file():
+        return None
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_bounded(path, _MAX_CONFIG).decode()
         parse_toml(text)
     except ValueError as error:
         raise CheckpointError(

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from dpod_search.errors import CheckpointError
+from dpod_search.files import read_bounded
 from dpod_search.files import write_text
 from dpod_search.records.record import fail
 from dpod_search.records.record import locate
@@ -75,6 +76,8 @@ class Trial:
 
 
 FILE = "trials.csv"
+
+_MAX_BYTES = 2**30
 
 _FIRST = ("number", "fate", "source", "generation", "on_front")
 _ENDS = ("", "_low", "_high")
@@ -176,11 +179,11 @@ def read_trials(run: Path, search: Search) -> tuple[Trial, ...]:
     path = locate(run, FILE)
     try:
         # strict: a quote that is left open is an error, not a cell that eats the rest.
-        with path.open(newline="", encoding="utf-8") as file:
-            reader = csv.DictReader(file, strict=True)
-            _check_columns(path, reader.fieldnames or (), search)
-            trials = [_read_line(path, i, cells, search) for i, cells in enumerate(reader, 2)]
-    except (csv.Error, UnicodeDecodeError) as error:
+        text = read_bounded(path, _MAX_BYTES).decode()
+        reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+        _check_columns(path, reader.fieldnames or (), search)
+        trials = [_read_line(path, i, cells, search) for i, cells in enumerate(reader, 2)]
+    except (csv.Error, ValueError) as error:
         raise CheckpointError(
             f"{path} is damaged ({error}); delete it and run the search stage again"
         ) from error
