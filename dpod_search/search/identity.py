@@ -81,7 +81,7 @@ def bind_study(
     for key, value in identity.items():
         if key in known:
             _check_equal(study.study_name, key, known[key], value)
-        elif is_new or attributes.SPACE in known:  # else an earlier version did not keep it
+        elif is_new:
             study.set_user_attr(key, value)
         else:
             raise RunFolderError(
