@@ -66,7 +66,7 @@ def describe_inputs(session: Session) -> dict[str, Any]:
     }
 
 
-def run(session: Session) -> list[str]:
+def run(session: Session, _: Mapping[str, Any]) -> list[str]:
     """Export every member of the front; return the files written."""
     session.folder.require(FinetunedFront.FILE, "finetune")
     members = FinetunedFront.read(session.path).members

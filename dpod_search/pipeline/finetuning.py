@@ -49,7 +49,7 @@ def describe_inputs(session: Session) -> dict[str, Any]:
     """Return all that the finetuned subnets depend on."""
     return {
         "search": session.folder.require_hash("search.json", "search"),
-        "supernet": session.folder.require_hash("supernet.safetensors", "train"),
+        "supernet": session.weights,
         "data": session.data.fingerprint,
         "finetune": {
             **dataclasses.asdict(session.config.finetune),
@@ -67,7 +67,7 @@ def _describe_choices(session: Session) -> dict[str, str]:
     return {"choices": session.folder.require_hash(OneShot.FILE, "search")}
 
 
-def run(session: Session) -> list[str]:
+def run(session: Session, inputs: Mapping[str, Any]) -> list[str]:
     """Finetune what is not finetuned yet, test everything, write the front."""
     session.folder.require_stage("search", searching.describe_inputs(session))
     searching.require_trials(session)
@@ -76,7 +76,6 @@ def run(session: Session) -> list[str]:
     for reason in choice.unmet.values():
         _logger.warning("finetune: %s", reason)
     chosen = choice.subnets
-    inputs = describe_inputs(session)
     keys = {item.name: _find_key(inputs, item, session.seed) for item in chosen}
     rest = [i for i in chosen if not _is_finetuned(session, i, keys[i.name])]
     session.progress.start("finetune", len(chosen))
@@ -95,7 +94,7 @@ def run(session: Session) -> list[str]:
         _logger.warning("finetune: %s", front.warning)
     record_finetuned(
         session.config.name,
-        searching.find_storage(session),
+        session.study_storage,
         {m.trial: m.values_after for m in front.members if m.trial is not None},
     )
     front.write(session.path)
@@ -107,7 +106,7 @@ def has_children(session: Session) -> bool:
     session.folder.require(FinetunedFront.FILE, "finetune")
     front = FinetunedFront.read(session.path)
     name = name_finetune_study(session.config.name)
-    counts = count_trials(name, searching.find_storage(session))
+    counts = count_trials(name, session.study_storage)
     n_expected = sum(member.trial is not None for member in front.members)
     return counts.get("complete", 0) >= n_expected
 

@@ -58,7 +58,7 @@ def find_importance(session: Session, criterion: str = "taylor") -> UnitImportan
 def _find_key(session: Session, criterion: str) -> str:
     return hash_value(
         {
-            "weights": session.folder.require_hash("supernet.safetensors", "train"),
+            "weights": session.weights,
             "data": session.data.fingerprint,
             "seed": session.seed,
             "criterion": criterion,

@@ -110,7 +110,7 @@ def find_choices(session: Session, task: SearchTask) -> OneShot:
     settings = session.config.oneshot
     key = hash_value(
         {
-            "weights": session.folder.require_hash("supernet.safetensors", "train"),
+            "weights": session.weights,
             "settings": asdict(settings),
             "constraints": dict(task.constraints),
             **session.describe_latency(),

@@ -20,7 +20,6 @@ import torch
 from torch import Tensor
 
 from dpod_search.evaluation import Judge
-from dpod_search.pipeline import searching
 from dpod_search.pipeline.estimating import Pace
 from dpod_search.pipeline.estimating import Paces
 from dpod_search.pipeline.estimating import Work
@@ -78,7 +77,7 @@ def _find_done(session: Session, work: Work, stages: Collection[str]) -> dict[st
         state = read_state(checkpoint)
         done["train"] = state["step"] * session.config.training.batch_size / work.n_trained
     if "search" in stages and "train" not in stages:
-        trials = count_trials(session.config.name, searching.find_storage(session))
+        trials = count_trials(session.config.name, session.study_storage)
         n_open = sum(trials.get(state, 0) for state in ("running", "waiting"))
         done["search"] = (sum(trials.values()) - n_open) / work.n_trials
     if "finetune" in stages and "search" not in stages:

@@ -248,7 +248,7 @@ def _run_stage(stage: Stage, session: Session) -> StageOutcome:
     _logger.info("%s: starts", stage.name)
     session.folder.unmark(stage.name)
     try:
-        outputs = stage.run(session)
+        outputs = stage.run(session, inputs)
     except Exception:
         _logger.exception("%s: failed", stage.name)
         raise

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+from collections.abc import Mapping
 from typing import Any
 
-from dpod_search.files import hash_file
 from dpod_search.footprint.shares import measure_shares
 from dpod_search.pipeline import oneshot
 from dpod_search.pipeline.importance import keep_seeds
@@ -42,7 +42,7 @@ _logger = logging.getLogger(__name__)
 def describe_inputs(session: Session) -> dict[str, Any]:
     """Return all that the trials depend on."""
     return {
-        "supernet": session.folder.require_hash("supernet.safetensors", "train"),
+        "supernet": session.weights,
         "path": session.folder.require_hash("path.json", "train"),
         "data": session.data.fingerprint,
         # Not its password: that changes nothing, and does not belong into a folder.
@@ -59,7 +59,7 @@ def _describe_latency(session: Session) -> dict[str, str]:
     return session.describe_latency() if is_searched(session.config) else {}
 
 
-def run(session: Session) -> list[str]:
+def run(session: Session, _: Mapping[str, Any]) -> list[str]:
     """Search until the study has its trials; return the files written."""
     result = search_study(session)
     weighed = measure_shares(session.supernet, session.sizes)
@@ -114,12 +114,12 @@ def require_trials(session: Session) -> None:
         CheckpointError: If a trial is not what the search wrote.
     """
     known = read_search(session).trials
-    require_written(session.config.name, find_storage(session), known.n, known.sha256)
+    require_written(session.config.name, session.study_storage, known.n, known.sha256)
 
 
 def has_trials(session: Session) -> bool:
     """Say whether the storage still has the trials that the ended search left there."""
-    counts = count_trials(session.config.name, find_storage(session))
+    counts = count_trials(session.config.name, session.study_storage)
     n_finished = sum(n for state, n in counts.items() if state not in ("running", "waiting"))
     return n_finished >= read_search(session).trials.n
 
@@ -142,7 +142,7 @@ def prepare_sharing(session: Session) -> None:
     Raises:
         ConfigError: If the storage is none that processes can share.
     """
-    check_shareable(open_storage(find_storage(session)))
+    check_shareable(open_storage(session.study_storage))
 
 
 def search_study(session: Session, *, is_shared: bool = False) -> SearchResult:
@@ -160,7 +160,7 @@ def search_study(session: Session, *, is_shared: bool = False) -> SearchResult:
     settings = session.config.search
     task = make_search_task(session, session.supernet)
     study = open_study(
-        session.config.name, find_storage(session), task.objectives, make_sampler(settings, task)
+        session.config.name, session.study_storage, task.objectives, make_sampler(settings, task)
     )
     if session.config.oneshot.method:
         # A run that has been at other budgets keeps their trials.
@@ -207,11 +207,5 @@ def make_search_task(session: Session, supernet: Supernet) -> SearchTask:
 
 def _find_provenance(session: Session) -> dict[str, str]:
     found = {"data": session.data.fingerprint, **_describe_latency(session)}
-    weights = session.path / "supernet.safetensors"
     # The task is also made before the training, to check what is to be searched.
-    return {**found, "weights": hash_file(weights)} if weights.exists() else found
-
-
-def find_storage(session: Session) -> str:
-    """Return where Optuna's study is kept."""
-    return session.storage or str(session.path / "study.journal")
+    return {**found, "weights": session.weights} if session.folder.is_whole("train") else found

@@ -52,6 +52,8 @@ from dpod_search.weights import load_weights
 # Sets up to this many pictures are batched once and kept, instead of fetched for every subnet.
 _KEEP_IMAGES = 20_000
 
+WEIGHTS = "supernet.safetensors"
+
 _logger = logging.getLogger(__name__)
 
 Batches = list[tuple[Tensor, Tensor]] | SeededLoader
@@ -81,6 +83,11 @@ class Session:
     def path(self) -> Path:
         """The run folder."""
         return self.folder.path
+
+    @property
+    def study_storage(self) -> str:
+        """URL or path of Optuna's storage, wherever it is."""
+        return self.storage or str(self.path / "study.journal")
 
     @property
     def seed(self) -> int:
@@ -155,6 +162,16 @@ class Session:
         return supernet
 
     @cached_property
+    def weights(self) -> str:
+        """The hash of the trained supernet's weights, which may have gigabytes.
+
+        Raises:
+            RunFolderError: If it has not been trained.
+            CheckpointError: If they are not what the training wrote.
+        """
+        return self.folder.require_hash(WEIGHTS, "train")
+
+    @cached_property
     def supernet(self) -> Supernet:
         """The trained supernet, read from the run folder.
 
@@ -162,8 +179,7 @@ class Session:
             RunFolderError: If it has not been trained.
             CheckpointError: If its file is damaged.
         """
-        file = self.folder.require("supernet.safetensors", "train")
-        load_weights(self.blank_supernet.net, file)
+        load_weights(self.blank_supernet.net, self.folder.require(WEIGHTS, "train"))
         self.blank_supernet.eval()
         return self.blank_supernet
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,7 +26,7 @@ class Stage:
     Args:
         name: Its command.
         describe_inputs: All it depends on, as JSON values.
-        run: Does the work, or goes on with it, and returns the files it wrote.
+        run: Does the work for these inputs, or goes on with it, and returns the files it wrote.
         clean_up: Deletes what was only needed until the stage was marked as ended, if anything.
         skip: Called in place of ``run`` where the stage was done before.
         is_there: Says of a stage that ended whether what it wrote into the study is still there.
@@ -33,7 +34,7 @@ class Stage:
 
     name: str
     describe_inputs: Callable[[Session], dict[str, Any]]
-    run: Callable[[Session], list[str]]
+    run: Callable[[Session, Mapping[str, Any]], list[str]]
     clean_up: Callable[[Session], None] | None = None
     skip: Callable[[Session], None] | None = None
     is_there: Callable[[Session], bool] | None = None
@@ -61,15 +62,15 @@ def _describe_report_inputs(session: Session) -> dict[str, Any]:
     return {file.name: hash_file(file) for file in files if file.exists()}
 
 
-def _run_report(session: Session) -> list[str]:
+def _run_report(session: Session, _: Mapping[str, Any]) -> list[str]:
     files = [write_report(session.path)]
     files += [session.path / "figures" / f"{kind.name}.csv" for kind in FIGURES]
     return [str(file.relative_to(session.path)) for file in files if file.is_file()]
 
 
-def _run_search(session: Session) -> list[str]:
+def _run_search(session: Session, inputs: Mapping[str, Any]) -> list[str]:
     with helping_workers(session):
-        return searching.run(session)
+        return searching.run(session, inputs)
 
 
 STAGES: tuple[Stage, ...] = (

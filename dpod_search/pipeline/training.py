@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+from collections.abc import Mapping
 from typing import Any
 
 from dpod_search.evaluation import Evaluator
@@ -11,6 +12,7 @@ from dpod_search.files import expand_path
 from dpod_search.files import hash_file
 from dpod_search.files import hash_value
 from dpod_search.pipeline import oneshot
+from dpod_search.pipeline.session import WEIGHTS
 from dpod_search.pipeline.session import Session
 from dpod_search.quantities import percent
 from dpod_search.records.training import Pictures
@@ -29,6 +31,8 @@ from dpod_search.weights import save_weights
 
 
 _logger = logging.getLogger(__name__)
+
+_CHECKPOINT = "training.checkpoint.safetensors"
 
 # What the first rank tells the others to do.
 _TRAIN, _SKIP = "train", "skip"
@@ -55,13 +59,16 @@ def describe_inputs(session: Session) -> dict[str, Any]:
         },
     }
     if config.oneshot.method:
-        inputs["oneshot"] = [oneshot.find_criterion(session), config.oneshot.n_batches]
+        inputs["oneshot"] = [
+            oneshot.find_criterion(session),
+            config.oneshot.n_batches,
+        ]
     if config.model.weights is not None:
         inputs["weights"] = hash_file(expand_path(config.model.weights))
     return inputs
 
 
-def run(session: Session) -> list[str]:
+def run(session: Session, inputs: Mapping[str, Any]) -> list[str]:
     """Train, from the checkpoint if there is one; return the files written.
 
     Under ``torchrun`` this is the first rank's part: the others wait for its word, and
@@ -75,10 +82,15 @@ def run(session: Session) -> list[str]:
         if takes_weights:
             result = _take_weights(session)
         else:
-            result = _train(session, ranks, _checkpoint(session))
+            checkpoint = CheckpointFile(
+                session.path / _CHECKPOINT,
+                key=hash_value(dict(inputs)),
+                every_seconds=settings.checkpoint_seconds,
+            )
+            result = _train(session, ranks, checkpoint)
     if config.oneshot.method:
         oneshot.order_units(session)
-    save_weights(session.path / "supernet.safetensors", supernet.net)
+    save_weights(session.path / WEIGHTS, supernet.net)
     _write_path(session, result)
     accuracy = (
         _evaluator(session).evaluate(supernet.space.full, session.validation_batches).accuracy
@@ -98,7 +110,7 @@ def run(session: Session) -> list[str]:
         data=Pictures(**session.data.summary()),
         warning=warning,
     ).write(session.path)
-    return ["supernet.safetensors", Training.FILE, ShrinkingPath.FILE]
+    return [WEIGHTS, Training.FILE, ShrinkingPath.FILE]
 
 
 def dismiss(session: Session) -> None:
@@ -117,7 +129,7 @@ def follow(session: Session) -> None:
 
 def clean_up(session: Session) -> None:
     """Delete the checkpoint; before the stage is marked as ended it is all that a kill leaves."""
-    _checkpoint(session).remove()
+    (session.path / _CHECKPOINT).unlink(missing_ok=True)
 
 
 def describe_chance(accuracy: float, n_classes: int) -> str | None:
@@ -168,14 +180,6 @@ def _evaluator(session: Session) -> Evaluator:
         session.blank_supernet,
         session.calibration_images,
         batch_size=session.config.evaluation.batch_size,
-    )
-
-
-def _checkpoint(session: Session) -> CheckpointFile:
-    return CheckpointFile(
-        session.path / "training.checkpoint.safetensors",
-        key=hash_value(describe_inputs(session)),
-        every_seconds=session.config.training.checkpoint_seconds,
     )
 
 
