@@ -37,11 +37,13 @@ from dpod_search.records.front import Member
 from dpod_search.records.record import locate
 from dpod_search.search import Candidate
 from dpod_search.search import Front
+from dpod_search.search import Objective
 from dpod_search.search import call_objective
 from dpod_search.search import to_number
 from dpod_search.supernet import Subnet
 from dpod_search.weights import load_weights
 from dpod_search.widths import Widths
+from dpod_search.widths import WidthSpace
 
 
 # Of a standard deviation. On the digits study those estimated again, in double precision too, differ
@@ -91,7 +93,7 @@ def check_searched(session: Session, item: Chosen, accuracy: float | None) -> No
     searched = item.values.get("accuracy")
     if "accuracy" not in session.config.search.objectives or searched is None or accuracy is None:
         return  # an objective of the user's own may have this name
-    if abs(accuracy - searched) > _tolerate(session, 0.01):
+    if abs(accuracy - searched) > _tolerate(len(session.data.validation), 0.01):
         raise CalibrationError(
             f"trial {item.name} has {percent(accuracy, 2)} of validation right, and had "
             f"{percent(searched, 2)} when it was searched; another machine or version measured "
@@ -114,7 +116,9 @@ def check_delivered(session: Session, name: str, tuned: FinetunedSubnet) -> None
     """
     fix = f"delete finetuned/{name} and run the same command again"
     accuracy = measure_accuracy(tuned, session.validation_batches)
-    if tuned.accuracy is None or abs(accuracy - tuned.accuracy) > _tolerate(session, 0.002):
+    if tuned.accuracy is None or abs(accuracy - tuned.accuracy) > _tolerate(
+        len(session.data.validation), 0.002
+    ):
         raise CheckpointError(
             f"the weights in finetuned/{name} have {percent(accuracy, 2)} of validation right, and "
             f"had {percent(tuned.accuracy or 0, 2)} when they were finetuned; {fix}"
@@ -131,9 +135,8 @@ def check_delivered(session: Session, name: str, tuned: FinetunedSubnet) -> None
             )
 
 
-def _tolerate(session: Session, share: float) -> float:
+def _tolerate(n_images: int, share: float) -> float:
     """Return by how much two accuracies of one net may differ: sums round as the machine adds."""
-    n_images = len(session.data.validation)
     return max(share, 1.5 / n_images)  # one picture on the edge, whatever the share
 
 
@@ -216,10 +219,10 @@ def _test_each(session: Session, choice: Choice) -> Iterator[Member]:
 def _compare(session: Session, choice: Choice, members: Iterable[Member]) -> list[Member]:
     """Say of subnets what each is beside the others; they ascend in macs then."""
     ascending = sorted(members, key=lambda member: (member.macs, member.folder))
-    full = dict(session.blank_supernet.space.full)
-    macs = next(member.macs for member in ascending if member.widths == full)
-    on_front = _find_front(session, ascending)
-    knees = _find_knees(session, on_front)
+    space = session.blank_supernet.space
+    macs = next(member.macs for member in ascending if member.widths == dict(space.full))
+    on_front = _find_front(session.objectives, ascending)
+    knees = _find_knees(session.objectives, space, on_front)
     timed = _measure_latency(session, choice)
     return [
         replace(
@@ -286,21 +289,22 @@ def _values_after(session: Session, item: Chosen, tuned: FinetunedSubnet) -> dic
     return values
 
 
-def _find_front(session: Session, members: Sequence[Member]) -> list[Member]:
+def _find_front(objectives: Sequence[Objective], members: Sequence[Member]) -> list[Member]:
     # A full net without a trial is there to compare with: the constraints rule it out.
-    names = [objective.name for objective in session.objectives]
+    names = [objective.name for objective in objectives]
     feasible = [member for member in members if member.trial is not None]
     values = np.array([[member.values_after[name] for name in names] for member in feasible])
-    directions = [objective.direction for objective in session.objectives]
+    directions = [objective.direction for objective in objectives]
     marks = find_front(to_minimized(values.reshape(len(feasible), len(names)), directions))
     return [member for member, is_on_front in zip(feasible, marks, strict=True) if is_on_front]
 
 
-def _find_knees(session: Session, on_front: Sequence[Member]) -> list[Member]:
+def _find_knees(
+    objectives: tuple[Objective, ...], space: WidthSpace, on_front: Sequence[Member]
+) -> list[Member]:
     """Return the knees of the finetuned front."""
-    space = session.blank_supernet.space
     candidates = [
         Candidate(place, space.make(m.widths), m.values_after, {"macs": m.macs})
         for place, m in enumerate(on_front)
     ]
-    return [on_front[k.trial] for k in Front(tuple(candidates), session.objectives).knees()]
+    return [on_front[k.trial] for k in Front(tuple(candidates), objectives).knees()]

@@ -157,7 +157,7 @@ def _write_files(
     session: Session, folder: str, tuned: FinetunedSubnet
 ) -> tuple[dict[str, Written], list[str]]:
     """Write every format; a net that cannot be written as code is a note and no failure."""
-    settings = session.config.export
+    settings, pictures = session.config.export, session.calibration_images
     files: dict[str, Written] = {}
     notes: list[str] = []
     for name in settings.files:
@@ -167,7 +167,7 @@ def _write_files(
                 tuned,
                 locate(session.path, relative),
                 tolerance=settings.tolerance,
-                pictures=_pictures(session),
+                pictures=pictures if len(pictures) >= _N_COMPARED else None,
             )
         except ExportError as error:
             # Only what was not asked for by name may be left out; not for want of space.
@@ -177,11 +177,6 @@ def _write_files(
             _logger.warning("export: no model.py for %s: %s", folder, error)
             notes.append(f"There is no model.py: {error}.")
     return files, notes
-
-
-def _pictures(session: Session) -> Any:
-    pictures = session.calibration_images
-    return pictures if len(pictures) >= _N_COMPARED else None
 
 
 def _test_files(

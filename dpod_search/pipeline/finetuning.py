@@ -77,7 +77,7 @@ def run(session: Session, inputs: Mapping[str, Any]) -> list[str]:
         _logger.warning("finetune: %s", reason)
     chosen = choice.subnets
     keys = {item.name: _find_key(inputs, item, session.seed) for item in chosen}
-    rest = [i for i in chosen if not _is_finetuned(session, i, keys[i.name])]
+    rest = [i for i in chosen if not _is_finetuned(session.path, i.name, keys[i.name])]
     session.progress.start("finetune", len(chosen))
     if len(rest) < len(chosen):
         session.progress.advance(len(chosen) - len(rest), "done before")
@@ -127,10 +127,6 @@ def _find_key(inputs: Mapping[str, Any], item: Chosen, seed: int) -> str:
     )
 
 
-def _folder_of(session: Session, item: Chosen) -> Path:
-    return locate(session.path, f"finetuned/{item.name}")
-
-
 def _checkpoint_of(session: Session, item: Chosen, key: str) -> CheckpointFile:
     return CheckpointFile(
         session.path / "finetuned" / f".{item.name}.checkpoint.safetensors",
@@ -167,7 +163,7 @@ def _prepare_all(
 def _keep(session: Session, item: Chosen, tuned: FinetunedSubnet, key: str) -> None:
     assert tuned.accuracy_before is not None
     assert tuned.accuracy is not None
-    with whole_folder(_folder_of(session, item)) as aside:
+    with whole_folder(locate(session.path, f"finetuned/{item.name}")) as aside:
         save_weights(aside / _WEIGHTS, tuned.module)
         result = Finetuned(
             key=key,
@@ -183,9 +179,9 @@ def _keep(session: Session, item: Chosen, tuned: FinetunedSubnet, key: str) -> N
     _checkpoint_of(session, item, key).remove()
 
 
-def _is_finetuned(session: Session, item: Chosen, key: str) -> bool:
-    weights = _folder_of(session, item) / _WEIGHTS
-    kept = Finetuned.read_if_there(session.path, f"finetuned/{item.name}")
+def _is_finetuned(run: Path, name: str, key: str) -> bool:
+    weights = locate(run, f"finetuned/{name}/{_WEIGHTS}")
+    kept = Finetuned.read_if_there(run, f"finetuned/{name}")
     if kept is None or kept.key != key or not weights.exists():
         return False
     # Until the stage has ended its marker has no hash of them.

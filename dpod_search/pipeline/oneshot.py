@@ -69,16 +69,16 @@ def order_units(session: Session) -> dict[str, str]:
         The groups that stay as they are, and why.
     """
     supernet = session.blank_supernet
-    found = measure_importance(session, supernet, find_criterion(session))
+    found = measure_importance(session, supernet, find_criterion(session.config.oneshot.method))
     reordering = reorder_units(supernet, found.by_group())
     for group, reason in reordering.left.items():
         _logger.warning("train: the units of %s keep their order: %s", group, reason)
     return dict(reordering.left)
 
 
-def find_criterion(session: Session) -> str:
+def find_criterion(method: str) -> str:
     """Return what importance is measured by: all methods but one order units as ``taylor`` does."""
-    return "magnitude" if session.config.oneshot.method == "magnitude" else "taylor"
+    return "magnitude" if method == "magnitude" else "taylor"
 
 
 def set_search(settings: SearchSettings, n_seeds: int) -> SearchSettings:
@@ -125,7 +125,9 @@ def find_choices(session: Session, task: SearchTask) -> OneShot:
             f"{session.path / OneShot.FILE} is not there, or not what was chosen at these budgets; run "
             "`dpod-search search` with the same --study and --out first"
         )
-    choose = _make_chooser(session, task, find_importance(session, find_criterion(session)))
+    choose = _make_chooser(
+        session, task, find_importance(session, find_criterion(session.config.oneshot.method))
+    )
     choices, unmet, has_infeasible = [], {}, False
     session.progress.start(settings.method, len(settings.budgets))
     for budget in settings.budgets:

@@ -21,6 +21,7 @@ from dpod_search.records.training import ShrinkingPath
 from dpod_search.records.training import TrainedNet
 from dpod_search.records.training import Training
 from dpod_search.records.training import list_steps
+from dpod_search.supernet import Supernet
 from dpod_search.training import CheckpointFile
 from dpod_search.training import Ranks
 from dpod_search.training import TrainingResult
@@ -60,7 +61,7 @@ def describe_inputs(session: Session) -> dict[str, Any]:
     }
     if config.oneshot.method:
         inputs["oneshot"] = [
-            oneshot.find_criterion(session),
+            oneshot.find_criterion(config.oneshot.method),
             config.oneshot.n_batches,
         ]
     if config.model.weights is not None:
@@ -80,7 +81,7 @@ def run(session: Session, inputs: Mapping[str, Any]) -> list[str]:
         takes_weights = bool(config.oneshot.method) and config.model.weights is not None
         ranks.share(_SKIP if takes_weights else _TRAIN)
         if takes_weights:
-            result = _take_weights(session)
+            result = _take_weights(supernet)
         else:
             checkpoint = CheckpointFile(
                 session.path / _CHECKPOINT,
@@ -166,9 +167,8 @@ def _train(session: Session, ranks: Ranks, checkpoint: CheckpointFile | None) ->
     )
 
 
-def _take_weights(session: Session) -> TrainingResult:
+def _take_weights(supernet: Supernet) -> TrainingResult:
     """Return what a training leaves behind that trains nothing: the weights are given."""
-    supernet = session.blank_supernet
     supernet.eval()
     return TrainingResult(
         (supernet.space.full,), (), n_steps=0, seconds=0.0, macs=0.0, scoring_macs=0.0
