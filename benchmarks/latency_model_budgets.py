@@ -30,7 +30,7 @@ from dpod_search.latency.measuring import NET_ROUNDS
 from dpod_search.latency.request import extract_net
 from dpod_search.latency.request import make_images
 from dpod_search.latency.rounds import measure_in_rounds
-from dpod_search.pipeline.correcting import correct
+from dpod_search.pipeline.stages.correcting import correct
 from dpod_search.programs import Limit
 from dpod_search.programs import WidthProgram
 from dpod_search.programs import solve_program

@@ -40,8 +40,8 @@ from dpod_search.importance import measure_unit_importance
 from dpod_search.pareto import FloatArray
 from dpod_search.pipeline import run_stages
 from dpod_search.pipeline.folder import RunFolder
-from dpod_search.pipeline.searching import make_search_task
 from dpod_search.pipeline.session import Session
+from dpod_search.pipeline.stages.searching import make_search_task
 from dpod_search.programs import WidthTables
 from dpod_search.progress import SilentProgress
 from dpod_search.search import SearchTask

@@ -26,8 +26,8 @@ from dpod_search.config import load_study
 from dpod_search.files import read_json
 from dpod_search.pipeline import run_stages
 from dpod_search.pipeline.folder import RunFolder
-from dpod_search.pipeline.searching import make_search_task
 from dpod_search.pipeline.session import Session
+from dpod_search.pipeline.stages.searching import make_search_task
 from dpod_search.progress import SilentProgress
 from dpod_search.search import SearchTask
 from dpod_search.widths import IntArray

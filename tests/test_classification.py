@@ -28,7 +28,7 @@ from dpod_search.evaluation import measure_accuracy
 from dpod_search.finetune import FinetuneSettings
 from dpod_search.finetune import make_teacher
 from dpod_search.importance import measure_unit_importance
-from dpod_search.pipeline.scores import count_right
+from dpod_search.pipeline.stages.scores import count_right
 from dpod_search.supernet import Subnet
 from dpod_search.supernet import Supernet
 

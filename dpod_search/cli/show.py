@@ -14,8 +14,8 @@ from rich.table import Table
 
 from dpod_search.bounds import split_bounds
 from dpod_search.pipeline import StageOutcome
-from dpod_search.pipeline.choosing import find_costs
-from dpod_search.pipeline.searching import describe_empty_front
+from dpod_search.pipeline.stages.choosing import find_costs
+from dpod_search.pipeline.stages.searching import describe_empty_front
 from dpod_search.quantities import in_percent
 from dpod_search.quantities import number
 from dpod_search.quantities import percent

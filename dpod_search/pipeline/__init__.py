@@ -6,9 +6,9 @@ from dpod_search.pipeline.folder import RunFolder
 from dpod_search.pipeline.run import StageOutcome
 from dpod_search.pipeline.run import run_stages
 from dpod_search.pipeline.session import Session
-from dpod_search.pipeline.stages import STAGES
+from dpod_search.pipeline.stages.table import STAGES
+from dpod_search.pipeline.stages.working import work
 from dpod_search.pipeline.status import read_status
-from dpod_search.pipeline.working import work
 
 
 __all__ = ["STAGES", "RunFolder", "Session", "StageOutcome", "read_status", "run_stages", "work"]

@@ -8,10 +8,10 @@ from typing import Any
 from dpod_search.config import StudyConfig
 from dpod_search.config import load_study
 from dpod_search.errors import RunFolderError
-from dpod_search.pipeline.choosing import find_costs
 from dpod_search.pipeline.folder import RunFolder
 from dpod_search.pipeline.looking import looking_into
-from dpod_search.pipeline.stages import STAGES
+from dpod_search.pipeline.stages.choosing import find_costs
+from dpod_search.pipeline.stages.table import STAGES
 from dpod_search.records.finetuned import Finetuned
 from dpod_search.records.front import FinetunedFront
 from dpod_search.records.markers import check_run

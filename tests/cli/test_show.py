@@ -15,7 +15,7 @@ from dpod_search.cli.show import show_run
 from dpod_search.cli.show import show_status
 from dpod_search.files import write_json
 from dpod_search.pipeline import StageOutcome
-from dpod_search.pipeline.choosing import find_costs
+from dpod_search.pipeline.stages.choosing import find_costs
 from dpod_search.records.front import FinetunedFront
 from dpod_search.records.front import FullNet
 from dpod_search.records.front import Member

@@ -13,7 +13,7 @@ from report.run_folder import RunFolder
 
 from dpod_search.errors import SolverError
 from dpod_search.files import read_json
-from dpod_search.pipeline import oneshot
+from dpod_search.pipeline.stages import oneshot
 from dpod_search.programs import solve_budget
 
 

@@ -21,9 +21,9 @@ from dpod_search.data import load_data
 from dpod_search.files import hash_file
 from dpod_search.files import read_json
 from dpod_search.pipeline import run_stages
-from dpod_search.pipeline.delivering import read_finetuned
 from dpod_search.pipeline.folder import RunFolder
 from dpod_search.pipeline.session import Session
+from dpod_search.pipeline.stages.delivering import read_finetuned
 from dpod_search.progress import SilentProgress
 
 

@@ -82,7 +82,7 @@ class Measure:
 
 def _main() -> None:
     from dpod_search.cli import main
-    from dpod_search.pipeline import stages
+    from dpod_search.pipeline.stages.table import table as stages
 
     write_report = stages.write_report
 

@@ -33,9 +33,9 @@ from dpod_search.pipeline import RunFolder
 from dpod_search.pipeline import Session
 from dpod_search.pipeline import read_status
 from dpod_search.pipeline import run_stages
-from dpod_search.pipeline import searching
-from dpod_search.pipeline.delivering import read_finetuned
 from dpod_search.pipeline.logs import log_to
+from dpod_search.pipeline.stages import searching
+from dpod_search.pipeline.stages.delivering import read_finetuned
 from dpod_search.progress import SilentProgress
 from dpod_search.weights import save_weights
 
@@ -556,7 +556,7 @@ def test_a_failed_stage_is_in_the_log(trained, monkeypatch):
     def fail(*_, **__):
         raise ArithmeticError("several\nlines")
 
-    monkeypatch.setattr("dpod_search.pipeline.searching.run_study", fail)
+    monkeypatch.setattr("dpod_search.pipeline.stages.searching.run_study", fail)
     with pytest.raises(ArithmeticError):
         run_tiny(trained, stages=["search"])
     last = json.loads((trained / "log.jsonl").read_text().splitlines()[-1])

@@ -10,8 +10,8 @@ from dataclasses import replace
 from dpod_search.bounds import split_bounds
 from dpod_search.errors import InfeasibleError
 from dpod_search.latency.model import NAME as LATENCY
-from dpod_search.pipeline import stopwatch
 from dpod_search.pipeline.session import Session
+from dpod_search.pipeline.stages import stopwatch
 from dpod_search.records.front import FULL
 from dpod_search.records.front import FinetunedFront
 from dpod_search.records.oneshot import OneShot

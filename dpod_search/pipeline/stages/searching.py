@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from dpod_search.footprint.shares import measure_shares
-from dpod_search.pipeline import oneshot
-from dpod_search.pipeline.importance import keep_seeds
 from dpod_search.pipeline.latency_table import is_searched
 from dpod_search.pipeline.session import Session
+from dpod_search.pipeline.stages import oneshot
+from dpod_search.pipeline.stages.importance import keep_seeds
 from dpod_search.records import trials
 from dpod_search.records.oneshot import OneShot
 from dpod_search.records.search import Search

@@ -65,7 +65,7 @@ def test_helpers_are_not_told_of_a_password_in_words_that_all_users_see(
 
         wait = kill
 
-    monkeypatch.setattr("dpod_search.pipeline.working.subprocess.Popen", Helper)
+    monkeypatch.setattr("dpod_search.pipeline.stages.working.subprocess.Popen", Helper)
     monkeypatch.setenv("DPOD_STORAGE", "sqlite:///another.db")
     storage = f"sqlite:///{tmp_path}/study.db?timeout=9"
     sets = "search.n_trials=3"

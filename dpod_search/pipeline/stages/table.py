@@ -9,12 +9,12 @@ from typing import Any
 
 from dpod_search.errors import RunFolderError
 from dpod_search.files import hash_file
-from dpod_search.pipeline import exporting
-from dpod_search.pipeline import finetuning
-from dpod_search.pipeline import searching
-from dpod_search.pipeline import training
 from dpod_search.pipeline.session import Session
-from dpod_search.pipeline.working import helping_workers
+from dpod_search.pipeline.stages import exporting
+from dpod_search.pipeline.stages import finetuning
+from dpod_search.pipeline.stages import searching
+from dpod_search.pipeline.stages import training
+from dpod_search.pipeline.stages.working import helping_workers
 from dpod_search.report import FIGURES
 from dpod_search.report import write_report
 

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dpod_search.errors import InfeasibleError
-from dpod_search.pipeline.correcting import NEAR
-from dpod_search.pipeline.correcting import correct
+from dpod_search.pipeline.stages.correcting import NEAR
+from dpod_search.pipeline.stages.correcting import correct
 from dpod_search.widths import Widths
 
 

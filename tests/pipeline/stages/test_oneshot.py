@@ -25,12 +25,12 @@ from dpod_search.files import hash_file
 from dpod_search.files import read_json
 from dpod_search.oneshot import METHODS
 from dpod_search.pipeline import RunFolder
-from dpod_search.pipeline import importance as importance_file
-from dpod_search.pipeline import oneshot
 from dpod_search.pipeline import run_stages
-from dpod_search.pipeline import training
 from dpod_search.pipeline import work
 from dpod_search.pipeline.session import Session
+from dpod_search.pipeline.stages import oneshot
+from dpod_search.pipeline.stages import training
+from dpod_search.pipeline.stages.table import importance as importance_file
 from dpod_search.pipeline.status import read_status
 from dpod_search.programs import solve_budget
 from dpod_search.progress import SilentProgress

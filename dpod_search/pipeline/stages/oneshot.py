@@ -31,12 +31,12 @@ from dpod_search.importance import UnitImportance
 from dpod_search.latency.model import NAME as LATENCY
 from dpod_search.oneshot import OneShotRequest
 from dpod_search.oneshot import choose_widths
-from dpod_search.pipeline import stopwatch
-from dpod_search.pipeline.correcting import correct
-from dpod_search.pipeline.importance import find_importance
-from dpod_search.pipeline.importance import make_tables
-from dpod_search.pipeline.importance import measure_importance
 from dpod_search.pipeline.session import Session
+from dpod_search.pipeline.stages import stopwatch
+from dpod_search.pipeline.stages.correcting import correct
+from dpod_search.pipeline.stages.importance import find_importance
+from dpod_search.pipeline.stages.importance import make_tables
+from dpod_search.pipeline.stages.importance import measure_importance
 from dpod_search.programs import solve_budget
 from dpod_search.quantities import percent
 from dpod_search.quantities import seconds

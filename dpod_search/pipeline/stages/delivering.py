@@ -24,10 +24,10 @@ from dpod_search.finetune import FinetunedSubnet
 from dpod_search.intervals import compute_excess_p
 from dpod_search.pareto import find_front
 from dpod_search.pareto import to_minimized
-from dpod_search.pipeline import stopwatch
-from dpod_search.pipeline.choosing import Choice
-from dpod_search.pipeline.choosing import Chosen
 from dpod_search.pipeline.session import Session
+from dpod_search.pipeline.stages import stopwatch
+from dpod_search.pipeline.stages.choosing import Choice
+from dpod_search.pipeline.stages.choosing import Chosen
 from dpod_search.quantities import count
 from dpod_search.quantities import percent
 from dpod_search.records.finetuned import Finetuned

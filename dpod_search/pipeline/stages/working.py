@@ -14,11 +14,11 @@ from dpod_search.config import StudyConfig
 from dpod_search.environment import RANK_VARIABLES
 from dpod_search.environment import STORAGE_VARIABLE
 from dpod_search.errors import RunFolderError
-from dpod_search.pipeline import searching
-from dpod_search.pipeline import training
 from dpod_search.pipeline.folder import RunFolder
 from dpod_search.pipeline.logs import log_to
 from dpod_search.pipeline.session import Session
+from dpod_search.pipeline.stages import searching
+from dpod_search.pipeline.stages import training
 from dpod_search.placement import limit_threads
 from dpod_search.progress import Progress
 from dpod_search.progress import SilentProgress

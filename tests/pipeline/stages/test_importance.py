@@ -14,10 +14,10 @@ from dpod_search.errors import RunFolderError
 from dpod_search.files import hash_file
 from dpod_search.files import read_json
 from dpod_search.pipeline import RunFolder
-from dpod_search.pipeline import importance
 from dpod_search.pipeline import run_stages
 from dpod_search.pipeline import work
 from dpod_search.pipeline.session import Session
+from dpod_search.pipeline.stages import importance
 from dpod_search.progress import SilentProgress
 
 

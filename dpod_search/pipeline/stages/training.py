@@ -11,9 +11,9 @@ from dpod_search.evaluation import Evaluator
 from dpod_search.files import expand_path
 from dpod_search.files import hash_file
 from dpod_search.files import hash_value
-from dpod_search.pipeline import oneshot
 from dpod_search.pipeline.session import WEIGHTS
 from dpod_search.pipeline.session import Session
+from dpod_search.pipeline.stages import oneshot
 from dpod_search.quantities import percent
 from dpod_search.records.training import Pictures
 from dpod_search.records.training import Profile

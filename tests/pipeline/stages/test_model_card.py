@@ -13,8 +13,8 @@ from dpod_search.data import DataSettings
 from dpod_search.data import InMemoryImages
 from dpod_search.data import load_data
 from dpod_search.data.datasets import DatasetView
-from dpod_search.pipeline.model_card import describe_input
-from dpod_search.pipeline.model_card import write_card
+from dpod_search.pipeline.stages.model_card import describe_input
+from dpod_search.pipeline.stages.model_card import write_card
 from dpod_search.records.exported import ExportedFile
 from dpod_search.records.exported import ExportedModel
 from dpod_search.records.exported import ModelInput

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from dpod_search.errors import ExportError
-from dpod_search.pipeline.scores import Score
-from dpod_search.pipeline.scores import check_delivered
-from dpod_search.pipeline.scores import count_right
+from dpod_search.pipeline.stages.scores import Score
+from dpod_search.pipeline.stages.scores import check_delivered
+from dpod_search.pipeline.stages.scores import count_right
 
 
 def test_right_pictures_and_draws_are_counted():

@@ -8,7 +8,7 @@ from pipeline.tiny import load_tiny
 from dpod_search.evaluation import evaluator
 from dpod_search.files import read_json
 from dpod_search.pipeline import run_stages
-from dpod_search.pipeline.training import describe_chance
+from dpod_search.pipeline.stages.training import describe_chance
 
 
 @pytest.mark.parametrize(

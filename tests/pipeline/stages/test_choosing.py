@@ -13,8 +13,8 @@ from dpod_search.errors import ConfigError
 from dpod_search.errors import InfeasibleError
 from dpod_search.files import hash_file
 from dpod_search.files import read_json
-from dpod_search.pipeline import finetuning
 from dpod_search.pipeline import run_stages
+from dpod_search.pipeline.stages import finetuning
 from dpod_search.pipeline.status import read_status
 from dpod_search.records.front import FinetunedFront
 

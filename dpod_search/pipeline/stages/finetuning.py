@@ -21,12 +21,12 @@ from dpod_search.finetune import FinetuneSettings
 from dpod_search.finetune import make_teacher
 from dpod_search.finetune import prepare_finetuning
 from dpod_search.finetune import run_jobs
-from dpod_search.pipeline import searching
-from dpod_search.pipeline.choosing import Chosen
-from dpod_search.pipeline.choosing import choose_subnets
-from dpod_search.pipeline.delivering import check_searched
-from dpod_search.pipeline.delivering import score_subnets
 from dpod_search.pipeline.session import Session
+from dpod_search.pipeline.stages import searching
+from dpod_search.pipeline.stages.choosing import Chosen
+from dpod_search.pipeline.stages.choosing import choose_subnets
+from dpod_search.pipeline.stages.delivering import check_searched
+from dpod_search.pipeline.stages.delivering import score_subnets
 from dpod_search.records.finetuned import Finetuned
 from dpod_search.records.front import FinetunedFront
 from dpod_search.records.oneshot import OneShot

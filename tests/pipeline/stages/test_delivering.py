@@ -23,10 +23,10 @@ from dpod_search.finetune import tuning
 from dpod_search.pipeline import RunFolder
 from dpod_search.pipeline import StageOutcome
 from dpod_search.pipeline import run_stages
-from dpod_search.pipeline.delivering import check_delivered
-from dpod_search.pipeline.delivering import describe_excess
-from dpod_search.pipeline.delivering import read_finetuned
 from dpod_search.pipeline.session import Session
+from dpod_search.pipeline.stages.delivering import check_delivered
+from dpod_search.pipeline.stages.delivering import describe_excess
+from dpod_search.pipeline.stages.delivering import read_finetuned
 from dpod_search.progress import SilentProgress
 from dpod_search.supernet import Subnet
 

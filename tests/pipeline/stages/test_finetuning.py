@@ -8,8 +8,8 @@ import pytest
 from pipeline.tiny import load_tiny
 
 from dpod_search.files import hash_file
-from dpod_search.pipeline import finetuning
 from dpod_search.pipeline import run_stages
+from dpod_search.pipeline.stages import finetuning
 
 
 def test_with_jobs_the_last_one_left_has_no_more_threads_than_its_share(
