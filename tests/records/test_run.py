@@ -8,6 +8,7 @@ from report.run_folder import GROUPS
 from report.run_folder import RunFolder
 
 from dpod_search.errors import CheckpointError
+from dpod_search.errors import RunFolderError
 from dpod_search.report import read_run
 
 
@@ -249,6 +250,41 @@ def test_a_damaged_file_gives_one_clear_line(
     assert told in message
     assert "\n" not in message
     assert str(folder) in message
+
+
+@pytest.mark.parametrize(
+    "name", ["search.json", "trials.csv", "config.toml", "exported/manifest.json", "path.json"]
+)
+def test_no_file_of_a_run_is_a_link(run: RunFolder, tmp_path: Path, name: str) -> None:
+    file = run.write() / name
+    file.rename(tmp_path / "elsewhere")
+    file.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(RunFolderError, match="is a link, and a run follows none"):
+        read_run(run.folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "bound"), [("trials.csv", "trials._MAX_BYTES"), ("config.toml", "run._MAX_CONFIG")]
+)
+def test_a_file_has_a_bound_before_it_is_read(
+    run: RunFolder, monkeypatch: pytest.MonkeyPatch, name: str, bound: str
+) -> None:
+    folder = run.write()
+    (folder / name).write_text(" " * 5_001)
+    monkeypatch.setattr(f"dpod_search.records.{bound}", 5_000)
+    with pytest.raises(CheckpointError, match=f"{name} is damaged .*at most 5,000 are read"):
+        read_run(folder)
+
+
+def test_what_is_not_in_a_file_is_not_believed_of_it(run: RunFolder) -> None:
+    run.documents["front.json"] |= {"n_stale": 3}
+    run.documents["front.json"]["members"][0]["is_full"] = True
+    run.documents["search.json"]["objectives"][0]["is_footprint"] = True
+    read = read_run(run.write())
+    assert read.front is not None
+    assert (read.front.n_stale, read.front.members[0].is_full) == (0, False)
+    assert [objective.is_footprint for objective in read.search.objectives] == [False, True]
+    assert "is_footprint" not in read.search.to_json()["objectives"][1]
 
 
 def test_a_search_needs_an_objective(run: RunFolder) -> None:

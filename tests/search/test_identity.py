@@ -174,6 +174,17 @@ def test_trials_of_something_else_are_refused():
         bind_study(study, TASK, SETTINGS, SEEDS)
 
 
+def test_a_study_that_lacks_a_part_of_its_identity_is_refused():
+    study = start(TASK)
+    lacking = {name: v for name, v in study.user_attrs.items() if name != "dpod:seeds"}
+    other = open_study("x", None, TASK.objectives, make_sampler(SETTINGS, TASK))
+    for name, value in lacking.items():
+        other.set_user_attr(name, value)
+    add_trial(other, TASK)
+    with pytest.raises(RunFolderError, match="holds trials that dpod-search did not make"):
+        bind_study(other, TASK, SETTINGS, SEEDS)
+
+
 def test_a_new_study_may_have_a_queue():
     study = open_study("x", None, TASK.objectives, make_sampler(SETTINGS, TASK))
     study.enqueue_trial(params_of(TASK.space.full, TASK.space))

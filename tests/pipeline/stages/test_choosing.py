@@ -68,6 +68,18 @@ def test_under_each_budget_the_best_is_finetuned_and_nothing_else(run):
     assert read_status(run)["budgets"] == chosen
 
 
+def test_finetuning_reads_the_search_and_runs_none(run, monkeypatch):
+    def fail(*arguments, **options):
+        raise AssertionError("it is over")
+
+    monkeypatch.setattr("dpod_search.pipeline.searching.run_study", fail)
+    monkeypatch.setattr("dpod_search.pipeline.searching.open_study", fail)
+    searched = read_trials(run)
+    for member in finetune(run, "finetune.n_subnets=all")["members"]:
+        if member["trial"] in searched:
+            assert member["values"] == searched[member["trial"]]
+
+
 def test_a_budget_that_is_not_met_is_in_the_log(run, caplog):
     with caplog.at_level(logging.WARNING):
         finetune(run, choose_by("macs<=1", "macs<=1G"))
