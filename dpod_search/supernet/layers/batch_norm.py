@@ -33,20 +33,16 @@ _INSTANCE_NORMS = {1: nn.InstanceNorm1d, 2: nn.InstanceNorm2d, 3: nn.InstanceNor
 
 def normalize_batch(discovery: Discovery, node: fx.Node) -> Axes:
     """BatchNorm: carries its input's channels."""
-    source = discovery.first_input(node)
-    inputs = discovery.layout(source, 1)
-    discovery.freeze_axes(source, f"{discovery.where(node)} averages over it", but=1)
-    discovery.record(node, inputs=inputs, weight_input=fixed(1), output=inputs)
-    return {1: inputs}
+    return _plan(discovery, node, str(node.target), discovery.module(node))
 
 
 def normalize_own(discovery: Discovery, node: fx.Node) -> Axes:
     """``functional.batch_norm`` in a layer's own forward."""
     held = ("running_mean", "running_var", "weight", "bias")
-    return plan_own(discovery, node, BATCH_NORM, held, _plan_own)
+    return plan_own(discovery, node, BATCH_NORM, held, _plan)
 
 
-def _plan_own(discovery: Discovery, node: fx.Node, name: str, _module: _BatchNorm) -> Axes:
+def _plan(discovery: Discovery, node: fx.Node, name: str, _module: nn.Module) -> Axes:
     source = argument(node, 0, "input", None)
     channels = discovery.layout(source, 1)
     discovery.freeze_axes(source, f"{discovery.where(node)} averages over it", but=1)
