@@ -1,8 +1,4 @@
-"""Convolutions and transposed ones: how channels pass through them, and how they run narrow.
-
-The weight of a transposed one is the other way round, (input, output / conv_groups, *kernel), and
-each *input* position is multiplied by all of the kernel.
-"""
+"""Convolutions: how channels pass through them, and how they run narrow."""
 
 from __future__ import annotations
 
@@ -19,9 +15,7 @@ from torch import fx
 from torch import nn
 from torch.nn import functional
 from torch.nn.modules.conv import _ConvNd
-from torch.nn.modules.conv import _ConvTransposeNd
 
-from dpod_search.supernet.dimensions.spatial import freeze_sizes
 from dpod_search.supernet.dimensions.walk import Axes
 from dpod_search.supernet.dimensions.walk import Discovery
 from dpod_search.supernet.dimensions.walk import freeze_inputs
@@ -29,7 +23,6 @@ from dpod_search.supernet.dimensions.walk import keep_groups_whole
 from dpod_search.supernet.layers.kind import Geometry
 from dpod_search.supernet.layers.kind import LayerKind
 from dpod_search.supernet.layers.kind import Rebuilder
-from dpod_search.supernet.layers.kind import WeightAxes
 from dpod_search.supernet.layers.own_calls import plan_own
 from dpod_search.supernet.layers.state import ElasticLayer
 from dpod_search.supernet.layers.state import fill_plain
@@ -37,10 +30,7 @@ from dpod_search.supernet.layers.state import take_active
 from dpod_search.supernet.layout import Layout
 from dpod_search.supernet.layout import fixed
 from dpod_search.supernet.layout import scale
-from dpod_search.supernet.layout import take
-from dpod_search.supernet.plans import LayerPlan
 from dpod_search.supernet.plans import Scratch
-from dpod_search.supernet.plans import plan_layer
 from dpod_search.supernet.tracing.tracer import argument
 from dpod_search.supernet.tracing.tracked import Attribute
 from dpod_search.supernet.tracing.tracked import TrackedInt
@@ -77,12 +67,12 @@ def plan_convolution(
         discovery.uncounted.append(discovery.where(node))
         return freeze_inputs(discovery, node, "is given pictures without a batch dimension")
     discovery.freeze_axes(source, f"{discovery.where(node)} slides over it", but=1)
-    inputs, weight_input, output = _make_channels(discovery, node, name, module)
+    inputs, weight_input, output = make_channels(discovery, node, name, module)
     discovery.record(node, inputs=inputs, weight_input=weight_input, output=output, name=name)
     return {1: output}
 
 
-def _make_channels(
+def make_channels(
     discovery: Discovery, node: fx.Node, name: str, module: _ConvNd
 ) -> tuple[Layout, Layout, Layout]:
     """Return the layouts of its input, of dimension 1 of a weight with outputs first, and of its output."""
@@ -123,7 +113,7 @@ def _hold_padded(
     return Scratch(((float(module.weight.element_size()), padded),), has_result=True)
 
 
-class _ElasticKernel(ElasticLayer, _ConvNd):
+class ElasticKernel(ElasticLayer, _ConvNd):
     """What both kinds of convolution share."""
 
     plain_type: ClassVar[Callable[..., nn.Module]]
@@ -136,7 +126,7 @@ class _ElasticKernel(ElasticLayer, _ConvNd):
         return self._active_size() // (self.out_channels // self.groups)
 
 
-class ElasticConv(_ElasticKernel):
+class ElasticConv(ElasticKernel):
     """A convolution that can run at several widths; one subclass per number of dimensions."""
 
     def forward(self, input: Tensor) -> Tensor:
@@ -204,122 +194,13 @@ class ElasticConv3d(ElasticConv, nn.Conv3d):
     convolve = functional.conv3d
 
 
-def convolve_transposed(discovery: Discovery, node: fx.Node) -> Axes:
-    """Transposed convolution: new output channels; a grouped one is narrowed by whole groups."""
-    module = discovery.module(node)
-    assert isinstance(module, _ConvTransposeNd)
-    source = discovery.first_input(node)
-    shape = discovery.shapes[source]
-    n_spatial = len(module.kernel_size)
-    if len(shape) != n_spatial + 2:
-        discovery.uncounted.append(discovery.where(node))
-        return freeze_inputs(discovery, node, "is given pictures without a batch dimension")
-    discovery.freeze_axes(source, f"{discovery.where(node)} slides over it", but=1)
-    freeze_sizes(discovery, node, n_spatial)
-    name = str(node.target)
-    inputs, weight_input, output = _make_channels(discovery, node, name, module)
-    n_positions = math.prod(shape) // (module.in_channels * discovery.n_samples(node))
-    plan = plan_layer(name, module, weight_input, output, n_positions)
-    discovery.keep(plan, inputs, discovery.where(node))
-    return {1: output}
-
-
-class ElasticConvTranspose(_ElasticKernel, _ConvTransposeNd):
-    """A transposed convolution that runs at several widths; one subclass per dimensions."""
-
-    def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
-        """Convolve with the active part of the weight; shapes as the plain layer's."""
-        weight, bias = self._active()
-        padding = self.padding
-        assert not isinstance(padding, str), "the plain layer takes numbers alone"
-        output_padding = self._output_padding(
-            input,
-            output_size,
-            list(self.stride),
-            list(padding),
-            list(self.kernel_size),
-            len(self.kernel_size),
-            list(self.dilation),
-        )
-        return type(self).convolve(
-            input,
-            weight,
-            bias,
-            self.stride,
-            padding,
-            output_padding,
-            self._conv_groups(),
-            self.dilation,
-        )
-
-    def extract(self) -> nn.Module:
-        """Return a plain layer of the active size with copies of the active weights."""
-        weight, bias = self._active()
-        conv_groups = self._conv_groups()
-        plain = self.plain_type(
-            in_channels=weight.shape[0],
-            out_channels=weight.shape[1] * conv_groups,
-            kernel_size=self.kernel_size,
-            stride=self.stride,
-            padding=self.padding,
-            output_padding=self.output_padding,
-            groups=conv_groups,
-            bias=bias is not None,
-            dilation=self.dilation,
-            padding_mode=self.padding_mode,
-            device="meta",
-        )
-        return fill_plain(plain, self, weight=weight, bias=bias)
-
-    def _active(self) -> tuple[Tensor, Tensor | None]:
-        plan, widths = self.plan, self.state.widths
-        if self.groups == 1:
-            weight = take(take(self.weight, 0, plan.weight_input, widths), 1, plan.output, widths)
-        else:
-            weight = take(self.weight, 0, _grouped_inputs(self, plan), widths)
-        (bias,) = self._vectors("bias")
-        return weight, bias
-
-
-class ElasticConvTranspose1d(ElasticConvTranspose, nn.ConvTranspose1d):
-    """A 1-d transposed convolution that can run at several widths."""
-
-    plain_type = nn.ConvTranspose1d
-    convolve = functional.conv_transpose1d
-
-
-class ElasticConvTranspose2d(ElasticConvTranspose, nn.ConvTranspose2d):
-    """A 2-d transposed convolution that can run at several widths."""
-
-    plain_type = nn.ConvTranspose2d
-    convolve = functional.conv_transpose2d
-
-
-class ElasticConvTranspose3d(ElasticConvTranspose, nn.ConvTranspose3d):
-    """A 3-d transposed convolution that can run at several widths."""
-
-    plain_type = nn.ConvTranspose3d
-    convolve = functional.conv_transpose3d
-
-
-def _inputs_first(layer: _ConvTransposeNd, plan: LayerPlan) -> WeightAxes:
-    if layer.groups == 1:
-        return WeightAxes((plan.weight_input, plan.output), maker=1)
-    per_group = layer.out_channels // layer.groups
-    return WeightAxes((_grouped_inputs(layer, plan), fixed(per_group)))
-
-
-def _grouped_inputs(layer: _ConvTransposeNd, plan: LayerPlan) -> Layout:
-    # A plan names the outputs; the inputs are as many groups, each of another size.
-    return scale(plan.output, Fraction(layer.in_channels, layer.out_channels))
-
-
 def _run(layer: ElasticConv, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     convolve, conv_groups = _FUNCTIONS[len(layer.kernel_size)], x.shape[1] // weight.shape[1]
     return convolve(x, weight, bias, layer.stride, layer.padding, layer.dilation, conv_groups)
 
 
-def _read(layer: _ConvNd, input_shape: tuple[int, ...]) -> Geometry | None:
+def read_convolution(layer: _ConvNd, input_shape: tuple[int, ...]) -> Geometry | None:
+    """Describe a convolution but for its widths; None if it pads otherwise than with zeros."""
     is_padded_otherwise = isinstance(layer.padding, str) or layer.padding_mode != "zeros"
     if is_padded_otherwise or math.prod(input_shape) == 0:
         return None
@@ -327,22 +208,39 @@ def _read(layer: _ConvNd, input_shape: tuple[int, ...]) -> Geometry | None:
     if layer.groups > 1:
         conv_group = (layer.in_channels // layer.groups, layer.out_channels // layer.groups)
     return Geometry(
-        kind=TRANSPOSED.name if layer.transposed else CONV.name,
+        kind=CONV.name,
         size=tuple(input_shape[2:]),
         kernel=tuple(layer.kernel_size),
         stride=tuple(layer.stride),
         padding=tuple(map(int, layer.padding)),
         dilation=tuple(layer.dilation),
-        output_padding=tuple(layer.output_padding) if layer.transposed else (),
         conv_group=conv_group,
         has_bias=layer.bias is not None,
     )
 
 
 def _build(geometry: Geometry, n_inputs: int, n_outputs: int, conv_groups: int) -> nn.Module:
-    is_transposed = geometry.kind == TRANSPOSED.name
-    padded = {"output_padding": geometry.output_padding} if is_transposed else {}
-    kind = TRANSPOSED if is_transposed else CONV
+    return build_convolution(CONV, geometry, n_inputs, n_outputs, conv_groups)
+
+
+def build_convolution(
+    kind: LayerKind,
+    geometry: Geometry,
+    n_inputs: int,
+    n_outputs: int,
+    conv_groups: int,
+    **own: tuple[int, ...],
+) -> nn.Module:
+    """Make a convolution anew.
+
+    Args:
+        kind: Its kind.
+        geometry: All but its widths.
+        n_inputs: Input channels.
+        n_outputs: Output channels.
+        conv_groups: Groups of them.
+        **own: What it has of its own kind only.
+    """
     plain: Any = list(kind.twins)[len(geometry.kernel) - 1]
     layer: nn.Module = plain(
         n_inputs,
@@ -353,7 +251,7 @@ def _build(geometry: Geometry, n_inputs: int, n_outputs: int, conv_groups: int) 
         dilation=geometry.dilation,
         groups=conv_groups,
         bias=geometry.has_bias,
-        **padded,
+        **own,
     )
     return layer
 
@@ -367,16 +265,5 @@ CONV = LayerKind(
     ),
     subclasses="own forward",
     run=_run,
-    rebuilder=Rebuilder(_read, _build, has_kernel=True),
-)
-TRANSPOSED = LayerKind(
-    name="transposed",
-    twins={
-        nn.ConvTranspose1d: ElasticConvTranspose1d,
-        nn.ConvTranspose2d: ElasticConvTranspose2d,
-        nn.ConvTranspose3d: ElasticConvTranspose3d,
-    },
-    handler=convolve_transposed,
-    lay_out=_inputs_first,
-    rebuilder=Rebuilder(_read, _build, has_kernel=True, is_transposed=True),
+    rebuilder=Rebuilder(read_convolution, _build, has_kernel=True),
 )

@@ -18,7 +18,6 @@ from dpod_search.supernet.layers.attention import ATTENTION
 from dpod_search.supernet.layers.batch_norm import BATCH_NORM
 from dpod_search.supernet.layers.batch_norm import INSTANCE_NORM
 from dpod_search.supernet.layers.conv import CONV
-from dpod_search.supernet.layers.conv import TRANSPOSED
 from dpod_search.supernet.layers.group_norm import GROUP_NORM
 from dpod_search.supernet.layers.kind import LAYER_TENSORS
 from dpod_search.supernet.layers.kind import LayerKind
@@ -31,6 +30,7 @@ from dpod_search.supernet.layers.own_classes import own_elastic_type
 from dpod_search.supernet.layers.prelu import PRELU
 from dpod_search.supernet.layers.state import ElasticLayer
 from dpod_search.supernet.layers.state import WidthState
+from dpod_search.supernet.layers.transposed import TRANSPOSED
 from dpod_search.supernet.plans import LayerPlan
 from dpod_search.supernet.tracing.tracer import full_name
 
