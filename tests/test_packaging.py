@@ -10,6 +10,7 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
+from packaging.version import Version
 
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -26,9 +27,9 @@ def name_of(requirement: str) -> str:
     return normalize(re.split(r"[\s\[<>=!~;(]", requirement, maxsplit=1)[0])
 
 
-def read_constraints() -> dict[str, str]:
+def read_constraints(name: str = "constraints.txt") -> dict[str, str]:
     """Return the tested version of every distribution."""
-    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    lines = (ROOT / name).read_text(encoding="utf-8").splitlines()
     pairs = [line.split("==") for line in lines if line and not line.startswith("#")]
     return {normalize(name): version for name, version in pairs}
 
@@ -91,20 +92,53 @@ def test_every_import_is_a_declared_dependency() -> None:
     assert undeclared == set()
 
 
-def test_what_is_installed_is_what_is_constrained() -> None:
-    constraints = read_constraints()
-    installed = {normalize(entry.name): entry.version for entry in metadata.distributions()}
-
-    differing = {
-        name: (version.split("+")[0], constraints[name])
-        for name, version in installed.items()
-        if name in constraints and version.split("+")[0] != constraints[name]
+def find_differing(constraints: dict[str, str]) -> dict[str, tuple[str, str]]:
+    """Return what is installed in another version than constrained."""
+    installed = {
+        normalize(entry.name): entry.version.split("+")[0] for entry in metadata.distributions()
     }
-    assert differing == {}
+    return {
+        name: (version, constraints[name])
+        for name, version in installed.items()
+        if name in constraints and version != constraints[name]
+    }
+
+
+def test_what_is_installed_is_what_is_constrained() -> None:
+    files = ("constraints.txt", "constraints-lowest.txt")
+    assert min((find_differing(read_constraints(name)) for name in files), key=len) == {}
+
+
+# What no index has an old release of for processors alone.
+NOT_LOWEST = {"torch", "torchvision"}
+
+
+def list_floors() -> dict[str, str]:
+    """Return the oldest version of each dependency that pyproject.toml allows."""
+    extras = PYPROJECT["project"]["optional-dependencies"].values()
+    required = [
+        *PYPROJECT["project"]["dependencies"],
+        *(line for extra in extras for line in extra),
+    ]
+    return {
+        name_of(line): line.split(">=")[1].split(",")[0]
+        for line in required
+        if name_of(line) not in NOT_LOWEST
+    }
+
+
+@pytest.mark.parametrize(("name", "floor"), list_floors().items())
+def test_the_lowest_versions_are_the_floors(name: str, floor: str) -> None:
+    assert Version(read_constraints("constraints-lowest.txt")[name]) == Version(floor)
+
+
+@pytest.mark.parametrize("name", sorted(NOT_LOWEST))
+def test_where_no_old_release_can_be_had_the_tested_one_stands_in(name: str) -> None:
+    assert read_constraints("constraints-lowest.txt")[name] == read_constraints()[name]
 
 
 def test_installed_dependencies_are_all_constrained() -> None:
-    constraints = read_constraints()
+    constraints = read_constraints() | read_constraints("constraints-lowest.txt")
     missing, seen, queue = set(), set(), ["dpod-search"]
     while queue:
         name = queue.pop()
