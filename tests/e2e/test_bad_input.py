@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import resource
 import shutil
+import signal
 import subprocess
 import textwrap
 import time
@@ -10,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from e2e.commands import SMALL
-from e2e.commands import command
+from e2e.commands import Started
 from e2e.commands import run_command
 
 
@@ -133,8 +135,7 @@ def test_a_folder_in_use_names_the_process(trained: Path, tmp_path: Path) -> Non
     cwd = tmp_path / "copy"
     shutil.copytree(trained, cwd)
     sets = (*SMALL, "search.n_trials=5000")
-    words = command("run", "--study", "digits", "--quiet", sets=sets)
-    first = subprocess.Popen(words, cwd=cwd)
+    first = Started("run", "--study", "digits", "--quiet", sets=sets, cwd=cwd)
     try:
         journal = cwd / "runs" / "digits" / "study.journal"
         deadline = time.monotonic() + 60
@@ -142,10 +143,9 @@ def test_a_folder_in_use_names_the_process(trained: Path, tmp_path: Path) -> Non
             time.sleep(0.05)
         done = run_command("run", "--study", "digits", "--quiet", sets=sets, cwd=cwd)
         check_refused(done, "runs/digits is in use", f"process {first.pid}", "--out")
-        assert first.poll() is None
+        assert not first.has_ended
     finally:
         first.kill()
-        first.wait()
 
 
 def test_a_folder_of_a_different_study_names_the_difference(trained: Path, tmp_path: Path) -> None:
@@ -185,27 +185,16 @@ def test_a_damaged_training_checkpoint_is_named_and_left(tmp_path: Path) -> None
     assert checkpoint.stat().st_size == 10
 
 
+def fill_disk() -> None:
+    """Let every file grow to 200 kB and not further: small files fit, a checkpoint does not."""
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
+
+
 def test_a_full_disk_keeps_the_earlier_checkpoint(tmp_path: Path) -> None:
     folder = tmp_path / "runs" / "digits"
-    # Every file may grow to 200 kB and not further: small files fit, a checkpoint does not.
-    script = textwrap.dedent(
-        """
-        import resource, signal, sys
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
-        from dpod_search.cli import main
-        sys.argv = ["dpod-search", *sys.argv[1:]]
-        main()
-        """
-    )
-    words = command("run", "--study", "digits", "--quiet", sets=SMALL)
-    done = subprocess.run(
-        [words[0], "-c", script, *words[3:]],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
+    done = run_command(
+        "run", "--study", "digits", "--quiet", sets=SMALL, cwd=tmp_path, prepare=fill_disk
     )
     check_refused(done, "training.checkpoint.safetensors", "could not write", "free some space")
     assert [file.name for file in folder.iterdir() if ".part" in file.name] == []

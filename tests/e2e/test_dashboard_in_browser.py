@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import html
 import json
-import os
 import re
 import signal
 import socket
-import subprocess
+import time
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from typing import Any
 import pytest
 from browser import OpenedPage
 from browser import open_page
-from e2e.commands import command
+from e2e.commands import Started
 from e2e.commands import run_command
 from pipeline.tiny import OVERRIDES
 
@@ -61,28 +60,15 @@ class Shown:
         return opened
 
 
-def start(*arguments: str, cwd: Path) -> subprocess.Popen[str]:
-    # Tests that were started in the background are deaf to Ctrl-C, and so would their children be.
-    heard = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        return subprocess.Popen(
-            command("dashboard", "--study", "digits", *arguments),
-            cwd=cwd,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-        )
-    finally:
-        signal.signal(signal.SIGINT, heard)
+def start(*arguments: str, cwd: Path) -> Started:
+    return Started("dashboard", "--study", "digits", "--port", "0", *arguments, cwd=cwd)
 
 
-def wait_for_address(process: subprocess.Popen[str]) -> str:
-    assert process.stdout is not None
-    for line in process.stdout:
-        if found := re.search(r"http://\S+", line):
-            return found[0]
-    raise AssertionError(process.communicate()[1])
+def wait_for_address(dashboard: Started) -> str:
+    while not (found := re.search(r"http://\S+", dashboard.read())):
+        assert not dashboard.has_ended, dashboard.read()
+        time.sleep(0.05)
+    return found[0]
 
 
 @pytest.fixture(scope="module")
@@ -95,12 +81,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def shown(folder: Path) -> Iterator[Shown]:
-    process = start("--port", "0", cwd=folder)
+    dashboard = start(cwd=folder)
     try:
-        yield Shown(folder / "runs" / "digits", wait_for_address(process))
+        yield Shown(folder / "runs" / "digits", wait_for_address(dashboard))
     finally:
-        process.kill()
-        process.communicate()
+        dashboard.kill()
 
 
 @pytest.fixture(scope="module")
@@ -158,11 +143,11 @@ def test_trials_beyond_a_constraint_are_told_apart(shown: Shown, study_page: Ope
 
 
 def test_ctrl_c_ends_it_quietly(folder: Path) -> None:
-    process = start("--port", "0", cwd=folder)
-    wait_for_address(process)
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
-    assert (process.returncode, errors) == (0, "")
+    dashboard = start(cwd=folder)
+    wait_for_address(dashboard)
+    dashboard.send_signal(signal.SIGINT)
+    done = dashboard.end(timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_a_port_in_use_is_one_line(folder: Path) -> None:
@@ -181,9 +166,9 @@ def test_other_machines_need_a_word(folder: Path) -> None:
     assert done.returncode == 2
     assert len(done.stderr.splitlines()) == 1
     assert "--allow-remote" in done.stderr
-    process = start("--host", "0.0.0.0", "--port", "0", "--allow-remote", cwd=folder)
-    wait_for_address(process)
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
-    assert process.returncode == 0
-    assert errors.startswith("dpod-search: warning: the dashboard has no login")
+    dashboard = start("--host", "0.0.0.0", "--allow-remote", cwd=folder)
+    wait_for_address(dashboard)
+    dashboard.send_signal(signal.SIGINT)
+    done = dashboard.end(timeout=60)
+    assert done.returncode == 0
+    assert done.stderr.startswith("dpod-search: warning: the dashboard has no login")

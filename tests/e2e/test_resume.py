@@ -5,15 +5,13 @@ from __future__ import annotations
 import csv
 import json
 import random
-import signal
-import subprocess
 import time
 from pathlib import Path
 
 import optuna
 import pytest
 from e2e.commands import SMALL
-from e2e.commands import command
+from e2e.commands import Started
 from e2e.commands import run_command
 
 
@@ -38,20 +36,21 @@ def measure_stages(folder: Path) -> dict[str, float]:
     return {m.split(":")[0]: float(m.split()[-2]) for m in ended}
 
 
-def kill_during(stage: str, delay: float, words: list[str], cwd: Path) -> bool:
+def kill_during(
+    stage: str, delay: float, *arguments: str, sets: tuple[str, ...], cwd: Path
+) -> bool:
     """Start a command and kill it ``delay`` seconds into a stage; say whether it was in there."""
     folder = cwd / "runs" / "digits"
     n_before = len(read_starts(folder))
-    quiet = subprocess.DEVNULL
-    with subprocess.Popen(words, cwd=cwd, stdout=quiet, stderr=quiet) as process:
-        try:
-            while f"{stage}: starts" not in read_starts(folder)[n_before:]:
-                if process.poll() is not None:
-                    return False
-                time.sleep(0.01)
-            time.sleep(delay)
-        finally:
-            process.send_signal(signal.SIGKILL)
+    started = Started(*arguments, sets=sets, cwd=cwd)
+    try:
+        while f"{stage}: starts" not in read_starts(folder)[n_before:]:
+            if started.has_ended:
+                return False
+            time.sleep(0.01)
+        time.sleep(delay)
+    finally:
+        started.kill()
     return not any(f"{stage}: ended" in message for message in read_starts(folder)[n_before:])
 
 
@@ -78,7 +77,7 @@ def test_fifteen_kills_change_nothing(tmp_path: Path, seed: int) -> None:
     for stage in STAGES:
         for _ in range(N_KILLS):
             delay = moments.uniform(0, seconds[stage] / 3 / N_KILLS)
-            n_killed[stage] += kill_during(stage, delay, command(*arguments, sets=SMALL), killed)
+            n_killed[stage] += kill_during(stage, delay, *arguments, sets=SMALL, cwd=killed)
     last = run_command(*arguments, sets=SMALL, cwd=killed)
     assert last.returncode == 0, last.stderr
     assert n_killed == dict.fromkeys(STAGES, N_KILLS)
@@ -113,15 +112,16 @@ def test_ten_kills_of_the_training_change_no_bit_of_the_weights(tmp_path: Path) 
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     whole.mkdir()
     killed.mkdir()
-    words = command("train", "--study", "digits", "--quiet", sets=RICH)
-    finished = run_command("train", "--study", "digits", "--quiet", sets=RICH, cwd=whole)
+    arguments = ("train", "--study", "digits", "--quiet")
+    finished = run_command(*arguments, sets=RICH, cwd=whole)
     assert finished.returncode == 0, finished.stderr
     seconds = measure_stages(whole / "runs" / "digits")["train"]
     moments = random.SystemRandom()
     n_killed = sum(
-        kill_during("train", moments.uniform(0, seconds / 25), words, killed) for _ in range(10)
+        kill_during("train", moments.uniform(0, seconds / 25), *arguments, sets=RICH, cwd=killed)
+        for _ in range(10)
     )
-    last = run_command("train", "--study", "digits", "--quiet", sets=RICH, cwd=killed)
+    last = run_command(*arguments, sets=RICH, cwd=killed)
     assert last.returncode == 0, last.stderr
     assert n_killed == 10
 
@@ -151,11 +151,12 @@ def test_kills_while_subnets_are_finetuned_side_by_side_change_nothing(tmp_path:
     assert finished.returncode == 0, finished.stderr
     seconds = measure_stages(whole / "runs" / "digits")["finetune"]
     moments = random.SystemRandom()
-    words = command("finetune", *common, "--jobs", "2", sets=sets)
+    arguments = ("finetune", *common, "--jobs", "2")
     n_killed = sum(
-        kill_during("finetune", moments.uniform(0, seconds / 8), words, killed) for _ in range(3)
+        kill_during("finetune", moments.uniform(0, seconds / 8), *arguments, sets=sets, cwd=killed)
+        for _ in range(3)
     )
-    last = run_command("finetune", *common, "--jobs", "2", sets=sets, cwd=killed)
+    last = run_command(*arguments, sets=sets, cwd=killed)
     assert last.returncode == 0, last.stderr
     assert n_killed == 3
 

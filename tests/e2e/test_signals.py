@@ -5,15 +5,16 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from signal import Signals
 
 import pytest
+from e2e.commands import Started
+from e2e.waiting import let_wait
 from pipeline.tiny import OVERRIDES
 
 from dpod_search.config import load_study
@@ -25,7 +26,6 @@ pytestmark = [
     pytest.mark.skipif(not Path("/proc").is_dir(), reason="finds processes in /proc"),
 ]
 
-TESTS = Path(__file__).resolve().parents[1]
 SETS = (
     *OVERRIDES,
     "data.name=e2e.waiting:load",
@@ -102,32 +102,16 @@ class Command:
         self._at_work = cwd / "at-work"
         self._at_work.mkdir()
         self._n_at_work = case.n_at_work
-        words = [case.stage, "--study=digits", "--out=run", "--quiet", *case.options]
-        self._log = cwd / "errors.txt"
-        with self._log.open("w") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "e2e.waiting", *words, *(f"--set={item}" for item in SETS)],
-                cwd=cwd,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-                env={
-                    **os.environ,
-                    "PYTHONPATH": os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")]),
-                    "WAITING_PART": case.part,
-                    "WAITING_FOLDER": str(self._at_work),
-                },
-            )
+        words = (case.stage, "--study=digits", "--out=run", "--quiet", *case.options)
+        prepare = partial(let_wait, case.part, self._at_work)
+        self.process = Started(*words, sets=SETS, cwd=cwd, prepare=prepare)
 
     def wait_until_at_work(self) -> None:
         """Wait until all processes that work are in the midst of it."""
-        wait_until(lambda: len(list(self._at_work.iterdir())) == self._n_at_work or self.has_ended)
-        assert not self.has_ended, self._log.read_text()
-
-    @property
-    def has_ended(self) -> bool:
-        """Whether the process that was started has ended."""
-        return self.process.poll() is not None
+        wait_until(
+            lambda: len(list(self._at_work.iterdir())) == self._n_at_work or self.process.has_ended
+        )
+        assert not self.process.has_ended, self.process.read()
 
     def list_processes(self) -> list[str]:
         """Return what runs in its session, itself included: number and command."""
@@ -146,15 +130,15 @@ class Command:
 
     def read_end(self) -> tuple[int, list[str]]:
         """Wait for the end of all processes; return the exit code and the lines printed."""
-        code = self.process.wait(60)
-        wait_until(lambda: not self.list_processes())
-        return code, self._log.read_text().splitlines()
+        wait_until(lambda: self.process.has_ended and not self.list_processes())
+        done = self.process.end()
+        return done.returncode, (done.stdout + done.stderr).splitlines()
 
     def clean_up(self) -> None:
         """Leave nothing behind, whatever happened."""
         for line in self.list_processes():
             os.kill(int(line.split()[0]), signal.SIGKILL)
-        self.process.wait()
+        self.process.kill()
 
 
 @pytest.fixture
@@ -173,8 +157,8 @@ def start(finished: Path, tmp_path: Path):
 
 
 def wait_until(is_so: Callable[[], bool]) -> None:
-    """Wait, a minute at most, until something is so."""
-    deadline = time.monotonic() + 60
+    """Wait, five minutes at most, until something is so."""
+    deadline = time.monotonic() + 300
     while not is_so():
         assert time.monotonic() < deadline
         time.sleep(0.02)
@@ -229,5 +213,5 @@ def test_helpers_that_are_told_too_as_by_systemd_change_nothing(start, case):
 )
 def test_a_stage_that_is_killed_takes_its_helpers_along(start, case):
     command = start(case)
-    command.process.kill()
+    command.process.send_signal(signal.SIGKILL)
     assert command.read_end()[0] == -signal.SIGKILL

@@ -1,7 +1,6 @@
 """Parts of a study that say when they are at work, and then wait for ever.
 
-As a program it is the command line, with a report that waits likewise. Which part waits, and where
-it says so, stands in the environment.
+Which part waits, and where it says so, stands in the environment.
 """
 
 from __future__ import annotations
@@ -21,8 +20,10 @@ from dpod_search.data.augmentation import Transform
 from dpod_search.data.datasets import DatasetView
 from dpod_search.data.digits import load_digits
 from dpod_search.data.source import DataSource
+from dpod_search.pipeline.stages import table as stages
 
 
+_TESTS = Path(__file__).resolve().parents[1]
 # A loader tries a transform on so many pictures before it uses it.
 _N_TRIED = 50
 
@@ -80,10 +81,11 @@ class Measure:
         return 0.0
 
 
-def _main() -> None:
-    from dpod_search.cli import main
-    from dpod_search.pipeline.stages.table import table as stages
-
+def let_wait(part: str, folder: Path) -> None:
+    """Let a part of this process and its helpers wait, in a session of their own."""
+    os.setsid()
+    path = os.pathsep.join(filter(None, [str(_TESTS), os.environ.get("PYTHONPATH")]))
+    os.environ.update(PYTHONPATH=path, WAITING_PART=part, WAITING_FOLDER=str(folder))
     write_report = stages.write_report
 
     def write(folder: Path) -> Path:
@@ -91,12 +93,5 @@ def _main() -> None:
         return write_report(folder)
 
     stages.write_report = write
-    # A process inherits what it is deaf to: one in the background to Ctrl-C, for instance.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
-    main()
-
-
-if __name__ == "__main__":
-    _main()

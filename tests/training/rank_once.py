@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import multiprocessing
 import os
 import signal
 from collections import OrderedDict
@@ -17,6 +16,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from forking import FORKED
 from torch import Tensor
 from torch import nn
 from training import fakes
@@ -65,13 +65,11 @@ class Part:
 
 def run_ranks(n_ranks: int, work: Callable[[Part, Ranks], None], part: Part) -> list[int | None]:
     """Let as many processes as there are ranks do a part; return how they ended."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["dpod_search.search", "torch._dynamo"])  # the slow imports
     part.folder.mkdir(exist_ok=True)
     meeting = part.folder / "meeting"
     meeting.unlink(missing_ok=True)
     processes = [
-        context.Process(target=_be, args=(rank, n_ranks, work, part)) for rank in range(n_ranks)
+        FORKED.Process(target=_be, args=(rank, n_ranks, work, part)) for rank in range(n_ranks)
     ]
     for process in processes:
         process.start()

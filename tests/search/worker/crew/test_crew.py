@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import threading
 
 import optuna
 import pytest
 import sqlalchemy
+from forking import FORKED
 from optuna.storages import InMemoryStorage
 from search.work_once import hold_the_lock
 
@@ -95,10 +95,8 @@ def test_studies_in_one_storage_do_not_disturb_each_other(kind, find_target, mak
 def test_a_killed_member_is_gone_and_so_is_its_lock(kind, find_target, make_study):
     target = find_target(kind)
     study = make_study(target)
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["dpod_search.search"])
-    told, tell = context.Pipe(duplex=False)
-    process = context.Process(target=hold_the_lock, args=(target, "study", tell))
+    told, tell = FORKED.Pipe(duplex=False)
+    process = FORKED.Process(target=hold_the_lock, args=(target, "study", tell))
     process.start()
     assert told.poll(120)
     name = told.recv()
