@@ -72,8 +72,8 @@ def test_finetuning_reads_the_search_and_runs_none(run, monkeypatch):
     def fail(*arguments, **options):
         raise AssertionError("it is over")
 
-    monkeypatch.setattr("dpod_search.pipeline.searching.run_study", fail)
-    monkeypatch.setattr("dpod_search.pipeline.searching.open_study", fail)
+    monkeypatch.setattr("dpod_search.pipeline.stages.searching.run_study", fail)
+    monkeypatch.setattr("dpod_search.pipeline.stages.searching.open_study", fail)
     searched = read_trials(run)
     for member in finetune(run, "finetune.n_subnets=all")["members"]:
         if member["trial"] in searched:
