@@ -6,7 +6,8 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from dpod_search.data import SeededLoader
-from dpod_search.errors import DpodSearchError
+from dpod_search.errors import CheckpointError
+from dpod_search.errors import ConfigError
 from dpod_search.files import hash_value
 from dpod_search.footprint import tabulate_footprint
 from dpod_search.importance import UnitImportance
@@ -43,7 +44,7 @@ def find_importance(session: Session, criterion: str = "taylor") -> UnitImportan
     on another machine, chooses the same widths.
     """
     key = _find_key(session, criterion)
-    with suppress(DpodSearchError):  # it is measured anew
+    with suppress(CheckpointError):  # it is measured anew
         check_file(session.path, Importance.FILE, "importance")
         kept = Importance.read_if_there(session.path)
         if kept is not None and kept.key == key:
@@ -86,7 +87,7 @@ def keep_seeds(
             "provenance": dict(task.provenance),
         }
     )
-    with suppress(DpodSearchError):  # they are proposed anew
+    with suppress(CheckpointError, ConfigError):  # they are proposed anew
         check_file(session.path, Seeds.FILE, "seeds")
         kept = Seeds.read_if_there(session.path)
         if kept is not None and kept.key == key:

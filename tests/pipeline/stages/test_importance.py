@@ -107,6 +107,14 @@ def test_importance_is_measured_again_for_other_weights(seeded):
     assert hash_file(seeded / "importance.json") == digest
 
 
+def test_a_link_is_told_before_anything_is_measured(seeded, tmp_path, monkeypatch):
+    (seeded / "importance.json").symlink_to(tmp_path / "elsewhere.json")
+    monkeypatch.setattr(importance, "measure_unit_importance", None)
+    session = Session(load_seeded(), RunFolder(seeded), SilentProgress())
+    with pytest.raises(RunFolderError, match="importance.json is a link"):
+        importance.find_importance(session)
+
+
 def test_fewer_seeds_are_another_study(seeded):
     run_stages(load_seeded(), seeded, stages=["search"])
     with pytest.raises(RunFolderError, match="other subnets to try first"):
