@@ -46,7 +46,7 @@ Mean = Callable[[FloatArray], FloatArray]
 
 
 @dataclass(frozen=True)
-class Importance:
+class GroupImportance:
     """What is known of the groups, by measured objective.
 
     Args:
@@ -59,7 +59,7 @@ class Importance:
     r2: Mapping[str, float]
 
 
-def measure_importance(result: SearchResult, *, seed: int = 0) -> Importance:
+def measure_importance(result: SearchResult, *, seed: int = 0) -> GroupImportance:
     """Measure how much each group matters to each measured objective.
 
     Args:
@@ -75,7 +75,7 @@ def measure_importance(result: SearchResult, *, seed: int = 0) -> Importance:
     shares: dict[str, dict[str, float]] = {}
     r2: dict[str, float] = {}
     if len(trials) < MIN_TRIALS:
-        return Importance(shares, r2)
+        return GroupImportance(shares, r2)
     features = _encode(result, trials)
     for objective in result.front.objectives:
         if not objective.is_measured:
@@ -94,7 +94,7 @@ def measure_importance(result: SearchResult, *, seed: int = 0) -> Importance:
             # Rounded, as the last digits depend on the machine.
             part = (float(f"{x:.6g}") for x in effects / effects.sum())
             shares[objective.name] = dict(zip(result.space.names, part, strict=True))
-    return Importance(shares, r2)
+    return GroupImportance(shares, r2)
 
 
 def _choose_trials(trials: Sequence[TrialRecord], seed: int) -> list[TrialRecord]:

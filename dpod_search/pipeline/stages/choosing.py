@@ -24,7 +24,7 @@ from dpod_search.widths import Widths
 
 
 @dataclass(frozen=True)
-class Chosen:
+class ChosenSubnet:
     """A subnet to finetune.
 
     Args:
@@ -51,7 +51,7 @@ class Choice:
         unmet: For each budget that no member of the front meets the reason.
     """
 
-    subnets: list[Chosen]
+    subnets: list[ChosenSubnet]
     unmet: Mapping[str, str]
 
 
@@ -100,15 +100,17 @@ def choose_subnets(session: Session, search: Search, trials: Sequence[Trial]) ->
         chosen, unmet = _take_members(session, Front(members, session.objectives, full))
     if all(item.widths != space.full for item in chosen):
         of_full = next((item for item in found if item.widths == space.full), None)
-        chosen.append(Chosen(FULL, None, space.full, {}) if of_full is None else _take(of_full))
+        chosen.append(
+            ChosenSubnet(FULL, None, space.full, {}) if of_full is None else _take(of_full)
+        )
     return Choice(chosen, unmet)
 
 
-def _take(item: Candidate, budgets: tuple[str, ...] = ()) -> Chosen:
-    return Chosen(str(item.trial), item.trial, item.widths, item.values, budgets)
+def _take(item: Candidate, budgets: tuple[str, ...] = ()) -> ChosenSubnet:
+    return ChosenSubnet(str(item.trial), item.trial, item.widths, item.values, budgets)
 
 
-def _take_members(session: Session, front: Front) -> tuple[list[Chosen], dict[str, str]]:
+def _take_members(session: Session, front: Front) -> tuple[list[ChosenSubnet], dict[str, str]]:
     """Take members of the searched front."""
     settings = session.config.finetune
     chosen_for, unmet = dict[int, list[str]](), dict[str, str]()
@@ -141,12 +143,12 @@ def _use_clock(session: Session, front: Front) -> Front:
 
 def _take_oneshot(
     session: Session, found: Sequence[Candidate]
-) -> tuple[list[Chosen], dict[str, str]]:
+) -> tuple[list[ChosenSubnet], dict[str, str]]:
     """Take what was chosen without a search, whether or not it is on the front."""
     session.folder.require(OneShot.FILE, "search")
     content = OneShot.read(session.path)
     by_widths = {item.widths: item for item in found}
-    chosen: dict[int, Chosen] = {}
+    chosen: dict[int, ChosenSubnet] = {}
     unmet = dict(content.unmet)
     for choice in content.choices:
         item = by_widths.get(session.blank_supernet.space.make(choice.widths))

@@ -27,7 +27,7 @@ from dpod_search.pareto import to_minimized
 from dpod_search.pipeline.session import Session
 from dpod_search.pipeline.stages import stopwatch
 from dpod_search.pipeline.stages.choosing import Choice
-from dpod_search.pipeline.stages.choosing import Chosen
+from dpod_search.pipeline.stages.choosing import ChosenSubnet
 from dpod_search.quantities import count
 from dpod_search.quantities import percent
 from dpod_search.records.finetuned import Finetuned
@@ -79,7 +79,7 @@ def read_finetuned(session: Session, name: str, widths: Widths) -> FinetunedSubn
     )
 
 
-def check_searched(session: Session, item: Chosen, accuracy: float | None) -> None:
+def check_searched(session: Session, item: ChosenSubnet, accuracy: float | None) -> None:
     """Check that a subnet still has the accuracy that it was chosen for.
 
     Args:
@@ -269,7 +269,9 @@ def _measure_latency(session: Session, choice: Choice) -> dict[str, float]:
     return {item.name: round(shares[item.widths], 4) for item in choice.subnets}
 
 
-def _values_after(session: Session, item: Chosen, tuned: FinetunedSubnet) -> dict[str, float]:
+def _values_after(
+    session: Session, item: ChosenSubnet, tuned: FinetunedSubnet
+) -> dict[str, float]:
     values: dict[str, float] = {}
     for objective in session.objectives:
         if objective.function is None:  # a footprint that is known by name

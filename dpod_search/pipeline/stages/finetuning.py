@@ -23,7 +23,7 @@ from dpod_search.finetune import prepare_finetuning
 from dpod_search.finetune import run_jobs
 from dpod_search.pipeline.session import Session
 from dpod_search.pipeline.stages import searching
-from dpod_search.pipeline.stages.choosing import Chosen
+from dpod_search.pipeline.stages.choosing import ChosenSubnet
 from dpod_search.pipeline.stages.choosing import choose_subnets
 from dpod_search.pipeline.stages.delivering import check_searched
 from dpod_search.pipeline.stages.delivering import score_subnets
@@ -111,7 +111,7 @@ def has_children(session: Session) -> bool:
     return counts.get("complete", 0) >= n_expected
 
 
-def _find_key(inputs: Mapping[str, Any], item: Chosen, seed: int) -> str:
+def _find_key(inputs: Mapping[str, Any], item: ChosenSubnet, seed: int) -> str:
     """Return the hash of all that a finetuned subnet depends on."""
     # How the subnets were chosen does not matter to one of them.
     inputs = {name: value for name, value in inputs.items() if name not in ("latency", "choices")}
@@ -127,7 +127,7 @@ def _find_key(inputs: Mapping[str, Any], item: Chosen, seed: int) -> str:
     )
 
 
-def _checkpoint_of(session: Session, item: Chosen, key: str) -> CheckpointFile:
+def _checkpoint_of(session: Session, item: ChosenSubnet, key: str) -> CheckpointFile:
     return CheckpointFile(
         session.path / "finetuned" / f".{item.name}.checkpoint.safetensors",
         key=key,
@@ -136,7 +136,7 @@ def _checkpoint_of(session: Session, item: Chosen, key: str) -> CheckpointFile:
 
 
 def _prepare_all(
-    session: Session, chosen: list[Chosen], keys: Mapping[str, str]
+    session: Session, chosen: list[ChosenSubnet], keys: Mapping[str, str]
 ) -> Iterator[FinetuneJob]:
     """Prepare what is left to do, with one teacher for all."""
     settings = session.config.finetune
@@ -160,7 +160,7 @@ def _prepare_all(
         yield job
 
 
-def _keep(session: Session, item: Chosen, tuned: FinetunedSubnet, key: str) -> None:
+def _keep(session: Session, item: ChosenSubnet, tuned: FinetunedSubnet, key: str) -> None:
     assert tuned.accuracy_before is not None
     assert tuned.accuracy is not None
     with whole_folder(locate(session.path, f"finetuned/{item.name}")) as aside:

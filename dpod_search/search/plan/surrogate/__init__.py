@@ -8,7 +8,7 @@ from dpod_search.search.plan.surrogate.models import Model
 from dpod_search.search.plan.surrogate.refitting import SurrogateFitter
 from dpod_search.search.plan.surrogate.refitting import choose_points
 from dpod_search.search.plan.surrogate.refitting import list_refits
-from dpod_search.search.plan.surrogate.surrogate import Prediction
+from dpod_search.search.plan.surrogate.surrogate import Predictions
 from dpod_search.search.plan.surrogate.surrogate import Surrogate
 
 
@@ -16,7 +16,7 @@ __all__ = [
     "MODELS",
     "Encoder",
     "Model",
-    "Prediction",
+    "Predictions",
     "Surrogate",
     "SurrogateFitter",
     "choose_points",

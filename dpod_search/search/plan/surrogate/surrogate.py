@@ -62,7 +62,7 @@ class Regression:
     sign: float
 
 
-class Prediction:
+class Predictions:
     """Predicted values of n subnets for k measured objectives, and their calibrated intervals.
 
     Args:
@@ -112,7 +112,7 @@ class Prediction:
 
 
 @dataclass(frozen=True)
-class Choice:
+class ModelChoice:
     """What is costly to find out about one objective and holds for a while.
 
     Args:
@@ -139,7 +139,7 @@ class Tuning:
     """
 
     columns: tuple[int, ...]
-    choices: tuple[Choice, ...]
+    choices: tuple[ModelChoice, ...]
 
 
 class Surrogate:
@@ -203,13 +203,13 @@ class Surrogate:
             self.prepare([widths])
         return self._known[widths]
 
-    def predict(self, widths: Sequence[Widths]) -> Prediction:
+    def predict(self, widths: Sequence[Widths]) -> Predictions:
         """Predict subnets given by their widths; see :meth:`predict_rungs`."""
         return self.predict_rungs(self._lattice.from_widths(widths))
 
     def predict_rungs(
         self, rungs: IntArray, footprints: Mapping[str, FloatArray] | None = None
-    ) -> Prediction:
+    ) -> Predictions:
         """Predict subnets given by their rung indices.
 
         Args:
@@ -221,14 +221,14 @@ class Surrogate:
         """
         X = self._standardize(self._encoder.encode(rungs, footprints))
         with small_numerics():
-            return Prediction(self._regressions, X)
+            return Predictions(self._regressions, X)
 
     def _standardize(self, features: FloatArray) -> FloatArray:
         columns = self._columns
         return np.asarray((features[:, columns] - self._mean[columns]) / self._scale[columns])
 
 
-def choose_model(X: FloatArray, y: FloatArray, seed: int) -> Choice:
+def choose_model(X: FloatArray, y: FloatArray, seed: int) -> ModelChoice:
     """Choose the model that predicts left-out points best.
 
     Args:
@@ -249,7 +249,7 @@ def choose_model(X: FloatArray, y: FloatArray, seed: int) -> Choice:
     best = min(found, key=lambda entry: entry[0])
     if found[0][0] * MARGIN <= best[0]:
         best = found[0]
-    return Choice(best[1], best[2], best[3], scores)
+    return ModelChoice(best[1], best[2], best[3], scores)
 
 
 def _cross_validate(X: FloatArray, y: FloatArray, model: Model) -> tuple[FloatArray, FloatArray]:
