@@ -25,6 +25,7 @@ from dpod_search.pipeline.estimating import Paces
 from dpod_search.pipeline.estimating import Work
 from dpod_search.pipeline.estimating import estimate_seconds
 from dpod_search.pipeline.session import Session
+from dpod_search.records.finetuned import Finetuned
 from dpod_search.search.store.status import count_trials
 from dpod_search.supernet import Supernet
 from dpod_search.training import Plan
@@ -81,7 +82,7 @@ def _find_done(session: Session, work: Work, stages: Collection[str]) -> dict[st
         n_open = sum(trials.get(state, 0) for state in ("running", "waiting"))
         done["search"] = (sum(trials.values()) - n_open) / work.n_trials
     if "finetune" in stages and "search" not in stages:
-        results = (session.path / "finetuned").glob("*/result.json")
+        results = (session.path / "finetuned").glob(f"*/{Finetuned.FILE}")
         done["finetune"] = len(list(results)) / work.n_exported
     return done
 

@@ -1,4 +1,4 @@
-"""What width programs start from, kept so that a search goes on with the same seeds."""
+"""What width programs start from, kept: ``importance.json`` and ``seeds.json``."""
 
 from __future__ import annotations
 

@@ -40,9 +40,7 @@ from dpod_search.files import read_json
 from dpod_search.files import write_json
 
 
-_MAX_BYTES = (
-    2**28
-)  # of a file that is read; the largest, a history of a long training, has a tenth
+_MAX_BYTES = 2**28  # of a file that is read; a history of a long training has a tenth
 
 T = TypeVar("T", bound="FileRecord")
 

@@ -36,6 +36,7 @@ from dpod_search.records.record import refuse
 Fate = Literal["evaluated", "audited", "cached", "pruned-constraint", "pruned-surrogate", "failed"]
 FATES: tuple[Fate, ...] = get_args(Fate)
 COMPLETE = FATES[:3]  # those of trials that have values
+MEASURED = FATES[:2]  # and of those whose own subnet was evaluated for them
 
 
 def _check_names(names: tuple[str, ...]) -> tuple[str, ...]:

@@ -125,9 +125,8 @@ def find_choices(session: Session, task: SearchTask) -> OneShot:
             f"{session.path / OneShot.FILE} is not there, or not what was chosen at these budgets; run "
             "`dpod-search search` with the same --study and --out first"
         )
-    choose = _make_chooser(
-        session, task, find_importance(session, find_criterion(session.config.oneshot.method))
-    )
+    importance = find_importance(session, find_criterion(settings.method))
+    choose = _make_chooser(session, task, importance)
     choices, unmet, has_infeasible = [], {}, False
     session.progress.start(settings.method, len(settings.budgets))
     for budget in settings.budgets:

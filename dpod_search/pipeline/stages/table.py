@@ -83,5 +83,4 @@ STAGES: tuple[Stage, ...] = (
     Stage("report", _describe_report_inputs, _run_report),
 )
 
-
 STAGE_NAMES = tuple(stage.name for stage in STAGES)

@@ -13,9 +13,9 @@ from dpod_search.pareto import Direction
 from dpod_search.pareto import FloatArray
 from dpod_search.pareto import is_dominated
 from dpod_search.pareto import to_minimized
+from dpod_search.records.search import MEASURED
 from dpod_search.rng import numpy_generator
 from dpod_search.search.settings import SearchSettings
-from dpod_search.search.store.attributes import MEASURED_FATES
 from dpod_search.widths import Widths
 
 
@@ -70,7 +70,7 @@ class History:
         if trial.values is None:
             return
         self._by_widths.setdefault(trial.widths, trial)
-        if trial.fate in MEASURED_FATES:
+        if trial.fate in MEASURED:
             self._measured.append(trial)
         point = self.minimize(trial.values)
         if trial.violation <= 0 and not is_dominated(point, self._front):

@@ -10,8 +10,6 @@ from collections.abc import Mapping
 from typing import Any
 
 
-MEASURED_FATES: frozenset[str] = frozenset({"evaluated", "audited"})
-
 # User attributes of a trial.
 FATE = "fate"
 SOURCE = "source"

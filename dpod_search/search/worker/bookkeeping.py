@@ -27,7 +27,6 @@ from dpod_search.search.store.space import widths_of
 from dpod_search.search.store.trial_table import Generations
 from dpod_search.search.task import SearchTask
 from dpod_search.search.worker.draft import Draft
-from dpod_search.widths import Widths
 
 
 class Books:
@@ -135,7 +134,7 @@ class Books:
             draft.stored.system_attrs = dict(draft.system)
             draft.stored.params = {**params, **draft.stored.params}
         self._own.add(draft.number)
-        self._begin(draft.number, draft.widths)
+        self.history.start(draft.number, draft.widths)
 
     def finish(self, draft: Draft) -> bool:
         """Enter a trial that has ended; a new one may wait to be written with others.
@@ -201,7 +200,7 @@ class Books:
         elif number not in self._own:
             self._running[number] = trial
             if trial.params.keys() >= self._distributions.keys():
-                self._begin(number, widths_of(trial, self._task.space))
+                self.history.start(number, widths_of(trial, self._task.space))
 
     def _update(self, draft: Draft) -> None:
         assert draft.stored is not None
@@ -220,9 +219,6 @@ class Books:
             user=draft.user,
             system=draft.system,
         )
-
-    def _begin(self, number: int, widths: Widths) -> None:
-        self.history.start(number, widths)
 
     def _add(self, trial: FinishedTrial, generation: int | None) -> None:
         self._finished.add(trial.number)
