@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import field
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -209,11 +210,8 @@ class Front:
 
     def attach(self, make_subnet: Callable[[Widths], Subnet]) -> Front:
         """Return this front with the subnets themselves."""
-        members = [
-            Candidate(m.trial, m.widths, m.values, m.footprint, make_subnet(m.widths))
-            for m in self.members
-        ]
-        return Front(tuple(members), self.objectives, self.full)
+        members = tuple(replace(m, subnet=make_subnet(m.widths)) for m in self.members)
+        return replace(self, members=members)
 
     @cached_property
     def _points(self) -> FloatArray:
