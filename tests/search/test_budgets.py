@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from search.fakes import ACCURACY
 
 from dpod_search.bounds import split_bounds
-from dpod_search.bounds import split_budgets
 from dpod_search.errors import ConfigError
 from dpod_search.errors import InfeasibleError
 from dpod_search.search import Macs
@@ -38,16 +37,6 @@ def make_member(macs, params=5e4, accuracy=0.5, latency_ms=10.0):
 
 def keep(members, budget, full=FULL):
     return keep_within(members, budget, full=full, objectives=OBJECTIVES)
-
-
-def test_a_comma_separates_budgets_and_an_and_the_bounds_of_one():
-    assert split_budgets(" macs<=2M, macs <= 25% and params<=50k,") == (
-        "macs<=2M",
-        "macs <= 25% and params<=50k",
-    )
-    assert split_budgets(" , ") == ()
-    assert split_bounds("macs <= 25% and params<=50k") == {"macs": "<= 25%", "params": "<=50k"}
-    assert split_bounds("my.module:count >= 3") == {"my.module:count": ">= 3"}
 
 
 @pytest.mark.parametrize("budget", ["", "macs", "macs<2M", "<=2M", "macs<=1 and ", "2M=>macs", 5])
