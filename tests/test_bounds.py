@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dpod_search.bounds import Bound
 from dpod_search.bounds import split_bounds
 from dpod_search.bounds import split_budgets
 from dpod_search.errors import ConfigError
@@ -75,6 +76,12 @@ def test_arrays_are_asked_as_single_values_are():
             assert bound.is_met(scale * values).tolist() == [
                 bound.is_met(scale * value) for value in values.tolist()
             ]
+
+
+def test_a_violation_is_positive_beyond_a_bound_of_either_sense():
+    values = np.array([1.0, 2.0, 3.0])
+    assert Bound("x", 2.0, "<= 2").measure_violation(values).tolist() == [-0.5, 0, 0.5]
+    assert Bound("x", 2.0, ">= 2", ">=").measure_violation(values).tolist() == [0.5, 0, -0.5]
 
 
 def test_exact_and_measured_bounds_are_told_apart():

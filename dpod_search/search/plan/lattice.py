@@ -10,7 +10,6 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from dpod_search.bounds import Bound
 from dpod_search.pareto import FloatArray
 from dpod_search.search.objectives import call_objective
 from dpod_search.search.objectives import to_number
@@ -78,10 +77,3 @@ class Lattice:
         footprints = self.measure(rungs)
         met = [bound.is_met(footprints[bound.name]) for bound in bounds]
         return np.asarray(np.all(met, axis=0))
-
-
-def find_excess(bound: Bound, values: FloatArray) -> FloatArray:
-    """Return how far values are beyond a bound, as a share of it; <= 0 is within. Shape (n,)."""
-    if bound.limit is None:
-        return np.full(len(values), -np.inf)
-    return bound.measure_violation(values)

@@ -26,7 +26,6 @@ from dpod_search.search.plan.improvement import make_outcomes
 from dpod_search.search.plan.improvement import make_volume
 from dpod_search.search.plan.improvement import pick_points
 from dpod_search.search.plan.lattice import Lattice
-from dpod_search.search.plan.lattice import find_excess
 from dpod_search.search.plan.surrogate import Surrogate
 from dpod_search.search.plan.variation import breed
 from dpod_search.search.plan.variation import select_best
@@ -240,6 +239,7 @@ class Screen:
         names = [objective.name for objective in self._task.objectives]
         penalties = np.zeros(len(hoped))
         for bound in self._task.bounds.measured:
-            excess = find_excess(bound, hoped[:, names.index(bound.name)])
-            penalties += np.maximum(excess, 0)
+            if bound.limit is not None:
+                excess = bound.measure_violation(hoped[:, names.index(bound.name)])
+                penalties += np.maximum(excess, 0)
         return np.where(np.isfinite(hoped).all(axis=1), penalties, np.inf)

@@ -15,12 +15,10 @@ from search.fakes import make_task
 from strategies import width_spaces
 from strategies import widths_of
 
-from dpod_search.bounds import Bound
 from dpod_search.errors import ConfigError
 from dpod_search.search import Macs
 from dpod_search.search import Objective
 from dpod_search.search.plan.lattice import Lattice
-from dpod_search.search.plan.lattice import find_excess
 from dpod_search.widths import WidthSpace
 
 
@@ -128,10 +126,3 @@ def test_rows_of_the_same_subnet_become_the_same_row():
     # Without the outer block three rungs of the stem are left; with it a has two, and b three if
     # the inner one is there, else none: 3 + 3 * 2 * (3 + 1).
     assert len(np.unique(found, axis=0)) == 27
-
-
-def test_excess_is_positive_beyond_a_bound_of_either_sense():
-    values = np.array([1.0, 2.0, 3.0])
-    assert find_excess(Bound("x", 2.0, "<= 2"), values).tolist() == [-0.5, 0, 0.5]
-    assert find_excess(Bound("x", 2.0, ">= 2", ">="), values).tolist() == [0.5, 0, -0.5]
-    assert find_excess(Bound("x", None, ">= 95%", ">="), values).max() == -np.inf

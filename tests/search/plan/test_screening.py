@@ -119,6 +119,12 @@ def test_a_bound_on_accuracy_is_hoped_to_be_met_by_all_that_is_chosen():
     assert met[1] < met[0]
 
 
+def test_a_share_of_what_was_not_measured_yet_bounds_nothing():
+    free, task = make_task(), make_task(constraints={"accuracy": ">= 90%"})
+    trials = sample_trials(free, 40)
+    assert choose(task, trials) == choose(free, trials)
+
+
 def test_a_search_whose_trials_all_violate_a_bound_is_led_towards_it():
     task = make_task(constraints={"accuracy": ">= 0.9"})
     trials = [t for t in sample_trials(task, 200) if t.values[0] < 0.9][:25]
