@@ -23,7 +23,7 @@ def describe_commit() -> str:
 
 def describe_machine() -> dict[str, Any]:
     """Describe this process's machine, without naming user or host."""
-    return describe_environment()
+    return describe_environment().to_json()
 
 
 def _git(*arguments: str) -> str:

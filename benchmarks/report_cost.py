@@ -50,7 +50,15 @@ def write_run(folder: Path, *, n_trials: int, n_groups: int) -> None:
         "training.json": make_training(),
         "path.json": {"profiles": []},
         "front.json": make_front(rows, groups, front[:: max(len(front) // 12, 1)]),
-        "environment.json": {"python": "3"},
+        "environment.json": {
+            "python": "3",
+            "platform": "Linux",
+            "processor": "x86_64",
+            "n_cores": 1,
+            "n_threads": 1,
+            "cuda": None,
+            "versions": {},
+        },
     }
     for name, document in documents.items():
         (folder / name).write_text(json.dumps(document))
@@ -122,9 +130,22 @@ def make_search(
         "constraints": {},
         "full": make_footprint(groups) | {"accuracy": 0.96},
         "counts": {name: fates.count(name) for name in names},
-        "audit": {"n_audited": 50, "n_wrong": 2, "rate": 0.04, "low": 0.01, "high": 0.13},
-        "front": front,
+        "audit": {
+            "n_audited": 50,
+            "n_wrong": 2,
+            "rate": 0.04,
+            "low": 0.01,
+            "high": 0.13,
+            "n_drawn": 200,
+            "saved": 0.25,
+            "saved_low": 0.2,
+            "saved_high": 0.3,
+        },
         "importance": {"accuracy": dict.fromkeys(groups, share)},
+        "importance_r2": {"accuracy": 0.95},
+        "front": front,
+        "trials": {"n": len(rows), "sha256": ""},
+        "uncounted": [],
     }
 
 
@@ -146,10 +167,19 @@ def make_training() -> dict[str, Any]:
     return {
         "seconds": 100.0,
         "n_steps": 4000,
+        "macs": 1e12,
+        "scoring_macs": 1e10,
         "policy": "dpod",
+        "n_ranks": 1,
         "history": history,
         "full": {"accuracy": 0.96},
-        "data": {"sizes": {"test": 10_000}},
+        "data": {
+            "sizes": {"test": 10_000},
+            "n_classes": 10,
+            "class_names": [str(i) for i in range(10)],
+            "input_shape": [3, 32, 32],
+            "fingerprint": "",
+        },
     }
 
 
@@ -162,9 +192,13 @@ def make_front(
         {name: rows[number][name] for name in names}
         | {
             "trial": number,
+            "folder": str(number),
             "widths": {name: rows[number][f"width:{name}"] for name in groups},
+            "values": {name: rows[number][name] for name in ("accuracy", "macs")},
+            "values_after": {name: rows[number][name] for name in ("accuracy", "macs")},
             "macs_share": rows[number]["macs"] / full["macs"],
             "validation_accuracy_before": rows[number]["accuracy"],
+            "test_accuracy_before": rows[number]["accuracy"],
             "validation_accuracy": min(rows[number]["accuracy"] + 0.01, 1.0),
             "test_accuracy": min(rows[number]["accuracy"] + 0.008, 1.0),
             "on_front": True,
@@ -179,6 +213,7 @@ def make_front(
         "seed": 0,
         "footprints": list(names),
         "budgets": [],
+        "unmet_budgets": {},
         "full": full | accuracies,
         "members": members,
     }
