@@ -4,7 +4,7 @@ A 3x3 stem, three cells of four nodes, two residual blocks between them that hal
 published networks have the identity as a cell's skip where the widths before and after are equal,
 and a projection where they are not. A model has to be one or the other, so this one projects where
 the two widths are groups of their own (the second and the third cell), and
-:func:`measure_published` takes off what the identity saves.
+:func:`count_published` takes off what the identity saves.
 
 References:
     Dong et al.: NATS-Bench, 2020, section 3 (arXiv 2009.00437): the size space and the cell.

@@ -15,7 +15,6 @@ from provenance import ROOT
 PAGE = ROOT / "docs" / "policies.md"
 RESULTS = ROOT / "benchmarks" / "results"
 BUDGETS = ("3 %", "6 %", "12 %", "25 %", "50 %")
-LIMITS = {"time": 1.10, "peak": 1.15}
 
 
 def write_page() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import replace
 from functools import cached_property
@@ -315,11 +314,3 @@ def _renew(module: nn.Module, generator: torch.Generator) -> None:
             nn.init.zeros_(layer.bias)
         elif isinstance(layer, nn.BatchNorm2d):
             layer.reset_parameters()
-
-
-def mean_over(values: Sequence[float]) -> dict[str, float]:
-    """Return mean and standard deviation (0 for one value)."""
-    return {
-        "mean": float(np.mean(values)),
-        "sd": float(np.std(values, ddof=1)) if len(values) > 1 else 0.0,
-    }
