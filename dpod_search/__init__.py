@@ -149,7 +149,7 @@ class _Package(types.ModuleType):
 
     Rooms have these names too, and when Python has imported a room it binds it to its name in the
     package, in place of the verb. Nothing in a room's own ``__init__`` comes late enough to undo
-    it, and to import the rooms first, as was done before, takes seconds. The language reference has
+    it, and to import the rooms first takes seconds. The language reference has
     a class of the module's own for such cases (Data model, "Customizing module attribute access").
     """
 

@@ -77,7 +77,7 @@ def calibrated(
         model: As for :func:`calibrate`.
         images: As for :func:`calibrate`.
         batch_size: As for :func:`calibrate`.
-        normed_layers: What :func:`find_normed_layers` found in the model; they are faster.
+        normed_layers: What :func:`~dpod_search.evaluation.watching.find_normed_layers` found in the model; they are faster.
 
     Raises:
         CalibrationError: As :func:`calibrate`.

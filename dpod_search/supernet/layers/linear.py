@@ -37,7 +37,7 @@ def multiply_own(discovery: Discovery, node: fx.Node) -> Axes:
 
 
 def plan_matrix(discovery: Discovery, node: fx.Node, name: str, module: nn.Linear) -> Axes:
-    """Record a linear layer; arguments as of :func:`plan_convolution`."""
+    """Record a linear layer; arguments as of a convolution (``conv.py``)."""
     source = argument(node, 0, "input", None)
     last = len(discovery.shapes[source]) - 1
     inputs = discovery.layout(source, last)
