@@ -24,7 +24,7 @@ from dpod_search.supernet.plans import Operation
 from dpod_search.supernet.tracing.trace import TracedModel
 
 
-class Absent(nn.Module):
+class RemovedBlock(nn.Module):
     """Stands in the place of a removed block while a supernet runs without it."""
 
     def forward(self, x: Tensor, *_args: object, **_options: object) -> Tensor:
@@ -108,7 +108,7 @@ def _is_same_without(
     held, dropped = (copy.deepcopy(model, dict(shared)) for _ in range(2))
     for block in blocks:
         owner, _, name = block.path.rpartition(".")
-        held.get_submodule(owner)._modules[name] = Absent()
+        held.get_submodule(owner)._modules[name] = RemovedBlock()
     remove_blocks(dropped, blocks)
     places = {tensor.untyped_storage()._cdata for tensor in shared.values()}
     try:

@@ -18,7 +18,7 @@ from dpod_search.supernet.layers.state import WidthState
 from dpod_search.supernet.layout import take
 from dpod_search.supernet.plans import ChannelGroup
 from dpod_search.supernet.plans import Grouping
-from dpod_search.supernet.removal import Absent
+from dpod_search.supernet.removal import RemovedBlock
 from dpod_search.widths import Widths
 from dpod_search.widths import WidthSpace
 
@@ -144,7 +144,7 @@ class Supernet(nn.Module):
                 setattr(module, plan.name, plan.fill(value, widths))
             for block in self._blocks:
                 if not widths[block.group]:
-                    restore = _replace_module(self.net, block.path, Absent())
+                    restore = _replace_module(self.net, block.path, RemovedBlock())
                     restores.append(restore)
             yield
         finally:

@@ -12,7 +12,7 @@ _INDENT = "    "
 
 
 @dataclass(frozen=True)
-class Group:
+class Brackets:
     """An expression in brackets.
 
     Args:
@@ -28,12 +28,12 @@ class Group:
     comment: str = ""
 
 
-Expression = str | Group
+Expression = str | Brackets
 
 
-def call(name: str, *items: Expression, comment: str = "") -> Group:
+def call(name: str, *items: Expression, comment: str = "") -> Brackets:
     """Return a call."""
-    return Group(f"{name}(", tuple(items), ")", comment)
+    return Brackets(f"{name}(", tuple(items), ")", comment)
 
 
 def prefix(text: str, expression: Expression) -> Expression:
@@ -83,11 +83,11 @@ def _has_comment(expression: Expression) -> bool:
     return bool(expression.comment) or any(map(_has_comment, expression.items))
 
 
-def list_of(items: Sequence[Expression]) -> Group:
+def list_of(items: Sequence[Expression]) -> Brackets:
     """Return a list."""
-    return Group("[", tuple(items), "]")
+    return Brackets("[", tuple(items), "]")
 
 
-def tuple_of(items: Sequence[Expression]) -> Group:
+def tuple_of(items: Sequence[Expression]) -> Brackets:
     """Return a tuple."""
-    return Group("(", tuple(items), ",)" if len(items) == 1 else ")")
+    return Brackets("(", tuple(items), ",)" if len(items) == 1 else ")")

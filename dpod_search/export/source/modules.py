@@ -18,8 +18,8 @@ from dpod_search.export.source.graph import TracedGraph
 from dpod_search.export.source.layers import CannotWriteError
 from dpod_search.export.source.layers import write_layer
 from dpod_search.export.source.layers import write_value
+from dpod_search.export.source.layout import Brackets
 from dpod_search.export.source.layout import Expression
-from dpod_search.export.source.layout import Group
 from dpod_search.export.source.layout import call
 from dpod_search.export.source.layout import list_of
 from dpod_search.export.source.layout import prefix
@@ -190,7 +190,7 @@ def _as_arguments(parts: Sequence[tuple[str, Expression]]) -> list[Expression]:
     odd = [
         prefix(f"{quote_python(name)}: ", part) for name, part in parts if not _is_argument(name)
     ]
-    return [*plain, Group("**{", tuple(odd), "}")] if odd else plain
+    return [*plain, Brackets("**{", tuple(odd), "}")] if odd else plain
 
 
 def _is_argument(name: str) -> bool:

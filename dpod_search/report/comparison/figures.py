@@ -15,7 +15,7 @@ from dpod_search.report.figures.drawing import Absent
 from dpod_search.report.figures.drawing import Cell
 from dpod_search.report.figures.drawing import Drawing
 from dpod_search.report.figures.drawing import Table
-from dpod_search.report.figures.hypervolume import Scale
+from dpod_search.report.figures.hypervolume import UnitScale
 from dpod_search.report.figures.hypervolume import find_measured
 from dpod_search.report.figures.hypervolume import trace_hypervolume
 from dpod_search.report.figures.plane import Plane
@@ -84,7 +84,7 @@ def draw_growth(runs: Sequence[NamedRun]) -> Drawing | Absent:
     if not measured:
         return Absent("No trial of any run was measured in every objective.")
     together = [trial for trials in measured.values() for trial in trials]
-    scale = Scale.from_trials(together, runs[0].run.search.objectives)
+    scale = UnitScale.from_trials(together, runs[0].run.search.objectives)
     figure = go.Figure()
     rows: list[tuple[Cell, ...]] = []
     for named, trials in measured.items():

@@ -34,7 +34,7 @@ REFERENCE = 1.1
 
 
 @dataclass(frozen=True)
-class Scale:
+class UnitScale:
     """From the values of trials to points in which 0 is the best measured and 1 the worst.
 
     Args:
@@ -48,7 +48,7 @@ class Scale:
     extent: FloatArray
 
     @classmethod
-    def from_trials(cls, trials: list[Trial], objectives: tuple[Objective, ...]) -> Scale:
+    def from_trials(cls, trials: list[Trial], objectives: tuple[Objective, ...]) -> UnitScale:
         """Find the scale that spans all measured trials."""
         points = _minimize(trials, objectives)
         low = points.min(axis=0)
@@ -100,7 +100,7 @@ def draw_hypervolume(run: Run) -> Drawing | Absent:
     measured = find_measured(run)
     if not measured:
         return Absent("No trial was measured in every objective, so there is no front yet.")
-    scale = Scale.from_trials(measured, run.search.objectives)
+    scale = UnitScale.from_trials(measured, run.search.objectives)
     shares = trace_hypervolume(scale.place(measured))
     numbers = [trial.number for trial in measured]
     figure = go.Figure(
@@ -123,7 +123,7 @@ def draw_hypervolume(run: Run) -> Drawing | Absent:
     )
 
 
-def _caption(scale: Scale) -> str:
+def _caption(scale: UnitScale) -> str:
     logs = [label(o.name) for o in scale.objectives if o.is_footprint]
     text = "Hypervolume of the front after each trial, as a share of the box from the best "
     text += "values measured to the reference point"

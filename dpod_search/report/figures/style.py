@@ -31,20 +31,20 @@ _CLEAR = "rgba(0, 0, 0, 0)"
 
 
 @dataclass(frozen=True)
-class Mark:
+class FateMark:
     """How the trials of one fate are drawn: the colour and the shape both tell it."""
 
     color: str
     symbol: str
 
 
-MARKS: Mapping[str, Mark] = {
-    "evaluated": Mark(BLUE, "circle"),
-    "audited": Mark(VERMILION, "diamond"),
-    "cached": Mark(SKY, "square"),
-    "pruned-surrogate": Mark(ORANGE, "triangle-down-open"),
-    "pruned-constraint": Mark(NEUTRAL, "x-thin-open"),
-    "failed": Mark(VERMILION, "asterisk-open"),
+MARKS: Mapping[str, FateMark] = {
+    "evaluated": FateMark(BLUE, "circle"),
+    "audited": FateMark(VERMILION, "diamond"),
+    "cached": FateMark(SKY, "square"),
+    "pruned-surrogate": FateMark(ORANGE, "triangle-down-open"),
+    "pruned-constraint": FateMark(NEUTRAL, "x-thin-open"),
+    "failed": FateMark(VERMILION, "asterisk-open"),
 }
 
 
