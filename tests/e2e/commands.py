@@ -20,10 +20,10 @@ from dpod_search.cli import main
 SMALL = (
     "training.epochs=8",
     "training.checkpoint_seconds=0.2",
-    "search.n_trials=90",
-    "search.min_evaluated=30",
+    "search.n_trials=50",
+    "search.min_evaluated=20",
     "search.population_size=12",
-    "finetune.n_subnets=5",
+    "finetune.n_subnets=3",
     "finetune.epochs=4",
     "finetune.checkpoint_seconds=0.2",
     'export.formats=["safetensors"]',
