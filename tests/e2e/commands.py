@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -35,6 +36,12 @@ def command(*arguments: str, sets: tuple[str, ...] = ()) -> list[str]:
     return [sys.executable, "-m", "dpod_search", *arguments, *(f"--set={item}" for item in sets)]
 
 
+def fill_disk() -> None:
+    """Let every file grow to 200 kB and not further: small files fit, a checkpoint does not."""
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
+
+
 class Started:
     """A command at work in a process of its own.
 
@@ -42,7 +49,7 @@ class Started:
         arguments: What stands after ``dpod-search``.
         sets: And what after ``--set``, one by one.
         cwd: Where it runs.
-        prepare: Called in its process first.
+        prepare: Called in its process first; of a module that it can import, as this one.
     """
 
     def __init__(

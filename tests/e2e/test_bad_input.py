@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import resource
 import shutil
-import signal
 import subprocess
 import textwrap
 import time
@@ -13,6 +11,7 @@ from pathlib import Path
 import pytest
 from e2e.commands import SMALL
 from e2e.commands import Started
+from e2e.commands import fill_disk
 from e2e.commands import run_command
 
 
@@ -183,12 +182,6 @@ def test_a_damaged_training_checkpoint_is_named_and_left(tmp_path: Path) -> None
     done = run_command("run", "--study", "digits", "--quiet", sets=SMALL, cwd=tmp_path)
     check_refused(done, "training.checkpoint.safetensors", "damaged", "delete")
     assert checkpoint.stat().st_size == 10
-
-
-def fill_disk() -> None:
-    """Let every file grow to 200 kB and not further: small files fit, a checkpoint does not."""
-    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
 
 
 def test_a_full_disk_keeps_the_earlier_checkpoint(tmp_path: Path) -> None:

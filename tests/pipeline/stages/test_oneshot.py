@@ -28,9 +28,9 @@ from dpod_search.pipeline import RunFolder
 from dpod_search.pipeline import run_stages
 from dpod_search.pipeline import work
 from dpod_search.pipeline.session import Session
+from dpod_search.pipeline.stages import importance as importance_file
 from dpod_search.pipeline.stages import oneshot
 from dpod_search.pipeline.stages import training
-from dpod_search.pipeline.stages.table import importance as importance_file
 from dpod_search.pipeline.status import read_status
 from dpod_search.programs import solve_budget
 from dpod_search.progress import SilentProgress
