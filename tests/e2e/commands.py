@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import multiprocessing
 import os
 import resource
@@ -116,7 +117,11 @@ def _be_command(
     sys.argv = ["dpod-search", *words]
     if prepare is not None:
         prepare()
-    main()
+    try:
+        main()
+    finally:
+        # A fork ends without them, and would wait minutes for helpers that they let go.
+        atexit._run_exitfuncs()
 
 
 def run_command(

@@ -21,7 +21,8 @@ class Blocked:
             raise ImportError("dpod_search is not here")
 
 
-sys.meta_path.insert(0, Blocked())  # type: ignore[arg-type]
+if __name__ == "__main__":  # who only looks for doctests here goes on with the package
+    sys.meta_path.insert(0, Blocked())  # type: ignore[arg-type]
 
 import torch  # noqa: E402  # after the package is blocked
 from safetensors.torch import load_file  # noqa: E402  # as above
