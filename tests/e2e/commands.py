@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -120,7 +121,8 @@ def _be_command(
     try:
         main()
     finally:
-        # A fork ends without them, and would wait minutes for helpers that they let go.
+        # An interpreter lets helpers go before it waits for them; a fork would wait minutes.
+        threading._shutdown()
         atexit._run_exitfuncs()
 
 
