@@ -51,6 +51,9 @@ def read_status(out: Path, storage: str | None = None) -> dict[str, Any]:
     stages["search"] &= bool(trials) or not has_study
     with looking_into(out) as is_running:
         pass  # what is read here may be of different moments
+    front = None
+    if folder.has_ended("finetune"):
+        front = FinetunedFront.read_if_there(out)
     status: dict[str, Any] = {
         "study": config.name,
         "folder": str(out),
@@ -58,14 +61,13 @@ def read_status(out: Path, storage: str | None = None) -> dict[str, Any]:
         "stages": stages,
         "trials": trials,
         **_find_limits(config, out, sum(trials.values())),
-        "n_finetuned": _count_finetuned(out, has_ended=folder.has_ended("finetune")),
+        "n_finetuned": _count_finetuned(out, front),
     }
     found = Search.read_if_there(out)
     if found is not None:
         status["counts"], status["audit"] = dict(found.counts), found.audit.to_json()
         status["n_front"] = len(found.front)
-    if status["stages"]["finetune"] and (out / "front.json").is_file():
-        front = FinetunedFront.read(out)
+    if stages["finetune"] and front is not None:
         status["budgets"], status["costs"] = front.chosen, find_costs(front)
     return status
 
@@ -86,8 +88,8 @@ def _find_limits(config: StudyConfig, out: Path, n_trials: int) -> dict[str, Any
     return {"n_trials": search.n_trials, "limits": limits}
 
 
-def _count_finetuned(out: Path, *, has_ended: bool) -> int:
+def _count_finetuned(out: Path, front: FinetunedFront | None) -> int:
     # An earlier, larger choice leaves its folders behind; the front names those of the last one.
-    if has_ended and (out / "front.json").is_file():
-        return len(FinetunedFront.read(out).members)
+    if front is not None:
+        return len(front.members)
     return len(list((out / "finetuned").glob(f"*/{Finetuned.FILE}")))
