@@ -93,8 +93,10 @@ class _ElasticStatistics(ElasticLayer, _NormBase):
         found = (tensor for tensor in parts.values() if tensor is not None)
         return {"num_features": len(next(found))}
 
-    def _put_statistics(self, mean: Tensor, variance: Tensor | None) -> None:
+    def _put_statistics(self, mean: Tensor | None, variance: Tensor | None) -> None:
         # With several segments the active statistics are copies, which must be written back.
+        if not self.training or len(self.plan.output) <= 1:
+            return
         for whole, part in ((self.running_mean, mean), (self.running_var, variance)):
             if whole is not None and part is not None:
                 put(whole, part, self.plan.output, self.state.widths)
@@ -119,8 +121,7 @@ class ElasticBatchNorm(_ElasticStatistics, _BatchNorm):
         result = functional.batch_norm(
             input, mean, variance, weight, bias, uses_batch, factor, self.eps
         )
-        if self.training and mean is not None and len(self.plan.output) > 1:
-            self._put_statistics(mean, variance)
+        self._put_statistics(mean, variance)
         return result
 
 
@@ -154,8 +155,7 @@ class ElasticInstanceNorm(_ElasticStatistics, _InstanceNorm):
         result = functional.instance_norm(
             input, mean, variance, weight, bias, uses_instance, momentum, self.eps
         )
-        if self.training and mean is not None and len(self.plan.output) > 1:
-            self._put_statistics(mean, variance)
+        self._put_statistics(mean, variance)
         return result
 
 
