@@ -46,6 +46,8 @@ _REPORTED = (
     "environment.json",
     "training.json",
     "path.json",
+    "latency.json",
+    "oneshot.json",
     "search.json",
     "trials.csv",
     "front.json",
