@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dpod_search.supernet.absorb import absorb_subnet
 from dpod_search.supernet.build import SupernetSettings
 from dpod_search.supernet.build import build_supernet
 from dpod_search.supernet.dimensions.own import carry
@@ -44,6 +45,7 @@ __all__ = [
     "Subnet",
     "Supernet",
     "SupernetSettings",
+    "absorb_subnet",
     "active_size",
     "build_supernet",
     "carry",
