@@ -116,6 +116,7 @@ def shorten(code: str) -> str:
     code = re.sub(r"n_trials=\d+", "n_trials=12", code)
     if "n_trials" not in code:  # the default takes minutes
         code = re.sub(r"(dpod\.search\(.*)\)\s*$", r"\1, n_trials=12)", code, flags=re.S)
+    code = re.sub(r"seconds=0\.0?5\b", "seconds=0.005", code)
     return code.replace('"accuracy": ">= 0.9"', '"accuracy": ">= 0.01"')
 
 

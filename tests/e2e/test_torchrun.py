@@ -107,7 +107,7 @@ def read_training(folder: Path) -> dict[str, object]:
 
 
 def test_a_killed_rank_ends_the_run_and_the_same_command_goes_on(tmp_path: Path) -> None:
-    first = Launch(tmp_path, "training.epochs=40")
+    first = Launch(tmp_path, "training.epochs=15")
     assert first.wait_until_training(), first.end()
     first.kill(1)
     code, lines = first.end()
@@ -115,7 +115,7 @@ def test_a_killed_rank_ends_the_run_and_the_same_command_goes_on(tmp_path: Path)
     assert len(lines) == 1, lines
     assert "the same command goes on from the last checkpoint" in lines[0]
     assert first.checkpoint.exists()
-    second = Launch(tmp_path, "training.epochs=40")
+    second = Launch(tmp_path, "training.epochs=15")
     code, lines = second.end()
     assert code == 0, lines
     assert len(lines) == 1, lines  # one rank speaks for all

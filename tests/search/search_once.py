@@ -1,14 +1,10 @@
-"""Run one search in a process of its own, to be killed: ``search_once.py JOURNAL [SAMPLER]``."""
+"""One search, in a process of its own or in this one, to be killed."""
 
 from __future__ import annotations
 
-import sys
 import time
 from dataclasses import replace
-from pathlib import Path
-
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
+from multiprocessing.synchronize import Event
 
 from search import fakes
 
@@ -20,7 +16,8 @@ from dpod_search.search import propose_seeds
 from dpod_search.search import run_study
 
 
-def main(storage: str, sampler: str) -> None:
+def search_here(storage: str, sampler: str, started: Event | None = None) -> None:
+    """Search in this process; tell ``started`` when the study is open."""
     settings = SearchSettings(
         n_trials=50,
         population_size=12,
@@ -38,10 +35,6 @@ def main(storage: str, sampler: str) -> None:
     task = replace(task, evaluate=evaluate_slowly)
     seeds = propose_seeds(ProposalRequest(task, settings))
     study = open_study("killed", storage, task.objectives, make_sampler(settings, task))
-    sys.stdout.write("started\n")
-    sys.stdout.flush()
+    if started is not None:
+        started.set()
     run_study(study, task, settings, seeds)
-
-
-if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2] if len(sys.argv) > 2 else "nsga2")

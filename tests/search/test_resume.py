@@ -4,23 +4,19 @@ from __future__ import annotations
 
 import json
 import random
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
+from forking import FORKED
 from optuna.trial import TrialState
 from search.fakes import make_task
-from search.search_once import main as search_here
+from search.search_once import search_here
 
 from dpod_search.search import SearchSettings
 from dpod_search.search import make_sampler
 from dpod_search.search import open_study
 from dpod_search.search.store import attributes
-
-
-WORKER = Path(__file__).with_name("search_once.py")
 
 
 def read_trials(journal):
@@ -50,26 +46,30 @@ def uninterrupted(request, tmp_path_factory):
 
 
 def start_worker(journal, sampler):
-    command = [sys.executable, str(WORKER), str(journal), sampler]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    """Start a search in a process of its own, and wait until its study is open."""
+    started = FORKED.Event()
+    process = FORKED.Process(target=search_here, args=(str(journal), sampler, started))
+    process.start()
+    assert started.wait(60)
+    return process
 
 
 def test_killed_processes_leave_no_trace(uninterrupted, tmp_path):
     sampler, whole = uninterrupted
     if sampler != "nsga2":
-        pytest.skip("starting processes is slow; cut journals cover the other samplers")
+        pytest.skip("cut journals cover the other samplers")
     journal = tmp_path / "study.journal"
     rng = random.Random(1)
     # The first is killed while it enqueues, the others somewhere on their way.
     for pause in (0.004, rng.uniform(0.1, 0.5), rng.uniform(0.2, 0.6)):
         process = start_worker(journal, sampler)
-        assert process.stdout.readline() == "started\n"
         time.sleep(pause)
+        assert process.exitcode is None, "it ended before it was killed"
         process.kill()
-        process.communicate()
+        process.join()
     process = start_worker(journal, sampler)
-    process.communicate(timeout=120)
-    assert process.returncode == 0
+    process.join(120)
+    assert process.exitcode == 0
     assert read_trials(journal) == read_trials(whole)
 
 

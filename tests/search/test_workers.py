@@ -138,8 +138,8 @@ def kill_for(seconds, storage, tmp_path, *, n_trials, pause):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_killed_workers_lose_nothing_and_nothing_is_done_twice(kind, find_storage, tmp_path):
-    trials = kill_for(5, find_storage(kind), tmp_path, n_trials=300, pause=(0.3, 1.0))
-    alone = work(None, None, 300, "nsga2")
+    trials = kill_for(3, find_storage(kind), tmp_path, n_trials=200, pause=(0.3, 1.0))
+    alone = work(None, None, 200, "nsga2")
     expected = measure([list(trial.values.values()) for trial in alone.trials])
     assert measure([trial.values for trial in trials]) >= 0.98 * expected
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -14,9 +15,7 @@ from dpod_search.errors import GroupingError
 from dpod_search.supernet import build_supernet
 
 
-@settings(max_examples=300)
-@given(graphs(), st.integers(0, 2**16))
-def test_a_random_graph_is_exact_and_counted(net: Net, seed: int) -> None:
+def check(net: Net, seed: int) -> None:
     try:
         supernet = build_supernet(net.model, net.example)
     except GroupingError as error:
@@ -26,3 +25,16 @@ def test_a_random_graph_is_exact_and_counted(net: Net, seed: int) -> None:
         return
     rng = np.random.default_rng(seed)
     assert_exact(supernet, net.example, widths=[supernet.space.sample(rng)], n_trained=1)
+
+
+@settings(max_examples=120)
+@given(graphs(), st.integers(0, 2**16))
+def test_a_random_graph_is_exact_and_counted(net: Net, seed: int) -> None:
+    check(net, seed)
+
+
+@pytest.mark.slow
+@settings(max_examples=600)
+@given(graphs(), st.integers(0, 2**16))
+def test_many_random_graphs_are_exact_and_counted(net: Net, seed: int) -> None:
+    check(net, seed)

@@ -17,6 +17,7 @@ def prepare(net):
     return CompiledBackend().prepare(net.eval(), torch.ones(2, 3), device=CPU, n_threads=1)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("c++") is None, reason="torch.compile needs a C++ compiler")
 def test_a_net_is_compiled_once_and_runs():
     calls = []
