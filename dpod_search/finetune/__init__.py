@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dpod_search.finetune.chain import list_levels
+from dpod_search.finetune.chain import plan_parents
 from dpod_search.finetune.finetuned import FinetunedSubnet
 from dpod_search.finetune.learner import DistillationLearner
 from dpod_search.finetune.settings import FinetuneSettings
@@ -24,7 +26,9 @@ __all__ = [
     "Teacher",
     "finetune",
     "finetune_all",
+    "list_levels",
     "make_teacher",
+    "plan_parents",
     "prepare_finetuning",
     "run_jobs",
 ]

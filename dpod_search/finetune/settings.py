@@ -26,6 +26,7 @@ class _Leading:
     epochs: int = 10
     equal_cost: float = 0.5
     max_epochs: int = 200
+    chain: bool = False
     batch_size: int = 64
 
 
@@ -46,6 +47,8 @@ class FinetuneSettings(OptimizerSettings, _Leading):
             epochs grow with (full macs / macs) to this power. Small nets need the epochs, but
             take more time for a multiply-add.
         max_epochs: No subnet gets more, ``epochs`` to 1,000,000.
+        chain: Cut each subnet from the smallest finetuned one that it lies in, the largest first,
+            so that it begins with what that has learnt; else from the supernet.
         batch_size: Pictures in a batch, 2 to 1,000,000.
         precision: ``float32``, or ``bfloat16`` for convolutions and matrix products.
         distillation: Weight of the full net's answers in the loss, in [0, 1]; the labels have

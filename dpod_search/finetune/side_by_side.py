@@ -18,6 +18,8 @@ from dpod_search.data.loader import Batches
 from dpod_search.errors import ConfigError
 from dpod_search.errors import DataError
 from dpod_search.errors import TrainingError
+from dpod_search.finetune.chain import list_levels
+from dpod_search.finetune.chain import plan_parents
 from dpod_search.finetune.finetuned import FinetunedSubnet
 from dpod_search.finetune.settings import FinetuneSettings
 from dpod_search.finetune.teacher import make_teacher
@@ -167,11 +169,16 @@ def finetune_all(
         seed,
         make_teacher(wanted[0].supernet, train_loader, chosen) if wanted else None,
     )
-    jobs = (prepare_finetuning(subnet, context) for subnet in wanted)
-    finetuned: dict[int, FinetunedSubnet] = {}
+    parents = plan_parents(wanted, chosen)
+    finetuned: dict[int | None, FinetunedSubnet] = {}
     told.start("finetune", len(wanted))
-    for number, result in run_jobs(jobs, n_jobs=n_jobs):
-        finetuned[number] = result
-        told.advance()
+    for level in list_levels(parents):
+        jobs = (
+            prepare_finetuning(wanted[place], context, parent=finetuned.get(parents[place]))
+            for place in level
+        )
+        for number, result in run_jobs(jobs, n_jobs=n_jobs):
+            finetuned[level[number]] = result
+            told.advance()
     told.finish()
     return [finetuned[number] for number in range(len(wanted))]

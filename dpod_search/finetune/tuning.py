@@ -20,6 +20,7 @@ from dpod_search.evaluation import Evaluator
 from dpod_search.evaluation import calibrate
 from dpod_search.evaluation import measure_accuracy
 from dpod_search.finetune.attention import find_stages
+from dpod_search.finetune.chain import inherit
 from dpod_search.finetune.finetuned import FinetunedSubnet
 from dpod_search.finetune.learner import DistillationLearner
 from dpod_search.finetune.settings import FinetuneSettings
@@ -212,7 +213,11 @@ def finetune(
 
 
 def prepare_finetuning(
-    subnet: Candidate | Subnet, context: FinetuneContext, checkpoint: CheckpointFile | None = None
+    subnet: Candidate | Subnet,
+    context: FinetuneContext,
+    checkpoint: CheckpointFile | None = None,
+    *,
+    parent: FinetunedSubnet | None = None,
 ) -> FinetuneJob:
     """Extract a subnet, and gather what finetuning it takes.
 
@@ -220,6 +225,8 @@ def prepare_finetuning(
         subnet: As for :func:`finetune`, whose errors these are.
         context: What it shares with other subnets.
         checkpoint: Where the state is kept.
+        parent: A finetuned subnet of the same supernet, no narrower anywhere, to cut it from in
+            place of the supernet.
     """
     held = find_subnet(subnet)
     supernet, widths, loader = held.supernet, held.widths, context.train_loader
@@ -229,10 +236,14 @@ def prepare_finetuning(
     if images is None:
         rewind(loader)
         images = gather_images(iter(loader), 512)
-    evaluator = Evaluator(supernet, images, batch_size=context.calibration_batch_size)
-    with evaluator.calibrated(widths) as calibrated_subnet:
+    size = context.calibration_batch_size
+    with Evaluator(supernet, images, batch_size=size).calibrated(widths) as calibrated_subnet:
         module = calibrated_subnet.extract()
         before = _measure(calibrated_subnet, context.validation_loader)
+    if parent is not None:
+        heir = inherit(supernet, parent)
+        with Evaluator(heir, images, batch_size=size).calibrated(widths) as calibrated_subnet:
+            module = calibrated_subnet.extract()
     is_channels_last = supernet.grouping.runs_channels_last
     place_module(module, device_of(supernet), is_channels_last=is_channels_last)
     model = build_footprint(supernet)

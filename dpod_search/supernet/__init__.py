@@ -31,6 +31,7 @@ from dpod_search.supernet.reordering import plan_weights
 from dpod_search.supernet.reordering import reorder_units
 from dpod_search.supernet.supernet import Supernet
 from dpod_search.supernet.supernet import check_supernet
+from dpod_search.supernet.supernet import copy_supernet
 
 
 __all__ = [
@@ -51,6 +52,7 @@ __all__ = [
     "carry",
     "carry_with",
     "check_supernet",
+    "copy_supernet",
     "combine",
     "extract_subnet",
     "fixed",

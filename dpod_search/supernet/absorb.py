@@ -7,7 +7,6 @@ belongs. So whatever a kind of layer does when it is cut is undone without being
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator
 from collections.abc import Mapping
 
@@ -18,7 +17,7 @@ from torch import nn
 from dpod_search.errors import ConfigError
 from dpod_search.supernet.extract import extract_subnet
 from dpod_search.supernet.supernet import Supernet
-from dpod_search.supernet.tracing.recording import copy_held
+from dpod_search.supernet.supernet import copy_supernet
 
 
 @torch.no_grad()
@@ -54,9 +53,7 @@ def _number_places(supernet: Supernet) -> Supernet:
 
     Names would not do: where a block is removed those behind it move up.
     """
-    shared = (supernet.grouping, supernet.space, supernet.calibration_images)
-    memo = {**copy_held(supernet.net), **{id(thing): thing for thing in shared}}
-    numbered: Supernet = copy.deepcopy(supernet, memo).double().cpu()  # which counts to 2**53
+    numbered: Supernet = copy_supernet(supernet).double().cpu()  # which counts to 2**53
     start = 0
     for _, tensor in _tensors_of(numbered.net):
         places = torch.arange(start, start + tensor.numel(), dtype=torch.float64)

@@ -13,7 +13,6 @@ importance before widths shrink).
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Mapping
@@ -37,7 +36,7 @@ from dpod_search.supernet.layout import is_elastic
 from dpod_search.supernet.plans import Grouping
 from dpod_search.supernet.plans import ParameterPlan
 from dpod_search.supernet.supernet import Supernet
-from dpod_search.supernet.tracing.recording import copy_held
+from dpod_search.supernet.supernet import copy_supernet
 from dpod_search.supernet.tracing.recording import tensors_of
 
 
@@ -196,9 +195,7 @@ def _copy_awake(supernet: Supernet) -> Supernet:
 
     A norm that begins with a scale of zero, or such a head, hides what is in front of it.
     """
-    shared = (supernet.grouping, supernet.space, supernet.calibration_images)
-    memo = {**copy_held(supernet.net), **{id(thing): thing for thing in shared}}
-    copied = copy.deepcopy(supernet, memo)
+    copied = copy_supernet(supernet)
     generator = torch_generator(0, "reorder", "awake")
     for parameter in copied.parameters():
         if parameter.is_floating_point() and not parameter.any():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 from collections.abc import Callable
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from dpod_search.supernet.layout import take
 from dpod_search.supernet.plans import ChannelGroup
 from dpod_search.supernet.plans import Grouping
 from dpod_search.supernet.removal import RemovedBlock
+from dpod_search.supernet.tracing.recording import copy_held
 from dpod_search.widths import Widths
 from dpod_search.widths import WidthSpace
 
@@ -160,6 +162,13 @@ class Supernet(nn.Module):
                 for axis, layout in enumerate(plan.axes):
                     part = take(part, axis, layout, widths)
                 yield plan.name, part
+
+
+def copy_supernet(supernet: Supernet) -> Supernet:
+    """Copy a supernet with weights of its own; what was found in its model is shared."""
+    shared = (supernet.grouping, supernet.space, supernet.calibration_images)
+    memo = {**copy_held(supernet.net), **{id(thing): thing for thing in shared}}
+    return copy.deepcopy(supernet, memo)
 
 
 def check_supernet(value: object) -> None:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import logging
 from collections.abc import Iterator
 from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +21,9 @@ from dpod_search.finetune import FinetuneContext
 from dpod_search.finetune import FinetunedSubnet
 from dpod_search.finetune import FinetuneJob
 from dpod_search.finetune import FinetuneSettings
+from dpod_search.finetune import list_levels
 from dpod_search.finetune import make_teacher
+from dpod_search.finetune import plan_parents
 from dpod_search.finetune import prepare_finetuning
 from dpod_search.finetune import run_jobs
 from dpod_search.pipeline.session import Session
@@ -26,6 +31,7 @@ from dpod_search.pipeline.stages import searching
 from dpod_search.pipeline.stages.choosing import ChosenSubnet
 from dpod_search.pipeline.stages.choosing import choose_subnets
 from dpod_search.pipeline.stages.delivering import check_searched
+from dpod_search.pipeline.stages.delivering import read_finetuned
 from dpod_search.pipeline.stages.delivering import score_subnets
 from dpod_search.records.finetuned import Finetuned
 from dpod_search.records.front import FinetunedFront
@@ -76,15 +82,20 @@ def run(session: Session, inputs: Mapping[str, Any]) -> list[str]:
     for reason in choice.unmet.values():
         _logger.warning("finetune: %s", reason)
     chosen = choice.subnets
-    keys = {item.name: _find_key(inputs, item, session.seed) for item in chosen}
-    rest = [i for i in chosen if not _is_finetuned(session.path, i.name, keys[i.name])]
+    levels = _link(session, chosen, inputs)
+    rest = [[link for link in level if not _is_finetuned(session.path, link)] for level in levels]
+    n_left = sum(map(len, rest))
     session.progress.start("finetune", len(chosen))
-    if len(rest) < len(chosen):
-        session.progress.advance(len(chosen) - len(rest), "done before")
-    jobs = _prepare_all(session, rest, keys)
-    for number, tuned in run_jobs(jobs, n_jobs=session.n_jobs, n_threads=session.n_threads):
-        _keep(session, rest[number], tuned, keys[rest[number].name])
-        session.progress.advance(1, f"trial {rest[number].name}")
+    if n_left < len(chosen):
+        session.progress.advance(len(chosen) - n_left, "done before")
+    if n_left > 0:
+        context = _make_context(session)
+        for links in rest:
+            jobs = _prepare_all(session, context, links)
+            done = run_jobs(jobs, n_jobs=session.n_jobs, n_threads=session.n_threads)
+            for number, tuned in done:
+                _keep(session, links[number], tuned)
+                session.progress.advance(1, f"trial {links[number].item.name}")
     session.progress.finish()
     outputs = [
         f"finetuned/{item.name}/{file}" for item in chosen for file in (_WEIGHTS, Finetuned.FILE)
@@ -111,7 +122,40 @@ def has_children(session: Session) -> bool:
     return counts.get("complete", 0) >= n_expected
 
 
-def _find_key(inputs: Mapping[str, Any], item: ChosenSubnet, seed: int) -> str:
+@dataclass(frozen=True)
+class _Link:
+    """A subnet to finetune.
+
+    Args:
+        item: The subnet.
+        key: The hash of all that its weights depend on.
+        parent: What it is cut from, if not from the supernet.
+    """
+
+    item: ChosenSubnet
+    key: str
+    parent: _Link | None
+
+
+def _link(
+    session: Session, chosen: Sequence[ChosenSubnet], inputs: Mapping[str, Any]
+) -> list[list[_Link]]:
+    """Return subnets in levels: those of one need nothing but the levels before."""
+    supernet = session.blank_supernet
+    subnets = [Subnet(supernet, item.widths) for item in chosen]
+    parents = plan_parents(subnets, session.config.finetune)
+    found: dict[int | None, _Link] = {}
+    levels = list_levels(parents)
+    for place in itertools.chain.from_iterable(levels):
+        parent = found.get(parents[place])
+        key = _find_key(inputs, chosen[place], session.seed, parent)
+        found[place] = _Link(chosen[place], key, parent)
+    return [[found[place] for place in level] for level in levels]
+
+
+def _find_key(
+    inputs: Mapping[str, Any], item: ChosenSubnet, seed: int, parent: _Link | None
+) -> str:
     """Return the hash of all that a finetuned subnet depends on."""
     # How the subnets were chosen does not matter to one of them.
     inputs = {name: value for name, value in inputs.items() if name not in ("latency", "choices")}
@@ -122,28 +166,25 @@ def _find_key(inputs: Mapping[str, Any], item: ChosenSubnet, seed: int) -> str:
             "search": None,  # which others were found does not matter to this one
             "finetune": {**settings, "n_subnets": None},
             "widths": dict(item.widths),
+            "parent": None if parent is None else parent.key,
             "seed": seed,
         }
     )
 
 
-def _checkpoint_of(session: Session, item: ChosenSubnet, key: str) -> CheckpointFile:
+def _checkpoint_of(session: Session, link: _Link) -> CheckpointFile:
     return CheckpointFile(
-        session.path / "finetuned" / f".{item.name}.checkpoint.safetensors",
-        key=key,
+        session.path / "finetuned" / f".{link.item.name}.checkpoint.safetensors",
+        key=link.key,
         every_seconds=session.config.finetune.checkpoint_seconds,
     )
 
 
-def _prepare_all(
-    session: Session, chosen: list[ChosenSubnet], keys: Mapping[str, str]
-) -> Iterator[FinetuneJob]:
-    """Prepare what is left to do, with one teacher for all."""
+def _make_context(session: Session) -> FinetuneContext:
+    """Gather what all have in common, one teacher too."""
     settings = session.config.finetune
-    if not chosen:
-        return
     loader = session.training_loader(settings.batch_size)
-    context = FinetuneContext(
+    return FinetuneContext(
         loader,
         session.validation_batches,
         session.calibration_images,
@@ -152,21 +193,34 @@ def _prepare_all(
         session.seed,
         make_teacher(session.supernet, loader, settings),
     )
-    for item in chosen:
-        subnet = Subnet(session.supernet, item.widths)
-        checkpoint = _checkpoint_of(session, item, keys[item.name])
-        job = prepare_finetuning(subnet, context, checkpoint)
-        check_searched(session, item, job.start.accuracy_before)
+
+
+def _prepare_all(
+    session: Session, context: FinetuneContext, links: Sequence[_Link]
+) -> Iterator[FinetuneJob]:
+    for link in links:
+        job = prepare_finetuning(
+            Subnet(session.supernet, link.item.widths),
+            context,
+            _checkpoint_of(session, link),
+            parent=None if link.parent is None else _read(session, link.parent),
+        )
+        check_searched(session, link.item, job.start.accuracy_before)
         yield job
 
 
-def _keep(session: Session, item: ChosenSubnet, tuned: FinetunedSubnet, key: str) -> None:
+def _read(session: Session, link: _Link) -> FinetunedSubnet:
+    return read_finetuned(session, link.item.name, link.item.widths)
+
+
+def _keep(session: Session, link: _Link, tuned: FinetunedSubnet) -> None:
+    item = link.item
     assert tuned.accuracy_before is not None
     assert tuned.accuracy is not None
     with whole_folder(locate(session.path, f"finetuned/{item.name}")) as aside:
         save_weights(aside / _WEIGHTS, tuned.module)
         result = Finetuned(
-            key=key,
+            key=link.key,
             trial=item.trial,
             widths=dict(item.widths),
             accuracy_before=tuned.accuracy_before,
@@ -176,13 +230,14 @@ def _keep(session: Session, item: ChosenSubnet, tuned: FinetunedSubnet, key: str
             sha256="",
         )
         replace(result, sha256=result.hash_with(hash_file(aside / _WEIGHTS))).write(aside)
-    _checkpoint_of(session, item, key).remove()
+    _checkpoint_of(session, link).remove()
 
 
-def _is_finetuned(run: Path, name: str, key: str) -> bool:
+def _is_finetuned(run: Path, link: _Link) -> bool:
+    name = link.item.name
     weights = locate(run, f"finetuned/{name}/{_WEIGHTS}")
     kept = Finetuned.read_if_there(run, f"finetuned/{name}")
-    if kept is None or kept.key != key or not weights.exists():
+    if kept is None or kept.key != link.key or not weights.exists():
         return False
     # Until the stage has ended its marker has no hash of them.
     if kept.sha256 != kept.hash_with(hash_file(weights)):
