@@ -10,6 +10,7 @@ from dpod_search.evaluation.evaluator import Measurement
 from dpod_search.evaluation.evaluator import measure
 from dpod_search.evaluation.evaluator import measure_accuracy
 from dpod_search.evaluation.judge import Judge
+from dpod_search.evaluation.repair import RepairingEvaluator
 
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "Evaluator",
     "Judge",
     "Measurement",
+    "RepairingEvaluator",
     "calibrate",
     "calibrated",
     "measure",

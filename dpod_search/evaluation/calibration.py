@@ -91,6 +91,11 @@ def calibrated(
         _restore_statistics(saved)
 
 
+def has_statistics(model: nn.Module) -> bool:
+    """Say whether there is anything to calibrate."""
+    return bool(_norms(model))
+
+
 def in_evaluation_mode(model: nn.Module) -> AbstractContextManager[None]:
     """Do as :func:`evaluating`, faster where it is in this mode: setting modes is slow."""
     is_training = any(module.training for module in model.modules())

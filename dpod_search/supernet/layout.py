@@ -167,6 +167,12 @@ def _has_hooks(weight: Tensor) -> bool:
     return bool(weight._backward_hooks or weight._post_accumulate_grad_hooks)
 
 
+def list_places(layout: Layout, widths: Sequence[int]) -> Tensor:
+    """Return the places of the active elements of a dimension, ascending, int64."""
+    runs = [torch.arange(start, start + size) for start, size in _runs(layout, widths)]
+    return torch.cat(runs)
+
+
 def put(tensor: Tensor, part: Tensor, layout: Layout, widths: Sequence[int]) -> None:
     """Write what :func:`take` copied out of a one-dimensional tensor back in place."""
     runs = list(_runs(layout, widths))

@@ -23,6 +23,7 @@ from dpod_search.supernet.dimensions.walk import keep_groups_whole
 from dpod_search.supernet.layers.kind import Geometry
 from dpod_search.supernet.layers.kind import LayerKind
 from dpod_search.supernet.layers.kind import Rebuilder
+from dpod_search.supernet.layers.kind import Regression
 from dpod_search.supernet.layers.own_calls import plan_own
 from dpod_search.supernet.layers.state import ElasticLayer
 from dpod_search.supernet.layers.state import fill_plain
@@ -256,6 +257,40 @@ def build_convolution(
     return layer
 
 
+def _gather(layer: _ConvNd, x: Tensor, places: Tensor) -> Tensor:
+    """Return the patches under the kernel, (conv_groups, N * n_places, channels * kernel)."""
+    mode = "constant" if layer.padding_mode == "zeros" else layer.padding_mode
+    padded = functional.pad(x, layer._reversed_padding_repeated_twice, mode=mode)
+    sizes = [
+        (size - step * (kernel - 1) - 1) // stride + 1
+        for size, kernel, stride, step in zip(
+            padded.shape[2:], layer.kernel_size, layer.stride, layer.dilation, strict=True
+        )
+    ]
+    n_axes = len(sizes)
+    taken = []
+    for axis, place in enumerate(torch.unravel_index(places, sizes)):
+        steps = torch.arange(layer.kernel_size[axis], device=x.device) * layer.dilation[axis]
+        # One axis of the kernel each, behind samples and places.
+        steps = steps.view([-1 if other == axis else 1 for other in range(n_axes)])
+        taken.append(place.view(*place.shape, *[1] * n_axes) * layer.stride[axis] + steps)
+    samples = torch.arange(len(x), device=x.device).view(-1, *[1] * (n_axes + 1))
+    patches = padded.movedim(1, -1)[(samples, *taken)].movedim(-1, 2)
+    # A grouped layer has fewer groups where it is narrower, all of their size.
+    conv_groups = x.shape[1] * layer.groups // layer.in_channels if layer.groups > 1 else 1
+    return patches.reshape(places.numel(), conv_groups, -1).transpose(0, 1)
+
+
+def _pick(y: Tensor, places: Tensor) -> Tensor:
+    flat = y.flatten(2)
+    index = places[:, None].expand(-1, flat.shape[1], -1)
+    return flat.gather(2, index).transpose(1, 2).reshape(places.numel(), -1)
+
+
+def _count(y: Tensor) -> int:
+    return math.prod(y.shape[2:])
+
+
 CONV = LayerKind(
     name="conv",
     twins={nn.Conv1d: ElasticConv1d, nn.Conv2d: ElasticConv2d, nn.Conv3d: ElasticConv3d},
@@ -266,4 +301,5 @@ CONV = LayerKind(
     subclasses="own forward",
     run=_run,
     rebuilder=Rebuilder(read_convolution, _build, has_kernel=True),
+    regression=Regression(_gather, _pick, _count),
 )

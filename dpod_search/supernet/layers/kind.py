@@ -89,6 +89,23 @@ class Rebuilder:
     is_transposed: bool = False
 
 
+@dataclass(frozen=True)
+class Regression:
+    """A layer as a linear regression: at each place of its output a row times its weight.
+
+    Args:
+        gather: From the layer, its input and places, shape (N, n_places), to what its weight is
+            multiplied by there: (conv_groups, N * n_places, elements of a row of the weight), in
+            the order of that row. Places number the positions of the output, in its own order.
+        pick: From the output and places to (N * n_places, output channels).
+        count: From the output to how many positions it has.
+    """
+
+    gather: Callable[[Any, Tensor, Tensor], Tensor]
+    pick: Callable[[Tensor, Tensor], Tensor]
+    count: Callable[[Tensor], int]
+
+
 def _outputs_first(_layer: Any, plan: LayerPlan) -> WeightAxes:
     return WeightAxes((plan.output, plan.weight_input))
 
@@ -119,6 +136,7 @@ class LayerKind:
         run: What a layer computes of an input with the given weight and bias.
         folds: It is a norm that can be folded into the weight of the layer in front.
         rebuilder: How it is timed; None if it is timed only within nets.
+        regression: How its weight is found from inputs and outputs; None if it cannot be.
     """
 
     name: str
@@ -136,6 +154,7 @@ class LayerKind:
     run: Callable[[Any, Tensor, Tensor, Tensor | None], Tensor] | None = None
     folds: bool = False
     rebuilder: Rebuilder | None = None
+    regression: Regression | None = None
 
     def is_exactly(self, layer: nn.Module) -> bool:
         """Say whether a layer is of one of the very classes, plain or elastic, and no subclass."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import ClassVar
@@ -17,6 +18,7 @@ from dpod_search.supernet.dimensions.walk import Discovery
 from dpod_search.supernet.layers.kind import Geometry
 from dpod_search.supernet.layers.kind import LayerKind
 from dpod_search.supernet.layers.kind import Rebuilder
+from dpod_search.supernet.layers.kind import Regression
 from dpod_search.supernet.layers.own_calls import plan_own
 from dpod_search.supernet.layers.state import ElasticLayer
 from dpod_search.supernet.layers.state import fill_plain
@@ -94,6 +96,20 @@ def _run(_layer: nn.Module, x: Tensor, weight: Tensor, bias: Tensor | None) -> T
     return functional.linear(x, weight, bias)
 
 
+def _gather(_layer: nn.Linear, x: Tensor, places: Tensor) -> Tensor:
+    return _pick(x, places)[None]
+
+
+def _pick(y: Tensor, places: Tensor) -> Tensor:
+    flat = y.reshape(len(y), -1, y.shape[-1])
+    index = places[..., None].expand(-1, -1, flat.shape[2])
+    return flat.gather(1, index).flatten(0, 1)
+
+
+def _count(y: Tensor) -> int:
+    return math.prod(y.shape[1:-1])
+
+
 LINEAR = LayerKind(
     name="linear",
     twins={nn.Linear: ElasticLinear},
@@ -103,6 +119,7 @@ LINEAR = LayerKind(
     resize=_resize,
     run=_run,
     rebuilder=Rebuilder(_read, _build),
+    regression=Regression(_gather, _pick, _count),
 )
 # An attention says how channels pass through it.
 PROJECTION = replace(

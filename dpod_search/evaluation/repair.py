@@ -1,0 +1,270 @@
+"""Closed-form repair: the weights with which a narrow net comes nearest to the full one.
+
+A subnet of a net that was trained at full width alone is far worse than it needs to be: what was cut off is
+missing, and the layers behind make too much of the rest. So each layer that multiplies by a weight is solved again, in the
+order in which they run: by ridge regression from the inputs that it has in the narrow net to the
+outputs that it has in the full one, on pictures without labels. One forward pass does it, and
+estimates the statistics of the norms besides.
+
+The penalty is on the change of the weights, so that the full net is left as it is. It counts as if
+:data:`PRIOR` pictures said that the weights are right as they were cut.
+
+References:
+    He et al.: Channel Pruning for Accelerating Very Deep Neural Networks, 2017 (arXiv 1707.06168):
+    least squares on feature maps, layer by layer. Ours: all widths of a net from one record of
+    the full net's outputs, within the pass that calibrates the norms.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from collections.abc import Iterator
+from collections.abc import Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch import nn
+
+from dpod_search.evaluation.calibration import calibrated
+from dpod_search.evaluation.calibration import has_statistics
+from dpod_search.evaluation.calibration import in_evaluation_mode
+from dpod_search.evaluation.evaluator import CalibratedSubnet
+from dpod_search.evaluation.evaluator import Evaluator
+from dpod_search.placement import placement_of
+from dpod_search.rng import torch_generator
+from dpod_search.supernet import LayerPlan
+from dpod_search.supernet import Supernet
+from dpod_search.supernet import is_elastic
+from dpod_search.supernet import kind_of
+from dpod_search.supernet.layout import list_places
+from dpod_search.supernet.layout import take
+from dpod_search.widths import Widths
+
+
+PRIOR = 50.0
+N_PLACES = 8  # of a layer's output, drawn anew for each picture
+
+
+@dataclass(frozen=True, eq=False)
+class _Record:
+    """What the full net's layer gives.
+
+    Args:
+        plan: Of the layer.
+        places: Which positions of the output were looked at, shape (N, n_places).
+        outputs: What was there, shape (N * n_places, output channels).
+    """
+
+    plan: LayerPlan
+    places: Tensor
+    outputs: Tensor
+
+
+class Repair:
+    """Repairs the subnets of one supernet.
+
+    Args:
+        supernet: Its full net is what subnets shall come near to; left as it was after each call.
+        images: Shape (n, *example_shape), without labels; on the supernet's device.
+        seed: Of the positions that are looked at.
+
+    Attributes:
+        left: Why layers that can be narrowed stay as they are cut, by name.
+    """
+
+    def __init__(self, supernet: Supernet, images: Tensor, *, seed: int = 0) -> None:
+        """Run the full net once."""
+        self._supernet = supernet
+        self._n_images = len(images)
+        self._seed = seed
+        self.left: dict[str, str] = {}
+        self._records = self._record(images)
+
+    def _record(self, images: Tensor) -> Mapping[nn.Module, _Record]:
+        net, found = self._supernet.net, dict[nn.Module, _Record]()
+        calls = Counter(
+            operation.what
+            for operation in self._supernet.grouping.operations
+            if operation.kind == "module"
+        )
+        handles = []
+        for plan in self._supernet.grouping.layers:
+            layer = net.get_submodule(plan.name)
+            kind = kind_of(layer)
+            if not kind.makes_units or not (
+                is_elastic(plan.output) or is_elastic(plan.weight_input)
+            ):
+                continue
+            if kind.regression is None:
+                self.left[plan.name] = f"a {kind.name} layer has no closed form here"
+            elif calls[plan.name] != 1:
+                self.left[plan.name] = "it is not called once by itself"
+            else:
+                handles.append(layer.register_forward_hook(self._recorder(plan, found)))
+        try:
+            full = self._supernet.space.full
+            with self._supernet.active(full), _running_calibrating(self._supernet, images):
+                pass
+        finally:
+            for handle in handles:
+                handle.remove()
+        return found
+
+    def _recorder(
+        self, plan: LayerPlan, found: dict[nn.Module, _Record]
+    ) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
+        def record(layer: nn.Module, _inputs: tuple[Tensor, ...], output: Tensor) -> None:
+            regression = kind_of(layer).regression
+            assert regression is not None
+            n_positions = regression.count(output)
+            generator = torch_generator(self._seed, "repair", plan.name)
+            shape = (len(output), min(N_PLACES, n_positions))
+            places = torch.randint(n_positions, shape, generator=generator).to(output.device)
+            found[layer] = _Record(plan, places, regression.pick(output, places))
+
+        return record
+
+    @contextmanager
+    def solving(self, widths: Widths) -> Iterator[None]:
+        """Solve each layer as the supernet runs for the first time inside the block.
+
+        Args:
+            widths: Those it runs at; its norms must use the statistics of the batch.
+        """
+        kept: list[tuple[Tensor, Tensor]] = []
+        handles = []
+        if widths != self._supernet.space.full:
+            for layer, record in self._records.items():
+                solver = _Solver(self._supernet, record, PRIOR / self._n_images, kept)
+                handles.append(layer.register_forward_pre_hook(solver))
+                solver.handle = handles[-1]
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+            with torch.no_grad():
+                for tensor, before in kept:
+                    tensor.copy_(before)
+
+
+class _Solver:
+    """Solves one layer, once."""
+
+    def __init__(
+        self,
+        supernet: Supernet,
+        record: _Record,
+        penalty: float,
+        kept: list[tuple[Tensor, Tensor]],
+    ) -> None:
+        self._widths = supernet.widths.active
+        self._record = record
+        self._penalty = penalty
+        self._kept = kept
+        self.handle: torch.utils.hooks.RemovableHandle | None = None
+
+    @torch.no_grad()
+    def __call__(self, layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        assert self.handle is not None
+        self.handle.remove()
+        plan, record, widths = self._record.plan, self._record, self._widths
+        kind = kind_of(layer)
+        assert kind.regression is not None
+        rows = kind.regression.gather(layer, inputs[0], record.places)
+        wanted = take(record.outputs, 1, plan.output, widths)
+        weight: Tensor = layer.get_parameter(kind.weight)
+        bias: Tensor | None = getattr(layer, "bias", None)
+        at = [list_places(axis, widths) for axis in kind.lay_out(layer, plan).first]
+        self._keep(weight)
+        part = weight[at[0][:, None], at[1]]
+        n_groups = len(rows)
+        before = part.reshape(n_groups, len(part) // n_groups, -1).transpose(1, 2)
+        targets = wanted.reshape(len(wanted), n_groups, -1).transpose(0, 1)
+        if bias is not None:
+            self._keep(bias)
+            rows = torch.cat([rows, rows.new_ones((*rows.shape[:2], 1))], 2)
+            shift = bias[at[0]].reshape(n_groups, 1, -1)
+            before = torch.cat([before, shift], 1)
+        solved = before + _solve(rows, targets - rows @ before, self._penalty)
+        if bias is not None:
+            bias[at[0]] = solved[:, -1].reshape(-1)
+            solved = solved[:, :-1]
+        weight[at[0][:, None], at[1]] = solved.transpose(1, 2).reshape(part.shape)
+
+    def _keep(self, tensor: Tensor) -> None:
+        self._kept.append((tensor, tensor.clone()))
+
+
+def _solve(rows: Tensor, wanted: Tensor, penalty: float) -> Tensor:
+    """Solve ridge regressions side by side.
+
+    Args:
+        rows: Shape (n, n_rows, n_inputs).
+        wanted: Shape (n, n_rows, n_outputs).
+        penalty: On the solution's squares, in units of the mean of the inputs' squares.
+
+    Returns:
+        Shape (n, n_inputs, n_outputs).
+    """
+    products = rows.transpose(1, 2) @ rows
+    diagonal = products.diagonal(dim1=1, dim2=2)
+    # What is zero throughout has nothing to say, and must not be divided by.
+    diagonal += penalty * diagonal.mean(1, keepdim=True) + torch.finfo(rows.dtype).tiny
+    factor, info = torch.linalg.cholesky_ex(products)
+    if bool(info.any()):
+        return torch.zeros_like(rows[:, 0, :, None] * wanted[:, :1])
+    return torch.cholesky_solve(rows.transpose(1, 2) @ wanted, factor)
+
+
+@contextmanager
+def _running_calibrating(supernet: Supernet, images: Tensor) -> Iterator[None]:
+    """Run a supernet on all pictures at once; its norms keep what they saw until the block ends.
+
+    Norms stand by themselves here: what is looked at is the layer in front.
+    """
+    with (
+        in_evaluation_mode(supernet),
+        calibrated(supernet, images, batch_size=max(1, len(images))),
+    ):
+        if not has_statistics(supernet):  # then it was not run
+            with torch.no_grad():
+                supernet(images)
+        yield
+
+
+class RepairingEvaluator(Evaluator):
+    """Measures subnets after their repair, which lasts as long as they are lent.
+
+    Args:
+        supernet: The weight-sharing parent; it is left as it was after every call.
+        calibration_images: Shape (n, *example_shape): what layers are solved on and BatchNorm
+            statistics estimated, all at once: they must fit into memory.
+        batch_size: Of no effect here.
+    """
+
+    def __init__(
+        self, supernet: Supernet, calibration_images: Tensor, *, batch_size: int = 1024
+    ) -> None:
+        """Run the full net once."""
+        super().__init__(supernet, calibration_images, batch_size=batch_size)
+        self._repair = Repair(supernet, placement_of(supernet).put(calibration_images))
+
+    @property
+    def left(self) -> Mapping[str, str]:
+        """Why layers that can be narrowed stay as they are cut, by name."""
+        return self._repair.left
+
+    @contextmanager
+    def calibrated(self, widths: Widths) -> Iterator[CalibratedSubnet]:
+        """Run the supernet as a repaired subnet; arguments and errors as of :class:`Evaluator`."""
+        normed_layers = self._normed_layers
+        with (
+            self.supernet.active(widths),
+            self._repair.solving(widths),
+            _running_calibrating(self.supernet, self._images),
+        ):
+            yield CalibratedSubnet(self.supernet, widths, normed_layers)
