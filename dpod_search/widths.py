@@ -94,6 +94,11 @@ class Widths(Mapping[str, int]):
         return dict(zip(self.names, self.active, strict=True))
 
 
+def lies_in(widths: Widths, other: Widths) -> bool:
+    """Say whether no group of some widths is wider than in others of their space."""
+    return all(a <= b for a, b in zip(widths.active, other.active, strict=True))
+
+
 @dataclass(frozen=True)
 class WidthSpace:
     """All the widths a supernet can run at.

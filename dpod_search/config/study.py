@@ -82,6 +82,11 @@ class StudyConfig:
         if self.threads is not None:
             check_count("threads", self.threads, low=1, high=MAX_PROCESSES)
         parse_device(self.device)
+        if self.training.epochs == 0 and self.model.weights is None:
+            raise ConfigError(
+                "training.epochs = 0 takes trained weights as they are; name their file in "
+                "model.weights, or train for at least one epoch"
+            )
         if self.data.image_size is not None:
             self._check_pixels(self.data.image_size)
 

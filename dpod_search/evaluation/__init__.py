@@ -11,6 +11,7 @@ from dpod_search.evaluation.evaluator import measure
 from dpod_search.evaluation.evaluator import measure_accuracy
 from dpod_search.evaluation.judge import Judge
 from dpod_search.evaluation.repair import RepairingEvaluator
+from dpod_search.evaluation.repair import make_evaluator
 
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "RepairingEvaluator",
     "calibrate",
     "calibrated",
+    "make_evaluator",
     "measure",
     "measure_accuracy",
 ]

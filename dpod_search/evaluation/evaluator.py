@@ -49,10 +49,14 @@ class EvaluationSettings:
         batch_size: Pictures run at once, in calibration and when accuracy is measured, 2 to
             1,000,000. Below ``n_calibration`` the layers in the middle are normalised batch by
             batch.
+        repair: Solve the layers of each subnet in closed form before it is measured, so that it
+            comes near to what the full net gives: for a net that was trained at full width alone.
+            The calibration pictures are run at once then, and more of them help.
     """
 
     n_calibration: int = 512
     batch_size: int = 512
+    repair: bool = False
 
     def __post_init__(self) -> None:
         """Check the ranges."""

@@ -17,6 +17,7 @@ References:
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Callable
 from collections.abc import Iterator
@@ -43,6 +44,8 @@ from dpod_search.supernet.layout import list_places
 from dpod_search.supernet.layout import take
 from dpod_search.widths import Widths
 
+
+_logger = logging.getLogger(__name__)
 
 PRIOR = 50.0
 N_PLACES = 8  # of a layer's output, drawn anew for each picture
@@ -268,3 +271,22 @@ class RepairingEvaluator(Evaluator):
             _running_calibrating(self.supernet, self._images),
         ):
             yield CalibratedSubnet(self.supernet, widths, normed_layers)
+
+
+def make_evaluator(
+    supernet: Supernet, calibration_images: Tensor, *, batch_size: int = 1024, repair: bool = False
+) -> Evaluator:
+    """Make what measures the subnets of a supernet, after their repair if it is asked for.
+
+    Args:
+        supernet: The weight-sharing parent.
+        calibration_images: Shape (n, *example_shape).
+        batch_size: Pictures run at once in calibration; with ``repair`` all are.
+        repair: Whether layers are solved in closed form.
+    """
+    if not repair:
+        return Evaluator(supernet, calibration_images, batch_size=batch_size)
+    evaluator = RepairingEvaluator(supernet, calibration_images, batch_size=batch_size)
+    for layer, reason in evaluator.left.items():
+        _logger.warning("repair: %s stays as it is cut: %s", layer, reason)
+    return evaluator

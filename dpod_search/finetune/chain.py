@@ -25,6 +25,7 @@ from dpod_search.supernet import absorb_subnet
 from dpod_search.supernet import copy_supernet
 from dpod_search.supernet import reorder_units
 from dpod_search.widths import Widths
+from dpod_search.widths import lies_in
 
 
 def plan_parents(subnets: Sequence[Subnet], settings: FinetuneSettings) -> list[int | None]:
@@ -63,7 +64,7 @@ def find_parents(
         around = [
             (macs[place], place)
             for place, other in enumerate(subnets)
-            if other not in (widths, full) and _lies_in(widths, other)
+            if other not in (widths, full) and lies_in(widths, other)
         ]
         found.append(min(around)[1] if around else None)
     return found
@@ -103,7 +104,3 @@ def inherit(supernet: Supernet, parent: FinetunedSubnet) -> Supernet:
     absorb_subnet(heir, parent.widths, parent.module)
     reorder_units(heir, measure_unit_importance(heir, criterion="magnitude").by_group())
     return heir
-
-
-def _lies_in(widths: Widths, other: Widths) -> bool:
-    return all(a <= b for a, b in zip(widths.active, other.active, strict=True))

@@ -26,6 +26,7 @@ class _Leading:
     epochs: int = 10
     equal_cost: float = 0.5
     max_epochs: int = 200
+    tunes_full: bool = True
     chain: bool = False
     batch_size: int = 64
 
@@ -40,13 +41,16 @@ class FinetuneSettings(OptimizerSettings, _Leading):
             compared with.
         budgets: In place of ``n_subnets`` the best subnet under each of these budgets, for
             instance ``["macs<=2M", "macs<=25% and params<=50k"]``; at most 1,000.
-        epochs: Passes of the full net over the training pictures, 1 to 1,000,000.
+        epochs: Passes of the full net over the training pictures, 0 to 1,000,000; with 0 subnets
+            are delivered as they were measured.
         equal_cost: How evenly the compute is shared, in [0, 1]. 1 gives every subnet the
             multiply-adds that ``epochs`` of the full net take: one of a tenth of the full net's
             macs sees the pictures ten times as often. 0 gives all the same epochs. Between them,
             epochs grow with (full macs / macs) to this power. Small nets need the epochs, but
             take more time for a multiply-add.
         max_epochs: No subnet gets more, ``epochs`` to 1,000,000.
+        tunes_full: Train the full net on too, as the subnets are; off where its weights were given
+            as they shall be.
         chain: Cut each subnet from the smallest finetuned one that it lies in, the largest first,
             so that it begins with what that has learnt; else from the supernet.
         batch_size: Pictures in a batch, 2 to 1,000,000.
@@ -81,9 +85,11 @@ class FinetuneSettings(OptimizerSettings, _Leading):
         if self.n_subnets != "all":
             check_count("finetune.n_subnets", self.n_subnets, low=1, high=1_000_000)
         _check_budgets(self.budgets)
-        check_count("finetune.epochs", self.epochs, low=1, high=1_000_000)
+        check_count("finetune.epochs", self.epochs, low=0, high=1_000_000)
         check_range("finetune.equal_cost", self.equal_cost, low=0, high=1)
-        check_count("finetune.max_epochs", self.max_epochs, low=self.epochs, high=1_000_000)
+        check_count(
+            "finetune.max_epochs", self.max_epochs, low=max(1, self.epochs), high=1_000_000
+        )
         check_count("finetune.batch_size", self.batch_size, low=2, high=1_000_000)
         self.check_optimizer("finetune")
         check_choice("finetune.precision", self.precision, PRECISIONS)
@@ -102,6 +108,8 @@ class FinetuneSettings(OptimizerSettings, _Leading):
         Args:
             macs_share: Its macs over those of the full net, in (0, 1].
         """
+        if self.epochs == 0 or (macs_share >= 1 and not self.tunes_full):
+            return 0
         if macs_share == 0:  # nothing to compute, for as long as is allowed
             return self.max_epochs if self.equal_cost else self.epochs
         wished = self.epochs * float(macs_share**-self.equal_cost)

@@ -18,6 +18,7 @@ from dpod_search.data.loader import Batches
 from dpod_search.errors import ConfigError
 from dpod_search.evaluation import Evaluator
 from dpod_search.evaluation import calibrate
+from dpod_search.evaluation import make_evaluator
 from dpod_search.evaluation import measure_accuracy
 from dpod_search.finetune.attention import find_stages
 from dpod_search.finetune.chain import inherit
@@ -54,6 +55,8 @@ class FinetuneContext:
         settings: How.
         seed: Seed of what the modules themselves draw.
         teacher: The full net; by default one is made for each subnet, if it has a say.
+        repair: Whether subnets are measured before after a closed-form repair, as in the search.
+            What is trained on begins as it was cut; without any epochs what is repaired is kept.
     """
 
     train_loader: Batches
@@ -63,6 +66,7 @@ class FinetuneContext:
     settings: FinetuneSettings = field(default_factory=FinetuneSettings)
     seed: int = 0
     teacher: Teacher | None = None
+    repair: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,6 +102,8 @@ class FinetuneJob:
             CheckpointError: If the checkpoint is damaged, of another run, or cannot be written.
         """
         context, module = self.context, self.start.module
+        if self.n_epochs == 0:
+            return replace(self.start, accuracy=self._deliver(module))
         teacher, loader, settings = context.teacher, context.train_loader, context.settings
         loop = Loop(
             module=module,
@@ -237,12 +243,13 @@ def prepare_finetuning(
         rewind(loader)
         images = gather_images(iter(loader), 512)
     size = context.calibration_batch_size
-    with Evaluator(supernet, images, batch_size=size).calibrated(widths) as calibrated_subnet:
-        module = calibrated_subnet.extract()
-        before = _measure(calibrated_subnet, context.validation_loader)
-    if parent is not None:
-        heir = inherit(supernet, parent)
-        with Evaluator(heir, images, batch_size=size).calibrated(widths) as calibrated_subnet:
+    evaluator = make_evaluator(supernet, images, batch_size=size, repair=context.repair)
+    with evaluator.calibrated(widths) as measured_subnet:
+        module = measured_subnet.extract()
+        before = _measure(measured_subnet, context.validation_loader)
+    if parent is not None or (context.repair and context.settings.epochs > 0):
+        begun = supernet if parent is None else inherit(supernet, parent)
+        with Evaluator(begun, images, batch_size=size).calibrated(widths) as calibrated_subnet:
             module = calibrated_subnet.extract()
     is_channels_last = supernet.grouping.runs_channels_last
     place_module(module, device_of(supernet), is_channels_last=is_channels_last)

@@ -51,6 +51,7 @@ def search(
     study_name: str = "dpod",
     sampler: BaseSampler | None = None,
     calibration_images: Any = None,
+    repair: bool = False,
     seeds: Sequence[Proposal | Widths] = (),
     tables: WidthTables | None = None,
     settings: SearchSettings | None = None,
@@ -78,6 +79,8 @@ def search(
         calibration_images: Images on which BatchNorm statistics are estimated again. None takes
             the training images that ``train_supernet`` left with the supernet, else those (not
             the labels) that accuracy is measured on.
+        repair: Solve the layers of each subnet in closed form before it is measured, for a net
+            that was trained at full width alone.
         seeds: Subnets to try first, such as the path of the training; then comes the ladder.
         tables: What widths keep and cost, for the seeds that ``settings.n_mdp`` asks for.
         settings: How, otherwise.
@@ -117,6 +120,7 @@ def search(
         constraints=settings.constraints,
         seed=seed,
         calibration_images=calibration_images,
+        repair=repair,
     )
     given = [s if isinstance(s, Proposal) else Proposal(s, "user") for s in seeds]
     proposed = propose_seeds(ProposalRequest(task, settings, tables=tables))
@@ -134,6 +138,7 @@ def make_task(
     seed: int = 0,
     calibration_images: Any = None,
     calibration_batch_size: int = 1024,
+    repair: bool = False,
     footprint: Footprint | None = None,
     provenance: Mapping[str, str] | None = None,
 ) -> SearchTask:
@@ -146,6 +151,7 @@ def make_task(
         seed: Seed of every random choice.
         calibration_images: As for :func:`search`.
         calibration_batch_size: Those of them that are run at once.
+        repair: As for :func:`search`.
         footprint: What subnets cost in closed form; by default all but the latency.
         provenance: What else the measurements depend on, as ``SearchTask`` has it.
 
@@ -163,7 +169,9 @@ def make_task(
         supernet.space,
         tuple(objectives),
         footprint or build_footprint(supernet),
-        _make_evaluate(supernet, measured, calibration_images, calibration_batch_size),
+        _make_evaluate(
+            supernet, measured, calibration_images, calibration_batch_size, repair=repair
+        ),
         constraints or {},
         seed,
         provenance or {},
@@ -171,18 +179,23 @@ def make_task(
 
 
 def _make_evaluate(
-    supernet: Supernet, measured: Sequence[Objective], images: Any, batch_size: int
+    supernet: Supernet,
+    measured: Sequence[Objective],
+    images: Any,
+    batch_size: int,
+    *,
+    repair: bool,
 ) -> Callable[[Widths], dict[str, Any]]:
     import torch
 
-    from dpod_search.evaluation import Evaluator
+    from dpod_search.evaluation import make_evaluator
 
     if not measured:
         return lambda widths: {}
     if images is None:
         images = supernet.calibration_images
     images = _gather_images(measured) if images is None else images
-    evaluator = Evaluator(supernet, images, batch_size=batch_size)
+    evaluator = make_evaluator(supernet, images, batch_size=batch_size, repair=repair)
 
     def evaluate(widths: Widths) -> dict[str, Any]:
         with torch.no_grad(), evaluator.calibrated(widths) as subnet:

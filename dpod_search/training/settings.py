@@ -54,7 +54,8 @@ class TrainingSettings(OptimizerSettings, _Leading):
             training the full net alone for as many epochs would take, forward and backward, 0 to
             1,000. To stay within it fewer pictures judge, fewer shrinks are judged, or none of a
             profile. 0 judges nothing.
-        epochs: Passes over the training pictures, 1 to 1,000,000.
+        epochs: Passes over the training pictures, 0 to 1,000,000. With 0 the weights of
+            ``model.weights`` are taken as they are, the units of large weights first.
         batch_size: Pictures in a batch, 2 to 1,000,000.
         precision: ``float32``, or ``bfloat16`` for convolutions and matrix products.
         label_smoothing: Of the cross-entropy on labels, 0 to 0.999.
@@ -85,7 +86,7 @@ class TrainingSettings(OptimizerSettings, _Leading):
         check_range("training.group_lasso", self.group_lasso, low=0, high=1_000)
         check_count("training.n_scoring", self.n_scoring, low=1, high=10_000_000)
         check_range("training.max_scoring_share", self.max_scoring_share, low=0, high=1_000)
-        check_count("training.epochs", self.epochs, low=1, high=1_000_000)
+        check_count("training.epochs", self.epochs, low=0, high=1_000_000)
         check_count("training.batch_size", self.batch_size, low=2, high=1_000_000)
         self.check_optimizer("training")
         check_choice("training.precision", self.precision, PRECISIONS)

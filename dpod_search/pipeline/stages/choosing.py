@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,8 +20,10 @@ from dpod_search.records.search import Search
 from dpod_search.records.trials import Trial
 from dpod_search.search import Candidate
 from dpod_search.search import Front
+from dpod_search.search.constraints import keep_within
 from dpod_search.search.constraints import read_budget
 from dpod_search.widths import Widths
+from dpod_search.widths import lies_in
 
 
 @dataclass(frozen=True)
@@ -97,7 +100,8 @@ def choose_subnets(session: Session, search: Search, trials: Sequence[Trial]) ->
     else:
         members = tuple(item for item in found if item.trial in search.front)
         full = {**search.of_full, **sizes.measure(space.full)}
-        chosen, unmet = _take_members(session, Front(members, session.objectives, full))
+        front = Front(members, session.objectives, full)
+        chosen, unmet = _take_members(session, front, found)
     if all(item.widths != space.full for item in chosen):
         of_full = next((item for item in found if item.widths == space.full), None)
         chosen.append(
@@ -110,21 +114,68 @@ def _take(item: Candidate, budgets: tuple[str, ...] = ()) -> ChosenSubnet:
     return ChosenSubnet(str(item.trial), item.trial, item.widths, item.values, budgets)
 
 
-def _take_members(session: Session, front: Front) -> tuple[list[ChosenSubnet], dict[str, str]]:
-    """Take members of the searched front."""
+def _take_members(
+    session: Session, front: Front, found: Sequence[Candidate]
+) -> tuple[list[ChosenSubnet], dict[str, str]]:
+    """Take members of the searched front, or under budgets what is as good as they are."""
     settings = session.config.finetune
     chosen_for, unmet = dict[int, list[str]](), dict[str, str]()
     if settings.budgets and len(front) > 0:
         best, unmet = _use_clock(session, front).split_by_budget(settings.budgets)
         if not best:
             raise InfeasibleError("; ".join(unmet.values()))
+        if _may_be_larger(session):
+            best = _use_budgets(session, best, front.full, found)
         for budget, member in best.items():
             chosen_for.setdefault(member.trial, []).append(budget)
-        members = [member for member in front if member.trial in chosen_for]
+        members = [member for member in found if member.trial in chosen_for]
     else:
         n = settings.n_subnets
         members = list(front if n == "all" else front.select(n))
     return [_take(m, tuple(chosen_for.get(m.trial, ()))) for m in members], unmet
+
+
+def _may_be_larger(session: Session) -> bool:
+    """Say whether accuracy is what was searched, and no clock has a say in the budgets."""
+    budgets = session.config.finetune.budgets
+    is_timed = any(LATENCY in split_bounds(budget) for budget in budgets)
+    return "accuracy" in session.config.search.objectives and not is_timed
+
+
+def _use_budgets(
+    session: Session,
+    best: Mapping[str, Candidate],
+    full: Mapping[str, float],
+    found: Sequence[Candidate],
+) -> dict[str, Candidate]:
+    """Choose for each budget the largest subnet that is hardly less accurate than the best.
+
+    Size is worth more after finetuning than before it. Hardly means within a standard error of the
+    best one's accuracy, as Breiman et al. choose trees (Classification and Regression Trees, 1984,
+    section 3.4.3). With a chain those that lie in the one chosen for the next larger budget
+    come first.
+
+    Args:
+        session: The run.
+        best: For each budget the best member of the front.
+        full: What is known of the full net.
+        found: All that was evaluated.
+    """
+    n_images = len(session.data.validation)
+    bounds = [f"{name}{spec}" for name, spec in session.config.search.constraints.items()]
+    chosen: dict[str, Candidate] = {}
+    around: Candidate | None = None
+    for budget, member in sorted(best.items(), key=lambda item: -item[1].footprint["macs"]):
+        accuracy = member.values["accuracy"]
+        least = accuracy - math.sqrt(accuracy * (1 - accuracy) / n_images)
+        text = " and ".join([budget, *bounds])
+        within = keep_within(found, text, full=full, objectives=session.objectives)
+        near = [item for item in within if item.values["accuracy"] >= least]
+        if session.config.finetune.chain and around is not None:
+            near = [item for item in near if lies_in(item.widths, around.widths)] or near
+        around = max(near, key=lambda item: (item.footprint["macs"], item.values["accuracy"]))
+        chosen[budget] = around
+    return {budget: chosen[budget] for budget in best}
 
 
 def _use_clock(session: Session, front: Front) -> Front:

@@ -17,8 +17,8 @@ from torch.nn.modules.batchnorm import _NormBase
 from dpod_search.errors import CalibrationError
 from dpod_search.errors import CheckpointError
 from dpod_search.errors import ConfigError
-from dpod_search.evaluation import Evaluator
 from dpod_search.evaluation import calibrate
+from dpod_search.evaluation import make_evaluator
 from dpod_search.evaluation import measure_accuracy
 from dpod_search.finetune import FinetunedSubnet
 from dpod_search.intervals import compute_excess_p
@@ -189,8 +189,13 @@ def score_subnets(session: Session, choice: Choice) -> FinetunedFront:
 def _test_each(session: Session, choice: Choice) -> Iterator[Member]:
     """Yield each finetuned subnet with what it is alone, not yet compared with the others."""
     tests = session.batches(session.data.test)
-    size = session.config.evaluation.batch_size
-    evaluator = Evaluator(session.supernet, session.calibration_images, batch_size=size)
+    settings = session.config.evaluation
+    evaluator = make_evaluator(
+        session.supernet,
+        session.calibration_images,
+        batch_size=settings.batch_size,
+        repair=settings.repair,
+    )
     for item in choice.subnets:
         with evaluator.calibrated(item.widths) as subnet:
             before = measure_accuracy(subnet, tests)

@@ -192,6 +192,7 @@ def _make_context(session: Session) -> FinetuneContext:
         settings,
         session.seed,
         make_teacher(session.supernet, loader, settings),
+        session.config.evaluation.repair,
     )
 
 

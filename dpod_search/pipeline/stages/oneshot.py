@@ -77,8 +77,8 @@ def order_units(session: Session) -> dict[str, str]:
 
 
 def find_criterion(method: str) -> str:
-    """Return what importance is measured by: all methods but one order units as ``taylor`` does."""
-    return "magnitude" if method == "magnitude" else "taylor"
+    """Return what importance is measured by: the ``magnitude`` where it, or no method, chooses."""
+    return "magnitude" if method in ("", "magnitude") else "taylor"
 
 
 def set_search(settings: SearchSettings, n_seeds: int) -> SearchSettings:

@@ -200,6 +200,7 @@ def make_search_task(session: Session, supernet: Supernet) -> SearchTask:
         seed=session.seed,
         calibration_images=session.calibration_images,
         calibration_batch_size=session.config.evaluation.batch_size,
+        repair=session.config.evaluation.repair,
         footprint=session.footprint,
         provenance=_find_provenance(session),
     )

@@ -78,7 +78,9 @@ def run(session: Session, inputs: Mapping[str, Any]) -> list[str]:
     config, settings = session.config, session.config.training
     supernet = session.blank_supernet
     with joined_ranks(session.config.device) as ranks:
-        takes_weights = bool(config.oneshot.method) and config.model.weights is not None
+        takes_weights = settings.epochs == 0 or (
+            bool(config.oneshot.method) and config.model.weights is not None
+        )
         ranks.share(_SKIP if takes_weights else _TRAIN)
         if takes_weights:
             result = _take_weights(supernet)
@@ -89,7 +91,7 @@ def run(session: Session, inputs: Mapping[str, Any]) -> list[str]:
                 every_seconds=settings.checkpoint_seconds,
             )
             result = _train(session, ranks, checkpoint)
-    if config.oneshot.method:
+    if config.oneshot.method or settings.epochs == 0:
         oneshot.order_units(session)
     save_weights(session.path / WEIGHTS, supernet.net)
     _write_path(session, result)

@@ -1,0 +1,46 @@
+"""What a study has for defaults once it names trained weights."""
+
+from __future__ import annotations
+
+import pytest
+
+from dpod_search.config import load_study
+from dpod_search.config import make_study
+from dpod_search.errors import ConfigError
+
+
+WEIGHTS = 'model.weights="net.pth"'
+
+
+def test_weights_stay_and_subnets_are_repaired_and_chained():
+    study = make_study("any", [WEIGHTS])
+    assert study.training.epochs == 0
+    assert study.evaluation.repair
+    assert study.evaluation.n_calibration == 1500
+    assert study.finetune.chain
+    assert not study.finetune.tunes_full
+
+
+def test_what_the_study_says_stays():
+    changes = [WEIGHTS, "evaluation.repair=false", "finetune.tunes_full=true"]
+    study = make_study("any", changes)
+    assert study.training.epochs == 0
+    assert not study.evaluation.repair
+    assert study.evaluation.n_calibration == 1500
+    assert study.finetune.tunes_full
+
+
+@pytest.mark.parametrize("changes", [[], [WEIGHTS, "training.epochs=30"]])
+def test_a_supernet_that_is_trained_has_the_other_defaults(changes):
+    study = make_study("any", changes)
+    assert study.training.epochs == 30
+    assert not study.evaluation.repair
+
+
+def test_nothing_is_trained_only_where_there_are_weights(tmp_path):
+    with pytest.raises(ConfigError, match=r"training\.epochs = 0 takes trained weights"):
+        make_study("any", ["training.epochs=0"])
+    file = tmp_path / "study.toml"
+    file.write_text("model = 3\n")
+    with pytest.raises(ConfigError, match="model must be a table"):
+        load_study(file)

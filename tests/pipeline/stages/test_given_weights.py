@@ -1,0 +1,160 @@
+"""A run from trained weights: nothing is trained before the search, and the members are a chain."""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+from pipeline.tiny import copy_run
+from pipeline.tiny import find_finished
+from pipeline.tiny import load_tiny
+
+from dpod_search.models import build_model
+from dpod_search.pipeline import run_stages
+from dpod_search.training import CheckpointFile
+from dpod_search.weights import load_weights
+from dpod_search.weights import save_weights
+from dpod_search.widths import Widths
+from dpod_search.widths import lies_in
+
+
+GIVEN = (
+    "training.epochs=0",
+    "evaluation.repair=true",
+    "finetune.chain=true",
+    "finetune.tunes_full=false",
+    "finetune.n_subnets=4",
+    "finetune.checkpoint_seconds=0",
+    'export.formats=["safetensors"]',
+)
+STAGES = ("train", "search", "finetune")
+
+
+def read(folder, name):
+    return json.loads((folder / name).read_text())
+
+
+def find_full(folder):
+    """Return the finetuned full net's folder."""
+    members = read(folder, "front.json")["members"]
+    name = next(member["folder"] for member in members if member["macs_share"] == 1)
+    return folder / "finetuned" / name
+
+
+def load_net(file):
+    """Build the plain model, and load its weights."""
+    model = build_model(load_tiny().model, input_shape=(1, 8, 8), n_classes=10, seed=0)
+    load_weights(model, file)
+    return model
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    """The full net of the finished run, as a user has it."""
+    file = tmp_path_factory.mktemp("given") / "net.safetensors"
+    net = load_net(find_full(find_finished(tmp_path_factory)) / "model.safetensors")
+    save_weights(file, net)
+    return file
+
+
+@pytest.fixture(scope="module")
+def given_run(weights, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run") / "digits"
+    config = load_tiny(f"model.weights={weights}", *GIVEN)
+    run_stages(config, folder, stages=STAGES)
+    return config, folder
+
+
+def test_nothing_is_trained_and_the_full_net_is_delivered_as_it_was_given(given_run, weights):
+    _, folder = given_run
+    assert read(folder, "training.json")["n_steps"] == 0
+    full = find_full(folder)
+    assert read(full, "result.json")["history"] == []
+    # The same numbers: only the order of the units is another.
+    kept, given = load_net(full / "model.safetensors"), load_net(weights)
+    moved = dict(kept.named_parameters())
+    for name, parameter in given.named_parameters():
+        assert torch.equal(moved[name].flatten().sort()[0], parameter.flatten().sort()[0]), name
+    norms = moved["conv.weight"].flatten(1).norm(dim=1)
+    assert not torch.equal(moved["conv.weight"], given.get_parameter("conv.weight"))
+    assert len(norms) == 4
+
+
+def read_ladder(folder):
+    """Return the accuracy of each subnet of the ladder, which every search begins with."""
+    with (folder / "trials.csv").open() as file:
+        rows = [row for row in csv.DictReader(file) if row["source"] == "ladder"]
+    return {
+        tuple(value for key, value in row.items() if key.startswith("width:")): float(
+            row["accuracy"]
+        )
+        for row in rows
+    }
+
+
+def test_the_search_measures_repaired_subnets(given_run, weights, tmp_path):
+    _, folder = given_run
+    plain = load_tiny(f"model.weights={weights}", *GIVEN, "evaluation.repair=false")
+    run_stages(plain, tmp_path / "digits", stages=["train", "search"])
+    repaired, cut = read_ladder(folder), read_ladder(tmp_path / "digits")
+    shared = repaired.keys() & cut.keys()
+    assert len(shared) > 3
+    assert sum(repaired[w] for w in shared) > sum(cut[w] for w in shared) + 0.1
+    for member in read(folder, "front.json")["members"]:  # what is finetuned is what was measured
+        if member["values"]:
+            before = member["validation_accuracy_before"]
+            assert member["values"]["accuracy"] == pytest.approx(before, abs=0.005)
+
+
+def test_members_that_lie_in_others_begin_with_their_weights(given_run, tmp_path):
+    config, folder = given_run
+    loose = copy_run(folder, tmp_path / "digits")
+    run_stages(
+        replace(config, finetune=replace(config.finetune, chain=False)), loose, stages=STAGES
+    )
+    members = [m for m in read(folder, "front.json")["members"] if m["macs_share"] < 1]
+    found = [
+        (m["folder"], Widths(tuple(m["widths"]), tuple(m["widths"].values()))) for m in members
+    ]
+    inner = {a for a, one in found for b, two in found if a != b and lies_in(one, two)}
+    assert inner  # else there is nothing to see
+    for name, _ in found:
+        file = f"finetuned/{name}/model.safetensors"
+        is_same = (folder / file).read_bytes() == (loose / file).read_bytes()
+        assert is_same == (name not in inner)
+
+
+def test_a_run_killed_in_its_chain_ends_the_same(given_run, tmp_path, monkeypatch):
+    config, folder = given_run
+    again = copy_run(folder, tmp_path / "digits")
+    for path in (again / "finetuned").iterdir():
+        for file in path.iterdir():
+            file.unlink()
+        path.rmdir()
+    for name in ("front.json", ".stages/finetune.json"):
+        (again / name).unlink()
+    save, n_left = CheckpointFile.save, 5
+
+    def save_and_stop(checkpoint, *arguments):
+        nonlocal n_left
+        save(checkpoint, *arguments)
+        n_left -= 1
+        if n_left < 0:
+            n_left = 4
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(CheckpointFile, "save", save_and_stop)
+    n_kills = 0
+    while True:
+        try:
+            run_stages(config, again, stages=STAGES)
+            break
+        except KeyboardInterrupt:
+            n_kills += 1
+    assert n_kills > 2
+    assert (again / "front.json").read_bytes() == (folder / "front.json").read_bytes()
+    for file in folder.glob("finetuned/*/model.safetensors"):
+        assert (again / file.relative_to(folder)).read_bytes() == file.read_bytes()
