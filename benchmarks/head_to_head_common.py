@@ -5,6 +5,7 @@ Peers run in environments of their own, so this file needs nothing but PyTorch, 
 
 from __future__ import annotations
 
+import gzip
 import tarfile
 from collections.abc import Callable
 from collections.abc import Iterator
@@ -51,7 +52,7 @@ class Set:
     """Pictures, a net, and how long it is trained before anything is pruned.
 
     Args:
-        read: From the data folder to pictures and classes for training, then for test.
+        read: From the data folder and one to keep files in to pictures for training, then for test.
         build: Makes the net of a seed.
         sizes: Pictures to train, validate and test on.
         crop: Random shifts, in pixels.
@@ -59,7 +60,7 @@ class Set:
         epochs: Of the full net, from new weights.
     """
 
-    read: Callable[[Path], tuple[Pictures, Pictures]]
+    read: Callable[[Path, Path], tuple[Pictures, Pictures]]
     build: Callable[[], nn.Module]
     sizes: tuple[int, int, int]
     crop: int
@@ -116,9 +117,9 @@ def build_grey() -> nn.Module:
     return ResNet(1, (32, 64, 128), 2)
 
 
-def read_cifar(root: Path, side: int) -> tuple[Pictures, Pictures]:
-    """Read the JPEG copy of CIFAR-10, shrunk to a side, and keep it beside as one file."""
-    cache = root / f"cifar10_{side}.npz"
+def read_cifar(root: Path, kept: Path, side: int) -> tuple[Pictures, Pictures]:
+    """Read the JPEG copy of CIFAR-10, shrunk to a side, and keep it as one file."""
+    cache = kept / f"cifar10_{side}.npz"
     if not cache.exists():
         found: dict[str, list[tuple[str, np.ndarray]]] = {"train": [], "test": []}
         with tarfile.open(root / "cifar10_images.tar.gz") as archive:
@@ -140,16 +141,38 @@ def read_cifar(root: Path, side: int) -> tuple[Pictures, Pictures]:
                 [classes.index(name.split("/")[1]) for name, _ in items]
             )
         np.savez(cache, **arrays)
-    with np.load(cache) as kept:
+    with np.load(cache) as found:
         return tuple(  # type: ignore[return-value]
-            Pictures(torch.from_numpy(kept[part]), torch.from_numpy(kept[f"{part}_labels"]))
+            Pictures(torch.from_numpy(found[part]), torch.from_numpy(found[f"{part}_labels"]))
             for part in ("train", "test")
         )
 
 
-def read_cifar16(root: Path) -> tuple[Pictures, Pictures]:
+def read_cifar16(root: Path, kept: Path) -> tuple[Pictures, Pictures]:
     """Read CIFAR-10 at 16 pixels."""
-    return read_cifar(root, 16)
+    return read_cifar(root, kept, 16)
+
+
+def read_fashion(root: Path, _kept: Path) -> tuple[Pictures, Pictures]:
+    """Read Fashion-MNIST as it is."""
+    found = []
+    for part in ("train", "t10k"):
+        images, labels = (
+            _read_idx(root / "FashionMNIST" / "raw" / f"{part}-{name}")
+            for name in ("images-idx3-ubyte", "labels-idx1-ubyte")
+        )
+        found.append(Pictures(images[:, None], labels.long()))
+    return found[0], found[1]
+
+
+def _read_idx(path: Path) -> Tensor:
+    plain = path.exists()
+    content = path.read_bytes() if plain else gzip.decompress(Path(f"{path}.gz").read_bytes())
+    n_axes = content[3]
+    sizes = np.frombuffer(content, ">i4", n_axes, 4).tolist()
+    return torch.from_numpy(np.frombuffer(content, np.uint8, offset=4 + 4 * n_axes).copy()).view(
+        sizes
+    )
 
 
 def split(
@@ -168,7 +191,13 @@ def split(
 
 SETS = {
     "cifar16": Set(read_cifar16, build_small, (20_000, 2_000, 5_000), 2, True, 20),
+    "fashion": Set(read_fashion, build_grey, (20_000, 2_000, 5_000), 2, True, 10),
 }
+
+
+def load_parts(name: str, root: Path, kept: Path) -> tuple[Pictures, Pictures, Pictures]:
+    """Return the pictures of a set to train, to validate and to test on."""
+    return split(SETS[name].read(root, kept), SETS[name].sizes)
 
 
 def augment(images: Tensor, crop: int, flip: bool, generator: torch.Generator) -> Tensor:

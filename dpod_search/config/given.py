@@ -1,7 +1,7 @@
 """What a study with trained weights has for defaults: the weights stay, and no supernet is trained.
 
 All compute then goes to the members: subnets are measured after a closed-form repair, and what is
-finetuned is a chain. A study that says ``training.epochs`` trains a supernet on from the weights.
+finetuned is a chain. A study that says how a supernet is trained trains one, from the weights on.
 """
 
 from __future__ import annotations
@@ -20,8 +20,12 @@ _GIVEN: Mapping[str, Mapping[str, Any]] = MappingProxyType(
 )
 
 
+# Of [training] these are about the pictures, which finetuning sees as well.
+_OF_PICTURES = frozenset({"crop_padding", "flip", "augmentation", "n_workers"})
+
+
 def fill_given(document: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a document with what it leaves out, if it names weights and no ``training.epochs``.
+    """Return a document with what it leaves out, if it names weights and says no training.
 
     Args:
         document: A study as read from TOML. One whose sections are no tables comes back as it is.
@@ -30,6 +34,6 @@ def fill_given(document: Mapping[str, Any]) -> dict[str, Any]:
     sections = {name: found.get(name, {}) for name in ("model", *_GIVEN)}
     if not all(isinstance(section, dict) for section in sections.values()):
         return found
-    if sections["model"].get("weights") and "epochs" not in sections["training"]:
+    if sections["model"].get("weights") and sections["training"].keys() <= _OF_PICTURES:
         found |= {name: {**values, **sections[name]} for name, values in _GIVEN.items()}
     return found

@@ -22,8 +22,10 @@ from collections import Counter
 from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Mapping
+from contextlib import ExitStack
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -34,7 +36,7 @@ from dpod_search.evaluation.calibration import has_statistics
 from dpod_search.evaluation.calibration import in_evaluation_mode
 from dpod_search.evaluation.evaluator import CalibratedSubnet
 from dpod_search.evaluation.evaluator import Evaluator
-from dpod_search.placement import placement_of
+from dpod_search.footprint import build_footprint
 from dpod_search.rng import torch_generator
 from dpod_search.supernet import LayerPlan
 from dpod_search.supernet import Supernet
@@ -48,6 +50,7 @@ from dpod_search.widths import Widths
 _logger = logging.getLogger(__name__)
 
 PRIOR = 50.0
+_MAX_BYTES = 2**31  # of activations
 N_PLACES = 8  # of a layer's output, drawn anew for each picture
 
 
@@ -137,69 +140,70 @@ class Repair:
         Args:
             widths: Those it runs at; its norms must use the statistics of the batch.
         """
-        kept: list[tuple[Tensor, Tensor]] = []
         handles = []
         if widths != self._supernet.space.full:
+            penalty = PRIOR / self._n_images
             for layer, record in self._records.items():
-                solver = _Solver(self._supernet, record, PRIOR / self._n_images, kept)
-                handles.append(layer.register_forward_pre_hook(solver))
-                solver.handle = handles[-1]
+                solver = _Solver(self._supernet, record, penalty)
+                handles.append(layer.register_forward_pre_hook(solver, with_kwargs=True))
         try:
             yield
         finally:
             for handle in handles:
                 handle.remove()
+
+    @contextmanager
+    def restoring(self) -> Iterator[None]:
+        """Give all weights that are solved inside the block back their values after it."""
+        parameters = [p for layer in self._records for p in layer.parameters(recurse=False)]
+        kept = [parameter.detach().clone() for parameter in parameters]
+        try:
+            yield
+        finally:
             with torch.no_grad():
-                for tensor, before in kept:
-                    tensor.copy_(before)
+                for parameter, before in zip(parameters, kept, strict=True):
+                    parameter.copy_(before)
 
 
 class _Solver:
-    """Solves one layer, once."""
+    """Solves one layer as it is about to run."""
 
-    def __init__(
-        self,
-        supernet: Supernet,
-        record: _Record,
-        penalty: float,
-        kept: list[tuple[Tensor, Tensor]],
-    ) -> None:
+    def __init__(self, supernet: Supernet, record: _Record, penalty: float) -> None:
         self._widths = supernet.widths.active
         self._record = record
         self._penalty = penalty
-        self._kept = kept
-        self.handle: torch.utils.hooks.RemovableHandle | None = None
 
     @torch.no_grad()
-    def __call__(self, layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        assert self.handle is not None
-        self.handle.remove()
+    def __call__(
+        self, layer: nn.Module, inputs: tuple[Tensor, ...], named: Mapping[str, Tensor]
+    ) -> None:
         plan, record, widths = self._record.plan, self._record, self._widths
         kind = kind_of(layer)
         assert kind.regression is not None
-        rows = kind.regression.gather(layer, inputs[0], record.places)
-        wanted = take(record.outputs, 1, plan.output, widths)
+        x = inputs[0] if inputs else named["input"]
+        rows = _widen(kind.regression.gather(layer, x, record.places))
+        wanted = _widen(take(record.outputs, 1, plan.output, widths))
         weight: Tensor = layer.get_parameter(kind.weight)
         bias: Tensor | None = getattr(layer, "bias", None)
         at = [list_places(axis, widths) for axis in kind.lay_out(layer, plan).first]
-        self._keep(weight)
         part = weight[at[0][:, None], at[1]]
         n_groups = len(rows)
-        before = part.reshape(n_groups, len(part) // n_groups, -1).transpose(1, 2)
+        before = _widen(part.reshape(n_groups, len(part) // n_groups, -1).transpose(1, 2))
         targets = wanted.reshape(len(wanted), n_groups, -1).transpose(0, 1)
         if bias is not None:
-            self._keep(bias)
             rows = torch.cat([rows, rows.new_ones((*rows.shape[:2], 1))], 2)
-            shift = bias[at[0]].reshape(n_groups, 1, -1)
-            before = torch.cat([before, shift], 1)
+            before = torch.cat([before, _widen(bias[at[0]].reshape(n_groups, 1, -1))], 1)
         solved = before + _solve(rows, targets - rows @ before, self._penalty)
+        solved = solved.to(weight.dtype)
         if bias is not None:
             bias[at[0]] = solved[:, -1].reshape(-1)
             solved = solved[:, :-1]
         weight[at[0][:, None], at[1]] = solved.transpose(1, 2).reshape(part.shape)
 
-    def _keep(self, tensor: Tensor) -> None:
-        self._kept.append((tensor, tensor.clone()))
+
+def _widen(tensor: Tensor) -> Tensor:
+    """Return numbers that can be solved with: those of 16 bits cannot."""
+    return tensor.float() if tensor.element_size() < 4 else tensor
 
 
 def _solve(rows: Tensor, wanted: Tensor, penalty: float) -> Tensor:
@@ -213,14 +217,19 @@ def _solve(rows: Tensor, wanted: Tensor, penalty: float) -> Tensor:
     Returns:
         Shape (n, n_inputs, n_outputs).
     """
-    products = rows.transpose(1, 2) @ rows
-    diagonal = products.diagonal(dim1=1, dim2=2)
+    transposed = rows.transpose(1, 2)
+    strength = penalty * rows.square().sum((1, 2)) / rows.shape[2]
     # What is zero throughout has nothing to say, and must not be divided by.
-    diagonal += penalty * diagonal.mean(1, keepdim=True) + torch.finfo(rows.dtype).tiny
+    strength = (strength + torch.finfo(rows.dtype).tiny)[:, None]
+    is_wide = rows.shape[1] < rows.shape[2]  # then the dual problem is the smaller one
+    products = rows @ transposed if is_wide else transposed @ rows
+    products.diagonal(dim1=1, dim2=2).add_(strength)
     factor, info = torch.linalg.cholesky_ex(products)
-    if bool(info.any()):
-        return torch.zeros_like(rows[:, 0, :, None] * wanted[:, :1])
-    return torch.cholesky_solve(rows.transpose(1, 2) @ wanted, factor)
+    if bool(info.any()):  # numbers of no use: the weights stay as they are cut
+        return rows.new_zeros((len(rows), rows.shape[2], wanted.shape[2]))
+    if is_wide:
+        return transposed @ torch.cholesky_solve(wanted, factor)
+    return torch.cholesky_solve(transposed @ wanted, factor)
 
 
 @contextmanager
@@ -245,7 +254,8 @@ class RepairingEvaluator(Evaluator):
     Args:
         supernet: The weight-sharing parent; it is left as it was after every call.
         calibration_images: Shape (n, *example_shape): what layers are solved on and BatchNorm
-            statistics estimated, all at once: they must fit into memory.
+            statistics estimated, all at once; the first of them, as many as two gibibytes hold the
+            activations of.
         batch_size: Of no effect here.
     """
 
@@ -253,28 +263,45 @@ class RepairingEvaluator(Evaluator):
         self, supernet: Supernet, calibration_images: Tensor, *, batch_size: int = 1024
     ) -> None:
         """Run the full net once."""
-        super().__init__(supernet, calibration_images, batch_size=batch_size)
-        self._repair = Repair(supernet, placement_of(supernet).put(calibration_images))
+        peak = build_footprint(supernet).measure(supernet.space.full)["peak_bytes"]
+        n_images = max(2, int(_MAX_BYTES // max(1, peak)))
+        super().__init__(supernet, calibration_images[:n_images], batch_size=batch_size)
+        self._n_given = len(calibration_images)
+        self.is_told = False
 
-    @property
-    def left(self) -> Mapping[str, str]:
-        """Why layers that can be narrowed stay as they are cut, by name."""
-        return self._repair.left
+    @cached_property
+    def repair(self) -> Repair:
+        """What solves the layers; made when it is first asked for."""
+        made = Repair(self.supernet, self._images)
+        if self.is_told:
+            if len(self._images) < self._n_given:
+                _logger.warning(
+                    "repair: %d of %d calibration pictures are used, for more would take much memory",
+                    len(self._images),
+                    self._n_given,
+                )
+            for layer, reason in made.left.items():
+                _logger.warning("repair: %s stays as it is cut: %s", layer, reason)
+        return made
 
     @contextmanager
     def calibrated(self, widths: Widths) -> Iterator[CalibratedSubnet]:
         """Run the supernet as a repaired subnet; arguments and errors as of :class:`Evaluator`."""
         normed_layers = self._normed_layers
-        with (
-            self.supernet.active(widths),
-            self._repair.solving(widths),
-            _running_calibrating(self.supernet, self._images),
-        ):
+        repair = self.repair
+        with self.supernet.active(widths), repair.restoring(), ExitStack() as stack:
+            with repair.solving(widths):
+                stack.enter_context(_running_calibrating(self.supernet, self._images))
             yield CalibratedSubnet(self.supernet, widths, normed_layers)
 
 
 def make_evaluator(
-    supernet: Supernet, calibration_images: Tensor, *, batch_size: int = 1024, repair: bool = False
+    supernet: Supernet,
+    calibration_images: Tensor,
+    *,
+    batch_size: int = 1024,
+    repair: bool = False,
+    is_told: bool = False,
 ) -> Evaluator:
     """Make what measures the subnets of a supernet, after their repair if it is asked for.
 
@@ -283,10 +310,11 @@ def make_evaluator(
         calibration_images: Shape (n, *example_shape).
         batch_size: Pictures run at once in calibration; with ``repair`` all are.
         repair: Whether layers are solved in closed form.
+        is_told: Warn of layers that cannot be, and of pictures that are too many, when subnets are
+            first measured.
     """
-    if not repair:
-        return Evaluator(supernet, calibration_images, batch_size=batch_size)
-    evaluator = RepairingEvaluator(supernet, calibration_images, batch_size=batch_size)
-    for layer, reason in evaluator.left.items():
-        _logger.warning("repair: %s stays as it is cut: %s", layer, reason)
+    kind = RepairingEvaluator if repair else Evaluator
+    evaluator = kind(supernet, calibration_images, batch_size=batch_size)
+    if isinstance(evaluator, RepairingEvaluator):
+        evaluator.is_told = is_told
     return evaluator

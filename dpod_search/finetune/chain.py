@@ -33,9 +33,9 @@ def plan_parents(subnets: Sequence[Subnet], settings: FinetuneSettings) -> list[
 
     Args:
         subnets: Of one supernet.
-        settings: Without a chain all are cut from the supernet.
+        settings: Without a chain, or without training, all are cut from the supernet.
     """
-    if not settings.chain or not subnets:
+    if not settings.chain or settings.epochs == 0 or not subnets:
         return [None] * len(subnets)
     supernet = subnets[0].supernet
     footprint = build_footprint(supernet)

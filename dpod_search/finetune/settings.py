@@ -39,7 +39,7 @@ class FinetuneSettings(OptimizerSettings, _Leading):
         n_subnets: Subnets of the front to finetune, those that keep most hypervolume, 1 to
             1,000,000, or ``all`` of the front; the full net is finetuned besides, as what they are
             compared with.
-        budgets: In place of ``n_subnets`` the best subnet under each of these budgets, for
+        budgets: In place of ``n_subnets`` the largest of the best subnets under each of these, for
             instance ``["macs<=2M", "macs<=25% and params<=50k"]``; at most 1,000.
         epochs: Passes of the full net over the training pictures, 0 to 1,000,000; with 0 subnets
             are delivered as they were measured.

@@ -124,6 +124,7 @@ def finetune_all(
     calibration_batch_size: int = 1024,
     settings: FinetuneSettings | None = None,
     seed: int = 0,
+    repair: bool = False,
     progress: Progress | None = None,
 ) -> list[FinetunedSubnet]:
     """Finetune several subnets of one supernet, with one teacher for all.
@@ -140,6 +141,7 @@ def finetune_all(
         calibration_batch_size: Those of them that are run at once.
         settings: How.
         seed: Seed of what the modules themselves draw, such as dropout.
+        repair: Whether they are measured before after a closed-form repair, as ``search`` did.
         progress: Who is told of each subnet that is done.
 
     Returns:
@@ -168,6 +170,7 @@ def finetune_all(
         chosen,
         seed,
         make_teacher(wanted[0].supernet, train_loader, chosen) if wanted else None,
+        repair,
     )
     parents = plan_parents(wanted, chosen)
     finetuned: dict[int | None, FinetunedSubnet] = {}

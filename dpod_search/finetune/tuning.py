@@ -175,6 +175,7 @@ def finetune(
     settings: FinetuneSettings | None = None,
     seed: int = 0,
     teacher: Teacher | None = None,
+    repair: bool = False,
     checkpoint: CheckpointFile | None = None,
     progress: Progress | None = None,
 ) -> FinetunedSubnet:
@@ -192,6 +193,7 @@ def finetune(
         seed: Seed of what the module itself draws, such as dropout.
         teacher: From ``make_teacher`` for the same supernet and loader, so that several subnets
             share its answers; by default one is made.
+        repair: Whether it is measured before after a closed-form repair, as ``search`` did.
         checkpoint: Where the state is kept; finetuning goes on from it if it exists.
         progress: Who is told.
 
@@ -214,6 +216,7 @@ def finetune(
         settings or FinetuneSettings(),
         seed,
         teacher,
+        repair,
     )
     return prepare_finetuning(subnet, context, checkpoint).run(progress)
 
@@ -247,7 +250,7 @@ def prepare_finetuning(
     with evaluator.calibrated(widths) as measured_subnet:
         module = measured_subnet.extract()
         before = _measure(measured_subnet, context.validation_loader)
-    if parent is not None or (context.repair and context.settings.epochs > 0):
+    if context.settings.epochs > 0 and (parent is not None or context.repair):
         begun = supernet if parent is None else inherit(supernet, parent)
         with Evaluator(begun, images, batch_size=size).calibrated(widths) as calibrated_subnet:
             module = calibrated_subnet.extract()

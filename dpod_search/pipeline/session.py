@@ -313,7 +313,8 @@ def make_supernet(config: StudyConfig, model: nn.Module, input_shape: tuple[int,
     if config.model.weights and out_of_order:
         _logger.warning(
             "model.weights: %s apply their weights to other channels when they are narrower (inspect "
-            "says why): a subnet has little of what was learnt before the supernet is trained",
+            "says why): a subnet has little of what was learnt before the supernet is trained%s",
             ", ".join(out_of_order),
+            "" if config.training.epochs else "; set training.epochs to train it",
         )
     return supernet

@@ -174,7 +174,7 @@ def make_task(
         ),
         constraints or {},
         seed,
-        provenance or {},
+        {**(provenance or {}), "repair": "closed form" if repair else "none"},
     )
 
 
@@ -195,7 +195,9 @@ def _make_evaluate(
     if images is None:
         images = supernet.calibration_images
     images = _gather_images(measured) if images is None else images
-    evaluator = make_evaluator(supernet, images, batch_size=batch_size, repair=repair)
+    evaluator = make_evaluator(
+        supernet, images, batch_size=batch_size, repair=repair, is_told=True
+    )
 
     def evaluate(widths: Widths) -> dict[str, Any]:
         with torch.no_grad(), evaluator.calibrated(widths) as subnet:

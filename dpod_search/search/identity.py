@@ -37,6 +37,7 @@ _NAMES = {
     "data": "other data",
     "weights": "other weights of the supernet",
     "latency": "another latency table",
+    "repair": "another repair of subnets",
 }
 
 

@@ -53,7 +53,7 @@ def _number_places(supernet: Supernet) -> Supernet:
 
     Names would not do: where a block is removed those behind it move up.
     """
-    numbered: Supernet = copy_supernet(supernet).double().cpu()  # which counts to 2**53
+    numbered: Supernet = copy_supernet(supernet).cpu().double()  # which counts to 2**53
     start = 0
     for _, tensor in _tensors_of(numbered.net):
         places = torch.arange(start, start + tensor.numel(), dtype=torch.float64)

@@ -22,7 +22,12 @@ def test_weights_stay_and_subnets_are_repaired_and_chained():
 
 
 def test_what_the_study_says_stays():
-    changes = [WEIGHTS, "evaluation.repair=false", "finetune.tunes_full=true"]
+    changes = [
+        WEIGHTS,
+        "training.flip=true",
+        "evaluation.repair=false",
+        "finetune.tunes_full=true",
+    ]
     study = make_study("any", changes)
     assert study.training.epochs == 0
     assert not study.evaluation.repair
@@ -30,7 +35,9 @@ def test_what_the_study_says_stays():
     assert study.finetune.tunes_full
 
 
-@pytest.mark.parametrize("changes", [[], [WEIGHTS, "training.epochs=30"]])
+@pytest.mark.parametrize(
+    "changes", [[], [WEIGHTS, "training.epochs=30"], [WEIGHTS, 'training.policy="sandwich"']]
+)
 def test_a_supernet_that_is_trained_has_the_other_defaults(changes):
     study = make_study("any", changes)
     assert study.training.epochs == 30

@@ -13,6 +13,7 @@ from torch import nn
 from dpod_search.evaluation import Evaluator
 from dpod_search.evaluation import RepairingEvaluator
 from dpod_search.evaluation import repair
+from dpod_search.footprint import build_footprint
 from dpod_search.models.resnet import build_resnet8
 from dpod_search.supernet import build_supernet
 
@@ -96,7 +97,7 @@ def test_any_subnet_comes_nearer_to_the_full_net_and_leaves_no_trace(make):
     supernet = build_supernet(net, images[:2])
     before = copy.deepcopy(supernet.state_dict())
     plain, repairing = Evaluator(supernet, images), RepairingEvaluator(supernet, images)
-    assert not repairing.left
+    assert not repairing.repair.left
     errors = {plain: [], repairing: []}
     with torch.no_grad():
         with plain.calibrated(supernet.space.full) as full:
@@ -133,10 +134,50 @@ def test_what_cannot_be_solved_is_named_and_left():
     images = torch.randn(64, 2, 6, 6)
     supernet = build_supernet(Twice().eval(), images[:2])
     evaluator = RepairingEvaluator(supernet, images)
-    assert evaluator.left.keys() == {"twice"}
-    assert "once" in evaluator.left["twice"]
+    assert evaluator.repair.left.keys() == {"twice"}
+    assert "once" in evaluator.repair.left["twice"]
     with evaluator.calibrated(supernet.space.smallest) as subnet:
         assert subnet(images).isfinite().all()
+
+
+class Named(nn.Module):
+    """Gives a layer its input by its name, in 16 bits."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(4, 8), nn.Linear(8, 6)
+        self.head = nn.Linear(6, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.second(input=torch.relu(self.first(x))).relu())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_inputs_by_name_and_numbers_of_16_bits(dtype):
+    torch.manual_seed(0)
+    images = torch.randn(64, 4).to(dtype)
+    supernet = build_supernet(Named().to(dtype).eval(), images[:2])
+    wanted, errors = supernet(images), []
+    for kind in (Evaluator, RepairingEvaluator):
+        evaluator = kind(supernet, images)
+        with torch.no_grad(), evaluator.calibrated(supernet.space.uniform(0.5)) as subnet:
+            errors.append(float((subnet(images) - wanted).square().mean()))
+    assert errors[1] < errors[0]
+
+
+def test_a_lent_subnet_may_run_at_other_widths_without_being_solved_again():
+    torch.manual_seed(0)
+    net = build_resnet8(input_shape=(2, 12, 12), n_classes=5).eval()
+    images = torch.randn(64, 2, 12, 12)
+    supernet = build_supernet(net, images[:2])
+    blocks = [group.name for group in supernet.groups if group.kind == "block"]
+    assert blocks
+    widths = supernet.space.canonical(supernet.space.uniform(0.5).replace(blocks[0], 0))
+    with RepairingEvaluator(supernet, images).calibrated(widths):
+        before = copy.deepcopy(supernet.state_dict())
+        with torch.no_grad(), supernet.active(supernet.space.full):
+            supernet(images[:3])
+        assert all(torch.equal(before[k], v) for k, v in supernet.state_dict().items())
 
 
 def test_dead_units_and_few_pictures_give_finite_weights():
@@ -149,3 +190,26 @@ def test_dead_units_and_few_pictures_give_finite_weights():
     supernet = build_supernet(net.eval(), images[:2])
     with RepairingEvaluator(supernet, images).calibrated(supernet.space.smallest) as subnet:
         assert subnet(images).isfinite().all()
+
+
+@pytest.mark.parametrize("shape", [(2, 40, 7), (2, 7, 40)])
+def test_both_ways_to_solve_are_ridge_regression(shape):
+    torch.manual_seed(0)
+    rows, wanted = torch.randn(shape).double(), torch.randn(*shape[:2], 3).double()
+    solved = repair._solve(rows, wanted, 0.1)
+    for x, y, w in zip(rows, wanted, solved, strict=True):
+        strength = 0.1 * x.square().sum() / x.shape[1]
+        gradient = x.T @ (x @ w - y) + strength * w
+        assert float(gradient.abs().max()) < 1e-9
+
+
+def test_big_pictures_are_fewer(monkeypatch):
+    net, images = make_grouped().eval(), torch.randn(40, 2, 12, 12)
+    supernet = build_supernet(net, images[:2])
+    peak = build_footprint(supernet).measure(supernet.space.full)["peak_bytes"]
+    monkeypatch.setattr(repair, "_MAX_BYTES", 7.5 * peak)
+    seen = []
+    net_seen = supernet.net[0].register_forward_hook(lambda _, x, y: seen.append(len(y)))
+    with RepairingEvaluator(supernet, images).calibrated(supernet.space.smallest):
+        net_seen.remove()
+    assert max(seen) == 7

@@ -16,6 +16,7 @@ from training.fakes import single_thread
 
 from dpod_search import finetune_all
 from dpod_search import train_supernet
+from dpod_search.evaluation import RepairingEvaluator
 from dpod_search.finetune import FinetuneContext
 from dpod_search.finetune import FinetuneSettings
 from dpod_search.finetune import list_levels
@@ -86,6 +87,23 @@ def test_a_subnet_begins_with_what_its_parent_has_learnt(trained):
     assert heir.start.accuracy_before == alone.start.accuracy_before  # that of the search
     assert not equal_states(heir.start.module.state_dict(), alone.start.module.state_dict())
     assert all(torch.equal(before[name], tensor) for name, tensor in trained.state_dict().items())
+
+
+def test_without_training_what_the_search_measured_is_delivered(trained):
+    batches = list(make_loader())
+    subnets = [Subnet(trained, w) for w in (trained.space.uniform(0.5), trained.space.smallest)]
+    settings = replace(SETTINGS, epochs=0)
+    done = finetune_all(
+        subnets, make_loader(), validation_loader=batches, settings=settings, repair=True
+    )
+    evaluator = RepairingEvaluator(trained, trained.calibration_images)
+    for subnet, found in zip(subnets, done, strict=True):
+        assert found.accuracy == found.accuracy_before
+        with evaluator.calibrated(subnet.widths) as repaired, torch.no_grad():
+            images = batches[0][0]
+            torch.testing.assert_close(
+                found.module(images), repaired(images), rtol=1e-3, atol=1e-4
+            )
 
 
 def test_the_chain_is_the_same_side_by_side(trained):

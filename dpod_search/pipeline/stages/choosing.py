@@ -35,7 +35,7 @@ class ChosenSubnet:
         trial: The number of its trial, or None.
         widths: Its widths.
         values: What the search measured, by objective.
-        budgets: Those of ``finetune.budgets`` that it is the best under.
+        budgets: Those of ``finetune.budgets`` that it was chosen for.
     """
 
     name: str
@@ -136,10 +136,12 @@ def _take_members(
 
 
 def _may_be_larger(session: Session) -> bool:
-    """Say whether accuracy is what was searched, and no clock has a say in the budgets."""
+    """Say whether accuracy alone is measured, and no clock has a say in the budgets."""
     budgets = session.config.finetune.budgets
     is_timed = any(LATENCY in split_bounds(budget) for budget in budgets)
-    return "accuracy" in session.config.search.objectives and not is_timed
+    measured = [objective.name for objective in session.objectives if objective.is_measured]
+    is_known = "accuracy" in session.config.search.objectives  # one's own may have this name
+    return is_known and measured == ["accuracy"] and not is_timed
 
 
 def _use_budgets(
@@ -168,8 +170,9 @@ def _use_budgets(
     for budget, member in sorted(best.items(), key=lambda item: -item[1].footprint["macs"]):
         accuracy = member.values["accuracy"]
         least = accuracy - math.sqrt(accuracy * (1 - accuracy) / n_images)
-        text = " and ".join([budget, *bounds])
-        within = keep_within(found, text, full=full, objectives=session.objectives)
+        within = list(found)
+        for text in (budget, *bounds):
+            within = keep_within(within, text, full=full, objectives=session.objectives)
         near = [item for item in within if item.values["accuracy"] >= least]
         if session.config.finetune.chain and around is not None:
             near = [item for item in near if lies_in(item.widths, around.widths)] or near

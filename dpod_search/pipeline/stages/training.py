@@ -98,7 +98,8 @@ def run(session: Session, inputs: Mapping[str, Any]) -> list[str]:
     accuracy = (
         _evaluator(session).evaluate(supernet.space.full, session.validation_batches).accuracy
     )
-    warning = describe_chance(accuracy, session.data.n_classes)
+    is_trained = result.n_steps > 0
+    warning = describe_chance(accuracy, session.data.n_classes, is_trained=is_trained)
     if warning:
         _logger.warning("train: %s", warning)
     Training(
@@ -135,22 +136,23 @@ def clean_up(session: Session) -> None:
     (session.path / _CHECKPOINT).unlink(missing_ok=True)
 
 
-def describe_chance(accuracy: float, n_classes: int) -> str | None:
+def describe_chance(accuracy: float, n_classes: int, *, is_trained: bool = True) -> str | None:
     """Say that a trained full net hardly beats guessing, or return None if it does.
 
     Args:
         accuracy: Of the full net, in [0, 1].
         n_classes: Classes; guessing is right once in so many.
+        is_trained: Whether it was trained here; else its weights were given.
     """
     guessing = 1 / n_classes
     # Half as much again as by guessing; with two classes that would be far from guessing.
     limit = min(1.5 * guessing, guessing + 0.05 * (1 - guessing))
     if accuracy >= limit:
         return None
+    advice = "change training.lr or training.epochs" if is_trained else "check model.weights"
     return (
         f"the full net is right on {percent(accuracy)} of the validation pictures, hardly more than "
-        f"guessing among {n_classes} classes ({percent(guessing)}); change training.lr or "
-        "training.epochs, or check the labels"
+        f"guessing among {n_classes} classes ({percent(guessing)}); {advice}, or check the labels"
     )
 
 

@@ -79,6 +79,12 @@ def test_under_each_budget_the_largest_of_the_best_is_finetuned_and_nothing_else
     assert read_status(run)["budgets"] == chosen
 
 
+def test_a_budget_and_a_constraint_may_bound_the_same(tmp_path):
+    config = load_tiny('search.constraints={macs="<= 80%"}', choose_by("macs<=40%"))
+    run_stages(config, tmp_path / "digits", stages=["train", "search", "finetune"])
+    assert FinetunedFront.read(tmp_path / "digits").chosen["macs<=40%"] is not None
+
+
 def test_finetuning_reads_the_search_and_runs_none(run, monkeypatch):
     def fail(*arguments, **options):
         raise AssertionError("it is over")

@@ -12,6 +12,7 @@ from pipeline.tiny import copy_run
 from pipeline.tiny import find_finished
 from pipeline.tiny import load_tiny
 
+from dpod_search.errors import RunFolderError
 from dpod_search.models import build_model
 from dpod_search.pipeline import run_stages
 from dpod_search.training import CheckpointFile
@@ -78,9 +79,12 @@ def test_nothing_is_trained_and_the_full_net_is_delivered_as_it_was_given(given_
     moved = dict(kept.named_parameters())
     for name, parameter in given.named_parameters():
         assert torch.equal(moved[name].flatten().sort()[0], parameter.flatten().sort()[0]), name
-    norms = moved["conv.weight"].flatten(1).norm(dim=1)
-    assert not torch.equal(moved["conv.weight"], given.get_parameter("conv.weight"))
-    assert len(norms) == 4
+    # Units of large weights come first: the inner group is made by one layer alone.
+    norms = moved["stage1.0.conv1.weight"].flatten(1).norm(dim=1)
+    assert norms.tolist() == sorted(norms.tolist(), reverse=True)
+    assert not torch.equal(
+        norms, given.get_parameter("stage1.0.conv1.weight").flatten(1).norm(dim=1)
+    )
 
 
 def read_ladder(folder):
@@ -158,3 +162,12 @@ def test_a_run_killed_in_its_chain_ends_the_same(given_run, tmp_path, monkeypatc
     assert (again / "front.json").read_bytes() == (folder / "front.json").read_bytes()
     for file in folder.glob("finetuned/*/model.safetensors"):
         assert (again / file.relative_to(folder)).read_bytes() == file.read_bytes()
+
+
+def test_a_study_of_other_repairs_is_refused(given_run, weights, tmp_path):
+    storage = f"sqlite:///{tmp_path}/s.db"
+    one = load_tiny(f"model.weights={weights}", *GIVEN)
+    run_stages(one, tmp_path / "one", stages=["train", "search"], storage=storage)
+    other = load_tiny(f"model.weights={weights}", *GIVEN, "evaluation.repair=false")
+    with pytest.raises(RunFolderError, match="another repair of subnets"):
+        run_stages(other, tmp_path / "other", stages=["train", "search"], storage=storage)
