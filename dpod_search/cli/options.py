@@ -105,7 +105,7 @@ Budgets = Annotated[
     typer.Option(
         "--budgets",
         metavar="BUDGETS",
-        help="Finetune the best subnet under each, for instance macs<=2M,macs<=25%; a comma "
+        help="Finetune one subnet under each, for instance macs<=2M,macs<=25%; a comma "
         "between them, quotes around all. The same as finetune.budgets.",
     ),
 ]
