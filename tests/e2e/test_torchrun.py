@@ -146,6 +146,7 @@ def test_ranks_end_with_a_torchrun_that_is_killed(tmp_path: Path) -> None:
         launch.process.wait()
 
 
+@pytest.mark.slow
 def test_a_mistake_is_told_once(tmp_path: Path) -> None:
     code, lines = Launch(tmp_path, "training.batch_size=127").end()
     assert code != 0

@@ -47,7 +47,7 @@ def assert_absorbed(supernet: Supernet, widths: Widths, x: torch.Tensor) -> None
         torch.testing.assert_close(supernet(x), module(x), rtol=1e-3, atol=1e-4)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(nets() | graphs())
 def test_nets_of_any_shape(net: Net) -> None:
     try:
@@ -57,7 +57,7 @@ def test_nets_of_any_shape(net: Net) -> None:
     assert_absorbed(supernet, supernet.space.sample(np.random.default_rng(0)), net.example)
 
 
-@pytest.mark.parametrize("name", ["resnet20", "densenet121", "convnext_tiny", "swin_t"])
+@pytest.mark.parametrize("name", ["resnet20", "swin_t"])
 def test_published_nets(name: str) -> None:
     net, x = make(name)
     supernet = build_supernet(net, x)

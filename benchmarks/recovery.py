@@ -1,0 +1,158 @@
+"""What tells before finetuning how accurate a subnet is after it.
+
+    python benchmarks/recovery.py --data-root ../shared/data
+
+Random widths of one cost are scored in every way there is without training them: as they are cut,
+after their repair, by the Taylor importance and the parameters that they keep. Then each is
+finetuned as in ``head_to_head.py``, and Kendall's tau between each score and the accuracy after it
+is printed. Writes ``benchmarks/results/recovery.json``; widths in it are not finetuned again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from head_to_head import LADDER
+from head_to_head import make_net
+from head_to_head_common import BATCH
+from head_to_head_common import N_ESTIMATING
+from head_to_head_common import SETS
+from head_to_head_common import load_parts
+from head_to_head_common import measure
+from head_to_head_common import train
+from provenance import ROOT
+from provenance import describe_commit
+from provenance import describe_machine
+from rich.console import Console
+from safetensors.torch import load_file
+
+from dpod_search.evaluation import Evaluator
+from dpod_search.evaluation import RepairingEvaluator
+from dpod_search.footprint import build_footprint
+from dpod_search.importance import measure_unit_importance
+from dpod_search.ranking import compute_kendall_tau
+from dpod_search.supernet import Supernet
+from dpod_search.supernet import build_supernet
+from dpod_search.supernet import extract_subnet
+from dpod_search.supernet import reorder_units
+from dpod_search.widths import Widths
+
+
+FILE = ROOT / "benchmarks" / "results" / "recovery.json"
+SCORES = ("cut", "repaired", "taylor", "params")
+
+
+def draw_widths(supernet: Supernet, share: float, n: int) -> list[Widths]:
+    """Draw random widths whose macs are within a twentieth below a share of the full net's."""
+    space, footprint = supernet.space, build_footprint(supernet)
+    full = footprint.measure(space.full)["macs"]
+    rng = np.random.default_rng(7)
+    found: list[Widths] = []
+    while len(found) < n:
+        # Around the uniform ratio, by up to two octaves to either side.
+        factors = 2 ** rng.uniform(-2, 2, len(space.rungs))
+        active = [
+            min(rungs, key=lambda width, wish=f * share**0.5 * rungs[-1]: abs(width - wish))
+            for rungs, f in zip(space.rungs, factors, strict=True)
+        ]
+        widths = space.make(dict(zip(space.names, active, strict=True)))
+        if (
+            0.95 * share <= footprint.measure(widths)["macs"] / full <= share
+            and widths not in found
+        ):
+            found.append(widths)
+    return found
+
+
+def run(options: argparse.Namespace, console: Console) -> list[dict[str, Any]]:
+    """Score and finetune the widths that are not in the results."""
+    chosen = SETS[options.set]
+    pictures, validation, test = load_parts(options.set, options.data_root, options.kept)
+    net = chosen.build()
+    net.load_state_dict(load_file(make_net(options, options.set, options.net_seed)))
+    supernet = build_supernet(
+        net.eval(), pictures.scaled[:2], ratios=LADDER, multiple=1, removes_blocks=False
+    )
+    batches = list(pictures.batches(BATCH))[:16]
+    reorder_units(supernet, measure_unit_importance(supernet, criterion="magnitude").by_group())
+    taylor = measure_unit_importance(supernet, batches).by_group()
+    footprint, judged = build_footprint(supernet), list(validation.batches())
+    full = footprint.measure(supernet.space.full)["macs"]
+    images = pictures.scaled[:N_ESTIMATING]
+    cut, repairing = Evaluator(supernet, images), RepairingEvaluator(supernet, images)
+    rows = []
+    for widths in draw_widths(supernet, options.share, options.n):
+        began = time.perf_counter()
+        row = {
+            "widths": str(widths),
+            "cut": cut.evaluate(widths, judged).accuracy,
+            "cut_seconds": time.perf_counter() - began,
+        }
+        began = time.perf_counter()
+        row["repaired"] = repairing.evaluate(widths, judged).accuracy
+        row["repaired_seconds"] = time.perf_counter() - began
+        row["taylor"] = sum(
+            float(scores[:width].sum())
+            for scores, width in zip(taylor, widths.active, strict=True)
+            if scores is not None
+        )
+        known = footprint.measure(widths)
+        row["params"], macs = known["params"], known["macs"]
+        module = extract_subnet(supernet, widths)
+        n_steps = round(options.epochs * full / macs * (len(pictures.labels) // BATCH))
+        train(module, pictures, n_steps=n_steps, crop=chosen.crop, flip=chosen.flip, seed=0)
+        row["after"] = measure(module, test)
+        rows.append(row)
+        console.print(row["widths"], *(round(row[name], 4) for name in (*SCORES, "after")))
+    return rows
+
+
+def parse_options() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data-root", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--kept", type=Path, default=Path("runs/head_to_head"))
+    parser.add_argument("--set", default="cifar16", choices=SETS)
+    parser.add_argument("--net-seed", type=int, default=0)
+    parser.add_argument("--share", type=float, default=0.12, help="of the full net's macs")
+    parser.add_argument("--epochs", type=float, default=2, help="of the full net, for each")
+    parser.add_argument("-n", type=int, default=30, help="widths")
+    options = parser.parse_args()
+    options.kept.mkdir(parents=True, exist_ok=True)
+    return options
+
+
+def main() -> None:
+    """Run one set, and write its taus beside those of others."""
+    options, console = parse_options(), Console(soft_wrap=True)
+    torch.set_num_threads(1)
+    results = json.loads(FILE.read_text()) if FILE.exists() else {"sets": {}}
+    rows = run(options, console)
+    after = np.array([row["after"] for row in rows])
+    rng = np.random.default_rng(0)
+    taus = {
+        name: compute_kendall_tau([float(row[name]) for row in rows], after, generator=rng)
+        for name in SCORES
+    }
+    key = f"{options.set}, net {options.net_seed}, {options.share:g} of the macs, {options.epochs:g} epochs"
+    results["sets"][key] = {
+        "taus": {name: asdict(tau) for name, tau in taus.items()},
+        "rows": rows,
+        "commit": describe_commit(),
+    }
+    results["machine"] = describe_machine()
+    FILE.write_text(json.dumps(results, indent=1) + "\n")
+    console.print(key, {name: round(tau.value, 2) for name, tau in taus.items()})
+    ratio = np.median([row["repaired_seconds"] / row["cut_seconds"] for row in rows])
+    console.print(f"an evaluation with repair takes {ratio:.1f} of one without")
+
+
+if __name__ == "__main__":
+    main()
