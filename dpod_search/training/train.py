@@ -13,6 +13,7 @@ from dpod_search.data import gather_images
 from dpod_search.data.loader import Batches
 from dpod_search.data.loader import take_batches
 from dpod_search.errors import ConfigError
+from dpod_search.errors import check_count
 from dpod_search.evaluation import Judge
 from dpod_search.evaluation import calibrate
 from dpod_search.footprint import build_footprint
@@ -120,6 +121,7 @@ def train_supernet(
         chosen = replace(chosen, policy=policy)
     if epochs is not None:
         chosen = replace(chosen, epochs=epochs)
+    check_count("training.epochs", chosen.epochs, low=1, high=1_000_000)
     rewind(train_loader)  # where an interrupted training left it, other pictures would judge
     if calibration_images is None:
         calibration_images = gather_images(iter(train_loader), 512)

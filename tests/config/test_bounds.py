@@ -83,6 +83,7 @@ def test_the_bounds_themselves_are_allowed_and_stated(key: str) -> None:
     low, high = BOUNDS[key]
     others = {"finetune.epochs": ["finetune.max_epochs=1000000"]}.get(key, [])
     others += ["finetune.epochs=1"] if key == "finetune.max_epochs" else []
+    others += ['model.weights="net.pth"'] if key == "training.epochs" else []
     if key == "data.image_size":
         others += [f"{name}={n}" for name, n in SMALL.items()]
     if not key.endswith("_share") or not key.startswith("data."):  # their sum is bounded too

@@ -67,7 +67,7 @@ def test_a_wrong_type_names_key_value_and_type(tmp_path: Path) -> None:
 
 
 def test_a_setting_out_of_range_names_the_limit(tmp_path: Path) -> None:
-    refuse(tmp_path, "training.epochs", ">= 1", "0", sets=("training.epochs=0",))
+    refuse(tmp_path, "training.batch_size", ">= 2", "1", sets=("training.batch_size=1",))
 
 
 def test_an_unknown_study_names_the_shipped_ones(tmp_path: Path) -> None:

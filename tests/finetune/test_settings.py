@@ -15,7 +15,7 @@ from dpod_search.finetune import FinetuneSettings
     ("setting", "value"),
     [
         ("n_subnets", 0),
-        ("epochs", 0),
+        ("epochs", -1),
         ("equal_cost", 1.5),
         ("max_epochs", 1),
         ("n_views", -1),

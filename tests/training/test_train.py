@@ -185,7 +185,7 @@ def test_a_policy_may_have_no_path_and_no_full_net(monkeypatch):
     [
         ("policy", "dpad"),
         ("policy_options", {"n_profile": 3}),
-        ("epochs", 0),
+        ("epochs", -1),
         ("batch_size", 1),
         ("lr", 0),
         ("lr", math.nan),
