@@ -5,7 +5,7 @@
 Random widths of one cost are scored in every way there is without training them: as they are cut,
 after their repair, by the Taylor importance and the parameters that they keep. Then each is
 finetuned as in ``head_to_head.py``, and Kendall's tau between each score and the accuracy after it
-is printed. Writes ``benchmarks/results/recovery.json``; widths in it are not finetuned again.
+is printed. Writes ``benchmarks/results/recovery.json``.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def draw_widths(supernet: Supernet, share: float, n: int) -> list[Widths]:
 
 
 def run(options: argparse.Namespace, console: Console) -> list[dict[str, Any]]:
-    """Score and finetune the widths that are not in the results."""
+    """Score and finetune random widths."""
     chosen = SETS[options.set]
     pictures, validation, test = load_parts(options.set, options.data_root, options.kept)
     net = chosen.build()
@@ -123,6 +123,7 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--net-seed", type=int, default=0)
     parser.add_argument("--share", type=float, default=0.12, help="of the full net's macs")
     parser.add_argument("--epochs", type=float, default=2, help="of the full net, for each")
+    parser.add_argument("--results", type=Path, default=FILE)
     parser.add_argument("-n", type=int, default=30, help="widths")
     options = parser.parse_args()
     options.kept.mkdir(parents=True, exist_ok=True)
@@ -133,7 +134,8 @@ def main() -> None:
     """Run one set, and write its taus beside those of others."""
     options, console = parse_options(), Console(soft_wrap=True)
     torch.set_num_threads(1)
-    results = json.loads(FILE.read_text()) if FILE.exists() else {"sets": {}}
+    file = options.results
+    results = json.loads(file.read_text()) if file.exists() else {"sets": {}}
     rows = run(options, console)
     after = np.array([row["after"] for row in rows])
     rng = np.random.default_rng(0)
@@ -148,7 +150,7 @@ def main() -> None:
         "commit": describe_commit(),
     }
     results["machine"] = describe_machine()
-    FILE.write_text(json.dumps(results, indent=1) + "\n")
+    file.write_text(json.dumps(results, indent=1) + "\n")
     console.print(key, {name: round(tau.value, 2) for name, tau in taus.items()})
     ratio = np.median([row["repaired_seconds"] / row["cut_seconds"] for row in rows])
     console.print(f"an evaluation with repair takes {ratio:.1f} of one without")

@@ -51,7 +51,7 @@ _logger = logging.getLogger(__name__)
 
 PRIOR = 50.0
 _MAX_BYTES = 2**31  # of activations
-N_PLACES = 8  # of a layer's output, drawn anew for each picture
+N_PLACES = 4  # of a layer's output, drawn anew for each picture
 
 
 @dataclass(frozen=True, eq=False)
