@@ -73,7 +73,7 @@ _ON_RUNS = {
     ),
     "mdp": (
         "Prune at once, without supernet or search: the widths that keep most importance.",
-        "study budget method out sets seed storage latency_table jobs quiet as_json",
+        "study budget method finetunes out sets seed storage latency_table jobs quiet as_json",
     ),
 }
 

@@ -100,6 +100,14 @@ OnceMethod = Annotated[
         help="mdp, or to compare with it: uniform, magnitude, taylor, random.",
     ),
 ]
+Finetunes = Annotated[
+    bool,
+    typer.Option(
+        "--finetune/--no-finetune",
+        help="Train what was chosen on; or deliver it after a closed-form repair alone, which "
+        "takes seconds and no labels.",
+    ),
+]
 Budgets = Annotated[
     str | None,
     typer.Option(
@@ -140,6 +148,7 @@ class Asked:
     storage: Storage = None
     budget: OnceBudgets = field(default_factory=list)  # required, where a command has it
     method: OnceMethod = "mdp"
+    finetunes: Finetunes = True
     budgets: Budgets = None
     latency_table: LatencyTableFile = None
     png: Png = False

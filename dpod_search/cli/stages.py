@@ -88,4 +88,6 @@ def _choose_at_once(asked: Asked) -> Asked:
         'training.policy="dense"',
         "training.policy_options={}",
     ]
+    if not asked.finetunes:
+        changes += ["evaluation.repair=true", "finetune.epochs=0"]
     return replace(asked, sets=[*(asked.sets or ()), *changes])

@@ -20,6 +20,8 @@ _GIVEN: Mapping[str, Mapping[str, Any]] = MappingProxyType(
 )
 
 
+_POLICY = frozenset({"policy", "policy_options"})
+
 # Of [training] these are about the pictures, which finetuning sees as well.
 _OF_PICTURES = frozenset({"crop_padding", "flip", "augmentation", "n_workers"})
 
@@ -31,9 +33,11 @@ def fill_given(document: Mapping[str, Any]) -> dict[str, Any]:
         document: A study as read from TOML. One whose sections are no tables comes back as it is.
     """
     found = dict(document)
-    sections = {name: found.get(name, {}) for name in ("model", *_GIVEN)}
+    sections = {name: found.get(name, {}) for name in ("model", "oneshot", *_GIVEN)}
     if not all(isinstance(section, dict) for section in sections.values()):
         return found
-    if sections["model"].get("weights") and sections["training"].keys() <= _OF_PICTURES:
+    # What is chosen at once has no supernet, whatever its policy would be.
+    idle = _OF_PICTURES | (_POLICY if sections["oneshot"].get("method") else frozenset())
+    if sections["model"].get("weights") and sections["training"].keys() <= idle:
         found |= {name: {**values, **sections[name]} for name, values in _GIVEN.items()}
     return found

@@ -55,6 +55,17 @@ def test_a_study_that_is_searched_is_pruned_at_once(call, tmp_path):
     assert told["front"]["unmet_budgets"].keys() == {"macs<=1"}
 
 
+def test_without_finetuning_repaired_subnets_are_delivered(call, tmp_path):
+    code, _, _ = call("-b", "macs<=40%", "--no-finetune")
+    assert code == 0
+    run = tmp_path / "runs" / "digits-mdp"
+    for member in read_json(run / "front.json")["members"]:
+        assert read_json(run / "finetuned" / member["folder"] / "result.json")["history"] == []
+        assert member["validation_accuracy"] == member["validation_accuracy_before"]
+    (trial,) = (m for m in read_json(run / "front.json")["members"] if m["macs_share"] < 1)
+    assert trial["validation_accuracy"] == pytest.approx(trial["values"]["accuracy"], abs=0.005)
+
+
 def test_methods_have_folders_of_their_own(call, tmp_path):
     code, out, _ = call("-b", "macs<=40%", "--method", "uniform")
     assert code == 0

@@ -35,6 +35,21 @@ def test_what_the_study_says_stays():
     assert study.finetune.tunes_full
 
 
+def test_what_is_chosen_at_once_has_them_too():
+    study = make_study(
+        "any",
+        [
+            WEIGHTS,
+            'oneshot.method="mdp"',
+            'oneshot.budgets=["macs<=25%"]',
+            'training.policy="dense"',
+        ],
+    )
+    assert study.training.epochs == 0
+    assert study.evaluation.repair
+    assert study.finetune.chain
+
+
 @pytest.mark.parametrize(
     "changes", [[], [WEIGHTS, "training.epochs=30"], [WEIGHTS, 'training.policy="sandwich"']]
 )
