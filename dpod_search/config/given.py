@@ -19,10 +19,9 @@ _GIVEN: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     }
 )
 
-
+# Of [training] these choose among subnets,
 _POLICY = frozenset({"policy", "policy_options"})
-
-# Of [training] these are about the pictures, which finetuning sees as well.
+# and these are about the pictures, which finetuning sees as well.
 _OF_PICTURES = frozenset({"crop_padding", "flip", "augmentation", "n_workers"})
 
 

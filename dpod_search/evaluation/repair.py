@@ -257,23 +257,30 @@ class RepairingEvaluator(Evaluator):
             statistics estimated, all at once; the first of them, as many as two gibibytes hold the
             activations of.
         batch_size: Of no effect here.
+        is_told: Warn of layers that cannot be solved, and of pictures that are too many, when a
+            subnet is first measured.
     """
 
     def __init__(
-        self, supernet: Supernet, calibration_images: Tensor, *, batch_size: int = 1024
+        self,
+        supernet: Supernet,
+        calibration_images: Tensor,
+        *,
+        batch_size: int = 1024,
+        is_told: bool = False,
     ) -> None:
-        """Run the full net once."""
+        """Keep as many pictures as fit."""
         peak = build_footprint(supernet).measure(supernet.space.full)["peak_bytes"]
         n_images = max(2, int(_MAX_BYTES // max(1, peak)))
         super().__init__(supernet, calibration_images[:n_images], batch_size=batch_size)
         self._n_given = len(calibration_images)
-        self.is_told = False
+        self._is_told = is_told
 
     @cached_property
     def repair(self) -> Repair:
         """What solves the layers; made when it is first asked for."""
         made = Repair(self.supernet, self._images)
-        if self.is_told:
+        if self._is_told:
             if len(self._images) < self._n_given:
                 _logger.warning(
                     "repair: %d of %d calibration pictures are used, for more would take much memory",
@@ -310,11 +317,8 @@ def make_evaluator(
         calibration_images: Shape (n, *example_shape).
         batch_size: Pictures run at once in calibration; with ``repair`` all are.
         repair: Whether layers are solved in closed form.
-        is_told: Warn of layers that cannot be, and of pictures that are too many, when subnets are
-            first measured.
+        is_told: As for :class:`RepairingEvaluator`.
     """
-    kind = RepairingEvaluator if repair else Evaluator
-    evaluator = kind(supernet, calibration_images, batch_size=batch_size)
-    if isinstance(evaluator, RepairingEvaluator):
-        evaluator.is_told = is_told
-    return evaluator
+    if not repair:
+        return Evaluator(supernet, calibration_images, batch_size=batch_size)
+    return RepairingEvaluator(supernet, calibration_images, batch_size=batch_size, is_told=is_told)

@@ -6,7 +6,6 @@ Nothing of the run is changed: neither its folder, nor weights, nor random draws
 
 from __future__ import annotations
 
-import copy
 import math
 import statistics
 import time
@@ -28,6 +27,7 @@ from dpod_search.pipeline.session import Session
 from dpod_search.records.finetuned import Finetuned
 from dpod_search.search.store.status import count_trials
 from dpod_search.supernet import Supernet
+from dpod_search.supernet import copy_supernet
 from dpod_search.training import Plan
 from dpod_search.training.learner import CountedScorer
 from dpod_search.training.learner import SupernetLearner
@@ -89,7 +89,7 @@ def _find_done(session: Session, work: Work, stages: Collection[str]) -> dict[st
 
 def measure_paces(session: Session) -> Paces:
     """Time some steps and evaluations on a copy of the supernet."""
-    supernet = copy.deepcopy(session.blank_supernet)
+    supernet = copy_supernet(session.blank_supernet)
     space, cost = supernet.space, _find_cost(session)
     macs = (cost(space.full), cost(space.smallest))
     with torch.random.fork_rng():

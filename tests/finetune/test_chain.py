@@ -4,18 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from training.fakes import equal_states
-from training.fakes import make_batches
 from training.fakes import make_loader
-from training.fakes import make_supernet
 from training.fakes import single_thread
 
 from dpod_search import finetune_all
-from dpod_search import train_supernet
 from dpod_search.evaluation import RepairingEvaluator
 from dpod_search.finetune import FinetuneContext
 from dpod_search.finetune import FinetuneSettings
@@ -59,14 +55,6 @@ def test_levels_need_nothing_but_those_before(pairs):
             assert pairs[parent] not in ((a, b), (8, 8))
             assert a <= pairs[parent][0]
             assert b <= pairs[parent][1]
-
-
-@pytest.fixture(scope="module")
-def trained():
-    supernet = make_supernet(dropout=0.1)
-    with single_thread():
-        train_supernet(supernet, make_batches(), epochs=2)
-    return supernet
 
 
 def test_a_subnet_begins_with_what_its_parent_has_learnt(trained):

@@ -19,7 +19,6 @@ from training.fakes import make_supernet
 from training.fakes import single_thread
 
 from dpod_search import finetune_all
-from dpod_search import train_supernet
 from dpod_search.errors import ConfigError
 from dpod_search.errors import DataError
 from dpod_search.errors import TrainingError
@@ -34,14 +33,6 @@ from dpod_search.supernet import Subnet
 
 
 SETTINGS = FinetuneSettings(epochs=3, equal_cost=0, n_views=2)
-
-
-@pytest.fixture(scope="module")
-def trained():
-    supernet = make_supernet(dropout=0.1)
-    with single_thread():
-        train_supernet(supernet, make_batches(), epochs=2)
-    return supernet
 
 
 def make_subnets(supernet):

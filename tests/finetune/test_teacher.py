@@ -11,10 +11,8 @@ from training.fakes import equal_states
 from training.fakes import make_batches
 from training.fakes import make_loader
 from training.fakes import make_net
-from training.fakes import make_supernet
 from training.fakes import single_thread
 
-from dpod_search import train_supernet
 from dpod_search.errors import ConfigError
 from dpod_search.finetune import FinetuneSettings
 from dpod_search.finetune import Teacher
@@ -27,13 +25,6 @@ from dpod_search.supernet import Subnet
 def _one_thread() -> Iterator[None]:
     with single_thread():
         yield
-
-
-@pytest.fixture(scope="module")
-def trained():
-    supernet = make_supernet(dropout=0.1)
-    train_supernet(supernet, make_batches(), epochs=2)
-    return supernet
 
 
 class Asked:
