@@ -41,6 +41,8 @@ from dpod_search.importance.makers import add_units
 from dpod_search.importance.makers import find_makers
 from dpod_search.importance.makers import sum_along
 from dpod_search.importance.units import LayerScores
+from dpod_search.onednn import find_skipping
+from dpod_search.onednn import skipping_before
 from dpod_search.placement import evaluating
 from dpod_search.placement import placement_of
 from dpod_search.supernet import Layout
@@ -138,7 +140,12 @@ def _undisturbed(supernet: Supernet, names: Iterable[str]) -> Iterator[None]:
     try:
         for parameter in parameters:
             parameter.requires_grad_(True)
-        with evaluating(supernet), supernet.active(supernet.space.full), torch.enable_grad():
+        with (
+            evaluating(supernet),
+            supernet.active(supernet.space.full),
+            skipping_before(find_skipping(supernet)),
+            torch.enable_grad(),
+        ):
             yield
     finally:
         for parameter, was_learning in zip(parameters, learns, strict=True):

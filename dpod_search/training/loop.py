@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from collections.abc import Mapping
 from dataclasses import dataclass
 from dataclasses import field
+from functools import cached_property
 from itertools import islice
 from typing import Any
 from typing import Protocol
@@ -22,6 +23,8 @@ from dpod_search.classification import move_labels
 from dpod_search.data.loader import Batches
 from dpod_search.errors import CheckpointError
 from dpod_search.errors import TrainingError
+from dpod_search.onednn import find_skipping
+from dpod_search.onednn import skipping_before
 from dpod_search.placement import placement_of
 from dpod_search.progress import Progress
 from dpod_search.progress import SilentProgress
@@ -68,7 +71,7 @@ class Loop:
         module: The net to train, on its device, in place.
         loader: Batches of one epoch. One with ``set_position(epoch, batch)`` is resumed exactly;
             of others the sampler's ``set_epoch`` is called, if it has one.
-        n_epochs: Passes over the loader, >= 1.
+        n_epochs: Passes over the loader, > 0; the last one may be a part.
         learner: What is done with a batch.
         optimizer: How gradients move the weights.
         task: Name for progress.
@@ -84,7 +87,7 @@ class Loop:
 
     module: nn.Module
     loader: Batches
-    n_epochs: int
+    n_epochs: float
     learner: Learner
     optimizer: OptimizerSettings = field(default_factory=OptimizerSettings)
     task: str = "training"
@@ -111,7 +114,7 @@ class Loop:
             DataError: If the loader is empty, or labels are no classes.
         """
         n_batches = count_batches(self.loader)
-        n_steps = self.n_epochs * n_batches
+        n_steps = max(1, round(self.n_epochs * n_batches))
         optimizer = self.optimizer.make_optimizer(self.module)
         decay = self.optimizer.ema_decay
         average = WeightAverage(self.module, decay) if decay else None
@@ -126,7 +129,8 @@ class Loop:
         saved_at = start
         self.module.train()
         self.progress.start(self.task, n_steps, first)
-        for step, (images, labels) in enumerate(self._batches(first, n_batches), start=first):
+        batches = islice(self._batches(first, n_batches), n_steps - first)
+        for step, (images, labels) in enumerate(batches, start=first):
             lr = self.optimizer.rate_at(step, n_steps)
             losses = self._step(step, lr, optimizer, images, labels)
             if average is not None:
@@ -201,7 +205,8 @@ class Loop:
         rank = (self.ranks.rank,) if self.ranks.rank else ()
         there = move_labels(labels, device)
         # Dropout draws by the step, so that training resumes exactly.
-        with seeded(derive_seed(self.seed, self.task, step, *rank), device):
+        seed = derive_seed(self.seed, self.task, step, *rank)
+        with seeded(seed, device), skipping_before(self._skipping):
             losses = self.learner.compute_gradients(step, placement.put(images), there)
         losses = self.ranks.average(losses)
         norm = _clip_gradients(self.module, self.optimizer.max_grad_norm)
@@ -214,6 +219,10 @@ class Loop:
                 )
         optimizer.step()
         return losses
+
+    @cached_property
+    def _skipping(self) -> tuple[nn.Conv2d, ...]:
+        return find_skipping(self.module)
 
     def _looks_enough(self, step: int, n_steps: int, average: WeightAverage | None) -> bool:
         """Say whether the training is to end before its last step."""
@@ -242,7 +251,7 @@ class Loop:
     def _batches(self, first: int, n_batches: int) -> Iterator[tuple[Tensor, Tensor]]:
         sampler = getattr(self.loader, "sampler", None)
         shuffle: Callable[[int], None] | None = getattr(sampler, "set_epoch", None)
-        for epoch in range(first // n_batches, self.n_epochs):
+        for epoch in range(first // n_batches, math.ceil(self.n_epochs)):
             skip = first - epoch * n_batches if epoch == first // n_batches else 0
             if isinstance(self.loader, PositionedLoader):
                 self.loader.set_position(epoch, skip)
