@@ -49,4 +49,4 @@ def test_the_table_of_epochs_is_right() -> None:
         (row,) = re.findall(rf"^\| {name} \| (.*) \|$", TEXT, re.M)
         found = [int(re.findall(r"\d+", cell)[0]) for cell in row.split("|")]
         settings = (FinetuneSettings(equal_cost=power) for power in (0.0, 0.5, 1.0))
-        assert found == [one.epochs_of(share) for one in settings]
+        assert found == [round(one.epochs_of(share)) for one in settings]

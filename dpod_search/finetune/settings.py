@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -23,7 +24,7 @@ class _Leading:
 
     n_subnets: int | Literal["all"] = 12
     budgets: tuple[str, ...] = ()
-    epochs: int = 10
+    epochs: float = 10.0
     equal_cost: float = 0.5
     max_epochs: int = 200
     tunes_full: bool = True
@@ -41,8 +42,8 @@ class FinetuneSettings(OptimizerSettings, _Leading):
             compared with.
         budgets: In place of ``n_subnets`` the largest of the best subnets under each of these, for
             instance ``["macs<=2M", "macs<=25% and params<=50k"]``; at most 1,000.
-        epochs: Passes of the full net over the training pictures, 0 to 1,000,000; with 0 subnets
-            are delivered as they were measured.
+        epochs: Passes of the full net over the training pictures, 0 to 1,000,000, whole or not;
+            with 0 subnets are delivered as they were measured.
         equal_cost: How evenly the compute is shared, in [0, 1]. 1 gives every subnet the
             multiply-adds that ``epochs`` of the full net take: one of a tenth of the full net's
             macs sees the pictures ten times as often. 0 gives all the same epochs. Between them,
@@ -85,11 +86,10 @@ class FinetuneSettings(OptimizerSettings, _Leading):
         if self.n_subnets != "all":
             check_count("finetune.n_subnets", self.n_subnets, low=1, high=1_000_000)
         _check_budgets(self.budgets)
-        check_count("finetune.epochs", self.epochs, low=0, high=1_000_000)
+        check_range("finetune.epochs", self.epochs, low=0, high=1_000_000)
         check_range("finetune.equal_cost", self.equal_cost, low=0, high=1)
-        check_count(
-            "finetune.max_epochs", self.max_epochs, low=max(1, self.epochs), high=1_000_000
-        )
+        low = max(1, math.ceil(self.epochs))
+        check_count("finetune.max_epochs", self.max_epochs, low=low, high=1_000_000)
         check_count("finetune.batch_size", self.batch_size, low=2, high=1_000_000)
         self.check_optimizer("finetune")
         check_choice("finetune.precision", self.precision, PRECISIONS)
@@ -102,8 +102,8 @@ class FinetuneSettings(OptimizerSettings, _Leading):
             "finetune.checkpoint_seconds", self.checkpoint_seconds, low=0, high=MAX_SECONDS
         )
 
-    def epochs_of(self, macs_share: float) -> int:
-        """Return the epochs of a subnet.
+    def epochs_of(self, macs_share: float) -> float:
+        """Return the epochs of a subnet; the last one may be a part.
 
         Args:
             macs_share: Its macs over those of the full net, in (0, 1].
@@ -113,7 +113,7 @@ class FinetuneSettings(OptimizerSettings, _Leading):
         if macs_share == 0:  # nothing to compute, for as long as is allowed
             return self.max_epochs if self.equal_cost else self.epochs
         wished = self.epochs * float(macs_share**-self.equal_cost)
-        return min(self.max_epochs, round(wished))
+        return min(self.max_epochs, wished)
 
 
 def _check_budgets(budgets: Sequence[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterable
 from collections.abc import Iterator
@@ -97,14 +98,14 @@ def run_jobs(
 
 def _answer_all(jobs: list[FinetuneJob]) -> None:
     """Have each teacher answer what it will be asked at most."""
-    n_epochs: dict[int, int] = {}
+    n_epochs: dict[int, float] = {}
     for job in jobs:
         key = id(job.context.teacher)
         n_epochs[key] = max(n_epochs.get(key, 0), job.n_epochs)
     for job in jobs:
         teacher = job.context.teacher
         if teacher is not None:  # a second time costs nothing
-            teacher.answer_all(job.context.train_loader, n_epochs[id(teacher)])
+            teacher.answer_all(job.context.train_loader, math.ceil(n_epochs[id(teacher)]))
 
 
 def _run_one(number: int, job: FinetuneJob, n_threads: int) -> tuple[int, FinetunedSubnet]:

@@ -86,8 +86,8 @@ class FinetuneJob:
     checkpoint: CheckpointFile | None = None
 
     @property
-    def n_epochs(self) -> int:
-        """Passes over the loader."""
+    def n_epochs(self) -> float:
+        """Passes over the loader; the last one may be a part."""
         return self.context.settings.epochs_of(self.macs_share)
 
     def run(self, progress: Progress | None = None) -> FinetunedSubnet:

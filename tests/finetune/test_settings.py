@@ -21,7 +21,7 @@ from dpod_search.finetune import FinetuneSettings
         ("n_views", -1),
         ("n_views", 2.5),
         ("patience", 1.5),
-        ("epochs", 2.5),
+        ("epochs", math.nan),
         ("n_subnets", 1.5),
         ("n_subnets", "most"),
         ("budgets", "macs<=2M"),
@@ -58,6 +58,8 @@ def test_a_small_subnet_gets_more_epochs():
         50,
     ]
     assert [settings.epochs_of(share) for share in (1.0, 0.25)] == [4, 16]
+    assert dataclasses.replace(settings, epochs=0.5).epochs_of(0.5) == 1
+    assert settings.epochs_of(0.6) == pytest.approx(4 / 0.6)
     halfway = dataclasses.replace(settings, equal_cost=0.5)
     assert [halfway.epochs_of(share) for share in (1.0, 0.25, 0.01)] == [4, 8, 40]
     alike = dataclasses.replace(settings, equal_cost=0)

@@ -45,6 +45,23 @@ def test_stopped_after_any_step_it_ends_as_if_it_had_not_been(uninterrupted, n_d
     assert resumed.learner.seen == whole.learner.seen
 
 
+@pytest.mark.parametrize("n_done", [2, 3, 5, 7])
+def test_the_last_epoch_may_be_a_part(n_done, tmp_path):
+    whole = make_loop(make_loader())
+    whole.n_epochs = 7 / 3
+    history = whole.run()
+    assert history[-1]["step"] == 6
+    checkpoint = keep_in(tmp_path)
+    stopped = make_loop(make_loader(), checkpoint, StopAfter(n_done))
+    stopped.n_epochs = 7 / 3
+    with pytest.raises(StoppedError):
+        stopped.run()
+    resumed = make_loop(make_loader(), checkpoint)
+    resumed.n_epochs = 7 / 3
+    assert resumed.run() == history
+    assert equal_states(resumed.module.state_dict(), whole.module.state_dict())
+
+
 def test_a_training_that_stops_again_and_again_gets_there(uninterrupted, tmp_path):
     name, whole, history = uninterrupted
     checkpoint = keep_in(tmp_path)
