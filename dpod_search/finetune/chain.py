@@ -5,10 +5,11 @@ ended: progressive shrinking, of what is delivered. A subnet lies in another if 
 is wider. It is cut from the smallest finetuned one that it lies in; where it lies in none, from
 the supernet.
 
-Units are put in the order of their magnitude before each cut, for finetuning has changed them.
+Units are put in the order of their magnitude before each cut, for finetuning has changed them; of
+all that goes with a unit, the weights that read it too.
 
 Reference: Cai et al.: Once-for-All, 2019 (arXiv 1908.09791), section 3.3: progressive shrinking
-and sorted channels, of the supernet there. The order by magnitude: Li et al., 2017 (1608.08710).
+and sorted channels, of the supernet there. The order: Fang et al., 2023 (2301.12900).
 """
 
 from __future__ import annotations
@@ -102,5 +103,5 @@ def inherit(supernet: Supernet, parent: FinetunedSubnet) -> Supernet:
     """
     heir = copy_supernet(supernet)
     absorb_subnet(heir, parent.widths, parent.module)
-    reorder_units(heir, measure_unit_importance(heir, criterion="magnitude").by_group())
+    reorder_units(heir, measure_unit_importance(heir, criterion="group_magnitude").by_group())
     return heir

@@ -20,6 +20,7 @@ from dpod_search.data.loader import Batches
 from dpod_search.errors import ConfigError
 from dpod_search.errors import check_choice
 from dpod_search.errors import check_count
+from dpod_search.importance.group_magnitude import score_group_magnitude
 from dpod_search.importance.magnitude import score_magnitude
 from dpod_search.importance.makers import Loss
 from dpod_search.importance.taylor import score_taylor
@@ -41,6 +42,7 @@ CRITERIA: Mapping[str, Criterion] = MappingProxyType(
     {
         "taylor": score_taylor,
         "magnitude": score_magnitude,
+        "group_magnitude": score_group_magnitude,
     }
 )
 
@@ -64,7 +66,7 @@ def measure_unit_importance(
     Args:
         supernet: Its full net should be trained, and hold BatchNorm statistics of its own:
             calibrate it at full width if subnets ran in training mode last. It is left as it was.
-        batches: Pictures and labels that the net is trained on. ``magnitude`` needs none.
+        batches: Pictures and labels that the net is trained on. Magnitudes need none.
         criterion: A key of ``CRITERIA``.
         n_batches: Batches to look at, at most.
         loss: Of what the net returns and the labels.

@@ -77,8 +77,8 @@ def order_units(session: Session) -> dict[str, str]:
 
 
 def find_criterion(method: str) -> str:
-    """Return what importance is measured by: the ``magnitude`` where it, or no method, chooses."""
-    return "magnitude" if method in ("", "magnitude") else "taylor"
+    """Return what importance is measured by, for a method or, without one, for finetuning."""
+    return {"": "group_magnitude", "magnitude": "magnitude"}.get(method, "taylor")
 
 
 def set_search(settings: SearchSettings, n_seeds: int) -> SearchSettings:
