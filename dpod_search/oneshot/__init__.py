@@ -12,6 +12,7 @@ from dpod_search.errors import check_choice
 from dpod_search.oneshot.chains import choose_by_magnitude
 from dpod_search.oneshot.chains import choose_by_taylor
 from dpod_search.oneshot.chains import choose_uniform
+from dpod_search.oneshot.filling import fill
 from dpod_search.oneshot.randomly import choose_randomly
 from dpod_search.oneshot.request import Chooser
 from dpod_search.oneshot.request import OneShotRequest
@@ -20,7 +21,15 @@ from dpod_search.oneshot.settings import OneShotSettings
 from dpod_search.widths import Widths
 
 
-__all__ = ["CHOOSERS", "METHODS", "Chooser", "OneShotRequest", "OneShotSettings", "choose_widths"]
+__all__ = [
+    "CHOOSERS",
+    "METHODS",
+    "Chooser",
+    "OneShotRequest",
+    "OneShotSettings",
+    "choose_widths",
+    "fill",
+]
 
 CHOOSERS: Mapping[str, Chooser] = MappingProxyType(
     {

@@ -41,7 +41,7 @@ def choose_uniform(request: OneShotRequest) -> Widths:
     ladders = [rungs for rungs in space.rungs if rungs != BLOCK_RUNGS]
     ratios = sorted({width / rungs[-1] for rungs in ladders for width in rungs} | {1.0})
     chain = list(dict.fromkeys(space.uniform(ratio) for ratio in ratios))
-    return _find_largest(request, chain, "the smallest uniform subnet")
+    return find_largest(request, chain, "the smallest uniform subnet")
 
 
 def choose_by_magnitude(request: OneShotRequest) -> Widths:
@@ -119,7 +119,7 @@ def _cut_at_threshold(request: OneShotRequest, scores: Sequence[FloatArray | Non
     for group in _list_raises(request, scores):
         rungs[group] += 1
         chain.append(space.from_rungs(rungs))
-    return _find_largest(request, chain, "the smallest subnet with all its blocks")
+    return find_largest(request, chain, "the smallest subnet with all its blocks")
 
 
 def _require_scores(request: OneShotRequest, method: str) -> list[FloatArray | None]:
@@ -161,7 +161,7 @@ def _list_raises(request: OneShotRequest, scores: Sequence[FloatArray | None]) -
     return [group for *_, group in sorted(raises)]
 
 
-def _find_largest(request: OneShotRequest, chain: Sequence[Widths], what: str) -> Widths:
+def find_largest(request: OneShotRequest, chain: Sequence[Widths], what: str) -> Widths:
     """Return the last subnet of a chain that is within the budget, by bisection.
 
     Args:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import replace
@@ -10,6 +11,7 @@ from pathlib import Path
 import optuna
 from optuna.samplers import BaseSampler
 from optuna.storages import BaseStorage
+from optuna.trial import TrialState
 
 from dpod_search.errors import CheckpointError
 from dpod_search.files import hash_value
@@ -73,6 +75,29 @@ def open_study(
 
 
 @telling_database_errors()
+def enqueue(study: optuna.Study, task: SearchTask, proposals: Sequence[Proposal]) -> None:
+    """Put subnets in the queue of a study, unless they are in it or were tried.
+
+    Args:
+        study: The study.
+        task: What it is about.
+        proposals: The subnets. The next :func:`run_study` begins with them.
+    """
+    for proposal in proposals:
+        study.enqueue_trial(
+            params_of(proposal.widths, task.space),
+            user_attrs={attributes.SOURCE: proposal.source},
+            skip_if_exists=True,
+        )
+
+
+def count_waiting(study: optuna.Study, sources: Collection[str]) -> int:
+    """Return how many trials wait in the queue of a study, if any of some sources is among them."""
+    waiting = study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
+    found = {trial.user_attrs.get(attributes.SOURCE) for trial in waiting}
+    return len(waiting) if found & set(sources) else 0
+
+
 def run_study(
     study: optuna.Study,
     task: SearchTask,

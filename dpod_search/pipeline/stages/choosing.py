@@ -124,8 +124,8 @@ def _take_members(
         best, unmet = _use_clock(session, front).split_by_budget(settings.budgets)
         if not best:
             raise InfeasibleError("; ".join(unmet.values()))
-        if _may_be_larger(session):
-            best = _use_budgets(session, best, front.full, found)
+        if may_be_larger(session):
+            best = choose_near(session, best, front.full, found)
         for budget, member in best.items():
             chosen_for.setdefault(member.trial, []).append(budget)
         members = [member for member in found if member.trial in chosen_for]
@@ -135,16 +135,16 @@ def _take_members(
     return [_take(m, tuple(chosen_for.get(m.trial, ()))) for m in members], unmet
 
 
-def _may_be_larger(session: Session) -> bool:
-    """Say whether accuracy alone is measured, and no clock has a say in the budgets."""
+def may_be_larger(session: Session) -> bool:
+    """Say whether accuracy alone is measured, and there are budgets in which no clock has a say."""
     budgets = session.config.finetune.budgets
     is_timed = any(LATENCY in split_bounds(budget) for budget in budgets)
     measured = [objective.name for objective in session.objectives if objective.is_measured]
     is_known = "accuracy" in session.config.search.objectives  # one's own may have this name
-    return is_known and measured == ["accuracy"] and not is_timed
+    return bool(budgets) and is_known and measured == ["accuracy"] and not is_timed
 
 
-def _use_budgets(
+def choose_near(
     session: Session,
     best: Mapping[str, Candidate],
     full: Mapping[str, float],

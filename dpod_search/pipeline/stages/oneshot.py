@@ -81,10 +81,10 @@ def find_criterion(method: str) -> str:
     return {"": "group_magnitude", "magnitude": "magnitude"}.get(method, "taylor")
 
 
-def set_search(settings: SearchSettings, n_seeds: int) -> SearchSettings:
-    """Return the settings of a study whose trials are its seeds alone."""
+def set_search(settings: SearchSettings, n_trials: int) -> SearchSettings:
+    """Return the settings of a study whose trials, or the rest of them, are all given."""
     return replace(
-        settings, n_trials=n_seeds, n_evaluated=None, seconds=None, stall=None, surrogate=False
+        settings, n_trials=n_trials, n_evaluated=None, seconds=None, stall=None, surrogate=False
     )
 
 

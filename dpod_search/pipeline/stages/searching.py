@@ -11,6 +11,9 @@ from dpod_search.footprint.shares import measure_shares
 from dpod_search.pipeline.latency_table import is_searched
 from dpod_search.pipeline.session import Session
 from dpod_search.pipeline.stages import oneshot
+from dpod_search.pipeline.stages.filling import BUDGET_SOURCES
+from dpod_search.pipeline.stages.filling import list_filled
+from dpod_search.pipeline.stages.filling import list_uniform
 from dpod_search.pipeline.stages.importance import keep_seeds
 from dpod_search.records import trials
 from dpod_search.records.oneshot import OneShot
@@ -21,6 +24,8 @@ from dpod_search.search import Proposal
 from dpod_search.search import ProposalRequest
 from dpod_search.search import SearchResult
 from dpod_search.search import SearchTask
+from dpod_search.search import count_waiting
+from dpod_search.search import enqueue
 from dpod_search.search import make_sampler
 from dpod_search.search import make_task
 from dpod_search.search import open_storage
@@ -169,7 +174,16 @@ def search_study(session: Session, *, is_shared: bool = False) -> SearchResult:
     else:
         seeds = find_seeds(session, task)
     is_shared = is_shared or session.n_jobs > 1
-    return run_study(study, task, settings, seeds, session.progress, is_shared=is_shared)
+    if session.is_guest:
+        return run_study(study, task, settings, seeds, session.progress, is_shared=is_shared)
+    enqueue(study, task, list_uniform(session, task))
+    result = run_study(study, task, settings, seeds, session.progress, is_shared=is_shared)
+    enqueue(study, task, list_filled(session, task, result))
+    n_left = count_waiting(study, BUDGET_SOURCES)
+    if n_left == 0:
+        return result
+    settings = oneshot.set_search(settings, result.n_finished + n_left)
+    return run_study(study, task, settings, seeds, session.progress)
 
 
 def find_seeds(session: Session, task: SearchTask) -> list[Proposal]:

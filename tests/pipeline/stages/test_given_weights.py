@@ -79,18 +79,24 @@ def test_nothing_is_trained_and_the_full_net_is_delivered_as_it_was_given(given_
     moved = dict(kept.named_parameters())
     for name, parameter in given.named_parameters():
         assert torch.equal(moved[name].flatten().sort()[0], parameter.flatten().sort()[0]), name
-    # Units of large weights come first: the inner group is made by one layer alone.
-    norms = moved["stage1.0.conv1.weight"].flatten(1).norm(dim=1)
-    assert norms.tolist() == sorted(norms.tolist(), reverse=True)
-    assert not torch.equal(
-        norms, given.get_parameter("stage1.0.conv1.weight").flatten(1).norm(dim=1)
+    # Units of large weights come first: one layer makes the inner group, and one reads it.
+    squares, before = (
+        net.get_parameter("stage1.0.conv1.weight").square().sum((1, 2, 3))
+        + net.get_parameter("stage1.0.conv2.weight").square().sum((0, 2, 3))
+        for net in (kept, given)
     )
+    assert squares.tolist() == sorted(squares.tolist(), reverse=True)
+    assert before.tolist() != sorted(before.tolist(), reverse=True)
+
+
+def read_rows(folder, source):
+    with (folder / "trials.csv").open(newline="") as file:
+        return [row for row in csv.DictReader(file) if row["source"] == source]
 
 
 def read_ladder(folder):
     """Return the accuracy of each subnet of the ladder, which every search begins with."""
-    with (folder / "trials.csv").open() as file:
-        rows = [row for row in csv.DictReader(file) if row["source"] == "ladder"]
+    rows = read_rows(folder, "ladder")
     return {
         tuple(value for key, value in row.items() if key.startswith("width:")): float(
             row["accuracy"]
@@ -171,3 +177,32 @@ def test_a_study_of_other_repairs_is_refused(given_run, weights, tmp_path):
     other = load_tiny(f"model.weights={weights}", *GIVEN, "evaluation.repair=false")
     with pytest.raises(RunFolderError, match="another repair of subnets"):
         run_stages(other, tmp_path / "other", stages=["train", "search"], storage=storage)
+
+
+def test_the_last_trials_fill_the_budgets_and_come_out_the_same_however_often(
+    given_run, tmp_path, monkeypatch
+):
+    config, _ = given_run
+    budgets = ("macs<=60%", "macs<=30%")
+    filled = replace(config, finetune=replace(config.finetune, budgets=budgets))
+    whole = tmp_path / "whole"
+    run_stages(filled, whole, stages=("train", "search"))
+    first, last = (read_rows(whole, source) for source in ("uniform", "filled"))
+    assert len(first) == 2
+    assert 1 <= len(last) <= 2
+    full = read(whole, "search.json")["full"]["macs"]
+    for row, limit in zip(first, (0.6, 0.3), strict=True):
+        assert 0.7 * limit * full < float(row["macs"]) <= limit * full
+    assert all(float(row["macs"]) <= 0.6 * full and row["accuracy"] for row in last)
+    cut = tmp_path / "cut"
+    with monkeypatch.context() as patch:
+        patch.setattr("dpod_search.pipeline.stages.searching.count_waiting", _stop)
+        with pytest.raises(KeyboardInterrupt):
+            run_stages(filled, cut, stages=("train", "search"))
+    run_stages(filled, cut, stages=("train", "search"))
+    again = read_rows(cut, "filled")
+    assert [row["accuracy"] for row in again] == [row["accuracy"] for row in last]
+
+
+def _stop(*_):
+    raise KeyboardInterrupt
