@@ -35,6 +35,23 @@ def test_what_the_study_says_stays():
     assert study.finetune.tunes_full
 
 
+@pytest.mark.parametrize(
+    ("changes", "n_trials"),
+    [
+        ([], 240),
+        (["finetune.epochs=3"], 72),
+        (["finetune.epochs=0.5"], 16),
+        (["finetune.epochs=0"], 240),
+        (["finetune.epochs=100", "finetune.max_epochs=1000"], 240),
+        (["finetune.epochs=3", "search.n_trials=500"], 500),
+        (["finetune.epochs=3", "search.stall=9"], 240),
+    ],
+)
+def test_the_search_is_as_long_as_the_finetuning_is_worth(changes, n_trials):
+    assert make_study("any", [WEIGHTS, *changes]).search.n_trials == n_trials
+    assert make_study("any", changes).search.n_trials == (500 if n_trials == 500 else 240)
+
+
 def test_what_is_chosen_at_once_has_them_too():
     study = make_study(
         "any",
