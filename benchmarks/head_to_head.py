@@ -32,7 +32,6 @@ from head_to_head_common import BATCH
 from head_to_head_common import BUDGETS
 from head_to_head_common import LR
 from head_to_head_common import SETS
-from head_to_head_common import estimate
 from head_to_head_common import load_parts
 from head_to_head_common import measure
 from head_to_head_common import train
@@ -119,7 +118,7 @@ def make_net(options: argparse.Namespace, name: str, seed: int) -> Path:
 def run_ours(case: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """Run the product on a trained net."""
     chosen = SETS[case["set"]]
-    epoch_seconds = time_epoch(case)
+    training = time_training(case)
     here = Path(__file__).stem
     place = f'name = "{case["set"]}", root = "{case["root"]}", kept = "{case["kept"]}"'
     config = make_study(
@@ -150,7 +149,7 @@ def run_ours(case: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     began = time.process_time()
     run_stages(config, folder, stages=["train", "search"])
     choosing = time.process_time() - began
-    epochs = max(0.0, case["epochs"] - choosing / epoch_seconds / len(BUDGETS))
+    epochs = max(0.0, case["epochs"] - choosing / training)
     config = replace(config, finetune=replace(config.finetune, epochs=epochs))
     run_stages(config, folder, stages=["finetune"])
     front = json.loads((folder / "front.json").read_text())
@@ -167,58 +166,68 @@ def run_ours(case: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         if text in member["budgets"]
     ]
     seconds = time.process_time() - began
-    return {"rows": rows, "seconds": seconds, "choosing_seconds": choosing, "epochs_left": epochs}
+    return {
+        "rows": rows,
+        "seconds": seconds,
+        "choosing_seconds": choosing,
+        "epochs_left": epochs,
+        "training": training,
+    }
 
 
-def time_epoch(case: Mapping[str, Any]) -> float:
-    """Return the processor seconds that an epoch of the full net takes."""
+def make_uniform(case: Mapping[str, Any]) -> list[tuple[nn.Module, float]]:
+    """Return for each budget the largest uniform subnet, and its share of the macs."""
     chosen = SETS[case["set"]]
     pictures, _, _ = load_parts(case["set"], Path(case["root"]), Path(case["kept"]))
-    net, seconds = chosen.build(), []
-    for _ in range(5):
-        began = time.process_time()
-        train(net, pictures, n_steps=8, crop=chosen.crop, flip=chosen.flip, seed=0)
-        whole = time.process_time() - began
-        began = time.process_time()
-        estimate(net, pictures)
-        seconds.append((whole - (time.process_time() - began)) / 8)
-    return median(seconds) * len(pictures.labels) / BATCH
-
-
-def run_scratch(case: Mapping[str, Any]) -> dict[str, Any]:
-    """Train uniform widths from new weights, each for as long as a member is finetuned."""
-    chosen = SETS[case["set"]]
-    pictures, _, test = load_parts(case["set"], Path(case["root"]), Path(case["kept"]))
     supernet = build_supernet(
         chosen.build(), pictures.scaled[:2], ratios=LADDER, multiple=1, removes_blocks=False
     )
     footprint = build_footprint(supernet)
     full = footprint.measure(supernet.space.full)["macs"]
-    rows = []
-    began = time.process_time()
+    found = []
     for budget in BUDGETS:
         within = [
             widths
             for widths in map(supernet.space.uniform, LADDER)
             if footprint.measure(widths)["macs"] <= budget * full
         ]
-        macs = footprint.measure(within[-1])["macs"]
-        net = extract_subnet(supernet, within[-1])
+        share = footprint.measure(within[-1])["macs"] / full
+        found.append((extract_subnet(supernet, within[-1]), share))
+    return found
+
+
+def time_training(case: Mapping[str, Any]) -> float:
+    """Return the processor seconds that uniform members train, each as long as an epoch of the full net."""
+    chosen = SETS[case["set"]]
+    pictures, _, _ = load_parts(case["set"], Path(case["root"]), Path(case["kept"]))
+    total = 0.0
+    for net, share in make_uniform(case):
+        seconds = []
+        for n_steps in (5, 25, 5, 25, 5, 25):
+            began = time.process_time()
+            train(net, pictures, n_steps=n_steps, crop=chosen.crop, flip=chosen.flip, seed=0)
+            seconds.append(time.process_time() - began)
+        a_step = (median(seconds[1::2]) - median(seconds[::2])) / 20
+        total += a_step * len(pictures.labels) / BATCH / share
+    return total
+
+
+def run_scratch(case: Mapping[str, Any]) -> dict[str, Any]:
+    """Train uniform widths from new weights, each for as long as a member is finetuned."""
+    chosen = SETS[case["set"]]
+    pictures, _, test = load_parts(case["set"], Path(case["root"]), Path(case["kept"]))
+    rows = []
+    began = time.process_time()
+    for budget, (net, share) in zip(BUDGETS, make_uniform(case), strict=True):
         torch.manual_seed(case["seed"])
         for module in net.modules():
             if hasattr(module, "reset_parameters"):
                 module.reset_parameters()
-        n_steps = round(case["epochs"] * full / macs * (len(pictures.labels) // BATCH))
+        n_steps = round(case["epochs"] / share * (len(pictures.labels) // BATCH))
         crop, flip = chosen.crop, chosen.flip
         train(net, pictures, n_steps=n_steps, crop=crop, flip=flip, seed=case["seed"], lr=0.1)
-        rows.append(
-            {
-                "budget": budget,
-                "macs_share": macs / full,
-                "before": 0.1,
-                "test": measure(net, test),
-            }
-        )
+        tested = measure(net, test)
+        rows.append({"budget": budget, "macs_share": share, "before": 0.1, "test": tested})
     return {"rows": rows, "seconds": time.process_time() - began, "choosing_seconds": 0.0}
 
 

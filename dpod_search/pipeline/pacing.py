@@ -19,6 +19,8 @@ import torch
 from torch import Tensor
 
 from dpod_search.evaluation import Judge
+from dpod_search.onednn import find_skipping
+from dpod_search.onednn import skipping_before
 from dpod_search.pipeline.estimating import Pace
 from dpod_search.pipeline.estimating import Paces
 from dpod_search.pipeline.estimating import Work
@@ -232,13 +234,15 @@ def _make_step(
     scorer = CountedScorer(lambda widths: 0.0, lambda widths: 0.0, 0)
     learner = SupernetLearner(supernet, _OnePlan(plan), scorer, settings)
     optimizer = settings.make_optimizer(supernet)
+    skipping = find_skipping(supernet)
     for group in optimizer.param_groups:
         group["lr"] = 0.0  # else the copy's weights may run away and be slow to compute
 
     def run(n_images: int) -> None:
         supernet.train()
         optimizer.zero_grad()
-        learner.compute_gradients(0, images[:n_images], labels[:n_images])
+        with skipping_before(skipping):
+            learner.compute_gradients(0, images[:n_images], labels[:n_images])
         optimizer.step()
 
     return run
