@@ -21,12 +21,16 @@ from dpod_search.ranking import compute_kendall_tau
 from dpod_search.ranking import compute_tau_by_cost
 from dpod_search.ranking import compute_top_k_recall
 from dpod_search.rng import numpy_generator
+from dpod_search.search.forecast import Subnets
+from dpod_search.search.forecast import forecast
 from dpod_search.widths import IntArray
 
 
 SEED = 0
 TOP_K = 50
 N_RANDOM = 100
+N_KNOWN = (8, 16, 32)
+N_DRAWS = 5
 
 
 def describe_ranking(
@@ -61,6 +65,52 @@ def describe_ranking(
             f"top {TOP_K} recall": asdict(recall),
             "deciles": [asdict(band) for band in bands],
             "mean of deciles": fmean(band.value for band in bands),
+        }
+    return described
+
+
+def describe_forecasts(
+    table: WidthTable, rows: IntArray, found: Mapping[str, Sequence[float]]
+) -> dict[str, Any]:
+    """Foretell the published accuracy of networks from that of a few, and see how well.
+
+    Args:
+        table: The published networks.
+        rows: Those that were evaluated.
+        found: Their ``accuracy`` on the supernet.
+
+    Returns:
+        By the number of published accuracies that are known: tau over the other networks and the mean
+        of its deciles, with and without what the supernet says, and of params; means over draws.
+    """
+    true, macs, params = table.accuracy[rows], table.macs[rows], table.params[rows]
+    costs = np.column_stack([macs, params]).astype(float)
+    widths = table.channels[rows].astype(float)
+    scores = {
+        "two fidelities": np.array(found["accuracy"]),
+        "without the supernet": np.full(len(rows), 0.5),
+    }
+    described: dict[str, Any] = {}
+    for n_known in N_KNOWN:
+        draws: dict[str, list[list[float]]] = {}
+        for draw in range(N_DRAWS):
+            rng = numpy_generator(SEED, "nats/known", draw)
+            known = rng.choice(len(rows), n_known, replace=False)
+            rest = np.setdiff1d(np.arange(len(rows)), known)
+            predictors = {"params": params.astype(float)}
+            for name, before in scores.items():
+                subnets = Subnets(before, costs, widths)
+                predictors[name] = forecast(subnets, known.tolist(), true[known].tolist()).mean
+            for name, predicted in predictors.items():
+                tau = compute_kendall_tau(predicted[rest], true[rest], generator=_draws()).value
+                bands = compute_tau_by_cost(
+                    predicted[rest], true[rest], macs[rest], generator=_draws()
+                )
+                draws.setdefault(name, []).append([tau, *(band.value for band in bands)])
+        means = {name: np.mean(values, axis=0) for name, values in draws.items()}
+        described[str(n_known)] = {
+            name: {"tau": float(mean[0]), "deciles": mean[1:].round(3).tolist()}
+            for name, mean in means.items()
         }
     return described
 

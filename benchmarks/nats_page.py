@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from collections.abc import Mapping
+from statistics import fmean
 from typing import Any
 
 from provenance import ROOT
@@ -58,6 +59,8 @@ def _write_preset(name: str, found: Mapping[str, Any]) -> Iterator[str]:
     )
     yield ""
     yield from _write_ranking(found["ranking"])
+    if "forecasts" in found:
+        yield from _write_forecasts(found["forecasts"])
     yield from _write_fronts(found["fronts"])
 
 
@@ -79,6 +82,26 @@ def _write_ranking(ranking: Mapping[str, Any]) -> Iterator[str]:
     n_above = sum(mine["value"] > other["value"] for mine, other in pairs)
     tau = ours["tau"]["value"]
     yield f"- Tau of the supernet's accuracy: limit {TAU_LIMIT:.2f}, reached {tau:.3f}: {_judge(tau > TAU_LIMIT)}."
+    yield f"- Deciles in which it is above that of params: {n_above} of {len(pairs)}: {_judge(n_above == len(pairs))}."
+    yield ""
+
+
+def _write_forecasts(forecasts: Mapping[str, Any]) -> Iterator[str]:
+    yield "A few published accuracies stand for finetunings that were paid for: what they let expect of the other networks, by"
+    yield "[the forecast](finetuning.md#what-is-foretold) of two fidelities. Tau over those, mean of five draws of what is known."
+    yield ""
+    names = list(next(iter(forecasts.values())))
+    yield f"| known | {' | '.join(f'{name} | its deciles' for name in names)} |"
+    yield f"|---|{'---|---|' * len(names)}"
+    for n_known, found in forecasts.items():
+        cells = [f"{found[n]['tau']:.3f} | {fmean(found[n]['deciles']):.3f}" for n in names]
+        yield f"| {n_known} | {' | '.join(cells)} |"
+    yield ""
+    most = forecasts[max(forecasts, key=int)]
+    tau = most["two fidelities"]["tau"]
+    pairs = list(zip(most["two fidelities"]["deciles"], most["params"]["deciles"], strict=True))
+    n_above = sum(mine > other for mine, other in pairs)
+    yield f"- Tau of two fidelities with the most: limit 0.80, reached {tau:.3f}: {_judge(tau > 0.8)}."
     yield f"- Deciles in which it is above that of params: {n_above} of {len(pairs)}: {_judge(n_above == len(pairs))}."
     yield ""
 

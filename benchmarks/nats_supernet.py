@@ -33,6 +33,7 @@ from joblib import Parallel
 from joblib import delayed
 from nats_data import ARCHIVE
 from nats_data import unpack_pictures
+from nats_grading import describe_forecasts
 from nats_grading import describe_ranking
 from nats_grading import grade_fronts
 from nats_net import HANDLERS
@@ -178,6 +179,7 @@ def run_preset(name: str, options: argparse.Namespace, console: Console) -> dict
         },
         "full_accuracy": training["full"]["accuracy"],
         "ranking": describe_ranking(table, rows, found),
+        "forecasts": describe_forecasts(table, rows, found),
         "fronts": grade_fronts(table, folder / "trials.csv"),
         "commit": describe_commit(),
         "machine": describe_machine(),

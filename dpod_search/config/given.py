@@ -24,6 +24,7 @@ _LENGTHS = frozenset({"n_trials", "n_evaluated", "seconds", "stall"})
 _GIVEN: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
         "training": {"epochs": 0},
+        "data": {"calibration_share": 0.01},  # which judges shrinks, and there are none
         "evaluation": {"repair": True, "n_calibration": 1500},
         "finetune": {"chain": True, "tunes_full": False},
     }

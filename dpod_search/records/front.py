@@ -79,6 +79,8 @@ class Member(Record):
         validation_accuracy: After finetuning.
         test_accuracy_before: The same on test; measured once, and nothing is chosen by it.
         test_accuracy: After finetuning.
+        foretold: What the other members let expect of ``validation_accuracy``: the middle and the
+            ends of an interval of 80 %; None where they are too few.
         budgets: Those of the user's that it was chosen for.
         macs_share: Its macs over the full net's.
         on_front: Whether no other member dominates it after finetuning, on validation.
@@ -104,6 +106,7 @@ class Member(Record):
     macs_share: Number
     on_front: Flag
     measured_latency_share: Number | None = None
+    foretold: tuple[Number, Number, Number] | None = None
     knee: Flag
     is_full: bool = False
 

@@ -26,14 +26,25 @@ from dpod_search.report.text import stage_missing
 from dpod_search.report.text import value_of
 
 
-_MEASURED_COLUMNS = ("validation, before", "validation, after", "test", "points lost on test")
-
-
 def _name_columns(front: FinetunedFront) -> list[str]:
     sizes = [size_heading(name) for name in _list_sizes(front)]
     shares = [f"latency of full, {kind}" for kind in _list_latency_shares(front)]
     shares += [quantity(name) for name in front.measured]
-    return ["trial", size_heading("macs"), "share of full", *sizes, *shares, *_MEASURED_COLUMNS]
+    measured = ["validation, before", "validation, after", "test", "points lost on test"]
+    if _is_foretold(front):
+        measured.insert(1, "validation, foretold")
+    return ["trial", size_heading("macs"), "share of full", *sizes, *shares, *measured]
+
+
+def _is_foretold(front: FinetunedFront) -> bool:
+    return any(member.foretold is not None for member in front.members)
+
+
+def _spell_foretold(member: Member) -> str:
+    if member.foretold is None:
+        return "–"
+    middle, low, high = member.foretold
+    return f"{percent(middle)} ({percent(low)} to {percent(high)})"
 
 
 def _list_latency_shares(front: FinetunedFront) -> dict[str, dict[int, float]]:
@@ -69,6 +80,7 @@ def _describe_member(place: int, member: Member, front: FinetunedFront) -> list[
         *("–" if share is None else percent(share) for share in latencies),
         *(value_of(name, member.measured.get(name)) for name in front.measured),
         percent(member.validation_accuracy_before, 2),
+        *([_spell_foretold(member)] if _is_foretold(front) else []),
         percent(member.validation_accuracy, 2),
         percent(member.test_accuracy, 2),
         points(front.full.test_accuracy - member.test_accuracy),
@@ -80,7 +92,8 @@ def _describe_full(front: FinetunedFront) -> list[str]:
     sizes = _describe_sizes(full.footprint, 1.0, front)
     sizes += [percent(1.0)] * len(_list_latency_shares(front))
     sizes += [value_of(name, value) for name, value in front.measured.items()]
-    accuracies = ["–", percent(full.validation_accuracy, 2), percent(full.test_accuracy, 2)]
+    accuracies = ["–"] * (2 if _is_foretold(front) else 1)
+    accuracies += [percent(full.validation_accuracy, 2), percent(full.test_accuracy, 2)]
     return ["–", *sizes, *accuracies, points(0.0)]
 
 
@@ -101,6 +114,8 @@ def show_finetuned(run: Run) -> Markup:
         on_front = "on their front"
     if "measured" in _list_latency_shares(run.front):
         caption += " Latency was measured on the subnet cut out, in turn with the full net."
+    if _is_foretold(run.front):
+        caption += " What is foretold is what the other members let expect, in 80 % of cases."
     columns = (*_name_columns(run.front), on_front)
     return table(caption, columns, rows, texts=1)
 

@@ -15,6 +15,7 @@ WEIGHTS = 'model.weights="net.pth"'
 def test_weights_stay_and_subnets_are_repaired_and_chained():
     study = make_study("any", [WEIGHTS])
     assert study.training.epochs == 0
+    assert study.data.calibration_share == 0.01
     assert study.evaluation.repair
     assert study.evaluation.n_calibration == 1500
     assert study.finetune.chain

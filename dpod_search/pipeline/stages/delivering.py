@@ -40,6 +40,9 @@ from dpod_search.search import Front
 from dpod_search.search import Objective
 from dpod_search.search import call_objective
 from dpod_search.search import to_number
+from dpod_search.search.forecast import MIN_OUTCOMES
+from dpod_search.search.forecast import Subnets
+from dpod_search.search.forecast import forecast_each
 from dpod_search.supernet import Subnet
 from dpod_search.weights import load_weights
 from dpod_search.widths import Widths
@@ -229,16 +232,40 @@ def _compare(session: Session, choice: Choice, members: Iterable[Member]) -> lis
     on_front = _find_front(session.objectives, ascending)
     knees = _find_knees(session.objectives, space, on_front)
     timed = _measure_latency(session, choice)
+    foretold = _foretell(session, ascending)
     return [
         replace(
             member,
             macs_share=member.macs / macs,
             on_front=member in on_front,
             measured_latency_share=timed.get(member.folder),
+            foretold=foretold.get(member.folder),
             knee=member in knees,
         )
         for member in ascending
     ]
+
+
+def _foretell(
+    session: Session, members: Sequence[Member]
+) -> dict[str, tuple[float, float, float]]:
+    """Return by folder what the others let expect of each member that was trained."""
+    full = session.blank_supernet.space.full
+    settings = session.config.finetune
+    tuned = [m for m in members if m.widths != dict(full)] if settings.epochs > 0 else []
+    if len(tuned) <= MIN_OUTCOMES:
+        return {}
+    subnets = Subnets(
+        np.array([member.validation_accuracy_before for member in tuned]),
+        np.array([[member.footprint["macs"], member.footprint["params"]] for member in tuned]),
+        np.array([list(member.widths.values()) for member in tuned], dtype=np.float64),
+    )
+    found = forecast_each(subnets, [member.validation_accuracy for member in tuned])
+    rows = np.round([found.mean, found.low, found.high], 4).T.tolist()
+    return {
+        member.folder: (middle, low, high)
+        for member, (middle, low, high) in zip(tuned, rows, strict=True)
+    }
 
 
 def describe_excess(
