@@ -293,3 +293,15 @@ def test_a_share_below_the_last_digit_is_not_0(run: RunFolder) -> None:
     read = read_run(run.write())
     drawing = next(kind for kind in FIGURES if kind.name == "footprint").draw(read)
     assert all("0.04" in text for trace in drawing.figure.data for text in trace.hovertext)
+
+
+def test_what_is_foretold_stands_between_before_and_after(run: RunFolder) -> None:
+    assert "foretold" not in write_report(run.write()).read_text()
+    members = run.documents["front.json"]["members"]
+    members[0]["foretold"] = [0.9312, 0.9111, 0.9555]
+    page = write_report(run.write()).read_text()
+    heads = page[page.index("validation, before") :][:200]
+    assert heads.index("validation, foretold") < heads.index("validation, after")
+    assert (
+        "93.1\u00a0% (91.1\u00a0% to 95.5\u00a0%)" in page or "93.1 % (91.1 % to 95.5 %)" in page
+    )

@@ -50,6 +50,14 @@ def test_all_of_the_front_are_finetuned(run):
     assert set(searched) <= {member["trial"] for member in front["members"]}
     assert front["budgets"] == []
     assert all(member["budgets"] == [] for member in front["members"])
+    tuned = [member for member in front["members"] if member["macs_share"] < 1]
+    assert len(tuned) > 4  # else nothing is foretold
+    for member in front["members"]:
+        if member in tuned:
+            middle, low, high = member["foretold"]
+            assert 0 < low <= middle <= high < 1
+        else:
+            assert "foretold" not in member
 
 
 def find_largest(trials: dict[int, dict[str, float]], limit: float) -> int:
