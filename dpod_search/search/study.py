@@ -91,6 +91,7 @@ def enqueue(study: optuna.Study, task: SearchTask, proposals: Sequence[Proposal]
         )
 
 
+@telling_database_errors()
 def count_waiting(study: optuna.Study, sources: Collection[str]) -> int:
     """Return how many trials wait in the queue of a study, if any of some sources is among them."""
     waiting = study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
@@ -98,6 +99,7 @@ def count_waiting(study: optuna.Study, sources: Collection[str]) -> int:
     return len(waiting) if found & set(sources) else 0
 
 
+@telling_database_errors()
 def run_study(
     study: optuna.Study,
     task: SearchTask,
