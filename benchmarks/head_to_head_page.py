@@ -17,10 +17,10 @@ _INTRO = """# Head to head
 
 A trained net is to have 50, 25, 12 and 6 % of its macs. Each way has for each of the four nets the multiply-adds of as many epochs of the full net as the table says,
 forward and backward, and the same recipe (SGD, rate .05 falling as a cosine, batches of 128, labels alone, statistics of norms estimated again). Test accuracy in per
-cent, with standard errors where there are several cases; *widths* is what choosing them took, as a share of all processor seconds, which is spent besides. Written by
-`python benchmarks/head_to_head.py`.
+cent, with standard errors over trained nets and seeds; *widths* is what choosing them took, as a share of all processor seconds. With one epoch for each net it is taken off the training; with four, in an
+earlier state of the project, it was spent besides. Written by `python benchmarks/head_to_head.py`.
 
-* *uniform*, *mdp*: `dpod-search mdp --method …` from `model.weights`; *run*: the defaults of a study with `model.weights`, 60 trials. *chain*: each net is cut from the next larger finetuned one.
+* *uniform*, *mdp*: `dpod-search mdp --method …` from `model.weights`; *run*: the defaults of a study with `model.weights`. *chain*: each net is cut from the next larger finetuned one.
 * *Torch-Pruning*: version 1.6.1, one ratio for all layers by group magnitude, or its isomorphic pruning; *chain*: the same, each net pruned from the next larger finetuned one.
 * *from scratch*: uniform widths, new weights, rate .1.
 """
