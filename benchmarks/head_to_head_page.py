@@ -39,7 +39,7 @@ def write_page() -> None:
         found = [case for case in cases if (case["set"], case["epochs"]) == (name, epochs)]
         full = np.mean([case["full"] for case in found])
         lines += [
-            f"\n## {name}, {epochs} epochs for each net\n",
+            f"\n## {name}, {epochs} epoch{'s' * (epochs > 1)} for each net\n",
             f"{_SETS[name]}; trained to {100 * full:.1f} %.\n",
             "| way | 50 % | 25 % | 12 % | 6 % | mean | widths | cases |",
             "|---|---|---|---|---|---|---|---|",
