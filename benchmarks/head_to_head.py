@@ -172,7 +172,7 @@ def run_ours(case: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         "seconds": seconds,
         "choosing_seconds": choosing,
         "epochs_left": epochs,
-        "training": training,
+        "training_seconds": training,
     }
 
 

@@ -15,7 +15,6 @@ from contextlib import ExitStack
 from contextlib import contextmanager
 from typing import Any
 
-from torch import Tensor
 from torch import nn
 
 
@@ -51,11 +50,12 @@ def skipping_before(layers: Sequence[nn.Conv2d]) -> Iterator[None]:
 def _skipping(layer: nn.Conv2d) -> Iterator[None]:
     stride = layer.stride
 
-    def take(_: nn.Module, inputs: tuple[Any, ...]) -> tuple[Tensor, ...]:
-        (x,) = inputs
-        return (x[..., :: stride[0], :: stride[1]],)
+    def take(_: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> Any:
+        # Of the one input, however it is given.
+        taken = tuple(x[..., :: stride[0], :: stride[1]] for x in inputs)
+        return taken, {name: x[..., :: stride[0], :: stride[1]] for name, x in named.items()}
 
-    handle = layer.register_forward_pre_hook(take)
+    handle = layer.register_forward_pre_hook(take, with_kwargs=True)
     layer.stride = (1, 1)
     try:
         yield

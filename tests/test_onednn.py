@@ -5,9 +5,11 @@ import copy
 import pytest
 import torch
 from torch import nn
+from training.loops import Labels
 
 from dpod_search.onednn import find_skipping
 from dpod_search.onednn import skipping_before
+from dpod_search.training import Loop
 
 
 def make_net() -> nn.Sequential:
@@ -49,3 +51,27 @@ def test_layers_are_as_they_were_whatever_happens_inside():
     x = torch.randn(2, 3, 17, 19)
     assert torch.equal(net(x), before(x))
     assert net[1].stride == (2, 3)
+
+
+def test_an_input_may_be_given_by_its_name():
+    net = make_net()[1]
+    x = torch.randn(2, 4, 17, 19)
+    expected = net(x)
+    with skipping_before([net]):
+        torch.testing.assert_close(net(input=x), expected)
+
+
+def test_it_is_so_in_every_step_of_a_training():
+    net = nn.Sequential(nn.Conv2d(1, 2, 1, stride=2), nn.Flatten(), nn.LazyLinear(3))
+    net(torch.zeros(1, 1, 4, 4))
+    seen = []
+
+    class Watching(Labels):
+        def compute_gradients(self, step, images, labels):
+            seen.append(net[0].stride)
+            return super().compute_gradients(step, images, labels)
+
+    batches = [(torch.randn(4, 1, 4, 4), torch.arange(4) % 3)]
+    Loop(net, batches, 2, Watching(net)).run()
+    assert seen == [(1, 1), (1, 1)]
+    assert net[0].stride == (2, 2)

@@ -7,6 +7,7 @@ supernet is trained trains one, from the weights on.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
@@ -15,7 +16,7 @@ from dpod_search.search.settings import SearchSettings
 
 
 # Trials for each epoch of finetuning: with 20,000 pictures they took a twelfth of what four members
-# took. Not fewer than a surrogate can learn from.
+# took.
 _N_TRIALS = 24
 _MIN_TRIALS = 16
 # Of [search] these say how long it is.
@@ -56,8 +57,8 @@ def fill_given(document: Mapping[str, Any]) -> dict[str, Any]:
 
 def _limit_search(document: Mapping[str, Any]) -> Any:
     search, epochs = document.get("search", {}), document["finetune"].get("epochs")
-    is_number = isinstance(epochs, int | float) and 0 < epochs < SearchSettings.n_trials
+    is_number = isinstance(epochs, int | float) and 0 < epochs < math.inf
     if not is_number or not isinstance(search, dict) or search.keys() & _LENGTHS:
         return search
-    wished = max(_MIN_TRIALS, round(_N_TRIALS * epochs))
-    return {"n_trials": min(SearchSettings.n_trials, wished), **search}
+    wished = min(SearchSettings.n_trials, _N_TRIALS * epochs)
+    return {"n_trials": max(_MIN_TRIALS, round(wished)), **search}

@@ -30,7 +30,7 @@ from dpod_search.supernet import Supernet
 
 
 class Criterion(Protocol):
-    """Scores the units that every layer makes."""
+    """Scores the units that every layer makes, or those that it reads besides."""
 
     def __call__(
         self, supernet: Supernet, batches: Batches, loss: Loss, /

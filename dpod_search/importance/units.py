@@ -20,10 +20,10 @@ from dpod_search.widths import WidthSpace
 
 @dataclass(frozen=True, eq=False)
 class LayerScores:
-    """How much each unit of a group matters in one layer that makes it.
+    """How much each unit of a group matters in one layer that makes it, or reads it.
 
     Args:
-        layer: Path of the layer, or of the parameter that the model's own code reads.
+        layer: Path of the layer, or of the one parameter that was looked at.
         group: Index of the group.
         scores: Shape (full width of the group,), >= 0; larger matters more.
         blocks: Groups of the removable blocks that the layer is in: removed, its scores are lost.

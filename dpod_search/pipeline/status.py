@@ -85,7 +85,8 @@ def _find_limits(config: StudyConfig, out: Path, n_trials: int) -> dict[str, Any
         return {"n_trials": max(n_due, n_trials), "limits": {}}
     names = ("n_evaluated", "seconds", "stall")
     limits = {name: getattr(search, name) for name in names if getattr(search, name) is not None}
-    return {"n_trials": search.n_trials, "limits": limits}
+    # Trials that fill budgets come on top.
+    return {"n_trials": max(search.n_trials, n_trials), "limits": limits}
 
 
 def _count_finetuned(out: Path, front: FinetunedFront | None) -> int:

@@ -37,8 +37,6 @@ from dpod_search.search.store import KernelLock
 from dpod_search.search.store import open_storage
 from dpod_search.search.store.child_study import name_finetune_study
 from dpod_search.search.store.child_study import record_finetuned
-from dpod_search.search.study import count_waiting
-from dpod_search.search.study import enqueue
 from dpod_search.search.study import open_study
 from dpod_search.search.study import run_study
 from dpod_search.search.task import Footprint
@@ -73,8 +71,6 @@ __all__ = [
     "make_task",
     "name_finetune_study",
     "open_storage",
-    "count_waiting",
-    "enqueue",
     "open_study",
     "propose_seeds",
     "record_finetuned",

@@ -42,7 +42,7 @@ MIN_OUTCOMES = 4
 # Shares of right answers are kept this far from 0 and 1, where their logit would be infinite.
 _MARGIN = 1e-3
 # Of the intervals.
-COVERAGE = 0.8
+_COVERAGE = 0.8
 _N_FOLDS = 5
 
 
@@ -123,14 +123,14 @@ def _find_width(X: FloatArray, y: FloatArray) -> float:
     Its own deviations were too small for that: of twenty outcomes its strengths fit some by chance.
 
     Returns:
-        The :data:`COVERAGE` quantile (Lei et al., 2018, section 2.2), of five folds.
+        The :data:`_COVERAGE` quantile (Lei et al., 2018, section 2.2), of five folds.
     """
     fold, misses = np.arange(len(y)) % _N_FOLDS, np.empty(len(y))
     for i in range(min(_N_FOLDS, len(y))):
         misses[fold == i] = np.abs(
             y[fold == i] - _fit(X[fold != i], y[fold != i]).predict(X[fold == i])
         )
-    rank = min(len(y), math.ceil((len(y) + 1) * COVERAGE))
+    rank = min(len(y), math.ceil((len(y) + 1) * _COVERAGE))
     return float(np.sort(misses)[rank - 1])
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import replace
@@ -32,6 +32,7 @@ from dpod_search.search.store import attributes
 from dpod_search.search.store import load_or_create_study
 from dpod_search.search.store import open_storage
 from dpod_search.search.store import telling_database_errors
+from dpod_search.search.store.optuna_internals import ENQUEUED
 from dpod_search.search.store.optuna_internals import read_study_attrs
 from dpod_search.search.store.optuna_internals import write_study_attr
 from dpod_search.search.store.quiet import quiet_optuna
@@ -75,31 +76,6 @@ def open_study(
 
 
 @telling_database_errors()
-def enqueue(study: optuna.Study, task: SearchTask, proposals: Sequence[Proposal]) -> None:
-    """Put subnets in the queue of a study, unless they are in it or were tried.
-
-    Args:
-        study: The study.
-        task: What it is about.
-        proposals: The subnets. The next :func:`run_study` begins with them.
-    """
-    for proposal in proposals:
-        study.enqueue_trial(
-            params_of(proposal.widths, task.space),
-            user_attrs={attributes.SOURCE: proposal.source},
-            skip_if_exists=True,
-        )
-
-
-@telling_database_errors()
-def count_waiting(study: optuna.Study, sources: Collection[str]) -> int:
-    """Return how many trials wait in the queue of a study, if any of some sources is among them."""
-    waiting = study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
-    found = {trial.user_attrs.get(attributes.SOURCE) for trial in waiting}
-    return len(waiting) if found & set(sources) else 0
-
-
-@telling_database_errors()
 def run_study(
     study: optuna.Study,
     task: SearchTask,
@@ -108,6 +84,7 @@ def run_study(
     progress: Progress | None = None,
     *,
     is_shared: bool = False,
+    closing: Callable[[SearchResult], Sequence[Proposal]] | None = None,
 ) -> SearchResult:
     """Run a study until its settings say that it ends.
 
@@ -125,6 +102,9 @@ def run_study(
         progress: Told of every finished trial.
         is_shared: Other processes are expected to work on the study: every trial is written
             when it begins and when it ends, and not with others.
+        closing: Names subnets to evaluate in the end, besides the trials that the settings allow
+            and whatever the surrogate says of them, from what was found. Those that it has named
+            must not change what it names.
 
     Returns:
         What the study has found. A finished study is left alone and only read.
@@ -142,19 +122,60 @@ def run_study(
             if task.needs_full:
                 task = task.with_full(_measure_full(study, task))
         progress = progress or SilentProgress()
-        Driver(
-            study,
-            task,
-            settings,
-            seeds=seeds,
-            crew=crew,
-            progress=progress,
-            is_shared=is_shared,
-        ).drive()
+        if closing is None or not _is_closing(study):
+            Driver(
+                study,
+                task,
+                settings,
+                seeds=seeds,
+                crew=crew,
+                progress=progress,
+                is_shared=is_shared,
+            ).drive()
+        if closing is not None:
+            with crew.lock():
+                found = collect_result(study, task)
+                n_open = _enqueue(study, task, found, closing(found))
+            if n_open:
+                last = replace(
+                    settings,
+                    n_trials=len(found.trials) + n_open,
+                    n_evaluated=None,
+                    seconds=None,
+                    stall=None,
+                    surrogate=False,
+                )
+                Driver(study, task, last, seeds=(), crew=crew, progress=progress).drive()
         with crew.lock():
             if task.measured and not _knows_full(study, task):
                 _measure_full(study, task)
         return collect_result(study, task)
+
+
+_OPEN = (TrialState.WAITING, TrialState.RUNNING)
+
+
+def _is_closing(study: optuna.Study) -> bool:
+    """Say whether a study was cut off in its closing trials: the search itself has ended."""
+    opened = study.get_trials(deepcopy=False, states=_OPEN)
+    return any(trial.user_attrs.get(attributes.CLOSING) for trial in opened)
+
+
+def _enqueue(
+    study: optuna.Study, task: SearchTask, found: SearchResult, proposals: Sequence[Proposal]
+) -> int:
+    """Put subnets in the queue that were neither measured nor are in it; return its length."""
+    tried = {trial.widths for trial in found.trials if trial.values or trial.fate == "failed"}
+    opened = study.get_trials(deepcopy=False, states=_OPEN)
+    queued = [trial.system_attrs.get(ENQUEUED) for trial in opened]
+    n_new = 0
+    for proposal in _make_canonical(keep_first(proposals), task):
+        params = params_of(proposal.widths, task.space)
+        if proposal.widths not in tried and params not in queued:
+            marks = {attributes.SOURCE: proposal.source, attributes.CLOSING: True}
+            study.enqueue_trial(params, user_attrs=marks)
+            n_new += 1
+    return len(opened) + n_new if n_new or _is_closing(study) else 0
 
 
 def _make_canonical(seeds: Sequence[Proposal], task: SearchTask) -> list[Proposal]:

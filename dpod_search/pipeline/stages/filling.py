@@ -1,8 +1,8 @@
-"""Trials of a search that its budgets ask for: subnets as wide as a budget allows.
+"""Trials besides those of a search, for its budgets: subnets as wide as a budget allows.
 
-First the uniform ones, which nobody regrets and the search has to be better than. And in the end
-what would be chosen, filled up: a search meets budgets from below, and finetuning makes more of a
-larger subnet than of a smaller one.
+A search meets budgets from below, and finetuning makes more of a larger subnet than of a smaller
+one. So what would be chosen is widened, and tried, in the end; and so is the uniform subnet of each
+budget, which nobody regrets: whatever is chosen has to be better than that.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from dpod_search.widths import Widths
 from dpod_search.widths import lies_in
 
 
-_UNIFORM, _FILLED = BUDGET_SOURCES = ("uniform", "filled")
+_UNIFORM, _FILLED = _SOURCES = ("uniform", "filled")
 
 
-def read_budgets(session: Session, task: SearchTask) -> Mapping[str, Constraints]:
+def _read_budgets(session: Session, task: SearchTask) -> Mapping[str, Constraints]:
     """Return the budgets that are filled: those on footprints alone.
 
     Args:
@@ -46,50 +46,40 @@ def read_budgets(session: Session, task: SearchTask) -> Mapping[str, Constraints
     return {budget: bounds for budget, bounds in read.items() if not len(bounds.measured)}
 
 
-def list_uniform(session: Session, task: SearchTask) -> list[Proposal]:
-    """Return for each budget the uniform subnet that fills it, if there is one.
-
-    Args:
-        session: The run.
-        task: What its search is about.
-    """
-    found = []
-    for bounds in read_budgets(session, task).values():
-        request = _make_request(task, bounds)
-        with suppress(InfeasibleError):
-            uniform = choose_widths("uniform", request)
-            found.append(Proposal(fill(request, uniform, task.space.full), _UNIFORM))
-    return found
-
-
-def list_filled(session: Session, task: SearchTask, result: SearchResult) -> list[Proposal]:
-    """Return for each budget what would be chosen for it, as wide as it may be.
+def list_closing(session: Session, task: SearchTask, result: SearchResult) -> list[Proposal]:
+    """Return for each budget the uniform subnet that fills it, and what would be chosen, widened.
 
     Args:
         session: The run.
         task: What its search is about.
         result: What that has found. Only what it has tried by itself counts, so that this is the
             same whenever it is asked.
-
-    Returns:
-        What has not been tried, the largest first.
     """
-    budgets = read_budgets(session, task)
+    budgets = _read_budgets(session, task)
+    space = task.space
+    proposals = []
+    for bounds in budgets.values():
+        request = _make_request(task, bounds)
+        with suppress(InfeasibleError):
+            uniform = choose_widths("uniform", request)
+            proposals.append(Proposal(fill(request, uniform, space.full), _UNIFORM))
+    limits = task.bounds.resolve(result.full)
     found = [
         Candidate(trial.number, trial.widths, trial.values, trial.footprint)
         for trial in result.trials
-        if trial.values and trial.source != _FILLED
+        if trial.values
+        and trial.source not in _SOURCES
+        and limits.are_met({**trial.footprint, **trial.values})
     ]
     best, _ = Front(tuple(found), task.objectives, result.full).split_by_budget(list(budgets))
     chosen = choose_near(session, best, result.full, found)
-    around, filled = task.space.full, []
+    around = space.full
     for budget, item in sorted(chosen.items(), key=lambda pair: -pair[1].footprint["macs"]):
         if not session.config.finetune.chain or not lies_in(item.widths, around):
-            around = task.space.full
+            around = space.full
         around = fill(_make_request(task, budgets[budget]), item.widths, around)
-        filled.append(Proposal(around, _FILLED))
-    tried = {trial.widths for trial in result.trials}
-    return [proposal for proposal in filled if proposal.widths not in tried]
+        proposals.append(Proposal(around, _FILLED))
+    return proposals
 
 
 def _make_request(task: SearchTask, budget: Constraints) -> OneShotRequest:

@@ -5,15 +5,14 @@ from __future__ import annotations
 import dataclasses
 import logging
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from dpod_search.footprint.shares import measure_shares
 from dpod_search.pipeline.latency_table import is_searched
 from dpod_search.pipeline.session import Session
 from dpod_search.pipeline.stages import oneshot
-from dpod_search.pipeline.stages.filling import BUDGET_SOURCES
-from dpod_search.pipeline.stages.filling import list_filled
-from dpod_search.pipeline.stages.filling import list_uniform
+from dpod_search.pipeline.stages.filling import list_closing
 from dpod_search.pipeline.stages.importance import keep_seeds
 from dpod_search.records import trials
 from dpod_search.records.oneshot import OneShot
@@ -24,8 +23,6 @@ from dpod_search.search import Proposal
 from dpod_search.search import ProposalRequest
 from dpod_search.search import SearchResult
 from dpod_search.search import SearchTask
-from dpod_search.search import count_waiting
-from dpod_search.search import enqueue
 from dpod_search.search import make_sampler
 from dpod_search.search import make_task
 from dpod_search.search import open_storage
@@ -45,7 +42,11 @@ _logger = logging.getLogger(__name__)
 
 
 def describe_inputs(session: Session) -> dict[str, Any]:
-    """Return all that the trials depend on."""
+    """Return all that the trials depend on.
+
+    Not the budgets of the finetuning, which the last of them fill: other budgets later choose among
+    what was tried, and make no search that has ended another one.
+    """
     return {
         "supernet": session.weights,
         "path": session.folder.require_hash("path.json", "train"),
@@ -151,7 +152,7 @@ def prepare_sharing(session: Session) -> None:
 
 
 def search_study(session: Session, *, is_shared: bool = False) -> SearchResult:
-    """Run the study until its budget is spent, or read it if it is.
+    """Run the study until its budget is spent, or read it if it is; then fill the budgets.
 
     Args:
         session: The run.
@@ -174,16 +175,15 @@ def search_study(session: Session, *, is_shared: bool = False) -> SearchResult:
     else:
         seeds = find_seeds(session, task)
     is_shared = is_shared or session.n_jobs > 1
-    if session.is_guest:
-        return run_study(study, task, settings, seeds, session.progress, is_shared=is_shared)
-    enqueue(study, task, list_uniform(session, task))
-    result = run_study(study, task, settings, seeds, session.progress, is_shared=is_shared)
-    enqueue(study, task, list_filled(session, task, result))
-    n_left = count_waiting(study, BUDGET_SOURCES)
-    if n_left == 0:
-        return result
-    settings = oneshot.set_search(settings, result.n_finished + n_left)
-    return run_study(study, task, settings, seeds, session.progress)
+    return run_study(
+        study,
+        task,
+        settings,
+        seeds,
+        session.progress,
+        is_shared=is_shared,
+        closing=None if session.is_guest else partial(list_closing, session, task),
+    )
 
 
 def find_seeds(session: Session, task: SearchTask) -> list[Proposal]:

@@ -13,6 +13,7 @@ from typing import Any
 # User attributes of a trial.
 FATE = "fate"
 SOURCE = "source"
+CLOSING = "closing"  # true of a trial that is besides those of the search
 GATE = "gate"
 REASON = "reason"
 SECONDS = "seconds"

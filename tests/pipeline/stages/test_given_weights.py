@@ -15,6 +15,8 @@ from pipeline.tiny import load_tiny
 from dpod_search.errors import RunFolderError
 from dpod_search.models import build_model
 from dpod_search.pipeline import run_stages
+from dpod_search.search.worker.driving import Driver
+from dpod_search.search.worker.running import TrialRunner
 from dpod_search.training import CheckpointFile
 from dpod_search.weights import load_weights
 from dpod_search.weights import save_weights
@@ -90,8 +92,7 @@ def test_nothing_is_trained_and_the_full_net_is_delivered_as_it_was_given(given_
 
 
 def read_rows(folder, source):
-    with (folder / "trials.csv").open(newline="") as file:
-        return [row for row in csv.DictReader(file) if row["source"] == source]
+    return [row for row in read_all(folder) if row["source"] == source]
 
 
 def read_ladder(folder):
@@ -179,30 +180,77 @@ def test_a_study_of_other_repairs_is_refused(given_run, weights, tmp_path):
         run_stages(other, tmp_path / "other", stages=["train", "search"], storage=storage)
 
 
-def test_the_last_trials_fill_the_budgets_and_come_out_the_same_however_often(
-    given_run, tmp_path, monkeypatch
+def fill(config, *budgets):
+    return replace(config, finetune=replace(config.finetune, budgets=budgets))
+
+
+@pytest.fixture(scope="module")
+def filled_run(given_run, tmp_path_factory):
+    config = fill(given_run[0], "macs<=60%", "macs<=30%")
+    folder = tmp_path_factory.mktemp("filled") / "digits"
+    run_stages(config, folder, stages=("train", "search"))
+    return config, folder
+
+
+def test_the_last_trials_fill_the_budgets(filled_run):
+    config, folder = filled_run
+    rows = read_all(folder)
+    assert [row["source"] for row in rows[:-4]].count("filled") == 0
+    assert len(rows) > config.search.n_trials
+    full = read(folder, "search.json")["full"]["macs"]
+    uniform = read_rows(folder, "uniform")
+    assert 1 <= len(uniform) <= 2  # the ladder may have had one
+    for row in uniform:
+        share = float(row["macs"]) / full
+        assert 0.2 < share <= 0.3 or 0.4 < share <= 0.6
+    filled = read_rows(folder, "filled")
+    assert 1 <= len(filled) <= 2
+    assert all(float(row["macs"]) <= 0.6 * full for row in filled)
+    assert all(row["accuracy"] for row in [*uniform, *filled])
+
+
+@pytest.mark.parametrize("place", ["before the queue", "before a trial", "in a trial"])
+def test_a_search_killed_while_it_fills_budgets_ends_the_same(
+    filled_run, tmp_path, monkeypatch, place
 ):
-    config, _ = given_run
-    budgets = ("macs<=60%", "macs<=30%")
-    filled = replace(config, finetune=replace(config.finetune, budgets=budgets))
-    whole = tmp_path / "whole"
-    run_stages(filled, whole, stages=("train", "search"))
-    first, last = (read_rows(whole, source) for source in ("uniform", "filled"))
-    assert len(first) == 2
-    assert 1 <= len(last) <= 2
-    full = read(whole, "search.json")["full"]["macs"]
-    for row, limit in zip(first, (0.6, 0.3), strict=True):
-        assert 0.7 * limit * full < float(row["macs"]) <= limit * full
-    assert all(float(row["macs"]) <= 0.6 * full and row["accuracy"] for row in last)
-    cut = tmp_path / "cut"
+    config, whole = filled_run
+    cut = tmp_path / "digits"
     with monkeypatch.context() as patch:
-        patch.setattr("dpod_search.pipeline.stages.searching.count_waiting", _stop)
+        if place == "before the queue":
+            patch.setattr("dpod_search.pipeline.stages.searching.list_closing", _stop)
+        elif place == "before a trial":
+            drive, calls = Driver.drive, []
+            patch.setattr(Driver, "drive", lambda d: _stop() if calls else calls.append(drive(d)))
+        else:
+            evaluate = TrialRunner.evaluate
+            patch.setattr(
+                TrialRunner,
+                "evaluate",
+                lambda r, draft: _stop() if draft.user.get("closing") else evaluate(r, draft),
+            )
         with pytest.raises(KeyboardInterrupt):
-            run_stages(filled, cut, stages=("train", "search"))
-    run_stages(filled, cut, stages=("train", "search"))
-    again = read_rows(cut, "filled")
-    assert [row["accuracy"] for row in again] == [row["accuracy"] for row in last]
+            run_stages(config, cut, stages=("train", "search"))
+    run_stages(config, cut, stages=("train", "search"))
+    timeless = [
+        [{k: v for k, v in row.items() if k != "seconds"} for row in read_all(folder)]
+        for folder in (whole, cut)
+    ]
+    assert timeless[0] == timeless[1]
+
+
+def test_budgets_that_only_infeasible_subnets_meet_are_left_out(given_run, tmp_path):
+    config, _ = given_run
+    strict = replace(config.search, constraints={"accuracy": ">= 0.9999"})
+    folder = tmp_path / "digits"
+    config = replace(fill(config, "macs<=60%"), search=strict)
+    run_stages(config, folder, stages=("train", "search"))
+    assert [row["source"] for row in read_all(folder)].count("filled") == 0
 
 
 def _stop(*_):
     raise KeyboardInterrupt
+
+
+def read_all(folder):
+    with (folder / "trials.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
