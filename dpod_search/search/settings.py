@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from dataclasses import field
+from dataclasses import replace
 from typing import Literal
 from typing import get_args
 
@@ -94,3 +95,13 @@ class SearchSettings:
         if self.sampler not in get_args(SamplerName):
             names = ", ".join(get_args(SamplerName))
             raise ConfigError(f"search.sampler must be one of {names}, got {show(self.sampler)}")
+
+    def for_given(self, n_trials: int) -> SearchSettings:
+        """Return the settings of a study whose trials, or the rest of them, are all given.
+
+        Args:
+            n_trials: Trials in all; nothing else ends the study, and none of them is screened.
+        """
+        return replace(
+            self, n_trials=n_trials, n_evaluated=None, seconds=None, stall=None, surrogate=False
+        )

@@ -11,6 +11,7 @@ from pathlib import Path
 import optuna
 from optuna.samplers import BaseSampler
 from optuna.storages import BaseStorage
+from optuna.trial import FrozenTrial
 from optuna.trial import TrialState
 
 from dpod_search.errors import CheckpointError
@@ -122,7 +123,7 @@ def run_study(
             if task.needs_full:
                 task = task.with_full(_measure_full(study, task))
         progress = progress or SilentProgress()
-        if closing is None or not _is_closing(study):
+        if closing is None or not _is_closing(_find_open(study)):
             Driver(
                 study,
                 task,
@@ -137,14 +138,7 @@ def run_study(
                 found = collect_result(study, task)
                 n_open = _enqueue(study, task, found, closing(found))
             if n_open:
-                last = replace(
-                    settings,
-                    n_trials=len(found.trials) + n_open,
-                    n_evaluated=None,
-                    seconds=None,
-                    stall=None,
-                    surrogate=False,
-                )
+                last = settings.for_given(len(found.trials) + n_open)
                 Driver(study, task, last, seeds=(), crew=crew, progress=progress).drive()
         with crew.lock():
             if task.measured and not _knows_full(study, task):
@@ -152,12 +146,12 @@ def run_study(
         return collect_result(study, task)
 
 
-_OPEN = (TrialState.WAITING, TrialState.RUNNING)
+def _find_open(study: optuna.Study) -> list[FrozenTrial]:
+    return study.get_trials(deepcopy=False, states=(TrialState.WAITING, TrialState.RUNNING))
 
 
-def _is_closing(study: optuna.Study) -> bool:
+def _is_closing(opened: Sequence[FrozenTrial]) -> bool:
     """Say whether a study was cut off in its closing trials: the search itself has ended."""
-    opened = study.get_trials(deepcopy=False, states=_OPEN)
     return any(trial.user_attrs.get(attributes.CLOSING) for trial in opened)
 
 
@@ -166,7 +160,7 @@ def _enqueue(
 ) -> int:
     """Put subnets in the queue that were neither measured nor are in it; return its length."""
     tried = {trial.widths for trial in found.trials if trial.values or trial.fate == "failed"}
-    opened = study.get_trials(deepcopy=False, states=_OPEN)
+    opened = _find_open(study)
     queued = [trial.system_attrs.get(ENQUEUED) for trial in opened]
     n_new = 0
     for proposal in _make_canonical(keep_first(proposals), task):
@@ -175,7 +169,7 @@ def _enqueue(
             marks = {attributes.SOURCE: proposal.source, attributes.CLOSING: True}
             study.enqueue_trial(params, user_attrs=marks)
             n_new += 1
-    return len(opened) + n_new if n_new or _is_closing(study) else 0
+    return len(opened) + n_new if n_new or _is_closing(opened) else 0
 
 
 def _make_canonical(seeds: Sequence[Proposal], task: SearchTask) -> list[Proposal]:

@@ -43,7 +43,6 @@ from dpod_search.quantities import seconds
 from dpod_search.records.oneshot import OneShot
 from dpod_search.records.oneshot import OneShotChoice
 from dpod_search.search import Proposal
-from dpod_search.search import SearchSettings
 from dpod_search.search import SearchTask
 from dpod_search.search.constraints import read_budget
 from dpod_search.supernet import reorder_units
@@ -79,13 +78,6 @@ def order_units(session: Session) -> dict[str, str]:
 def find_criterion(method: str) -> str:
     """Return what importance is measured by, for a method or, without one, for finetuning."""
     return {"": "group_magnitude", "magnitude": "magnitude"}.get(method, "taylor")
-
-
-def set_search(settings: SearchSettings, n_trials: int) -> SearchSettings:
-    """Return the settings of a study whose trials, or the rest of them, are all given."""
-    return replace(
-        settings, n_trials=n_trials, n_evaluated=None, seconds=None, stall=None, surrogate=False
-    )
 
 
 def propose(session: Session, task: SearchTask) -> list[Proposal]:

@@ -171,7 +171,7 @@ def search_study(session: Session, *, is_shared: bool = False) -> SearchResult:
     if session.config.oneshot.method:
         # A run that has been at other budgets keeps their trials.
         seeds = grow_seeds(study, task, oneshot.propose(session, task))
-        settings = oneshot.set_search(settings, len(seeds))
+        settings = settings.for_given(len(seeds))
     else:
         seeds = find_seeds(session, task)
     is_shared = is_shared or session.n_jobs > 1
