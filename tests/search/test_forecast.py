@@ -71,6 +71,17 @@ def test_each_is_foretold_by_the_others_alone():
     assert forecast_each(subnets, other.tolist()).mean[4] != found.mean[4]
 
 
+def test_of_many_several_are_left_out_at_once(monkeypatch):
+    monkeypatch.setattr("dpod_search.search.forecast._MAX_LEFT_OUT", 4)
+    subnets, after = make_world(1, n=10)
+    found = forecast_each(subnets, after.tolist())
+    other = after.copy()
+    other[3] = 0.01
+    again = forecast_each(subnets, other.tolist())
+    # The eighth is left out with the fourth.
+    assert (again.mean == found.mean).tolist() == [place % 4 == 3 for place in range(10)]
+
+
 def test_too_few_outcomes_are_refused():
     subnets, after = make_world(2, n=6)
     with pytest.raises(ConfigError, match=f"needs {MIN_OUTCOMES} outcomes, got 3"):
