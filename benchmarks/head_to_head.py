@@ -67,6 +67,11 @@ OURS: Mapping[str, list[str]] = {
     "mdp, chain": ["oneshot.method=mdp", *_ONE_SHOT, "finetune.chain=true"],
     "run, no chain": [*_SEARCH, "finetune.chain=false"],
     "run": _SEARCH,
+    # One thing changed at a time.
+    "run, cut as judge": [*_SEARCH, "evaluation.repair=false"],
+    "run, distilled": [*_SEARCH, "finetune.distillation=0.5", "finetune.n_views=1"],
+    "run, 96 trials": [*_SEARCH, "search.n_trials=96"],
+    "run, the fewest trials": [*_SEARCH, "search.n_trials=1"],
 }
 PEERS = ("Torch-Pruning", "Torch-Pruning, isomorphic", "Torch-Pruning, chain")
 SCRATCH = "from scratch"
@@ -82,9 +87,12 @@ def load_source(*, name: str, root: str, kept: str) -> DataSource:
     parts = load_parts(name, Path(root), Path(kept))
     found: list[Any] = []
     for part in parts:
-        half = [0.5] * part.images.shape[1]
+        n_channels = part.images.shape[1]
+        mean, std = (
+            list(np.broadcast_to(values, n_channels)) for values in (part.mean, part.deviation)
+        )
         found += [
-            InMemoryImages(part.images, part.labels, peak=255, mean=half, std=half),
+            InMemoryImages(part.images, part.labels, peak=255, mean=mean, std=std),
             part.labels.numpy().astype(np.int64),
         ]
     return DataSource(
@@ -102,9 +110,12 @@ def load_source(*, name: str, root: str, kept: str) -> DataSource:
 
 def make_net(options: argparse.Namespace, name: str, seed: int) -> Path:
     """Train the net that everything starts from, once, and return its file."""
+    chosen = SETS[name]
+    if chosen.published:
+        published: Path = options.data_root / chosen.published
+        return published
     file: Path = options.kept / f"{name}_{seed}.safetensors"
     if not file.exists():
-        chosen = SETS[name]
         pictures, _, test = load_parts(name, options.data_root, options.kept)
         torch.manual_seed(seed)
         net = chosen.build()
@@ -150,7 +161,11 @@ def run_ours(case: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     began = time.process_time()
     run_stages(config, folder, stages=["train", "search"])
     choosing = time.process_time() - began
-    epochs = max(0.0, case["epochs"] - choosing / training)
+    epochs = case["epochs"] - choosing / training
+    if config.finetune.distillation:
+        # The full net answers once for all members; a pass without its gradient is a third of one with it.
+        epochs -= config.finetune.n_views / 3 / len(BUDGETS)
+    epochs = max(0.0, epochs)
     config = replace(config, finetune=replace(config.finetune, epochs=epochs))
     run_stages(config, folder, stages=["finetune"])
     front = json.loads((folder / "front.json").read_text())

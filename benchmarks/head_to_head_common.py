@@ -10,6 +10,7 @@ import tarfile
 from collections.abc import Callable
 from collections.abc import Iterator
 from dataclasses import dataclass
+from dataclasses import replace
 from functools import cached_property
 from io import BytesIO
 from pathlib import Path
@@ -31,15 +32,31 @@ N_ESTIMATING = 1500  # training pictures that BatchNorm statistics are estimated
 
 @dataclass(frozen=True, eq=False)
 class Pictures:
-    """Pictures as bytes, (N, C, H, W), and their classes, (N,)."""
+    """Pictures as bytes, (N, C, H, W), and their classes, (N,).
+
+    Args:
+        images: The bytes.
+        labels: The classes.
+        mean: Of each channel, bytes taken as 0 to 1.
+        deviation: Likewise.
+    """
 
     images: Tensor
     labels: Tensor
+    mean: tuple[float, ...] = (0.5,)
+    deviation: tuple[float, ...] = (0.5,)
 
     @cached_property
     def scaled(self) -> Tensor:
         """The pictures as numbers, each channel of mean 0 and deviation 1 or so."""
-        return self.images.float().div_(127.5).sub_(1.0)
+        mean, deviation = (
+            torch.tensor(values)[:, None, None] for values in (self.mean, self.deviation)
+        )
+        return self.images.float().div_(255).sub_(mean).div_(deviation)
+
+    def part(self, start: int, end: int) -> Pictures:
+        """Return some of them."""
+        return replace(self, images=self.images[start:end], labels=self.labels[start:end])
 
     def batches(self, size: int = 500) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield them in order."""
@@ -58,6 +75,9 @@ class Set:
         crop: Random shifts, in pixels.
         flip: Random mirroring.
         epochs: Of the full net, from new weights.
+        unpruned: A pattern of the layers whose outputs nobody prunes.
+        published: The trained net's file in the data folder, if it is not to be trained here.
+        text: What a reader of the results should know.
     """
 
     read: Callable[[Path, Path], tuple[Pictures, Pictures]]
@@ -66,6 +86,9 @@ class Set:
     crop: int
     flip: bool
     epochs: int
+    unpruned: str
+    published: str
+    text: str
 
 
 class Block(nn.Module):
@@ -117,6 +140,48 @@ def build_grey() -> nn.Module:
     return ResNet(1, (32, 64, 128), 2)
 
 
+class PaddedBlock(nn.Module):
+    """Two convolutions; where channels double, the shortcut has zeros on both sides."""
+
+    def __init__(self, n_in: int, n_out: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(n_in, n_out, 3, stride, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(n_out)
+        self.conv2 = nn.Conv2d(n_out, n_out, 3, 1, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(n_out)
+        self.n_zeros = (n_out - n_in) // 2
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.relu(self.bn1(self.conv1(x)))
+        y = self.bn2(self.conv2(y))
+        if self.n_zeros:
+            x = F.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, self.n_zeros, self.n_zeros))
+        return F.relu(y + x)
+
+
+class PaddedResNet(nn.Module):
+    """The ResNet of 20 layers that was made for CIFAR-10, with the names of its published weights."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, 16, 3, 1, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(16)
+        self.layer1, self.layer2, self.layer3 = (
+            nn.Sequential(
+                PaddedBlock(n_in, n_out, n_out // n_in),
+                *(PaddedBlock(n_out, n_out, 1) for _ in range(2)),
+            )
+            for n_in, n_out in ((16, 16), (16, 32), (32, 64))
+        )
+        self.linear = nn.Linear(64, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(self.bn1(self.conv1(x)))
+        x = self.layer3(self.layer2(self.layer1(x)))
+        logits: Tensor = self.linear(x.mean((2, 3)))
+        return logits
+
+
 def read_cifar(root: Path, kept: Path, side: int) -> tuple[Pictures, Pictures]:
     """Read the JPEG copy of CIFAR-10, shrunk to a side, and keep it as one file."""
     cache = kept / f"cifar10_{side}.npz"
@@ -153,6 +218,15 @@ def read_cifar16(root: Path, kept: Path) -> tuple[Pictures, Pictures]:
     return read_cifar(root, kept, 16)
 
 
+def read_cifar32(root: Path, kept: Path) -> tuple[Pictures, Pictures]:
+    """Read CIFAR-10 at 32 pixels, as nets that were trained on ImageNet's scale want it."""
+    train, test = (
+        replace(part, mean=(0.485, 0.456, 0.406), deviation=(0.229, 0.224, 0.225))
+        for part in read_cifar(root, kept, 32)
+    )
+    return train, test
+
+
 def read_fashion(root: Path, _kept: Path) -> tuple[Pictures, Pictures]:
     """Read Fashion-MNIST as it is."""
     found = []
@@ -182,16 +256,43 @@ def split(
     whole, test = parts
     n_train, n_validation, n_test = sizes
     end = n_train + n_validation
-    return (
-        Pictures(whole.images[:n_train], whole.labels[:n_train]),
-        Pictures(whole.images[n_train:end], whole.labels[n_train:end]),
-        Pictures(test.images[:n_test], test.labels[:n_test]),
-    )
+    return whole.part(0, n_train), whole.part(n_train, end), test.part(0, n_test)
 
 
 SETS = {
-    "cifar16": Set(read_cifar16, build_small, (20_000, 2_000, 5_000), 2, True, 20),
-    "fashion": Set(read_fashion, build_grey, (20_000, 2_000, 5_000), 2, True, 10),
+    "cifar16": Set(
+        read_cifar16,
+        build_small,
+        sizes=(20_000, 2_000, 5_000),
+        crop=2,
+        flip=True,
+        epochs=20,
+        unpruned="head",
+        published="",
+        text="CIFAR-10 (JPEG copy) at 16 pixels; a ResNet-8 of widths 32, 64 and 128, stem of stride 2, 3.07 M macs",
+    ),
+    "fashion": Set(
+        read_fashion,
+        build_grey,
+        sizes=(10_000, 2_000, 5_000),
+        crop=2,
+        flip=True,
+        epochs=10,
+        unpruned="head",
+        published="",
+        text="Fashion-MNIST; the same net for grey pictures of 28 pixels, 9.2 M macs",
+    ),
+    "resnet20": Set(
+        read_cifar32,
+        PaddedResNet,
+        sizes=(2_000, 2_000, 5_000),
+        crop=4,
+        flip=True,
+        epochs=0,
+        unpruned=r"conv1|linear|.*\.conv2",
+        published="pretrained/resnet20_cifar10jpeg.safetensors",
+        text="CIFAR-10 (JPEG copy); the published ResNet-20, 40.6 M macs, its inner widths alone",
+    ),
 }
 
 

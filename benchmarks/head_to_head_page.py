@@ -7,11 +7,16 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from head_to_head_common import BUDGETS
+from head_to_head_common import SETS
+from policies import compute_volume
 from provenance import ROOT
 
 
 RESULTS = ROOT / "benchmarks" / "results" / "head_to_head.json"
 PAGE = ROOT / "docs" / "head-to-head.md"
+OURS = "run"  # what the others are compared with
+CHANCE = 0.1
 
 _INTRO = """# Head to head
 
@@ -25,11 +30,6 @@ earlier state of the project, it was spent besides. Written by `python benchmark
 * *from scratch*: uniform widths, new weights, rate .1.
 """
 
-_SETS = {
-    "cifar16": "CIFAR-10 (JPEG copy) at 16 pixels: 20,000 / 2,000 / 5,000 pictures; a ResNet-8 of widths 32, 64 and 128, stem of stride 2, 3.07 M macs",
-    "fashion": "Fashion-MNIST: 20,000 / 2,000 / 5,000 pictures of 28 pixels; the same net for grey pictures",
-}
-
 
 def write_page() -> None:
     """Write the page."""
@@ -37,15 +37,18 @@ def write_page() -> None:
     lines = [_INTRO]
     for name, epochs in sorted({(case["set"], case["epochs"]) for case in cases}):
         found = [case for case in cases if (case["set"], case["epochs"]) == (name, epochs)]
+        chosen = SETS[name]
+        sizes = " / ".join(f"{size:,}" for size in chosen.sizes)
         full = np.mean([case["full"] for case in found])
         lines += [
             f"\n## {name}, {epochs} epoch{'s' * (epochs > 1)} for each net\n",
-            f"{_SETS[name]}; trained to {100 * full:.1f} %.\n",
+            f"{chosen.text}; trained to {100 * full:.1f} %. {sizes} pictures to train, validate and test.\n",
             "| way | 50 % | 25 % | 12 % | 6 % | mean | widths | cases |",
             "|---|---|---|---|---|---|---|---|",
         ]
         for way in dict.fromkeys(case["way"] for case in found):
             lines.append(_describe(way, [case for case in found if case["way"] == way]))
+        lines += _compare(found)
     PAGE.write_text("\n".join(lines) + "\n")
 
 
@@ -56,10 +59,43 @@ def _describe(way: str, cases: Sequence[dict[str, Any]]) -> str:
     return f"| {way} | {' | '.join(cells)} | {100 * share:.0f} % | {len(cases)} |"
 
 
-def _spell(values: np.ndarray) -> str:
-    text = f"{values.mean():.1f}"
+def _compare(cases: Sequence[dict[str, Any]]) -> list[str]:
+    """Return a table of what run has above each other way, of the same nets and seeds."""
+    known = {(case["way"], case["net_seed"], case["seed"]): case["rows"] for case in cases}
+    lines = []
+    for way in dict.fromkeys(case["way"] for case in cases if case["way"] != OURS):
+        pairs = [
+            (known[OURS, net, seed], rows)
+            for (name, net, seed), rows in known.items()
+            if name == way and (OURS, net, seed) in known
+        ]
+        if pairs:
+            above = np.array(
+                [[_list_figures(ours) - _list_figures(theirs)] for ours, theirs in pairs]
+            )
+            cells = [_spell(column, "+.2f") for column in above[:, 0].T]
+            lines.append(f"| {way} | {' | '.join(cells)} | {len(pairs)} |")
+    if not lines:
+        return []
+    return [
+        "\nWhat *run* has above each, of the same trained nets and seeds:\n",
+        "| way | 50 % | 25 % | 12 % | 6 % | mean | hypervolume | cases |",
+        "|---|---|---|---|---|---|---|---|",
+        *lines,
+    ]
+
+
+def _list_figures(rows: Sequence[dict[str, float]]) -> np.ndarray:
+    """Return accuracy at each budget, their mean, and the hypervolume, in percent."""
+    tests = [100 * row["test"] for row in rows]
+    assert [row["budget"] for row in rows] == list(BUDGETS)
+    return np.array([*tests, np.mean(tests), compute_volume(list(rows), CHANCE)])
+
+
+def _spell(values: np.ndarray, spec: str = ".1f") -> str:
+    text = f"{values.mean():{spec}}"
     if len(values) > 1:
-        text += f" ({values.std(ddof=1) / len(values) ** 0.5:.1f})"
+        text += f" ({values.std(ddof=1) / len(values) ** 0.5:{spec.removeprefix('+')}})"
     return text
 
 

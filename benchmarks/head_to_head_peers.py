@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 import sys
 import time
 from pathlib import Path
@@ -27,7 +28,9 @@ from safetensors.torch import load_file
 from torch import nn
 
 
-def prune(net: nn.Module, example: torch.Tensor, limit: float, **options: Any) -> nn.Module:
+def prune(
+    net: nn.Module, example: torch.Tensor, limit: float, *, unpruned: str, **options: Any
+) -> nn.Module:
     """Return the largest pruned copy within a limit of macs, by bisection of the ratio."""
     # Torch-Pruning imports torchvision, whose operators may be missing beside a CPU build.
     library = torch.library.Library("torchvision", "DEF")
@@ -45,7 +48,9 @@ def prune(net: nn.Module, example: torch.Tensor, limit: float, **options: Any) -
             example,
             importance=tp.importance.GroupMagnitudeImportance(),
             pruning_ratio=ratio,
-            ignored_layers=[copied.head],
+            ignored_layers=[
+                module for name, module in copied.named_modules() if re.fullmatch(unpruned, name)
+            ],
             **options,
         ).step()
         return copied
@@ -68,7 +73,8 @@ def run(case: dict[str, Any]) -> dict[str, Any]:
     net.eval()
     example = pictures.scaled[:1]
     full = count_macs(net, example)
-    options = {"isomorphic": True, "global_pruning": True} if "isomorphic" in case["way"] else {}
+    options: dict[str, Any] = {"unpruned": chosen.unpruned}
+    options |= {"isomorphic": True, "global_pruning": True} if "isomorphic" in case["way"] else {}
     source, rows = net, []
     began = time.process_time()
     for budget in BUDGETS:
