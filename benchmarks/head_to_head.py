@@ -70,8 +70,8 @@ OURS: Mapping[str, list[str]] = {
     # One thing changed at a time.
     "run, cut as judge": [*_SEARCH, "evaluation.repair=false"],
     "run, distilled": [*_SEARCH, "finetune.distillation=0.5", "finetune.n_views=1"],
+    "run, 24 trials": [*_SEARCH, "search.n_trials=24"],
     "run, 96 trials": [*_SEARCH, "search.n_trials=96"],
-    "run, the fewest trials": [*_SEARCH, "search.n_trials=1"],
 }
 PEERS = ("Torch-Pruning", "Torch-Pruning, isomorphic", "Torch-Pruning, chain")
 SCRATCH = "from scratch"

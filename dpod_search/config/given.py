@@ -1,24 +1,18 @@
 """What a study with trained weights has for defaults: the weights stay, and no supernet is trained.
 
 All compute then goes to the members: subnets are measured after a closed-form repair, what is
-finetuned is a chain, and the search is as long as its finetuning is worth. A study that says how a
+finetuned is a chain, and the search gets a small share of what that takes. A study that says how a
 supernet is trained trains one, from the weights on.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from dpod_search.search.settings import SearchSettings
 
-
-# Trials for each epoch of finetuning: with 20,000 pictures they took a twelfth of what four members
-# took.
-_N_TRIALS = 24
-_MIN_TRIALS = 16
+_SHARE = 0.05  # of the finetuning, for the search
 # Of [search] these say how long it is.
 _LENGTHS = frozenset({"n_trials", "n_evaluated", "seconds", "stall"})
 
@@ -51,14 +45,7 @@ def fill_given(document: Mapping[str, Any]) -> dict[str, Any]:
     idle = _OF_PICTURES | (_POLICY if sections["oneshot"].get("method") else frozenset())
     if sections["model"].get("weights") and sections["training"].keys() <= idle:
         found |= {name: {**values, **sections[name]} for name, values in _GIVEN.items()}
-        found["search"] = _limit_search(found)
+        search = found.get("search", {})
+        if isinstance(search, dict) and not search.keys() & _LENGTHS:
+            found["search"] = {"finetune_share": _SHARE, **search}
     return found
-
-
-def _limit_search(document: Mapping[str, Any]) -> Any:
-    search, epochs = document.get("search", {}), document["finetune"].get("epochs")
-    is_number = isinstance(epochs, int | float) and 0 < epochs < math.inf
-    if not is_number or not isinstance(search, dict) or search.keys() & _LENGTHS:
-        return search
-    wished = min(SearchSettings.n_trials, _N_TRIALS * epochs)
-    return {"n_trials": max(_MIN_TRIALS, round(wished)), **search}

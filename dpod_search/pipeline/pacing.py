@@ -26,6 +26,9 @@ from dpod_search.pipeline.estimating import Paces
 from dpod_search.pipeline.estimating import Work
 from dpod_search.pipeline.estimating import estimate_seconds
 from dpod_search.pipeline.session import Session
+from dpod_search.pipeline.stages.affording import limit_search
+from dpod_search.pipeline.stages.affording import list_ladder
+from dpod_search.pipeline.stages.affording import list_members
 from dpod_search.records.finetuned import Finetuned
 from dpod_search.search.store.status import count_trials
 from dpod_search.supernet import Supernet
@@ -46,7 +49,6 @@ _N_ROUNDS = 8
 _N_FIRST = 2  # BatchNorm needs two pictures
 
 _N_STEPS_LOOKED_AT = 100
-_N_LADDER = 8
 
 
 def estimate_stages(session: Session, stages: Collection[str]) -> dict[str, float] | None:
@@ -128,13 +130,8 @@ def _make_judge(session: Session, supernet: Supernet) -> Judge:
 def plan_work(session: Session) -> Work:
     """Count what the stages of a run do, before they do it."""
     config, data = session.config, session.data
-    space, cost = session.blank_supernet.space, _find_cost(session)
-    full, smallest = cost(space.full), cost(space.smallest)
-    ladder = [float(m) for m in np.geomspace(max(smallest, 1), max(full, 1), _N_LADDER)]
-    settings = config.finetune
-    n_wanted = len(settings.budgets) or settings.n_subnets
-    n_members = _N_LADDER if n_wanted == "all" else n_wanted
-    members = [*np.geomspace(max(smallest, 1), max(full, 1), n_members), full]
+    settings, cost = config.finetune, _find_cost(session)
+    *_, full = members = list_members(session)
     epochs = [settings.epochs_of(m / full if full else 1.0) for m in members]
     n_train = len(data.train)
     n_views = min(settings.n_views or max(epochs), max(epochs))
@@ -142,14 +139,16 @@ def plan_work(session: Session) -> Work:
         n_views = sum(epochs)
     teaches = settings.distillation > 0 or settings.features > 0
     steps, scores, n_profiles = _rehearse(session, cost)
+    search = limit_search(session, is_filled=len(settings.budgets) > 0)
+    n_filling = 2 * len(settings.budgets)  # more than that are not tried besides
     return Work(
         n_trained=config.training.epochs * n_train,
         steps=steps,
         scores=scores,
         n_profiles=n_profiles,
         n_evaluated=len(session.calibration_images) + len(data.validation),
-        n_trials=min(config.search.n_trials, config.search.n_evaluated or config.search.n_trials),
-        searched=tuple(ladder),
+        n_trials=min(search.n_trials, search.n_evaluated or search.n_trials) + n_filling,
+        searched=tuple(list_ladder(session)),
         finetuned=tuple((float(m), n * n_train) for m, n in zip(members, epochs, strict=True)),
         n_taught=n_views * n_train if teaches else 0,
         n_exported=len(members),

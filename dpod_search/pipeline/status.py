@@ -83,7 +83,7 @@ def _find_limits(config: StudyConfig, out: Path, n_trials: int) -> dict[str, Any
             n_due = len({tuple(choice.widths.values()) for choice in chosen.choices})
         # A run may have been at other budgets before.
         return {"n_trials": max(n_due, n_trials), "limits": {}}
-    names = ("n_evaluated", "seconds", "stall")
+    names = ("n_evaluated", "seconds", "stall", "finetune_share")
     limits = {name: getattr(search, name) for name in names if getattr(search, name) is not None}
     # Trials that fill budgets come on top.
     return {"n_trials": max(search.n_trials, n_trials), "limits": limits}

@@ -36,6 +36,9 @@ class SearchSettings:
             to 1,000,000,000.
         stall: End when this many evaluated subnets in a row, 1 to 10,000,000, have raised the
             front's hypervolume by less than a thousandth.
+        finetune_share: A run that finetunes ends its search when about this share of the
+            multiply-adds of all finetunings is spent, 0 to 1,000. Where that is less than a
+            generation there is no search, if the budgets are filled without one.
         population_size: Completed trials of one generation of NSGA-II, 2 to 100,000.
         objectives: ``accuracy``, ``latency_ms``, a footprint by its name (``macs``, ``params``,
             ...), or your own ``package.module:name``; one to four.
@@ -62,6 +65,7 @@ class SearchSettings:
     n_evaluated: int | None = None
     seconds: float | None = None
     stall: int | None = None
+    finetune_share: float | None = None
     population_size: int = 24
     objectives: tuple[str, ...] = ("accuracy", "macs")
     constraints: Mapping[str, str] = field(default_factory=dict)
@@ -83,6 +87,8 @@ class SearchSettings:
             check_range("search.seconds", self.seconds, low=0.001, high=MAX_SECONDS)
         if self.stall is not None:
             check_count("search.stall", self.stall, low=1, high=_MAX_TRIALS)
+        if self.finetune_share is not None:
+            check_range("search.finetune_share", self.finetune_share, low=0, high=1_000)
         check_count("search.population_size", self.population_size, low=2, high=100_000)
         check_list("search.objectives", self.objectives, low=1, high=4)
         # Fewer than ten points leave cross-validation nothing to learn from.

@@ -46,6 +46,7 @@ BOUNDS: dict[str, tuple[float, float]] = {
     "search.n_evaluated": (1, 10_000_000),
     "search.seconds": (0.001, SECONDS),
     "search.stall": (1, 10_000_000),
+    "search.finetune_share": (0, 1_000),
     "search.population_size": (2, 100_000),
     "search.min_evaluated": (10, 10_000_000),
     "search.audit_share": (0, 1),

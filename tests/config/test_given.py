@@ -37,20 +37,18 @@ def test_what_the_study_says_stays():
 
 
 @pytest.mark.parametrize(
-    ("changes", "n_trials"),
+    ("changes", "share"),
     [
-        ([], 240),
-        (["finetune.epochs=3"], 72),
-        (["finetune.epochs=0.5"], 16),
-        (["finetune.epochs=0"], 240),
-        (["finetune.epochs=100", "finetune.max_epochs=1000"], 240),
-        (["finetune.epochs=3", "search.n_trials=500"], 500),
-        (["finetune.epochs=3", "search.stall=9"], 240),
+        ([], 0.05),
+        (["search.n_ladder=3"], 0.05),
+        (["search.finetune_share=0.2"], 0.2),
+        (["search.n_trials=240"], None),
+        (["search.stall=9"], None),
     ],
 )
-def test_the_search_is_as_long_as_the_finetuning_is_worth(changes, n_trials):
-    assert make_study("any", [WEIGHTS, *changes]).search.n_trials == n_trials
-    assert make_study("any", changes).search.n_trials == (500 if n_trials == 500 else 240)
+def test_the_search_has_a_share_of_the_finetuning_unless_it_has_a_length(changes, share):
+    assert make_study("any", [WEIGHTS, *changes]).search.finetune_share == share
+    assert make_study("any", changes).search.finetune_share in (None, 0.2)
 
 
 def test_what_is_chosen_at_once_has_them_too():

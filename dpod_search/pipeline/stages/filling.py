@@ -46,6 +46,12 @@ def _read_budgets(session: Session, task: SearchTask) -> Mapping[str, Constraint
     return {budget: bounds for budget, bounds in read.items() if not len(bounds.measured)}
 
 
+def fills_all(session: Session, task: SearchTask) -> bool:
+    """Say whether there are budgets, and all of them are filled whatever the search finds."""
+    n_budgets = len(session.config.finetune.budgets)
+    return 0 < n_budgets == len(_read_budgets(session, task))
+
+
 def list_closing(session: Session, task: SearchTask, result: SearchResult) -> list[Proposal]:
     """Return for each budget the uniform subnet that fills it, and what would be chosen, widened.
 

@@ -12,6 +12,8 @@ from dpod_search.footprint.shares import measure_shares
 from dpod_search.pipeline.latency_table import is_searched
 from dpod_search.pipeline.session import Session
 from dpod_search.pipeline.stages import oneshot
+from dpod_search.pipeline.stages.affording import limit_search
+from dpod_search.pipeline.stages.filling import fills_all
 from dpod_search.pipeline.stages.filling import list_closing
 from dpod_search.pipeline.stages.importance import keep_seeds
 from dpod_search.records import trials
@@ -163,8 +165,8 @@ def search_study(session: Session, *, is_shared: bool = False) -> SearchResult:
     """
     if is_shared:
         prepare_sharing(session)
-    settings = session.config.search
     task = make_search_task(session, session.supernet)
+    settings = limit_search(session, is_filled=fills_all(session, task))
     study = open_study(
         session.config.name, session.study_storage, task.objectives, make_sampler(settings, task)
     )

@@ -209,6 +209,19 @@ def test_the_last_trials_fill_the_budgets(filled_run):
     assert all(row["accuracy"] for row in [*uniform, *filled])
 
 
+def test_where_a_search_is_not_worth_it_budgets_get_what_is_uniform(given_run, tmp_path):
+    config = fill(given_run[0], "macs<=60%", "macs<=30%")
+    config = replace(config, search=replace(config.search, finetune_share=1e-4))
+    run_stages(config, tmp_path / "digits", stages=STAGES)
+    first, *rest = read_all(tmp_path / "digits")
+    assert first["source"] == "ladder"
+    assert {row["source"] for row in rest} <= {"uniform", "filled"}
+    chosen = [m for m in read(tmp_path / "digits", "front.json")["members"] if m["budgets"]]
+    shares = sorted(member["macs_share"] for member in chosen)
+    assert 0.2 < shares[0] <= 0.3
+    assert 0.4 < shares[1] <= 0.6
+
+
 @pytest.mark.parametrize("place", ["before the queue", "before a trial", "in a trial"])
 def test_a_search_killed_while_it_fills_budgets_ends_the_same(
     filled_run, tmp_path, monkeypatch, place

@@ -1,0 +1,69 @@
+"""How many trials a search may have whose finetuning is what counts.
+
+A trial saved is finetuning gained. What a subnet gains from widths that suit it better is small
+beside what it gains from being trained on, so the search gets a share of the multiply-adds of all
+finetunings; and if those are less than a generation, which finds nothing, none: what fills the
+budgets in one ratio is known without a search.
+"""
+
+from __future__ import annotations
+
+import statistics
+from dataclasses import replace
+
+import numpy as np
+
+from dpod_search.pipeline.session import Session
+from dpod_search.search import SearchSettings
+
+
+# Subnets that those of a search and those that are finetuned are taken for.
+_N_LADDER = 8
+
+
+def limit_search(session: Session, *, is_filled: bool) -> SearchSettings:
+    """Return the settings of a run's search, as long as its finetuning is worth.
+
+    Args:
+        session: The run.
+        is_filled: Whether every budget of the finetuning is filled without any trial of the search.
+    """
+    settings = session.config.search
+    if settings.finetune_share is None:
+        return settings
+    all_of_it = _count_finetuning(session)
+    if all_of_it == 0:
+        return settings
+    n_trials = int(settings.finetune_share * all_of_it / _count_trial(session))
+    if n_trials < settings.population_size:
+        n_trials = 1 if is_filled else settings.population_size
+    return replace(settings, n_trials=min(settings.n_trials, n_trials))
+
+
+def _count_finetuning(session: Session) -> float:
+    """Count the multiply-adds of all finetunings, a backward pass as two forward passes."""
+    *_, full = members = list_members(session)
+    epochs = [session.config.finetune.epochs_of(m / full if full else 1.0) for m in members]
+    passes = sum(3 * m * n for m, n in zip(members, epochs, strict=True))
+    return float(passes * len(session.data.train))
+
+
+def _count_trial(session: Session) -> float:
+    """Count the multiply-adds of a trial: its subnet on all pictures that calibrate and judge."""
+    n_images = len(session.calibration_images) + len(session.data.validation)
+    return n_images * statistics.fmean(list_ladder(session))
+
+
+def list_members(session: Session) -> list[float]:
+    """Return the macs of what is finetuned, as if it were spread evenly; last the full net's."""
+    settings = session.config.finetune
+    n_wanted = len(settings.budgets) or settings.n_subnets
+    ladder = list_ladder(session, _N_LADDER if n_wanted == "all" else n_wanted)
+    return [*ladder, session.sizes.measure(session.blank_supernet.space.full)["macs"]]
+
+
+def list_ladder(session: Session, n: int = _N_LADDER) -> list[float]:
+    """Return macs from the smallest subnet's to the full net's, in even ratios."""
+    space, sizes = session.blank_supernet.space, session.sizes
+    smallest, full = (sizes.measure(widths)["macs"] for widths in (space.smallest, space.full))
+    return [float(m) for m in np.geomspace(max(smallest, 1), max(full, 1), n)]
