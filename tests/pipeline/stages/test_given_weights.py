@@ -213,9 +213,8 @@ def test_where_a_search_is_not_worth_it_budgets_get_what_is_uniform(given_run, t
     config = fill(given_run[0], "macs<=60%", "macs<=30%")
     config = replace(config, search=replace(config.search, finetune_share=1e-4))
     run_stages(config, tmp_path / "digits", stages=STAGES)
-    first, *rest = read_all(tmp_path / "digits")
-    assert first["source"] == "ladder"
-    assert {row["source"] for row in rest} <= {"uniform", "filled"}
+    _, *rest = read_all(tmp_path / "digits")  # the full net is the first
+    assert [row["source"] for row in rest] == ["uniform", "uniform"]
     chosen = [m for m in read(tmp_path / "digits", "front.json")["members"] if m["budgets"]]
     shares = sorted(member["macs_share"] for member in chosen)
     assert 0.2 < shares[0] <= 0.3
