@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 from torch import nn
+from torch.utils.hooks import RemovableHandle
 
 
 BUDGETS = (0.5, 0.25, 0.12, 0.06)
@@ -333,6 +334,7 @@ def train(
     )
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, n_steps)
     net.train()
+    strides = skip_before(net)
     order = torch.empty(0, dtype=torch.int64)
     for _ in range(n_steps):
         if len(order) < BATCH:
@@ -344,7 +346,32 @@ def train(
         loss.backward()
         optimizer.step()
         schedule.step()
+    for layer, (stride, handle) in strides.items():
+        handle.remove()
+        layer.stride = stride
     estimate(net, pictures)
+
+
+def skip_before(net: nn.Module) -> dict[nn.Conv2d, tuple[tuple[int, ...], RemovableHandle]]:
+    """Take the positions that strided 1 x 1 convolutions look at out of their inputs.
+
+    What is computed is the same; with few channels oneDNN's gradient of such layers writes past its
+    memory on processors without AVX-512 (https://github.com/uxlfoundation/oneDNN/issues/6035).
+
+    Returns:
+        For each of them its stride and the hook, to undo it.
+    """
+    found: dict[nn.Conv2d, tuple[tuple[int, ...], RemovableHandle]] = {}
+    for layer in net.modules():
+        if isinstance(layer, nn.Conv2d) and layer.kernel_size == (1, 1) and layer.stride != (1, 1):
+            down, right = layer.stride
+
+            def take(_: nn.Module, inputs: tuple[Tensor], d: int = down, r: int = right) -> Tensor:
+                return inputs[0][:, :, ::d, ::r]
+
+            found[layer] = layer.stride, layer.register_forward_pre_hook(take)
+            layer.stride = (1, 1)
+    return found
 
 
 @torch.no_grad()
