@@ -16,6 +16,7 @@ from torch import nn
 
 from dpod_search.errors import GroupingError
 from dpod_search.supernet.blocks import find_blocks
+from dpod_search.supernet.dimensions.decisions import freeze_decided
 from dpod_search.supernet.dimensions.walk import Axes
 from dpod_search.supernet.dimensions.walk import Discovery
 from dpod_search.supernet.dimensions.walk import Handler
@@ -115,6 +116,7 @@ def _walk(traced: TracedModel, handlers: Handlers) -> Discovery:
         elif node.op != "placeholder":
             handler = _choose_handler(discovery, handlers, node)
             discovery.set_axes(node, handler(discovery, node))
+    freeze_decided(discovery, traced.deciding)
     return discovery
 
 

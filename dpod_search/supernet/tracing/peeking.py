@@ -44,6 +44,18 @@ class Peek:
         Raises:
             TypeError: If it makes something without a length.
         """
+        value = self.evaluate(node, model)
+        if isinstance(value, Tensor):  # its first axis may be the batch, which is of any size
+            raise TypeError("a tensor of the trace has no length")
+        return len(value)
+
+    def evaluate(self, node: fx.Node, model: nn.Module) -> Any:
+        """Return what a node of the graph makes on the example input.
+
+        Args:
+            node: The node.
+            model: Whose modules the graph calls.
+        """
         if self._runner is None:
             self._runner = fx.Interpreter(
                 model,
@@ -55,10 +67,7 @@ class Peek:
             for made in node.graph.nodes:
                 if made not in self._runner.env:
                     self._runner.env[made] = self._runner.run_node(made)
-        value: Any = self._runner.env[node]
-        if isinstance(value, Tensor):  # its first axis may be the batch, which is of any size
-            raise TypeError("a tensor of the trace has no length")
-        return len(value)
+        return self._runner.env[node]
 
 
 @contextmanager

@@ -55,6 +55,7 @@ class TracedModel:
             them where that exists by then, if these are more than its result.
         lines: ``file:line`` of the user's code that made each node, where it is known.
         output_shapes: Shapes of the tensors that it returns.
+        deciding: What was computed from sizes and decided which way the code went.
     """
 
     model: nn.Module
@@ -68,6 +69,7 @@ class TracedModel:
     scratch_bytes: dict[fx.Node, int]
     lines: dict[fx.Node, str]
     output_shapes: tuple[Shape, ...]
+    deciding: tuple[fx.Node, ...]
 
     def where(self, node: fx.Node) -> str:
         """Describe a node for a message: what it does, and the user's line."""
@@ -108,7 +110,7 @@ def trace_model(
     inputs = as_inputs(example_input)
     model = _copy(model).eval()
     try:
-        graph, calls = _trace_graph(model, inputs, is_leaf, leaf_functions)
+        graph, tracer = _trace_graph(model, inputs, is_leaf, leaf_functions)
         recorder = Recorder(fx.GraphModule(model, graph))
         with torch.no_grad(), _one_line_errors():
             outputs = tensors_of(recorder.run(*inputs))
@@ -123,7 +125,7 @@ def trace_model(
         model=model,
         batch_size=len(inputs[0]),
         graph=graph,
-        calls=calls,
+        calls=tuple(tracer.calls),
         shapes=recorder.shapes,
         itemsizes=recorder.itemsizes,
         parts=recorder.parts,
@@ -131,6 +133,7 @@ def trace_model(
         scratch_bytes=recorder.scratch_bytes,
         lines=lines,
         output_shapes=tuple(tuple(tensor.shape) for tensor in outputs),
+        deciding=tuple(tracer.deciding),
     )
 
 
@@ -139,16 +142,16 @@ def _trace_graph(
     inputs: tuple[Tensor, ...],
     is_leaf: Callable[[nn.Module], bool],
     leaf_functions: Sequence[Callable[..., Any]],
-) -> tuple[fx.Graph, tuple[Call, ...]]:
+) -> tuple[fx.Graph, Tracer]:
     tracer = Tracer(is_leaf, leaf_functions, Peek(inputs), len(inputs))
     try:
-        return run_tracer(tracer, model), tuple(tracer.calls)
+        return run_tracer(tracer, model), tracer
     except Exception as error:  # noqa: BLE001  # raised again unless the second way works
         # A mask in a buffer may be cut by sizes of the trace: then buffers are traced, too.
         tracer = Tracer(is_leaf, leaf_functions, Peek(inputs), len(inputs))
         tracer.proxy_buffer_attributes = True
         try:
-            return run_tracer(tracer, model), tuple(tracer.calls)
+            return run_tracer(tracer, model), tracer
         except Exception:  # noqa: BLE001  # the first error is the user's
             raise GroupingError(
                 f"the model cannot be traced{_at(_user_line(error))}: {_first_line(error)}; "

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from torch import Tensor
 from torch import fx
 from torch import nn
 from torch.utils import _pytree as pytree
@@ -39,13 +40,36 @@ class Call:
     nodes: tuple[fx.Node, ...]
 
 
+class _Traced(fx.Proxy):
+    """A value of the trace that is a number where Python wants one."""
+
+    def __index__(self) -> int:
+        """Answer ``range``, slices and indices of what is no part of the trace."""
+        return operator.index(self._read())
+
+    def __int__(self) -> int:
+        """Answer ``int``."""
+        return int(self._read())
+
+    def __float__(self) -> float:
+        """Answer ``float``: a factor, which is no size of anything."""
+        return float(self._read(decides=False))
+
+    def _read(self, *, decides: bool = True) -> Any:
+        assert isinstance(self.tracer, Tracer)
+        return self.tracer.read(self, decides=decides)
+
+
 class Tracer(fx.Tracer):
     """Leaves PyTorch's modules and further ones whole, and notes the calls of the others.
+
+    What the code decides by sizes it decides as on the example; ``deciding`` has the values that
+    were asked for.
 
     Args:
         is_leaf: Says of a module whether it is one operation, whatever its code does.
         leaf_functions: Functions that are one operation each.
-        peek: Tells how many parts an operation makes.
+        peek: Tells what an operation makes on the example.
         n_inputs: Tensors that the model is called with; further arguments keep their defaults.
     """
 
@@ -59,6 +83,7 @@ class Tracer(fx.Tracer):
         """Start with no calls."""
         super().__init__(autowrap_functions=tuple(leaf_functions))
         self.calls: list[Call] = []
+        self.deciding: list[fx.Node] = []
         self._is_leaf = is_leaf
         self._peek = peek
         self._n_inputs = n_inputs
@@ -75,6 +100,31 @@ class Tracer(fx.Tracer):
         if is_given or sig.parameters[name].default is inspect.Parameter.empty:
             return super()._proxy_placeholder(name, concrete_args, sig, fn_for_analysis)
         return sig.parameters[name].default
+
+    def proxy(self, node: fx.Node) -> fx.Proxy:
+        """Make the value of a node."""
+        return _Traced(node, self)
+
+    def to_bool(self, obj: fx.Proxy) -> bool:
+        """Answer a branch or an ``assert`` that looks at sizes, and not at values."""
+        return bool(self.read(obj))
+
+    def read(self, obj: fx.Proxy, *, decides: bool = True) -> Any:
+        """Return a number of the trace: a size, or what was computed from sizes.
+
+        Args:
+            obj: Its value in the trace.
+            decides: Whether the trace would be another one if it were another number.
+
+        Raises:
+            TraceError: If it is a tensor, whose values another input has not.
+        """
+        value = self._peek.evaluate(obj.node, self.root)
+        if isinstance(value, Tensor):
+            raise fx.proxy.TraceError("a branch or a number depends on the values of a tensor")
+        if decides:
+            self.deciding.append(obj.node)
+        return value
 
     def iter(self, obj: fx.Proxy) -> Iterator[fx.Proxy]:
         """Iterate over what an operation makes, as many parts as it makes on the example."""
