@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from dataclasses import replace
 from typing import Any
 
-from torch import Tensor
 from torch import nn
 
 from dpod_search.errors import ConfigError
@@ -31,9 +30,10 @@ from dpod_search.supernet.plans import LayerPlan
 from dpod_search.supernet.removal import find_inside
 from dpod_search.supernet.removal import find_places
 from dpod_search.supernet.supernet import Supernet
+from dpod_search.supernet.tracing.example import Example
+from dpod_search.supernet.tracing.example import ExampleCall
+from dpod_search.supernet.tracing.example import read_example
 from dpod_search.supernet.tracing.recording import copy_held
-from dpod_search.supernet.tracing.trace import Example
-from dpod_search.supernet.tracing.trace import as_inputs
 from dpod_search.supernet.tracing.trace import trace_model
 from dpod_search.supernet.trial_runs import TrialRuns
 from dpod_search.widths import DEFAULT_RATIOS
@@ -87,7 +87,8 @@ def build_supernet(
     Args:
         model: Any module that ``torch.fx`` can trace. It is copied.
         example_input: Shape (N, C, ...), N >= 1: what the model is given; a tuple of tensors for
-            a model that takes several.
+            a model that takes several, a dictionary for one that takes them by name, or
+            ``(args, kwargs)``, where what is no tensor is given as it is.
         ratios: Width ratios in (0, 1] that every channel group may take, 1 to 1,000 of them.
         multiple: Round widths up to a multiple of this, 1 to 10,000.
         removes_blocks: Residual blocks whose removal leaves the identity can be removed.
@@ -102,17 +103,19 @@ def build_supernet(
         GroupingError: If the model cannot be traced or nothing in it can be narrowed.
         ConfigError: If ratios or multiple are out of range, or an entry of handlers is no handler.
     """
-    inputs = as_inputs(example_input)
+    example = read_example(example_input)
     table = Handlers(handlers)
-    traced = trace_model(model, inputs, is_leaf=table.is_leaf, leaf_functions=table.leaf_functions)
+    traced = trace_model(
+        model, example, is_leaf=table.is_leaf, leaf_functions=table.leaf_functions
+    )
     kept: set[str] = set()
     while True:
         grouping = discover_groups(
             traced, handlers=table, removes_blocks=removes_blocks, keep=kept
         )
-        grouping = replace(grouping, blocks=find_places(traced, inputs, grouping.blocks))
-        supernet = _assemble(model, grouping, inputs, ratios, multiple)
-        runs = TrialRuns(supernet, inputs, traced.output_shapes)
+        grouping = replace(grouping, blocks=find_places(traced, example, grouping.blocks))
+        supernet = _assemble(model, grouping, example, ratios, multiple)
+        runs = TrialRuns(supernet, example, traced.output_shapes)
         if runs.runs_narrow():
             runs_channels_last = runs.runs_channels_last()
             supernet.grouping = replace(grouping, runs_channels_last=runs_channels_last)
@@ -133,7 +136,7 @@ def build_supernet(
 def _assemble(
     model: nn.Module,
     grouping: Grouping,
-    inputs: tuple[Tensor, ...],
+    example: ExampleCall,
     ratios: Sequence[float],
     multiple: int,
 ) -> Supernet:
@@ -157,7 +160,7 @@ def _assemble(
         for name, child in elastic._modules.items():
             elastic._modules[name] = copy.deepcopy(child, everything)
     net = copy.deepcopy(net, everything)
-    return Supernet(net, grouping, space, state, tuple(inputs[0].shape[1:]))
+    return Supernet(net, grouping, space, state, example)
 
 
 def _is_replaced(plan: LayerPlan, layer: nn.Module) -> bool:

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
 from torch import nn
 
 from dpod_search.placement import Placement
@@ -35,10 +34,10 @@ class Subnet:
     supernet: Supernet
     widths: Widths
 
-    def __call__(self, *inputs: Tensor) -> Any:
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the subnet on a batch; shapes and result as :meth:`Supernet.forward`."""
         with self.supernet.active(self.widths):
-            return self.supernet(*inputs)
+            return self.supernet(*args, **kwargs)
 
     @property
     def placement(self) -> Placement:

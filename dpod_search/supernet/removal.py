@@ -21,6 +21,7 @@ from dpod_search.supernet.layout import Layout
 from dpod_search.supernet.plans import BlockPlan
 from dpod_search.supernet.plans import Grouping
 from dpod_search.supernet.plans import Operation
+from dpod_search.supernet.tracing.example import ExampleCall
 from dpod_search.supernet.tracing.trace import TracedModel
 
 
@@ -67,7 +68,7 @@ def remove_blocks(net: nn.Module, blocks: Iterable[BlockPlan]) -> None:
 
 
 def find_places(
-    traced: TracedModel, inputs: Sequence[Tensor], blocks: Sequence[BlockPlan]
+    traced: TracedModel, example: ExampleCall, blocks: Sequence[BlockPlan]
 ) -> tuple[BlockPlan, ...]:
     """Find out which blocks can leave the list that holds them, and which leave an identity.
 
@@ -77,7 +78,7 @@ def find_places(
 
     Args:
         traced: The model.
-        inputs: What it is called with.
+        example: What it is called with.
         blocks: The blocks.
     """
     modules = dict(traced.model.named_modules())
@@ -91,7 +92,7 @@ def find_places(
     for owner, held in lists.items():
         is_safe = is_chain(modules[owner]) and owner in called
         trials = [] if is_safe else [held, *([block] for block in held)]
-        if all(_is_same_without(traced.model, inputs, trial) for trial in trials):
+        if all(_is_same_without(traced.model, example, trial) for trial in trials):
             leaving |= {block.path for block in held}
     return tuple(replace(block, leaves_list=block.path in leaving) for block in blocks)
 
@@ -101,9 +102,7 @@ def is_chain(module: nn.Module) -> bool:
     return isinstance(module, nn.Sequential) and type(module).forward is nn.Sequential.forward
 
 
-def _is_same_without(
-    model: nn.Module, inputs: Sequence[Tensor], blocks: Sequence[BlockPlan]
-) -> bool:
+def _is_same_without(model: nn.Module, example: ExampleCall, blocks: Sequence[BlockPlan]) -> bool:
     shared: dict[int, Any] = {id(t): t for t in (*model.parameters(), *model.buffers())}
     held, dropped = (copy.deepcopy(model, dict(shared)) for _ in range(2))
     for block in blocks:
@@ -112,17 +111,17 @@ def _is_same_without(
     remove_blocks(dropped, blocks)
     places = {tensor.untyped_storage()._cdata for tensor in shared.values()}
     try:
-        return _watch(held, inputs, places) == _watch(dropped, inputs, places)
+        return _watch(held, example, places) == _watch(dropped, example, places)
     except Exception:  # noqa: BLE001  # the user's code may raise anything: then it is not the same
         return False
 
 
 def _watch(
-    model: nn.Module, inputs: Sequence[Tensor], places: Collection[int]
+    model: nn.Module, example: ExampleCall, places: Collection[int]
 ) -> list[tuple[object, ...]]:
     operations = _Operations(places)
     with torch.no_grad(), operations:
-        model(*inputs)
+        example.run(model)
     seen: list[tuple[object, ...]] = operations.seen
     return seen
 

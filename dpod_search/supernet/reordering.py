@@ -37,6 +37,7 @@ from dpod_search.supernet.plans import Grouping
 from dpod_search.supernet.plans import ParameterPlan
 from dpod_search.supernet.supernet import Supernet
 from dpod_search.supernet.supernet import copy_supernet
+from dpod_search.supernet.tracing.example import ExampleCall
 from dpod_search.supernet.tracing.recording import tensors_of
 
 
@@ -78,19 +79,18 @@ def reorder_units(
         supernet: Its weights and statistics are changed.
         scores: For each group a score of each unit, shape (full width,); units of equal score keep
             their order. None for blocks, and for groups to leave.
-        inputs: What the net takes, for trying; random pictures by default.
+        inputs: What the net takes, for trying; by default random pictures, or the example that
+            the supernet was built with where it takes several tensors, or integers.
 
     Returns:
         The orders, and the groups that could not be reordered.
 
     Raises:
-        ConfigError: If scores are of other groups or not numbers, or the net takes several inputs
-            and none are given.
+        ConfigError: If scores are of other groups or not numbers.
     """
     wanted = _find_orders(supernet, scores)
     with evaluating(supernet), torch.no_grad():
-        given = inputs or _draw_inputs(supernet)
-        trial = _Trial(supernet, given)
+        trial = _Trial(supernet, ExampleCall(inputs, {}) if inputs else _draw_call(supernet))
         good = trial.find_movable(wanted)
         orders = {group: wanted[group] for group in sorted(good)}
         _move_units(supernet, orders)
@@ -120,15 +120,15 @@ def _find_orders(
     return orders
 
 
-def _draw_inputs(supernet: Supernet) -> tuple[Tensor, ...]:
-    n_inputs = sum(operation.kind == "input" for operation in supernet.grouping.operations)
-    if n_inputs != 1:
-        raise ConfigError(
-            f"the net takes {n_inputs} inputs; give them to reorder_units as inputs=(...)"
-        )
+def _draw_call(supernet: Supernet) -> ExampleCall:
+    """Draw pictures for a net that takes one tensor of numbers; else take the example."""
+    device, example = device_of(supernet), supernet.example
+    first, *others = example.tensors
+    if others or not first.is_floating_point():
+        return example.map(lambda tensor: tensor.to(device))
     generator = torch_generator(0, "reorder")
     images = torch.randn(N_IMAGES, *supernet.example_shape, generator=generator)
-    return (images.to(device_of(supernet)),)
+    return example.map(lambda _: images.to(device))
 
 
 class _Trial:
@@ -136,20 +136,20 @@ class _Trial:
 
     Args:
         supernet: In evaluation mode.
-        inputs: What it is run on.
+        call: What it is run on.
     """
 
-    def __init__(self, supernet: Supernet, inputs: tuple[Tensor, ...]) -> None:
+    def __init__(self, supernet: Supernet, call: ExampleCall) -> None:
         self._full = supernet.space.full
         self._copy = _copy_awake(supernet).double()
-        self._inputs = tuple(x.double() if x.is_floating_point() else x for x in inputs)
+        self._call = call.map(lambda x: x.double() if x.is_floating_point() else x)
         self._tolerance = _TOLERANCE
         self.reasons: dict[int, str] = {}
         try:
             self._outputs = self._run()
         except Exception:  # noqa: BLE001  # user's code may take single precision alone
             self._copy = _copy_awake(supernet)
-            self._inputs, self._tolerance = inputs, _TOLERANCE_SINGLE
+            self._call, self._tolerance = call, _TOLERANCE_SINGLE
             self._outputs = self._run()
         if not all(bool(x.isfinite().all()) for x in self._outputs):
             raise ConfigError(
@@ -180,7 +180,7 @@ class _Trial:
 
     def _run(self) -> list[Tensor]:
         with self._copy.active(self._full):
-            return [x.double() for x in tensors_of(self._copy(*self._inputs))]
+            return [x.double() for x in tensors_of(self._call.run(self._copy))]
 
     def _is_same(self, outputs: Sequence[Tensor]) -> bool:
         return len(outputs) == len(self._outputs) and all(

@@ -20,6 +20,7 @@ from dpod_search.supernet.layout import take
 from dpod_search.supernet.plans import ChannelGroup
 from dpod_search.supernet.plans import Grouping
 from dpod_search.supernet.removal import RemovedBlock
+from dpod_search.supernet.tracing.example import ExampleCall
 from dpod_search.supernet.tracing.recording import copy_held
 from dpod_search.widths import Widths
 from dpod_search.widths import WidthSpace
@@ -35,7 +36,7 @@ class Supernet(nn.Module):
         grouping: What discovery found in it.
         space: The widths it offers.
         state: The active widths, shared with the elastic layers of ``net``.
-        example_shape: Shape (C, ...) of one sample.
+        example: What the net was traced with.
     """
 
     def __init__(
@@ -44,7 +45,7 @@ class Supernet(nn.Module):
         grouping: Grouping,
         space: WidthSpace,
         state: WidthState,
-        example_shape: tuple[int, ...],
+        example: ExampleCall,
     ) -> None:
         """Join the parts that :func:`build_supernet` made."""
         super().__init__()
@@ -52,7 +53,7 @@ class Supernet(nn.Module):
         self.net = net
         self.grouping = grouping
         self.space = space
-        self.example_shape = example_shape
+        self.example = example
         self.calibration_images: Tensor | None = None
         self._state = state
         # Parameters that the user's own code reads: no layer slices them, so forward does.
@@ -64,6 +65,11 @@ class Supernet(nn.Module):
     def groups(self) -> tuple[ChannelGroup, ...]:
         """The elastic channel groups, in the order of the space."""
         return self.grouping.groups
+
+    @property
+    def example_shape(self) -> tuple[int, ...]:
+        """Shape (C, ...) of one sample, of the first input if there are several."""
+        return self.example.sample_shape
 
     @property
     def widths(self) -> Widths:
@@ -105,21 +111,22 @@ class Supernet(nn.Module):
         finally:
             self._state.adds_in_place = before
 
-    def forward(self, *inputs: Tensor) -> Any:
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Run the subnet of the active widths.
 
         Args:
-            *inputs: What the user's model takes: pictures of shape (N, *example_shape).
+            *args: What the user's model takes: pictures of shape (N, *example_shape).
+            **kwargs: What it takes by name.
 
         Returns:
             What the user's model returns, (N, n_classes) for a classifier.
         """
         with self.arranged():
             if not self._sliced:
-                return self.net(*inputs)
+                return self.net(*args, **kwargs)
             parts = dict(self._name_parts())
             # Ties are named here: functional_call mixes them up where a module has two paths.
-            return torch.func.functional_call(self.net, parts, inputs, tie_weights=False)
+            return torch.func.functional_call(self.net, parts, args, kwargs, tie_weights=False)
 
     def _name_parts(self) -> Iterator[tuple[str, Tensor]]:
         """Yield the active parts under every name that their parameters have in some module."""
@@ -166,7 +173,7 @@ class Supernet(nn.Module):
 
 def copy_supernet(supernet: Supernet) -> Supernet:
     """Copy a supernet with weights of its own; what was found in its model is shared."""
-    shared = (supernet.grouping, supernet.space, supernet.calibration_images)
+    shared = (supernet.grouping, supernet.space, supernet.example, supernet.calibration_images)
     memo = {**copy_held(supernet.net), **{id(thing): thing for thing in shared}}
     return copy.deepcopy(supernet, memo)
 

@@ -22,6 +22,7 @@ from dpod_search.supernet.extract import extract_subnet
 from dpod_search.supernet.layers.elastic import kind_of
 from dpod_search.supernet.layout import active_size
 from dpod_search.supernet.supernet import Supernet
+from dpod_search.supernet.tracing.example import ExampleCall
 from dpod_search.supernet.tracing.recording import tensors_of
 from dpod_search.widths import Widths
 
@@ -38,19 +39,19 @@ class TrialRuns:
 
     Args:
         supernet: What is tried.
-        inputs: The example input.
+        example: What the net is called with.
         output_shapes: Shapes of the tensors that the full net returns in evaluation mode.
     """
 
     def __init__(
         self,
         supernet: Supernet,
-        inputs: tuple[Tensor, ...],
+        example: ExampleCall,
         output_shapes: Sequence[tuple[int, ...]],
     ) -> None:
         """Choose the subnets to try."""
         self._supernet = supernet
-        self._inputs = inputs
+        self._example = example
         space = supernet.space
         rng = np.random.default_rng(0)
         # The smallest has no block that can go: here all are there, and no group is full.
@@ -60,6 +61,10 @@ class TrialRuns:
         ]
         self._choices = [space.smallest, space.from_rungs(mixed)]
         self._shapes = list(output_shapes)
+
+    @property
+    def _device(self) -> torch.device:
+        return self._example.tensors[0].device
 
     def runs_narrow(self) -> bool:
         """Say whether the smallest subnet runs, and one in which groups differ in their rungs."""
@@ -71,13 +76,13 @@ class TrialRuns:
 
         The smallest is not asked: with one channel both layouts are the same.
         """
-        device = self._inputs[0].device
+        device = self._device
         with evaluating(self._supernet):
             plain = extract_subnet(self._supernet, self._choices[-1])
         placement = Placement(device, is_channels_last=True)
         try:
             with torch.no_grad():
-                place_module(plain, device)(*map(placement.put, self._inputs))
+                self._example.map(placement.put).run(place_module(plain, device))
         except RuntimeError:
             return False
         return True
@@ -169,11 +174,11 @@ class TrialRuns:
         return copy.deepcopy(self._supernet, shared)
 
     def _run(self, net: nn.Module) -> list[Tensor]:
-        device = self._inputs[0].device
+        device = self._device
         devices = [device] if device.type == "cuda" else []
         with torch.no_grad(), torch.random.fork_rng(devices=devices):
             torch.manual_seed(0)
-            return tensors_of(net(*self._inputs))
+            return tensors_of(self._example.run(net))
 
 
 @contextmanager

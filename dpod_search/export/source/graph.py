@@ -18,7 +18,7 @@ from torch import nn
 
 from dpod_search.export.source.layers import CannotWriteError
 from dpod_search.supernet.layers.elastic import layer_type
-from dpod_search.supernet.tracing.peeking import Peek
+from dpod_search.supernet.tracing.example import ExampleCall
 from dpod_search.supernet.tracing.tracer import Call
 from dpod_search.supernet.tracing.tracer import Tracer
 from dpod_search.supernet.tracing.tracer import run_tracer
@@ -84,7 +84,7 @@ def trace_graph(module: nn.Module, example: Tensor) -> TracedGraph:
     """
     error: Exception | None = None
     for traces_buffers in (True, False):
-        tracer = Tracer(_is_layer, (), Peek((example,)), 1)
+        tracer = Tracer(_is_layer, (), ExampleCall((example,), {}))
         tracer.proxy_buffer_attributes = traces_buffers
         try:
             graph = run_tracer(tracer, module)
@@ -94,6 +94,8 @@ def trace_graph(module: nn.Module, example: Tensor) -> TracedGraph:
         except Exception as caught:  # noqa: BLE001  # the module's code may raise anything
             error = caught
             continue
+        if tracer.deciding:
+            raise CannotWriteError("its code decides by the sizes of its input")
         return _clean(module, graph, tracer.calls, recorder.shapes)
     reason = (str(error).strip() or type(error).__name__).splitlines()[0]
     raise CannotWriteError(f"it cannot be traced: {reason}")

@@ -5,6 +5,9 @@ from __future__ import annotations
 import functools
 import weakref
 from collections.abc import Callable
+from collections.abc import Iterator
+from dataclasses import fields
+from dataclasses import is_dataclass
 from typing import Any
 
 import torch
@@ -20,7 +23,17 @@ Shape = tuple[int, ...]
 
 def tensors_of(result: object) -> list[Tensor]:
     """Return the tensors in what a model or an operation returned, in order."""
-    return [leaf for leaf in pytree.tree_leaves(result) if isinstance(leaf, Tensor)]
+    return list(leaves_of(result, Tensor))
+
+
+def leaves_of(result: object, kinds: Any) -> Iterator[Any]:
+    """Yield the values of some kinds in tuples, dictionaries and dataclasses, in order."""
+    for leaf in pytree.tree_leaves(result):
+        if isinstance(leaf, kinds):
+            yield leaf
+        elif is_dataclass(leaf) and not isinstance(leaf, type):
+            for field in fields(leaf):
+                yield from leaves_of(getattr(leaf, field.name), kinds)
 
 
 def copy_held(module: nn.Module) -> dict[int, object]:

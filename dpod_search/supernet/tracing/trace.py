@@ -21,7 +21,7 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 
 from dpod_search.errors import GroupingError
-from dpod_search.supernet.tracing.peeking import Peek
+from dpod_search.supernet.tracing.example import ExampleCall
 from dpod_search.supernet.tracing.recording import Recorder
 from dpod_search.supernet.tracing.recording import Shape
 from dpod_search.supernet.tracing.recording import copy_held
@@ -30,8 +30,6 @@ from dpod_search.supernet.tracing.tracer import Call
 from dpod_search.supernet.tracing.tracer import Tracer
 from dpod_search.supernet.tracing.tracer import run_tracer
 
-
-Example = Tensor | tuple[Tensor, ...]
 
 _TORCH_FOLDER = f"{Path(torch.__file__).parent}{os.sep}"  # and not torchvision's beside it
 _OWN_FOLDER = f"{Path(__file__).parents[1]}{os.sep}"
@@ -84,7 +82,7 @@ class TracedModel:
 
 def trace_model(
     model: nn.Module,
-    example_input: Example,
+    example: ExampleCall,
     *,
     is_leaf: Callable[[nn.Module], bool] = lambda _: False,
     leaf_functions: Sequence[Callable[..., Any]] = (),
@@ -93,8 +91,7 @@ def trace_model(
 
     Args:
         model: Any module that takes tensors; it is not changed.
-        example_input: One tensor of shape (N, ...), N >= 1, on the model's device, or a tuple of
-            them for a model that takes several.
+        example: What it is called with, on the model's device.
         is_leaf: Says of a module whether it is one operation, whatever its code does; those of
             ``torch.nn`` are in any case.
         leaf_functions: Functions that are one operation each; in the files of the model's
@@ -107,23 +104,22 @@ def trace_model(
         GroupingError: If the model does not run on the example, or ``torch.fx`` cannot trace
             it, for instance because its control flow depends on data. Names the user's line.
     """
-    inputs = as_inputs(example_input)
     model = _copy(model).eval()
     try:
-        graph, tracer = _trace_graph(model, inputs, is_leaf, leaf_functions)
+        graph, tracer = _trace_graph(model, example, is_leaf, leaf_functions)
         recorder = Recorder(fx.GraphModule(model, graph))
         with torch.no_grad(), _one_line_errors():
-            outputs = tensors_of(recorder.run(*inputs))
+            outputs = tensors_of(recorder.run(*example.tensors))
     except GroupingError:
-        _run_once(model, inputs)  # what the model itself says of the example comes first
+        _run_once(model, example)  # what the model itself says of the example comes first
         raise
     if not outputs:
-        _run_once(model, inputs)
+        _run_once(model, example)
         raise GroupingError("the model must return tensors, and its trace returns none")
     lines = {node: line for node in graph.nodes if (line := _node_line(node))}
     return TracedModel(
         model=model,
-        batch_size=len(inputs[0]),
+        batch_size=example.n_samples,
         graph=graph,
         calls=tuple(tracer.calls),
         shapes=recorder.shapes,
@@ -139,16 +135,16 @@ def trace_model(
 
 def _trace_graph(
     model: nn.Module,
-    inputs: tuple[Tensor, ...],
+    example: ExampleCall,
     is_leaf: Callable[[nn.Module], bool],
     leaf_functions: Sequence[Callable[..., Any]],
 ) -> tuple[fx.Graph, Tracer]:
-    tracer = Tracer(is_leaf, leaf_functions, Peek(inputs), len(inputs))
+    tracer = Tracer(is_leaf, leaf_functions, example)
     try:
         return run_tracer(tracer, model), tracer
     except Exception as error:  # noqa: BLE001  # raised again unless the second way works
         # A mask in a buffer may be cut by sizes of the trace: then buffers are traced, too.
-        tracer = Tracer(is_leaf, leaf_functions, Peek(inputs), len(inputs))
+        tracer = Tracer(is_leaf, leaf_functions, example)
         tracer.proxy_buffer_attributes = True
         try:
             return run_tracer(tracer, model), tracer
@@ -158,24 +154,6 @@ def _trace_graph(
                 "replace control flow that depends on data, or mark that part with torch.fx.wrap, "
                 "or give its module a handler (docs/handlers.md)"
             ) from error
-
-
-def as_inputs(example_input: Example) -> tuple[Tensor, ...]:
-    """Return the tensors that a model is called with.
-
-    Raises:
-        GroupingError: If there is none, or one of them is no tensor with a batch axis.
-    """
-    is_several = isinstance(example_input, tuple | list)
-    inputs = tuple(example_input) if is_several else (example_input,)
-    for tensor in inputs or (None,):
-        if not isinstance(tensor, Tensor) or not tensor.dim() or not len(tensor):
-            got = tuple(tensor.shape) if isinstance(tensor, Tensor) else type(tensor).__name__
-            raise GroupingError(
-                f"an example input must be a tensor with at least one sample, got {got}"
-            )
-        _check_values(tensor, "an example input")
-    return inputs
 
 
 def _check_values(tensor: Tensor, what: str) -> None:
@@ -214,15 +192,14 @@ def _copy(model: nn.Module) -> nn.Module:
         ) from error
 
 
-def _run_once(model: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+def _run_once(model: nn.Module, example: ExampleCall) -> None:
     """Raise what is wrong with the example input, or with what the model returns."""
-    shapes = ", ".join(str(tuple(tensor.shape)) for tensor in inputs)
     try:
         with torch.no_grad():
-            result = model(*inputs)
+            result = example.run(model)
     except Exception as error:
         raise GroupingError(
-            f"the model does not run on an example input of shape {shapes}: "
+            f"the model does not run on an example input of shape {example}: "
             f"{_first_line(error)}{_at(_user_line(error))}; give an input it accepts"
         ) from error
     if not tensors_of(result):

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Sequence
 from dataclasses import dataclass
+from dataclasses import is_dataclass
 from typing import Any
 
 from torch import Tensor
@@ -17,9 +18,11 @@ from torch import fx
 from torch import nn
 from torch.utils import _pytree as pytree
 
+from dpod_search.supernet.tracing.example import ExampleCall
 from dpod_search.supernet.tracing.peeking import Peek
 from dpod_search.supernet.tracing.peeking import without_checks
 from dpod_search.supernet.tracing.peeking import without_len
+from dpod_search.supernet.tracing.recording import leaves_of
 from dpod_search.supernet.tracing.tracked import tracking
 
 
@@ -69,37 +72,40 @@ class Tracer(fx.Tracer):
     Args:
         is_leaf: Says of a module whether it is one operation, whatever its code does.
         leaf_functions: Functions that are one operation each.
-        peek: Tells what an operation makes on the example.
-        n_inputs: Tensors that the model is called with; further arguments keep their defaults.
+        example: What the model is called with; each of its tensors is an input of the graph.
     """
 
     def __init__(
         self,
         is_leaf: Callable[[nn.Module], bool],
         leaf_functions: Sequence[Callable[..., Any]],
-        peek: Peek,
-        n_inputs: int,
+        example: ExampleCall,
     ) -> None:
         """Start with no calls."""
         super().__init__(autowrap_functions=tuple(leaf_functions))
         self.calls: list[Call] = []
         self.deciding: list[fx.Node] = []
         self._is_leaf = is_leaf
-        self._peek = peek
-        self._n_inputs = n_inputs
+        self._example = example
+        self._peek = Peek(example.tensors)
 
-    def _proxy_placeholder(
+    def create_args_for_root(
         self,
-        name: str,
-        concrete_args: Any,
-        sig: inspect.Signature,
-        fn_for_analysis: Callable[..., Any],
-    ) -> Any:
-        names = list(sig.parameters)[1:]  # without self
-        is_given = name not in names or names.index(name) < self._n_inputs
-        if is_given or sig.parameters[name].default is inspect.Parameter.empty:
-            return super()._proxy_placeholder(name, concrete_args, sig, fn_for_analysis)
-        return sig.parameters[name].default
+        root_fn: Callable[..., Any],
+        is_module: bool,
+        concrete_args: dict[str, Any] | tuple[Any, ...] | None = None,
+    ) -> tuple[Callable[..., Any], list[Any]]:
+        """Call the model as the example does, whatever its signature, and take its tensors."""
+        names = _name_tensors(self._example, root_fn)
+        inputs = self._example.map(lambda _: self.create_proxy("placeholder", next(names), (), {}))
+
+        def run(root: nn.Module) -> Any:
+            result = root_fn(root, *inputs.args, **inputs.kwargs)
+            if any(is_dataclass(leaf) for leaf in pytree.tree_leaves(result)):
+                return tuple(leaves_of(result, (fx.Proxy, Tensor)))
+            return result
+
+        return run, [self.root]
 
     def proxy(self, node: fx.Node) -> fx.Proxy:
         """Make the value of a node."""
@@ -163,6 +169,16 @@ class Tracer(fx.Tracer):
         inputs = (*args, *kwargs.values())
         self.calls.append(Call(path, _nodes_of(inputs), _nodes_of(result), made))
         return result
+
+
+def _name_tensors(example: ExampleCall, forward: Callable[..., Any]) -> Iterator[str]:
+    """Name the tensors of a call as the model's arguments are, as far as they are there."""
+    known = list(inspect.signature(forward).parameters)[1 : len(example.args) + 1]  # without self
+    by_position = [*known, *(f"input_{i}" for i in range(len(known), len(example.args)))]
+    named = [*zip(by_position, example.args, strict=True), *example.kwargs.items()]
+    for name, value in named:
+        parts = [leaf for leaf in pytree.tree_leaves(value) if isinstance(leaf, Tensor)]
+        yield from [name] if len(parts) == 1 else [f"{name}_{i}" for i in range(len(parts))]
 
 
 def run_tracer(tracer: Tracer, model: nn.Module) -> fx.Graph:

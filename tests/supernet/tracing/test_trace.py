@@ -16,6 +16,7 @@ from dpod_search.errors import GroupingError
 from dpod_search.evaluation import Evaluator
 from dpod_search.placement import place_module
 from dpod_search.supernet import build_supernet
+from dpod_search.supernet.tracing.example import read_example
 from dpod_search.supernet.tracing.trace import trace_model
 
 
@@ -100,7 +101,7 @@ def test_errors_that_the_model_raises_itself() -> None:
 def test_a_model_may_return_several_tensors(wrap: Callable[[Any], Any]) -> None:
     model = Model(lambda model, x: wrap([model.second(model.first(x)), x]))
 
-    assert trace_model(model, X).output_shapes[0] == (2, 2)
+    assert trace_model(model, read_example(X)).output_shapes[0] == (2, 2)
     assert [group.name for group in build_supernet(model, X).groups] == ["first"]
 
 
@@ -154,7 +155,7 @@ def test_shapes_and_lines_of_every_operation() -> None:
     def chain(model: Model, x: Tensor) -> Tensor:
         return model.second(torch.relu(model.first(x)))
 
-    traced = trace_model(Model(chain), X)
+    traced = trace_model(Model(chain), read_example(X))
     nodes = {node.name: node for node in traced.graph.nodes}
 
     assert traced.batch_size == 2

@@ -1,0 +1,104 @@
+"""What a model is called with: tensors by position and by name, and what is no tensor."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from typing import cast
+
+from torch import Tensor
+from torch import nn
+from torch.utils import _pytree as pytree
+
+from dpod_search.errors import GroupingError
+
+
+# One tensor, several by position or by name, or ``(args, kwargs)``.
+Example = (
+    Tensor | tuple[Tensor, ...] | Mapping[str, Any] | tuple[tuple[Any, ...], Mapping[str, Any]]
+)
+
+
+@dataclass(frozen=True, eq=False)
+class ExampleCall:
+    """A call of a model.
+
+    Args:
+        args: What is given by position; tensors may lie in tuples, lists and dictionaries.
+        kwargs: What is given by name.
+    """
+
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+
+    @property
+    def tensors(self) -> tuple[Tensor, ...]:
+        """Its tensors, in order."""
+        leaves = pytree.tree_leaves((self.args, dict(self.kwargs)))
+        return tuple(leaf for leaf in leaves if isinstance(leaf, Tensor))
+
+    @property
+    def n_samples(self) -> int:
+        """Samples in its first tensor."""
+        return len(self.tensors[0])
+
+    @property
+    def sample_shape(self) -> tuple[int, ...]:
+        """Shape of one sample of its first tensor."""
+        return tuple(self.tensors[0].shape[1:])
+
+    def map(self, function: Callable[[Tensor], Any]) -> ExampleCall:
+        """Return the call with another value in the place of each tensor."""
+        args, kwargs = pytree.tree_map_only(Tensor, function, (self.args, dict(self.kwargs)))
+        return ExampleCall(args, kwargs)
+
+    def run(self, model: nn.Module | Callable[..., Any]) -> Any:
+        """Call a model."""
+        return model(*self.args, **self.kwargs)
+
+    def __str__(self) -> str:
+        """Return the shapes of its tensors."""
+        return ", ".join(str(tuple(tensor.shape)) for tensor in self.tensors)
+
+
+def read_example(example_input: Example) -> ExampleCall:
+    """Return the call that an example input stands for.
+
+    Args:
+        example_input: A tensor; a tuple of them; a dictionary, by the names of arguments; or
+            ``(args, kwargs)``.
+
+    Raises:
+        GroupingError: If there is no tensor, or one without a batch axis or without values.
+    """
+    if isinstance(example_input, Mapping):
+        call = ExampleCall((), example_input)
+    elif isinstance(example_input, tuple | list):
+        is_pair = (
+            len(example_input) == 2
+            and isinstance(example_input[0], tuple | list)
+            and isinstance(example_input[1], Mapping)
+        )
+        args, kwargs = cast(Any, example_input) if is_pair else (example_input, {})
+        call = ExampleCall(tuple(args), kwargs)
+        for value in () if is_pair else call.args:
+            _check(value)
+    else:
+        call = ExampleCall((example_input,), {})
+    for value in call.tensors or (*call.args, None)[:1]:
+        _check(value)
+    return call
+
+
+def _check(value: object) -> None:
+    if not isinstance(value, Tensor) or not value.dim() or not len(value):
+        got = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
+        raise GroupingError(
+            f"an example input must be a tensor with at least one sample, got {got}"
+        )
+    if value.is_meta:
+        raise GroupingError(
+            "an example input is on device 'meta', without values; move it to a real one"
+        )

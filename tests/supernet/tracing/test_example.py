@@ -1,0 +1,123 @@
+"""Models of any signature: what they are called with, and what they return."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from torch import nn
+
+from dpod_search.errors import GroupingError
+from dpod_search.supernet import build_supernet
+from dpod_search.supernet import extract_subnet
+from dpod_search.supernet.tracing.example import read_example
+from dpod_search.supernet.tracing.recording import tensors_of
+
+
+X, Y = torch.randn(4, 16), torch.randn(4, 16)
+
+
+@dataclass
+class Answer:
+    logits: Tensor
+    hidden: Tensor | None = None
+
+
+class Base(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.two, self.head = nn.Linear(16, 32), nn.Linear(32, 48), nn.Linear(48, 5)
+
+    def run(self, x: Tensor) -> Tensor:
+        return self.head(self.two(self.one(x).relu()).relu())
+
+
+def hand_on(forward):
+    @functools.wraps(forward)
+    def wrapper(self, *args, **kwargs):
+        is_plain = kwargs.pop("plain", False)
+        answer = forward(self, *args, **kwargs)
+        return answer.logits if is_plain else answer
+
+    return wrapper
+
+
+class Decorated(Base):
+    @hand_on
+    def forward(self, x, mask=None, **kwargs):
+        assert mask is None
+        return Answer(self.run(x))
+
+
+class HandsOn(Base):
+    def forward(self, x, *args, **kwargs):
+        return self.predict(x, *args, **kwargs)
+
+    def predict(self, x, scale=1.0, times=1):
+        return self.run(x) * scale * times
+
+
+class ByName(Base):
+    def forward(self, *, first, second=None, n_times: int = 1):
+        x = first if second is None else first + second
+        for _ in range(n_times):
+            x = x * 2
+        return {"scores": [self.run(x)]}
+
+
+class OfDictionary(Base):
+    def forward(self, batch):
+        return self.run(batch["x"] - batch["parts"][0])
+
+
+CALLS = {
+    "decorated": (Decorated(), X),
+    "decorated, plain": (Decorated(), ((X,), {"plain": True})),
+    "hands on": (HandsOn(), X),
+    "hands numbers on": (HandsOn(), ((X, 0.5), {"times": 3})),
+    "by name": (ByName(), {"first": X}),
+    "by name, with an integer": (ByName(), {"first": X, "second": Y, "n_times": 2}),
+    "a dictionary": (OfDictionary(), (({"x": X, "parts": [Y]},), {})),
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_supernet_and_subnet_are_called_as_the_model_is(name: str) -> None:
+    model, example = CALLS[name]
+    call = read_example(example)
+    supernet = build_supernet(model.eval(), example).eval()
+    assert [group.name for group in supernet.groups] == ["one", "two"]
+    whole = call.run(model)
+    assert type(call.run(supernet)) is type(whole)
+    torch.testing.assert_close(tensors_of(call.run(supernet)), tensors_of(whole))
+    widths = supernet.space.sample(np.random.default_rng(0))
+    with supernet.active(widths):
+        narrow = tensors_of(call.run(supernet))
+    torch.testing.assert_close(tensors_of(call.run(extract_subnet(supernet, widths))), narrow)
+
+
+def test_what_the_head_makes_is_frozen_as_the_output_inside_a_dataclass_too() -> None:
+    supernet = build_supernet(Decorated().eval(), X)
+    (frozen,) = supernet.grouping.frozen
+    assert (frozen.name, frozen.reasons) == ("head", ("output of the model fixes it",))
+
+
+def test_inputs_of_the_graph_are_named_as_the_arguments_are() -> None:
+    supernet = build_supernet(ByName().eval(), {"second": Y, "first": X})
+    kinds = [o.what for o in supernet.grouping.operations if o.kind == "input"]
+    assert kinds == ["second", "first"]
+
+
+@pytest.mark.parametrize("example", [{}, ((), {"x": 3}), [], ((X[:0],), {})])
+def test_a_call_needs_a_tensor_with_a_sample(example) -> None:
+    with pytest.raises(GroupingError, match="must be a tensor with at least one sample"):
+        read_example(example)
+
+
+def test_a_name_that_the_model_does_not_know_is_its_own_error() -> None:
+    with pytest.raises(GroupingError, match="does not run on an example input.*'third'"):
+        build_supernet(ByName().eval(), {"third": X})
