@@ -18,6 +18,7 @@ from torch import fx
 
 from dpod_search.supernet.dimensions.dims import DimTable
 from dpod_search.supernet.layout import Layout
+from dpod_search.supernet.layout import Segment
 from dpod_search.supernet.layout import fixed
 from dpod_search.supernet.layout import full_size
 from dpod_search.supernet.layout import is_elastic
@@ -115,10 +116,10 @@ class Sizes:
             return self._compute(size.origin.operation, size.origin.operands, trusts_attributes)
         if isinstance(size, int):
             return fixed(size)
-        if isinstance(
-            size, tuple
-        ):  # the layout itself, of an axis of a tensor whose shape is read
-            return self._dims.expand(size)
+        if isinstance(size, tuple):
+            # The layout itself, of an axis of a tensor whose shape is read; or several sizes.
+            is_layout = all(isinstance(segment, Segment) for segment in size)
+            return self._dims.expand(size) if is_layout else None
         if not isinstance(size, fx.Node) or size in self._shapes:
             return None
         read = axis_read(size)

@@ -18,6 +18,7 @@ from dpod_search.supernet.layers.attention import ATTENTION
 from dpod_search.supernet.layers.batch_norm import BATCH_NORM
 from dpod_search.supernet.layers.batch_norm import INSTANCE_NORM
 from dpod_search.supernet.layers.conv import CONV
+from dpod_search.supernet.layers.embedding import EMBEDDING
 from dpod_search.supernet.layers.group_norm import GROUP_NORM
 from dpod_search.supernet.layers.kind import LAYER_TENSORS
 from dpod_search.supernet.layers.kind import LayerKind
@@ -42,6 +43,7 @@ KINDS: dict[type[nn.Module] | str, LayerKind] = {
         CONV,
         TRANSPOSED,
         LINEAR,
+        EMBEDDING,
         PROJECTION,
         ATTENTION,
         BATCH_NORM,

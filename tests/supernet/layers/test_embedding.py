@@ -1,0 +1,126 @@
+"""Embeddings: their width is a group, coupled through what they are added to."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch import nn
+
+from dpod_search.footprint import build_footprint
+from dpod_search.importance import measure_unit_importance
+from dpod_search.supernet import build_supernet
+from dpod_search.supernet import extract_subnet
+from dpod_search.supernet import reorder_units
+
+
+IDS = torch.randint(0, 50, (3, 10), generator=torch.Generator().manual_seed(0))
+
+
+class Positions(nn.Embedding):
+    """Looks up places, which begin behind two numbers that are kept for other things."""
+
+    def forward(self, ids: Tensor) -> Tensor:
+        places = torch.arange(ids.shape[1], device=ids.device) + 2
+        return F.embedding(places, self.weight)
+
+
+class Text(nn.Module):
+    def __init__(self, **options: object) -> None:
+        super().__init__()
+        self.words = nn.Embedding(50, 16, **options)
+        self.positions = Positions(12, 16)
+        self.norm = nn.LayerNorm(16)
+        self.up, self.down = nn.Linear(16, 24), nn.Linear(24, 16)
+        self.head = nn.Linear(16, 3)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        x = self.words(ids) + self.positions(ids)
+        x = x + self.down(self.up(self.norm(x)).relu())
+        return self.head(x.mean(1))
+
+
+def test_one_width_for_all_that_is_added_and_it_costs_no_macs() -> None:
+    supernet = build_supernet(Text(padding_idx=0).eval(), IDS)
+    assert [group.name for group in supernet.groups] == ["words", "up"]
+    assert set(supernet.groups[0].members) >= {"words", "positions", "down", "norm"}
+    assert not supernet.grouping.uncounted
+    footprint = build_footprint(supernet)
+    assert footprint.measure(supernet.space.full)["macs"] == 10 * 2 * 16 * 24 + 16 * 3
+
+
+@pytest.mark.parametrize("padding_idx", [None, 0])
+def test_narrow_is_extracted_in_value_and_gradient(padding_idx: int | None) -> None:
+    supernet = build_supernet(Text(padding_idx=padding_idx).eval(), IDS).eval()
+    footprint = build_footprint(supernet)
+    rng = np.random.default_rng(0)
+    for widths in (supernet.space.smallest, *(supernet.space.sample(rng) for _ in range(4))):
+        subnet = extract_subnet(supernet, widths).eval()
+        assert type(subnet.words) is nn.Embedding
+        assert type(subnet.positions) is Positions
+        assert subnet.words.embedding_dim == subnet.positions.embedding_dim == widths["words"]
+        assert subnet.words.padding_idx == padding_idx
+        counted = sum(p.numel() for p in subnet.parameters())
+        assert footprint.measure(widths)["params"] == counted
+        supernet.zero_grad()
+        with supernet.active(widths):
+            narrow = supernet(IDS)
+        torch.testing.assert_close(subnet(IDS), narrow)
+        narrow.square().sum().backward()
+        subnet(IDS).square().sum().backward()
+        for name in ("words", "positions"):
+            whole = supernet.net.get_submodule(name).weight.grad
+            cut = subnet.get_submodule(name).weight.grad
+            torch.testing.assert_close(whole[:, : widths["words"]], cut)
+            assert not whole[:, widths["words"] :].any()
+
+
+@pytest.mark.parametrize("criterion", ["magnitude", "group_magnitude"])
+def test_units_can_be_reordered(criterion: str) -> None:
+    supernet = build_supernet(Text().eval(), IDS)
+    before = supernet(IDS)
+    found = reorder_units(
+        supernet, measure_unit_importance(supernet, criterion=criterion).by_group()
+    )
+    assert not found.left
+    assert any(order is not None and list(order) != sorted(order) for order in found.orders)
+    torch.testing.assert_close(supernet(IDS), before)
+
+
+def test_rows_that_change_as_they_are_read_stay() -> None:
+    supernet = build_supernet(Text(max_norm=1.0).eval(), IDS)
+    assert [group.name for group in supernet.groups] == ["up"]
+    reasons = [r for item in supernet.grouping.frozen for r in item.reasons if "max_norm" in r]
+    assert reasons
+
+
+def test_an_embedding_called_twice_has_one_width() -> None:
+    class Twice(Text):
+        def forward(self, ids: Tensor) -> Tensor:
+            return super().forward(ids) + self.head(self.words(ids).amax(1))
+
+    supernet = build_supernet(Twice().eval(), IDS).eval()
+    widths = supernet.space.smallest
+    with supernet.active(widths):
+        torch.testing.assert_close(supernet(IDS), extract_subnet(supernet, widths).eval()(IDS))
+
+
+def test_a_shape_put_together_from_tuples_is_followed() -> None:
+    class Heads(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.one, self.two, self.heads, self.size = nn.Linear(8, 12), nn.Linear(12, 5), 3, 4
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.one(x)
+            shape = x.size()[:-1] + (self.heads, self.size)  # noqa: RUF005  # as users write
+            parts = x.view(*shape)
+            return self.two(parts.reshape((*x.shape[:-1], self.heads * self.size)))
+
+    x = torch.randn(2, 7, 8)
+    supernet = build_supernet(nn.Sequential(nn.Linear(8, 8), nn.ReLU(), Heads()).eval(), x)
+    widths = supernet.space.smallest
+    with supernet.active(widths):
+        torch.testing.assert_close(supernet(x), extract_subnet(supernet, widths)(x))
