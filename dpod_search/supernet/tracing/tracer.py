@@ -43,8 +43,20 @@ class Call:
     nodes: tuple[fx.Node, ...]
 
 
+# What the code may ask of a tensor that is the same for all its values and sizes.
+_SETTINGS = frozenset(
+    {"dtype", "device", "layout", "is_cuda", "is_sparse", "is_quantized", "ndim"}
+)
+
+
 class _Traced(fx.Proxy):
     """A value of the trace that is a number where Python wants one."""
+
+    def __getattr__(self, k: str) -> Any:
+        """Answer what a tensor is besides its values and sizes; else an attribute of the trace."""
+        if k in _SETTINGS:
+            return getattr(self._read_any(), k)
+        return super().__getattr__(k)
 
     def __index__(self) -> int:
         """Answer ``range``, slices and indices of what is no part of the trace."""
@@ -61,6 +73,10 @@ class _Traced(fx.Proxy):
     def _read(self, *, decides: bool = True) -> Any:
         assert isinstance(self.tracer, Tracer)
         return self.tracer.read(self, decides=decides)
+
+    def _read_any(self) -> Any:
+        assert isinstance(self.tracer, Tracer)
+        return self.tracer.evaluate(self.node)
 
 
 class Tracer(fx.Tracer):
@@ -125,12 +141,16 @@ class Tracer(fx.Tracer):
         Raises:
             TraceError: If it is a tensor, whose values another input has not.
         """
-        value = self._peek.evaluate(obj.node, self.root)
+        value = self.evaluate(obj.node)
         if isinstance(value, Tensor):
             raise fx.proxy.TraceError("a branch or a number depends on the values of a tensor")
         if decides:
             self.deciding.append(obj.node)
         return value
+
+    def evaluate(self, node: fx.Node) -> Any:
+        """Return what a node makes on the example."""
+        return self._peek.evaluate(node, self.root)
 
     def iter(self, obj: fx.Proxy) -> Iterator[fx.Proxy]:
         """Iterate over what an operation makes, as many parts as it makes on the example."""
@@ -147,6 +167,11 @@ class Tracer(fx.Tracer):
             return True
         return type(m) not in _ENCODERS and super().is_leaf_module(m, module_qualified_name)
 
+    def _is_made_here(self, m: nn.Module) -> bool:
+        """Say whether a module without tensors is none of the model's: made as it is called."""
+        is_known = self.submodule_paths is None or m in self.submodule_paths
+        return not is_known and not [*m.parameters(), *m.buffers()]
+
     def call_module(
         self,
         m: nn.Module,
@@ -155,6 +180,8 @@ class Tracer(fx.Tracer):
         kwargs: dict[str, Any],
     ) -> Any:
         """Note the call of a module that is looked into."""
+        if self._is_made_here(m):
+            return forward(*args, **kwargs)
         path = self.path_of_module(m)
         if self.is_leaf_module(m, path):
             return super().call_module(m, forward, args, kwargs)

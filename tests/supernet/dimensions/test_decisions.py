@@ -79,6 +79,16 @@ def scale_by_width(net: Net, x: Tensor) -> Tensor:
     return x / math.sqrt(x.shape[1]) * float(x.shape[1])
 
 
+def use_layer_made_here(net: Net, x: Tensor) -> Tensor:
+    return nn.ReLU()(nn.Dropout(0.5)(x))
+
+
+def ask_for_settings(net: Net, x: Tensor) -> Tensor:
+    low = torch.finfo(x.dtype).min if x.dtype.is_floating_point else 0
+    y = x.to(net.stem.weight.dtype).clamp(min=low)
+    return y if y.device == net.stem.weight.device and y.ndim == 4 else y + 1
+
+
 HARMLESS: dict[str, Middle] = {
     function.__name__: function
     for function in (
@@ -89,6 +99,8 @@ HARMLESS: dict[str, Middle] = {
         cut_by_int,
         count_samples,
         scale_by_width,
+        use_layer_made_here,
+        ask_for_settings,
     )
 }
 
