@@ -80,7 +80,7 @@ def scale_by_width(net: Net, x: Tensor) -> Tensor:
 
 
 def use_layer_made_here(net: Net, x: Tensor) -> Tensor:
-    return nn.ReLU()(nn.Dropout(0.5)(x))
+    return nn.ReLU()(nn.Identity()(x))
 
 
 def ask_for_settings(net: Net, x: Tensor) -> Tensor:
