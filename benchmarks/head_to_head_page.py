@@ -53,8 +53,8 @@ def write_page() -> None:
 
 
 def _describe(way: str, cases: Sequence[dict[str, Any]]) -> str:
-    tests = np.array([[100 * row["test"] for row in case["rows"]] for case in cases])
-    cells = [_spell(column) for column in [*tests.T, tests.mean(axis=1)]]
+    tests = np.array([_list_figures(case["rows"])[:-1] for case in cases])
+    cells = [_spell(column) for column in tests.T]
     share = np.mean([case["choosing_seconds"] / case["seconds"] for case in cases])
     return f"| {way} | {' | '.join(cells)} | {100 * share:.0f} % | {len(cases)} |"
 
@@ -86,13 +86,18 @@ def _compare(cases: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def _list_figures(rows: Sequence[dict[str, float]]) -> np.ndarray:
-    """Return accuracy at each budget, their mean, and the hypervolume, in percent."""
-    tests = [100 * row["test"] for row in rows]
+    """Return accuracy at each budget, their mean, and the hypervolume, in percent.
+
+    A net above its budget has none, and its mean neither.
+    """
+    tests = [100 * row["test"] if row["macs_share"] <= row["budget"] else np.nan for row in rows]
     assert [row["budget"] for row in rows] == list(BUDGETS)
     return np.array([*tests, np.mean(tests), compute_volume(list(rows), CHANCE)])
 
 
 def _spell(values: np.ndarray, spec: str = ".1f") -> str:
+    if np.isnan(values).any():
+        return "not reached"
     text = f"{values.mean():{spec}}"
     if len(values) > 1:
         text += f" ({values.std(ddof=1) / len(values) ** 0.5:{spec.removeprefix('+')}})"

@@ -31,7 +31,11 @@ from torch import nn
 def prune(
     net: nn.Module, example: torch.Tensor, limit: float, *, unpruned: str, **options: Any
 ) -> nn.Module:
-    """Return the largest pruned copy within a limit of macs, by bisection of the ratio."""
+    """Return the largest pruned copy within a limit of macs, by bisection of the ratio.
+
+    Where that ends above the limit, since layers that would lose all are left whole, the ratios are
+    gone through in hundredths; if none is within it, the smallest found is returned.
+    """
     # Torch-Pruning imports torchvision, whose operators may be missing beside a CPU build.
     library = torch.library.Library("torchvision", "DEF")
     for name in ("nms", "qnms"):
@@ -60,7 +64,16 @@ def prune(
         middle = (low + high) / 2
         is_small = count_macs(cut(middle), example) <= limit
         low, high = (low, middle) if is_small else (middle, high)
-    return cut(high)
+    found = cut(high)
+    if count_macs(found, example) <= limit:
+        return found
+    sizes = {
+        hundredths / 100: count_macs(cut(hundredths / 100), example) for hundredths in range(100)
+    }
+    within = {ratio: macs for ratio, macs in sizes.items() if macs <= limit}
+    return cut(
+        max(within, key=within.__getitem__) if within else min(sizes, key=sizes.__getitem__)
+    )
 
 
 def run(case: dict[str, Any]) -> dict[str, Any]:
