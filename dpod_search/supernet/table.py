@@ -13,12 +13,12 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from dpod_search.supernet.dimensions.basic import average
 from dpod_search.supernet.dimensions.basic import carry
 from dpod_search.supernet.dimensions.basic import combine
 from dpod_search.supernet.dimensions.basic import concatenate
 from dpod_search.supernet.dimensions.basic import read_attribute
 from dpod_search.supernet.dimensions.basic import read_shape
+from dpod_search.supernet.dimensions.basic import turn
 from dpod_search.supernet.dimensions.elementwise import BROADCASTING_FUNCTIONS
 from dpod_search.supernet.dimensions.elementwise import BROADCASTING_METHODS
 from dpod_search.supernet.dimensions.elementwise import ELEMENTWISE_FUNCTIONS
@@ -29,6 +29,7 @@ from dpod_search.supernet.dimensions.products import multiply_matrices
 from dpod_search.supernet.dimensions.products import sum_products
 from dpod_search.supernet.dimensions.reducing import REDUCING_FUNCTIONS
 from dpod_search.supernet.dimensions.reducing import REDUCING_METHODS
+from dpod_search.supernet.dimensions.reducing import find_extremes
 from dpod_search.supernet.dimensions.reducing import reduce_axes
 from dpod_search.supernet.dimensions.reshaping import expand
 from dpod_search.supernet.dimensions.reshaping import flatten
@@ -92,7 +93,8 @@ FUNCTION_HANDLERS: dict[Callable[..., Any], Handler] = {
     **dict.fromkeys((operator.matmul, torch.matmul, torch.bmm), multiply_matrices),
     torch.einsum: sum_products,
     functional.scaled_dot_product_attention: attend,
-    torch.mean: average,
+    **dict.fromkeys((torch.roll, torch.flip), turn),
+    **dict.fromkeys((torch.max, torch.min), find_extremes),
     **dict.fromkeys((torch.cat, torch.concat, torch.concatenate), concatenate),
     getattr: read_attribute,
 }  # fmt: skip  (a table)
@@ -111,15 +113,18 @@ METHOD_HANDLERS: dict[str, Handler] = {
     "unbind": unbind,
     **dict.fromkeys(("expand", "repeat"), expand),
     **dict.fromkeys(("matmul", "bmm"), multiply_matrices),
-    "mean": average,
+    **dict.fromkeys(("roll", "flip"), turn),
+    **dict.fromkeys(("max", "min"), find_extremes),
     **dict.fromkeys(("size", "dim", "ndimension", "is_contiguous"), read_shape),
 }
 
 # These need no tensor as their result; all others do.
-READERS: frozenset[Handler] = frozenset({read_shape, read_attribute, split, unbind, take_part})
+READERS: frozenset[Handler] = frozenset(
+    {read_shape, read_attribute, split, unbind, take_part, find_extremes}
+)
 # These choose axes, and an axis that the model computes is not known here.
 AXIS_HANDLERS: frozenset[Handler] = frozenset(
-    {flatten, average, reduce_axes, gate_halves, concatenate, permute, transpose}
+    {flatten, reduce_axes, turn, find_extremes, gate_halves, concatenate, permute, transpose}
 )
 
 # Multiplications without a closed form, for the list of what is not counted.

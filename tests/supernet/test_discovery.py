@@ -108,7 +108,6 @@ UNKNOWN: dict[str, tuple[Middle, nn.Module | None, str]] = {
         None,
         "conv_transpose2d",
     ),
-    "channel-sum": (lambda m, x: x * m.mid(x).mean(1, keepdim=True), None, "averages over it"),
     "channel-slice": (lambda m, x: m.mid(x)[:, torch.arange(8)], None, "getitem"),
     "shuffle": (
         lambda m, x: m.mid(x).reshape(-1, 2, 4, 6, 6).transpose(1, 2).reshape(-1, 8, 6, 6),
@@ -367,6 +366,56 @@ def test_every_way_to_write_a_concat(join: Callable[[Tensor, Tensor], Tensor]) -
     assert_never_wrong(supernet)
 
 
+REDUCTIONS: dict[str, Middle] = {
+    "mean": lambda m, x: x * m.mid(x).mean(1, keepdim=True),
+    "all but the batch": lambda m, x: x * m.mid(x).mean((1, 2, 3), keepdim=True),
+    "variance": lambda m, x: x / torch.var(m.mid(x), dim=1, keepdim=True).add(1).sqrt(),
+    "norm": lambda m, x: F.normalize(m.mid(x), dim=1) + x * x.norm(dim=1)[:, None],
+    "layer norm by hand": lambda m, x: (
+        (x - x.mean(1, keepdim=True)) / (x.var(1, keepdim=True, unbiased=False) + 1).sqrt()
+    ),
+    "root mean square": lambda m, x: m.mid(x * torch.rsqrt(x.pow(2).mean(1, keepdim=True) + 1)),
+    "global response": lambda m, x: m.mid(
+        x * (x.norm(dim=(2, 3), keepdim=True) / x.norm(dim=(2, 3), keepdim=True).mean(1, True))
+    ),
+    "two of a kind": lambda m, x: (
+        x * torch.cat([x.mean(1, True), x.amax(1, True)], 1).sum(1, True)
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REDUCTIONS)
+def test_a_reduction_over_channels_is_one_over_those_that_are_there(name: str) -> None:
+    supernet = build_supernet(make(REDUCTIONS[name]), X)
+
+    assert "stem" in elastic(supernet)
+    assert_never_wrong(supernet)
+
+
+TURNS: dict[str, tuple[Middle, bool]] = {
+    "roll": (lambda m, x: torch.roll(m.mid(x), shifts=(1, 1), dims=(2, 3)), True),
+    "roll method": (lambda m, x: m.mid(x).roll(1, 2), True),
+    "flip": (lambda m, x: torch.flip(m.mid(x), [3]), True),
+    "flip method": (lambda m, x: m.mid(x).flip(2, 3), True),
+    "max along a row": (lambda m, x: m.mid(x).max(3, keepdim=True)[0] + x, True),
+    "min of all": (lambda m, x: x - m.mid(x).min(), True),
+    "greater of two": (lambda m, x: torch.max(m.mid(x), x), True),
+    "flip of channels": (lambda m, x: m.mid(x).flip(1), False),
+    "roll of channels": (lambda m, x: torch.roll(m.mid(x), 1, 1), False),
+    "roll of everything": (lambda m, x: torch.roll(m.mid(x), 1), False),
+    "max of channels": (lambda m, x: m.mid(x).max(1, keepdim=True)[1] + x, False),
+}
+
+
+@pytest.mark.parametrize("name", TURNS)
+def test_what_is_turned_or_numbered_keeps_its_width_and_no_other(name: str) -> None:
+    middle, is_elastic = TURNS[name]
+    supernet = build_supernet(make(middle), X)
+
+    assert ("mid" in reasons(supernet)) != is_elastic
+    assert_never_wrong(supernet)
+
+
 def test_axes_beside_the_flattened_ones_stay_elastic() -> None:
     def middle(model: Base, x: Tensor) -> Tensor:
         tokens = F.gelu(model.mid(x)).flatten(2)  # channels stay in front
@@ -375,7 +424,6 @@ def test_axes_beside_the_flattened_ones_stay_elastic() -> None:
     supernet = build_supernet(make(middle), X)
 
     assert "stem" in elastic(supernet)
-    assert "averages over it" in reasons(supernet)["mid"]
     assert_never_wrong(supernet)
 
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from torch import fx
 
+from dpod_search.supernet.dimensions.sizes import name_of
 from dpod_search.supernet.dimensions.walk import Axes
 from dpod_search.supernet.dimensions.walk import Discovery
 from dpod_search.supernet.dimensions.walk import freeze_inputs
@@ -60,21 +61,21 @@ def concatenate(discovery: Discovery, node: fx.Node) -> Axes:
     return axes
 
 
-def average(discovery: Discovery, node: fx.Node) -> Axes:
-    """Mean over axes: the others pass."""
+def turn(discovery: Discovery, node: fx.Node) -> Axes:
+    """Roll and flip: every axis passes, and those that are turned keep their width."""
     source = discovery.first_input(node)
-    n_axes = len(discovery.shapes[source])
-    chosen = argument(node, 1, "dim", node.kwargs.get("axis"))
+    is_roll = name_of(node) == "roll"
+    chosen = argument(node, 2 if is_roll else 1, "dims", None)
     listed = chosen if isinstance(chosen, Sequence) else [chosen]
-    gone = {int(axis) % n_axes for axis in listed if axis is not None} or set(range(n_axes))
-    keeps = len(discovery.shapes[node]) == n_axes
-    axes: Axes = {}
-    for axis, layout in discovery.axes(source).items():
-        if axis in gone:
-            discovery.dims.freeze(layout, f"{discovery.where(node)} averages over it")
-        else:
-            axes[axis if keeps else axis - sum(other < axis for other in gone)] = layout
-    return axes
+    if not is_roll and len(node.args) > 2:  # x.flip(2, 3)
+        listed = node.args[1:]
+    if not all(isinstance(axis, int) for axis in listed):
+        return freeze_inputs(discovery, node, "turns it along every axis, or a computed one")
+    n_axes = len(discovery.shapes[source])
+    turned = {axis % n_axes for axis in listed if isinstance(axis, int)}
+    for axis in turned:
+        discovery.dims.freeze(discovery.layout(source, axis), f"{discovery.where(node)} turns it")
+    return {axis: held for axis, held in discovery.axes(source).items() if axis not in turned}
 
 
 def read_shape(_discovery: Discovery, _node: fx.Node) -> Axes:

@@ -1,4 +1,8 @@
-"""Handler of operations that reduce axes to one value, as sums and norms do."""
+"""Handlers of operations that reduce axes to one value, as sums and norms do.
+
+A reduction over channels is one over the channels that are there: a narrow net takes it over its
+own, in the supernet as when it is cut out, as a layer norm does.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +13,15 @@ from typing import Any
 import torch
 from torch import fx
 
+from dpod_search.supernet.dimensions.basic import combine
 from dpod_search.supernet.dimensions.walk import Axes
 from dpod_search.supernet.dimensions.walk import Discovery
+from dpod_search.supernet.dimensions.walk import freeze_inputs
 from dpod_search.supernet.tracing.tracer import argument
 
 
 REDUCING_FUNCTIONS: tuple[Callable[..., Any], ...] = (
+    torch.mean,
     torch.sum,
     torch.nansum,
     torch.amax,
@@ -25,13 +32,13 @@ REDUCING_FUNCTIONS: tuple[Callable[..., Any], ...] = (
     torch.norm,
     torch.linalg.vector_norm,
 )  # fmt: skip  (a table)
-REDUCING_METHODS = ("sum", "nansum", "amax", "amin", "std", "var", "logsumexp", "norm")
+REDUCING_METHODS = ("mean", "sum", "nansum", "amax", "amin", "std", "var", "logsumexp", "norm")
 # These take the order of the norm in front of the axes.
 _NORMS = (torch.norm, torch.linalg.vector_norm, "norm")
 
 
 def reduce_axes(discovery: Discovery, node: fx.Node) -> Axes:
-    """Sum, greatest value, standard deviation, norm: the axes that are not reduced pass."""
+    """Mean, sum, greatest value, deviation, norm: the axes that are not reduced pass."""
     source = discovery.first_input(node)
     n_axes = len(discovery.shapes[source])
     position = 2 if node.target in _NORMS else 1
@@ -41,10 +48,31 @@ def reduce_axes(discovery: Discovery, node: fx.Node) -> Axes:
     listed = chosen if isinstance(chosen, Sequence) else (chosen,)
     gone = {int(axis) % n_axes for axis in listed} or set(range(n_axes))
     keeps = len(discovery.shapes[node]) == n_axes
-    axes: Axes = {}
-    for axis, layout in discovery.axes(source).items():
-        if axis in gone:
-            discovery.dims.freeze(layout, f"{discovery.where(node)} reduces it")
-        else:
-            axes[axis if keeps else axis - sum(other < axis for other in gone)] = layout
-    return axes
+    return {
+        axis if keeps else axis - sum(other < axis for other in gone): layout
+        for axis, layout in discovery.axes(source).items()
+        if axis not in gone
+    }
+
+
+def find_extremes(discovery: Discovery, node: fx.Node) -> Axes:
+    """``max`` and ``min`` along an axis: values, and places that are numbers of its elements."""
+    source = discovery.first_input(node)
+    chosen = argument(node, 1, "dim", None)
+    if node in discovery.shapes:  # of all elements, or of two tensors
+        return combine(discovery, node) if len(discovery.tensor_inputs(node)) == 2 else {}
+    if not isinstance(chosen, int):
+        return freeze_inputs(discovery, node, "looks along an axis that is computed")
+    axis = chosen % len(discovery.shapes[source])
+    if axis in discovery.axes(source):
+        discovery.dims.freeze(
+            discovery.layout(source, axis), f"{discovery.where(node)} numbers its channels"
+        )
+    keeps = len(discovery.part_shapes(node)[0]) == len(discovery.shapes[source])
+    held = {
+        other if keeps else other - (other > axis): layout
+        for other, layout in discovery.axes(source).items()
+        if other != axis
+    }
+    discovery.parts[node] = [held, held]
+    return {}

@@ -86,7 +86,7 @@ def index(discovery: Discovery, node: fx.Node) -> Axes:
     chosen: list[Any] = list(node.args[1] if isinstance(node.args[1], tuple) else (node.args[1],))
     if len(chosen) == 1 and isinstance(chosen[0], fx.Node):
         return _look_up(discovery, node, source, chosen[0])
-    if any(not _is_plain(item) for item in chosen):
+    if any(not _is_plain(discovery, item) for item in chosen):
         return freeze_inputs(discovery, node, "is indexed by what is computed")
     pin_numbers(discovery, node)
     if Ellipsis in chosen:
@@ -117,7 +117,7 @@ def index(discovery: Discovery, node: fx.Node) -> Axes:
 def _takes_all(item: slice, size: int) -> bool:
     """Say whether a slice takes all of an axis, and does so when the axis is narrower, too."""
     begins = item.start in (None, 0) and item.step in (None, 1)
-    return begins and (item.stop is None or item.stop >= size)
+    return begins and (item.stop is None or (isinstance(item.stop, int) and item.stop >= size))
 
 
 def _look_up(discovery: Discovery, node: fx.Node, source: fx.Node, places: fx.Node) -> Axes:
@@ -130,10 +130,11 @@ def _look_up(discovery: Discovery, node: fx.Node, source: fx.Node, places: fx.No
     return {axis + n_new: layout for axis, layout in discovery.axes(source).items() if axis}
 
 
-def _is_plain(item: Any) -> bool:
+def _is_plain(discovery: Discovery, item: Any) -> bool:
     if isinstance(item, slice):
-        # A bound that the model computes may follow the widths; that of a fixed axis may not.
-        return not any(isinstance(bound, fx.Node) for bound in (item.start, item.stop, item.step))
+        # A bound that the model computes from sizes must not change with the widths.
+        bounds = [b for b in (item.start, item.stop, item.step) if isinstance(b, fx.Node)]
+        return not any(b in discovery.shapes or discovery.sizes.follows_widths(b) for b in bounds)
     return item is None or item is Ellipsis or (isinstance(item, int) and item is not True)
 
 
