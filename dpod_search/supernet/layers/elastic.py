@@ -32,6 +32,7 @@ from dpod_search.supernet.layers.prelu import PRELU
 from dpod_search.supernet.layers.state import ElasticLayer
 from dpod_search.supernet.layers.state import WidthState
 from dpod_search.supernet.layers.transposed import TRANSPOSED
+from dpod_search.supernet.layers.transposed_linear import TRANSPOSED_LINEAR
 from dpod_search.supernet.plans import LayerPlan
 from dpod_search.supernet.tracing.tracer import full_name
 
@@ -42,6 +43,7 @@ KINDS: dict[type[nn.Module] | str, LayerKind] = {
     for kind in (
         CONV,
         TRANSPOSED,
+        TRANSPOSED_LINEAR,
         LINEAR,
         EMBEDDING,
         PROJECTION,
@@ -55,6 +57,9 @@ KINDS: dict[type[nn.Module] | str, LayerKind] = {
     )
     for layer in kind.twins
 }
+
+# By the class of an elastic layer: of another package's it is no subclass.
+_TWINS: dict[Any, LayerKind] = {twin: k for k in KINDS.values() for twin in k.twins.values()}
 
 # What has no place in the table.
 OTHER = LayerKind(name="other", twins={}, handler=None)
@@ -76,7 +81,8 @@ _COMPUTING = frozenset({"__call__", "__getattr__", "__getattribute__", "__torch_
 
 def kind_of(layer: nn.Module) -> LayerKind:
     """Return the kind that a layer is of, plain, elastic or of a subclass; ``OTHER`` if of none."""
-    return next(filter(None, map(KINDS.get, _names_of(type(layer)))), OTHER)
+    names = _names_of(type(layer))
+    return next(filter(None, (KINDS.get(name) or _TWINS.get(name) for name in names)), OTHER)
 
 
 def kind_named(name: str) -> LayerKind:
