@@ -42,6 +42,7 @@ from dpod_search.supernet import LayerPlan
 from dpod_search.supernet import Supernet
 from dpod_search.supernet import is_elastic
 from dpod_search.supernet import kind_of
+from dpod_search.supernet.layout import full_size
 from dpod_search.supernet.layout import list_places
 from dpod_search.supernet.layout import take
 from dpod_search.widths import Widths
@@ -56,12 +57,12 @@ N_PLACES = 4  # of a layer's output, drawn anew for each picture
 
 @dataclass(frozen=True, eq=False)
 class _Record:
-    """What the full net's layer gives.
+    """What the target's layer gives.
 
     Args:
         plan: Of the layer.
         places: Which positions of the output were looked at, shape (N, n_places).
-        outputs: What was there, shape (N * n_places, output channels).
+        outputs: What was there, shape (N * n_places, output channels of the full net).
     """
 
     plan: LayerPlan
@@ -73,17 +74,21 @@ class Repair:
     """Repairs the subnets of one supernet.
 
     Args:
-        supernet: Its full net is what subnets shall come near to; left as it was after each call.
+        supernet: Left as it was after each call.
         images: Shape (n, *example_shape), without labels; on the supernet's device.
+        target: What subnets shall come near to, no narrower than they are; by default the full net.
         seed: Of the positions that are looked at.
 
     Attributes:
         left: Why layers that can be narrowed stay as they are cut, by name.
     """
 
-    def __init__(self, supernet: Supernet, images: Tensor, *, seed: int = 0) -> None:
-        """Run the full net once."""
+    def __init__(
+        self, supernet: Supernet, images: Tensor, *, target: Widths | None = None, seed: int = 0
+    ) -> None:
+        """Run the target once."""
         self._supernet = supernet
+        self._target = supernet.space.full if target is None else target
         self._n_images = len(images)
         self._seed = seed
         self.left: dict[str, str] = {}
@@ -111,8 +116,7 @@ class Repair:
             else:
                 handles.append(layer.register_forward_hook(self._recorder(plan, found)))
         try:
-            full = self._supernet.space.full
-            with self._supernet.active(full), _running_calibrating(self._supernet, images):
+            with self._supernet.active(self._target), _running_calibrating(self._supernet, images):
                 pass
         finally:
             for handle in handles:
@@ -129,7 +133,11 @@ class Repair:
             generator = torch_generator(self._seed, "repair", plan.name)
             shape = (len(output), min(N_PLACES, n_positions))
             places = torch.randint(n_positions, shape, generator=generator).to(output.device)
-            found[layer] = _Record(plan, places, regression.pick(output, places))
+            seen = regression.pick(output, places)
+            # By the places that channels have in the full net.
+            outputs = seen.new_zeros((len(seen), full_size(plan.output)))
+            outputs[:, list_places(plan.output, self._target.active)] = seen
+            found[layer] = _Record(plan, places, outputs)
 
         return record
 
@@ -141,7 +149,7 @@ class Repair:
             widths: Those it runs at; its norms must use the statistics of the batch.
         """
         handles = []
-        if widths != self._supernet.space.full:
+        if widths != self._target:
             penalty = PRIOR / self._n_images
             for layer, record in self._records.items():
                 solver = _Solver(self._supernet, record, penalty)
@@ -257,6 +265,7 @@ class RepairingEvaluator(Evaluator):
             statistics estimated, all at once; the first of them, as many as two gibibytes hold the
             activations of.
         batch_size: Of no effect here.
+        target: What subnets are repaired to come near to; by default the full net.
         is_told: Warn of layers that cannot be solved, and of pictures that are too many, when a
             subnet is first measured.
     """
@@ -267,6 +276,7 @@ class RepairingEvaluator(Evaluator):
         calibration_images: Tensor,
         *,
         batch_size: int = 1024,
+        target: Widths | None = None,
         is_told: bool = False,
     ) -> None:
         """Keep as many pictures as fit."""
@@ -274,12 +284,13 @@ class RepairingEvaluator(Evaluator):
         n_images = max(2, int(_MAX_BYTES // max(1, peak)))
         super().__init__(supernet, calibration_images[:n_images], batch_size=batch_size)
         self._n_given = len(calibration_images)
+        self._target = target
         self._is_told = is_told
 
     @cached_property
     def repair(self) -> Repair:
         """What solves the layers; made when it is first asked for."""
-        made = Repair(self.supernet, self._images)
+        made = Repair(self.supernet, self._images, target=self._target)
         if self._is_told:
             if len(self._images) < self._n_given:
                 _logger.warning(
@@ -308,6 +319,7 @@ def make_evaluator(
     *,
     batch_size: int = 1024,
     repair: bool = False,
+    target: Widths | None = None,
     is_told: bool = False,
 ) -> Evaluator:
     """Make what measures the subnets of a supernet, after their repair if it is asked for.
@@ -317,8 +329,11 @@ def make_evaluator(
         calibration_images: Shape (n, *example_shape).
         batch_size: Pictures run at once in calibration; with ``repair`` all are.
         repair: Whether layers are solved in closed form.
-        is_told: As for :class:`RepairingEvaluator`.
+        target: As for :class:`RepairingEvaluator`.
+        is_told: Likewise.
     """
     if not repair:
         return Evaluator(supernet, calibration_images, batch_size=batch_size)
-    return RepairingEvaluator(supernet, calibration_images, batch_size=batch_size, is_told=is_told)
+    return RepairingEvaluator(
+        supernet, calibration_images, batch_size=batch_size, target=target, is_told=is_told
+    )

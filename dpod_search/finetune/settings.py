@@ -29,6 +29,7 @@ class _Leading:
     max_epochs: int = 200
     tunes_full: bool = True
     chain: bool = False
+    repair_steps: int = 300
     batch_size: int = 64
 
 
@@ -54,6 +55,9 @@ class FinetuneSettings(OptimizerSettings, _Leading):
             as they shall be.
         chain: Cut each subnet from the smallest finetuned one that it lies in, the largest first,
             so that it begins with what that has learnt; else from the supernet.
+        repair_steps: A subnet that is measured after a repair, and trained for fewer steps than
+            this, begins repaired as well: near to the full net, or in a chain to what it is cut
+            from; else as it was cut, from where long training gets as far. 0 to 1,000,000,000.
         batch_size: Pictures in a batch, 2 to 1,000,000.
         precision: ``float32``, or ``bfloat16`` for convolutions and matrix products.
         distillation: Weight of the full net's answers in the loss, in [0, 1]; the labels have
@@ -90,6 +94,7 @@ class FinetuneSettings(OptimizerSettings, _Leading):
         check_range("finetune.equal_cost", self.equal_cost, low=0, high=1)
         low = max(1, math.ceil(self.epochs))
         check_count("finetune.max_epochs", self.max_epochs, low=low, high=1_000_000)
+        check_count("finetune.repair_steps", self.repair_steps, low=0, high=1_000_000_000)
         check_count("finetune.batch_size", self.batch_size, low=2, high=1_000_000)
         self.check_optimizer("finetune")
         check_choice("finetune.precision", self.precision, PRECISIONS)

@@ -16,7 +16,6 @@ from torch import nn
 from dpod_search.data import gather_images
 from dpod_search.data.loader import Batches
 from dpod_search.errors import ConfigError
-from dpod_search.evaluation import Evaluator
 from dpod_search.evaluation import calibrate
 from dpod_search.evaluation import make_evaluator
 from dpod_search.evaluation import measure_accuracy
@@ -39,6 +38,7 @@ from dpod_search.supernet import Subnet
 from dpod_search.training import CheckpointFile
 from dpod_search.training import Loop
 from dpod_search.training import rewind
+from dpod_search.training.batches import count_batches
 from dpod_search.training.stopping import EarlyStop
 
 
@@ -55,8 +55,8 @@ class FinetuneContext:
         settings: How.
         seed: Seed of what the modules themselves draw.
         teacher: The full net; by default one is made for each subnet, if it has a say.
-        repair: Whether subnets are measured before after a closed-form repair, as in the search.
-            What is trained on begins as it was cut; without any epochs what is repaired is kept.
+        repair: Whether subnets are measured before after a closed-form repair, as in the search;
+            ``settings.repair_steps`` says what is trained on repaired, too.
     """
 
     train_loader: Batches
@@ -250,22 +250,36 @@ def prepare_finetuning(
     with evaluator.calibrated(widths) as measured_subnet:
         module = measured_subnet.extract()
         before = _measure(measured_subnet, context.validation_loader)
-    if context.settings.epochs > 0 and (parent is not None or context.repair):
-        begun = supernet if parent is None else inherit(supernet, parent)
-        with Evaluator(begun, images, batch_size=size).calibrated(widths) as calibrated_subnet:
-            module = calibrated_subnet.extract()
-    is_channels_last = supernet.grouping.runs_channels_last
-    place_module(module, device_of(supernet), is_channels_last=is_channels_last)
     model = build_footprint(supernet)
     footprint = model.measure(widths)
     full_macs = model.measure(supernet.space.full)["macs"]
+    macs_share = footprint["macs"] / full_macs if full_macs else 1.0
+    begins_repaired = context.repair and _is_short(context, macs_share)
+    if context.settings.epochs > 0 and (parent is not None or begins_repaired != context.repair):
+        begun = supernet if parent is None else inherit(supernet, parent)
+        target = None if parent is None else parent.widths
+        evaluator = make_evaluator(
+            begun, images, batch_size=size, repair=begins_repaired, target=target
+        )
+        with evaluator.calibrated(widths) as calibrated_subnet:
+            module = calibrated_subnet.extract()
+    is_channels_last = supernet.grouping.runs_channels_last
+    place_module(module, device_of(supernet), is_channels_last=is_channels_last)
     teacher = context.teacher or make_teacher(supernet, loader, context.settings)
     return FinetuneJob(
         FinetunedSubnet(module, widths, footprint, supernet.example_shape, before),
-        macs_share=footprint["macs"] / full_macs if full_macs else 1.0,
+        macs_share=macs_share,
         context=replace(context, calibration_images=images, teacher=teacher),
         checkpoint=checkpoint,
     )
+
+
+def _is_short(context: FinetuneContext, macs_share: float) -> bool:
+    """Say whether a subnet is trained for so few steps that it should begin repaired."""
+    n_epochs = context.settings.epochs_of(macs_share)
+    if n_epochs == 0 or context.settings.repair_steps == 0:
+        return n_epochs == 0
+    return n_epochs * count_batches(context.train_loader) < context.settings.repair_steps
 
 
 def find_subnet(subnet: Candidate | Subnet) -> Subnet:

@@ -60,6 +60,7 @@ BOUNDS: dict[str, tuple[float, float]] = {
     "finetune.n_subnets": (1, 1_000_000),
     "finetune.epochs": (0, 1_000_000),
     "finetune.equal_cost": (0, 1),
+    "finetune.repair_steps": (0, 1_000_000_000),
     "finetune.max_epochs": (1, 1_000_000),
     "finetune.batch_size": (2, 1_000_000),
     "finetune.lr": (1e-12, 1_000),

@@ -71,6 +71,27 @@ def test_what_the_rest_can_stand_for_is_not_missed(name, bias, monkeypatch):
     assert errors[1] < 0.01
 
 
+def test_a_subnet_can_come_near_to_another_than_the_full_net(monkeypatch):
+    monkeypatch.setattr(repair, "PRIOR", 1e-3)
+    torch.manual_seed(0)
+    images = torch.randn(256, 2, 9, 11)
+    supernet = build_supernet(
+        Redundant("conv2d", bias=True).eval(), images[:2], ratios=(0.5, 0.75, 1.0)
+    )
+    # Of the second half of the units two are there, copies of two that stay.
+    target = supernet.space.full.replace("first", 6)
+    widths = target.replace("first", 4)
+    with torch.no_grad(), Evaluator(supernet, images).calibrated(target) as subnet:
+        wanted = subnet(images)
+    errors = []
+    for chosen in (None, target):
+        evaluator = RepairingEvaluator(supernet, images, target=chosen)
+        with torch.no_grad(), evaluator.calibrated(widths) as subnet:
+            errors.append(float((subnet(images) - wanted).abs().mean() / wanted.abs().mean()))
+    assert errors[0] > 0.05
+    assert errors[1] < 0.01
+
+
 def make_grouped():
     return nn.Sequential(
         nn.Conv2d(2, 8, 3, padding=1, bias=False),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,12 +13,14 @@ from training.fakes import make_loader
 from training.fakes import single_thread
 
 from dpod_search import finetune_all
+from dpod_search.evaluation import Evaluator
 from dpod_search.evaluation import RepairingEvaluator
 from dpod_search.finetune import FinetuneContext
 from dpod_search.finetune import FinetuneSettings
 from dpod_search.finetune import list_levels
 from dpod_search.finetune import prepare_finetuning
 from dpod_search.finetune.chain import find_parents
+from dpod_search.finetune.chain import inherit
 from dpod_search.supernet import Subnet
 from dpod_search.widths import Widths
 
@@ -92,6 +95,28 @@ def test_without_training_what_the_search_measured_is_delivered(trained):
             torch.testing.assert_close(
                 found.module(images), repaired(images), rtol=1e-3, atol=1e-4
             )
+
+
+@pytest.mark.parametrize("has_parent", [False, True])
+@pytest.mark.parametrize("is_short", [False, True])
+def test_what_is_trained_for_a_few_steps_begins_repaired(trained, has_parent, is_short):
+    space, loader = trained.space, make_loader()
+    settings = replace(SETTINGS, repair_steps=SETTINGS.epochs * len(loader) + is_short)
+    context = FinetuneContext(loader, list(loader), settings=settings, repair=True)
+    middle, smallest = (Subnet(trained, w) for w in (space.uniform(0.5), space.smallest))
+    parent = prepare_finetuning(middle, context).run() if has_parent else None
+    job = prepare_finetuning(smallest, context, parent=parent)
+    source = inherit(trained, parent) if parent else trained
+    images = trained.calibration_images
+    cut = Evaluator(source, images)
+    repaired = RepairingEvaluator(source, images, target=parent.widths if parent else None)
+    found = []
+    for evaluator in (cut, repaired):
+        with evaluator.calibrated(smallest.widths) as subnet:
+            found.append(
+                equal_states(job.start.module.state_dict(), subnet.extract().state_dict())
+            )
+    assert found == [not is_short, is_short]
 
 
 def test_the_chain_is_the_same_side_by_side(trained):
