@@ -40,8 +40,7 @@ from workload import make_workloads
 
 from dpod_search.evaluation import measure_accuracy
 from dpod_search.finetune import FinetuneSettings
-from dpod_search.finetune import finetune
-from dpod_search.finetune import make_teacher
+from dpod_search.finetune import finetune_all
 from dpod_search.search import Objective
 from dpod_search.supernet import Subnet
 from dpod_search.training import TrainingSettings
@@ -88,19 +87,17 @@ def run_pipeline(prepared: Prepared) -> tuple[list[dict[str, Any]], float]:
         batch_size=workload.batch_size,
     )
     loader = prepared.loader
-    teacher = make_teacher(prepared.supernet, loader, settings)
+    done = finetune_all(
+        front,
+        loader,
+        validation_loader=prepared.validation,
+        calibration_images=prepared.calibration_images,
+        settings=settings,
+        seed=prepared.seed,
+    )
     members = []
     macs = 3 * prepared.dense_macs + counted.macs
-    for member in front:
-        finetuned = finetune(
-            member,
-            loader,
-            validation_loader=prepared.validation,
-            calibration_images=prepared.calibration_images,
-            settings=settings,
-            teacher=teacher,
-            seed=prepared.seed,
-        )
+    for member, finetuned in zip(front, done, strict=True):
         epochs = settings.epochs_of(member.macs / prepared.full_macs)
         macs += 3 * epochs * len(loader) * workload.batch_size * member.macs
         members.append(
@@ -112,7 +109,7 @@ def run_pipeline(prepared: Prepared) -> tuple[list[dict[str, Any]], float]:
                 "test": measure_accuracy(finetuned.module, prepared.test),
             }
         )
-    return members, macs + (teacher.n_images if teacher else 0) * prepared.full_macs
+    return members, macs + settings.n_views * len(prepared.train) * prepared.full_macs
 
 
 def pick_member(members: list[dict[str, Any]], prepared: Prepared) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """What a study with trained weights has for defaults: the weights stay, and no supernet is trained.
 
-All compute then goes to the members: subnets are measured after a closed-form repair, what is
-finetuned is a chain, and the search gets a small share of what that takes. A study that says how a
+All compute then goes to the members: subnets are measured after a closed-form repair, and the
+search gets a small share of what finetuning takes. A study that says how a
 supernet is trained trains one, from the weights on.
 """
 
@@ -21,7 +21,7 @@ _GIVEN: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         "training": {"epochs": 0},
         "data": {"calibration_share": 0.01},  # which judges shrinks, and there are none
         "evaluation": {"repair": True, "n_calibration": 1500},
-        "finetune": {"chain": True, "tunes_full": False},
+        "finetune": {"tunes_full": False},
     }
 )
 

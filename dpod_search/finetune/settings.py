@@ -28,7 +28,7 @@ class _Leading:
     equal_cost: float = 0.5
     max_epochs: int = 200
     tunes_full: bool = True
-    chain: bool = False
+    chain: bool = True
     repair_steps: int = 300
     batch_size: int = 64
 
