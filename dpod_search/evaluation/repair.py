@@ -101,6 +101,7 @@ class Repair:
             for operation in self._supernet.grouping.operations
             if operation.kind == "module"
         )
+        holders = Counter(id(p) for m in net.modules() for p in m.parameters(recurse=False))
         handles = []
         for plan in self._supernet.grouping.layers:
             layer = net.get_submodule(plan.name)
@@ -111,6 +112,8 @@ class Repair:
                 continue
             if kind.regression is None:
                 self.left[plan.name] = f"a {kind.name} layer has no closed form here"
+            elif holders[id(layer.get_parameter(kind.weight))] > 1:
+                self.left[plan.name] = "its weight is another layer's, too"
             elif calls[plan.name] != 1:
                 self.left[plan.name] = "it is not called once by itself"
             else:

@@ -15,6 +15,7 @@ from dpod_search.footprint.monomials import all_of
 from dpod_search.supernet import Grouping
 from dpod_search.supernet import LayerPlan
 from dpod_search.supernet import Supernet
+from dpod_search.supernet import kind_of
 
 
 @dataclass(frozen=True)
@@ -52,8 +53,7 @@ def list_stored(supernet: Supernet) -> Iterator[Stored]:
         elif id(parameter) not in planned:
             term = Term(parameter.numel(), (), _blocks_around(grouping, name))
             yield Stored(term, parameter.element_size())
-    for parameter, gate in _held_again(grouping, layers):
-        yield Stored(Term(-parameter.numel(), (), gate), parameter.element_size())
+    yield from _held_again(grouping, layers)
     for name, buffer in supernet.net.named_buffers():
         if id(buffer) not in planned and buffer.is_floating_point():
             term = Term(buffer.numel(), (), _blocks_around(grouping, name))
@@ -78,16 +78,18 @@ def _blocks_around(grouping: Grouping, name: str) -> Gate:
     return all_of([b.group for b in grouping.blocks if name.startswith(f"{b.path}.")])
 
 
-def _held_again(
-    grouping: Grouping, layers: Sequence[nn.Module]
-) -> Iterator[tuple[nn.Parameter, Gate]]:
-    """Yield tied weights once for every plan too many, and where that plan is one too many."""
+def _held_again(grouping: Grouping, layers: Sequence[nn.Module]) -> Iterator[Stored]:
+    """Take tied weights off once for every plan too many, where that plan is one too many."""
     holders: dict[int, list[tuple[int, ...]]] = {}
     for plan, layer in zip(grouping.layers, layers, strict=True):
-        for parameter in layer.parameters(recurse=False):
+        for name, parameter in layer.named_parameters(recurse=False):
             earlier = holders.setdefault(id(parameter), [])
             if earlier:
                 # One of the earlier holders is there: a clause for each choice of their blocks.
                 clauses = map(tuple, itertools.product(*earlier))
-                yield parameter, (*all_of(plan.blocks), *clauses)
+                gate = (*all_of(plan.blocks), *clauses)
+                # Others than matrices are shared at full width alone.
+                is_weight = name == kind_of(layer).weight and parameter.dim() == 2
+                term = weigh(plan) if is_weight else Term(parameter.numel(), ())
+                yield Stored(term.scale(-1)._replace(gate=gate), parameter.element_size())
             earlier.append(plan.blocks)

@@ -29,9 +29,9 @@ from dpod_search.supernet.plans import ChannelGroup
 from dpod_search.supernet.plans import FrozenDimension
 from dpod_search.supernet.plans import Grouping
 from dpod_search.supernet.resolving import FAILS
-from dpod_search.supernet.resolving import freeze_tied_weights
 from dpod_search.supernet.resolving import make_groups
 from dpod_search.supernet.resolving import resolve_plans
+from dpod_search.supernet.resolving import tie_weights
 from dpod_search.supernet.table import AXIS_HANDLERS
 from dpod_search.supernet.table import MULTIPLICATIONS
 from dpod_search.supernet.table import READERS
@@ -70,7 +70,7 @@ def discover_groups(
         GroupingError: If nothing at all can be narrowed; names the first reasons.
     """
     discovery = _walk(traced, handlers or Handlers())
-    freeze_tied_weights(discovery, traced.graph)
+    tie_weights(discovery, traced.graph)
     kept = frozenset(keep)
     groups, frozen, numbers = make_groups(discovery, kept)
     told = {name for group in groups for name in group.members}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections import Counter
 from collections.abc import Iterable
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -79,7 +80,7 @@ def extract_subnet(supernet: Supernet, widths: Mapping[str, int]) -> nn.Module:
         layers = [m for m in net.modules() if isinstance(m, ElasticLayer)]
         # deepcopy takes what its memo already holds for a copy: plain layers for elastic ones.
         extracted = {id(layer): layer.extract() for layer in layers}
-        memo = {**copy_held(net), **extracted}
+        memo = {**copy_held(net), **extracted, **_tie(net, layers, extracted)}
         sliced = dict(supernet.slice_parameters())
         for name, part in sliced.items():
             parameter = net.get_parameter(name)
@@ -92,6 +93,25 @@ def extract_subnet(supernet: Supernet, widths: Mapping[str, int]) -> nn.Module:
     _refresh_sizes(plain, sliced)
     remove_blocks(plain, (b for b in supernet.grouping.blocks if not active[b.group]))
     return plain
+
+
+def _tie(
+    net: nn.Module, layers: Iterable[ElasticLayer], extracted: Mapping[int, nn.Module]
+) -> dict[int, nn.Parameter]:
+    """Let extracted layers share what their elastic twins share.
+
+    Returns:
+        By the id of a parameter that several modules hold, what was cut from it.
+    """
+    counts = Counter(id(p) for m in net.modules() for p in m.parameters(recurse=False))
+    cut: dict[int, nn.Parameter] = {}
+    for layer in layers:
+        own = extracted[id(layer)]._parameters
+        for name, parameter in layer._parameters.items():
+            part = own.get(name)
+            if parameter is not None and part is not None and counts[id(parameter)] > 1:
+                own[name] = cut.setdefault(id(parameter), part)
+    return cut
 
 
 def _refresh_sizes(net: nn.Module, names: Iterable[str]) -> None:

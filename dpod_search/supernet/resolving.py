@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from collections.abc import Sequence
 from dataclasses import replace
 
 from torch import fx
+from torch import nn
 
 from dpod_search.supernet.dimensions.sizes import name_of
 from dpod_search.supernet.dimensions.walk import Discovery
+from dpod_search.supernet.layers.elastic import kind_of
 from dpod_search.supernet.layout import Layout
 from dpod_search.supernet.layout import full_size
 from dpod_search.supernet.layout import is_elastic
@@ -123,6 +126,29 @@ def resolve_plans(
     )
 
 
+def _multiplies_by(discovery: Discovery, name: str, parameter: nn.Parameter) -> bool:
+    """Say whether a layer has a matrix for its weight."""
+    layer = discovery.modules[name]
+    kind = kind_of(layer)
+    return (
+        name in discovery.layers
+        and kind.makes_units
+        and not kind.is_composite
+        and getattr(layer, kind.weight, None) is parameter
+        and parameter.dim() == 2
+    )
+
+
+def _tie(discovery: Discovery, names: Sequence[str]) -> None:
+    first, *others = (
+        kind_of(discovery.modules[name]).lay_out(discovery.modules[name], discovery.layers[name])
+        for name in names
+    )
+    for name, other in zip(names[1:], others, strict=True):
+        for one, two in zip(first.first, other.first, strict=True):
+            discovery.dims.unify(one, two, f"{name}, whose weight is that of {names[0]},")
+
+
 def _blocks_of_nodes(
     traced: TracedModel, blocks: Sequence[BlockPlan]
 ) -> dict[str, tuple[int, ...]]:
@@ -196,20 +222,18 @@ def _list_operations(
     return tuple(describe(node) for node in traced.graph.nodes)
 
 
-def freeze_tied_weights(discovery: Discovery, graph: fx.Graph) -> None:
-    """Freeze every layer whose weight another module holds, or the model's own code reads."""
-    holders: dict[int, list[str]] = {}
-    for name, module in discovery.modules.items():
-        for parameter in module.parameters(recurse=False):
-            holders.setdefault(id(parameter), []).append(name)
-    for name in discovery.layers:
-        if name not in discovery.modules:
+def tie_weights(discovery: Discovery, graph: fx.Graph) -> None:
+    """Let layers of one matrix share its widths, such as an embedding and the head tied to it.
+
+    Frozen is every layer whose weight is shared otherwise, or read by the model's own code.
+    """
+    for parameter, names in _find_shared(discovery, graph):
+        if all(_multiplies_by(discovery, name, parameter) for name in names):
+            _tie(discovery, names)
             continue
-        for parameter in discovery.modules[name].parameters(recurse=False):
-            others = [other for other in holders[id(parameter)] if other != name]
-            if others:
-                other = others[0] or "the model itself"
-                discovery.freeze_layer(name, f"the weight of {name} is shared with {other}")
+        for name in discovery.layers.keys() & names:
+            other = next(other for other in names if other != name) or "the model itself"
+            discovery.freeze_layer(name, f"the weight of {name} is shared with {other}")
     for node in graph.nodes:
         owner = str(node.target).rpartition(".")[0]
         if node.op != "get_attr" or owner not in discovery.layers:
@@ -217,3 +241,23 @@ def freeze_tied_weights(discovery: Discovery, graph: fx.Graph) -> None:
         if not discovery.nodes_inside(owner).issuperset(node.users):
             reason = f"{discovery.where(node)} is read outside its layer"
             discovery.freeze_layer(owner, reason)
+
+
+def _find_shared(
+    discovery: Discovery, graph: fx.Graph
+) -> Iterator[tuple[nn.Parameter, list[str]]]:
+    """Yield the parameters that several modules hold, with the paths of those that are run.
+
+    A module that is never run holds whatever the others do.
+    """
+    holders: dict[int, tuple[nn.Parameter, list[str]]] = {}
+    run = {
+        str(node.target) if node.op == "call_module" else str(node.target).rpartition(".")[0]
+        for node in graph.nodes
+        if node.op in ("call_module", "get_attr")
+    }
+    for name, module in discovery.modules.items():
+        for parameter in module.parameters(recurse=False):
+            if name in run or name in discovery.layers:
+                holders.setdefault(id(parameter), (parameter, []))[1].append(name)
+    yield from (pair for pair in holders.values() if len(pair[1]) > 1)

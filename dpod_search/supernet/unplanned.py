@@ -105,7 +105,8 @@ def _may_multiply(discovery: Discovery, module: nn.Module, item: Unplanned) -> b
     own = (p for p in module.parameters(recurse=False) if p.numel() > 1)
     left = any(discovery.path_of_parameter(p) in item.parameters for p in own)
     kind = KINDS.get(layer_type(module))
-    return left and (type(module) not in _WITHOUT_MACS if kind is None else kind.makes_units)
+    may = type(module) not in _WITHOUT_MACS and (kind is None or kind.makes_units)
+    return left and may
 
 
 def _is_told(discovery: Discovery, name: str, told: Collection[str]) -> bool:

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch import nn
 
+from dpod_search.evaluation import RepairingEvaluator
 from dpod_search.footprint import build_footprint
 from dpod_search.importance import measure_unit_importance
 from dpod_search.supernet import build_supernet
@@ -87,6 +88,52 @@ def test_units_can_be_reordered(criterion: str) -> None:
     assert not found.left
     assert any(order is not None and list(order) != sorted(order) for order in found.orders)
     torch.testing.assert_close(supernet(IDS), before)
+
+
+class Language(Text):
+    """Its head has the words' rows for weights; a module that is never run has them too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.Linear(16, 50, bias=False)
+        self.unused = nn.Embedding(50, 16)
+        self.head.weight = self.unused.weight = self.words.weight
+
+    def forward(self, ids: Tensor) -> Tensor:
+        x = self.words(ids) + self.positions(ids)
+        return self.head(x + self.down(self.up(self.norm(x)).relu()))
+
+
+def test_a_tied_head_shares_the_width_and_the_weights() -> None:
+    supernet = build_supernet(Language().eval(), IDS).eval()
+    assert [group.name for group in supernet.groups] == ["words", "up"]
+    footprint = build_footprint(supernet)
+    rng = np.random.default_rng(0)
+    for widths in (supernet.space.smallest, *(supernet.space.sample(rng) for _ in range(3))):
+        subnet = extract_subnet(supernet, widths).eval()
+        assert subnet.head.weight is subnet.words.weight is subnet.unused.weight
+        assert footprint.measure(widths)["params"] == sum(p.numel() for p in subnet.parameters())
+        supernet.zero_grad()
+        with supernet.active(widths):
+            narrow = supernet(IDS)
+        torch.testing.assert_close(subnet(IDS), narrow)
+        narrow.square().sum().backward()
+        subnet(IDS).square().sum().backward()
+        whole = supernet.net.words.weight.grad
+        torch.testing.assert_close(whole[:, : widths["words"]], subnet.words.weight.grad)
+    before = supernet(IDS)
+    scores = measure_unit_importance(supernet, criterion="group_magnitude").by_group()
+    assert not reorder_units(supernet, scores).left
+    torch.testing.assert_close(supernet(IDS), before)
+
+
+def test_a_tied_weight_is_not_repaired() -> None:
+    supernet = build_supernet(Language().eval(), IDS).eval()
+    kept = supernet.net.words.weight.detach().clone()
+    evaluator = RepairingEvaluator(supernet, IDS)
+    with evaluator.calibrated(supernet.space.smallest):
+        assert torch.equal(supernet.net.words.weight, kept)
+    assert "another layer's" in evaluator.repair.left["head"]
 
 
 def test_rows_that_change_as_they_are_read_stay() -> None:
