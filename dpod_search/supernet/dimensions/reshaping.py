@@ -15,7 +15,6 @@ import numpy as np
 from torch import fx
 from torch import nn
 
-from dpod_search.supernet.dimensions.sizes import reads_shape
 from dpod_search.supernet.dimensions.walk import Axes
 from dpod_search.supernet.dimensions.walk import Discovery
 from dpod_search.supernet.dimensions.walk import freeze_inputs
@@ -336,10 +335,6 @@ def _sizes_of(discovery: Discovery, node: fx.Node) -> Sequence[Any] | None:
     """Return the sizes that a node is given, one an axis."""
     sizes: Any = node.args[1:] or (node.kwargs.get("shape", node.kwargs.get("size")),)
     if len(sizes) != 1:
-        return tuple(sizes)
-    whole = sizes[0]
-    if isinstance(whole, fx.Node) and reads_shape(whole):
-        whole = whole.args[0]
-    if isinstance(whole, fx.Node) and whole in discovery.shapes:  # as another tensor is
-        return [discovery.layout(whole, axis) for axis in range(len(discovery.shapes[whole]))]
-    return tuple(sizes[0]) if isinstance(sizes[0], Sequence) else (sizes[0],)
+        return [discovery.sizes.find_element(size) for size in sizes]
+    row = discovery.sizes.list_row(sizes[0])
+    return (sizes[0],) if row is None else row

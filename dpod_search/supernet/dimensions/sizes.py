@@ -10,6 +10,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable
 from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -122,12 +123,50 @@ class Sizes:
             return self._dims.expand(size) if is_layout else None
         if not isinstance(size, fx.Node) or size in self._shapes:
             return None
+        return self._read_node(size, trusts_attributes)
+
+    def _read_node(self, size: fx.Node, trusts_attributes: bool) -> Meaning:
         read = axis_read(size)
         if read is not None:
             whole, axis = read
             return self._find_layout(whole, axis % len(self._shapes[whole]))
+        element = self.find_element(size)
+        if element is not size:
+            return self.read(element, trusts_attributes=trusts_attributes)
         if size.op == "call_function" and size.target in _ARITHMETIC:
             return self._compute(_ARITHMETIC[size.target], size.args, trusts_attributes)
+        return None
+
+    def find_element(self, size: Any) -> Any:
+        """Return what a size is that is taken out of a row of sizes; else the size as it is."""
+        if not isinstance(size, fx.Node) or size in self._shapes or axis_read(size) is not None:
+            return size
+        if name_of(size) != "getitem" or not isinstance(size.args[1], int):
+            return size
+        row = None if size.args[0] in self._shapes else self.list_row(size.args[0])
+        return size if row is None else row[size.args[1]]
+
+    def list_row(self, sizes: Any) -> list[Any] | None:
+        """Return a row of sizes one by one; None if it is no such row.
+
+        Args:
+            sizes: A tuple, the shape of a tensor or the tensor itself, a part of a row, or two joined.
+        """
+        if isinstance(sizes, Sequence) and not isinstance(sizes, str):
+            return list(sizes)
+        if not isinstance(sizes, fx.Node):
+            return None
+        whole = sizes.args[0] if reads_shape(sizes) else sizes
+        if isinstance(whole, fx.Node) and whole in self._shapes:
+            return [self._find_layout(whole, axis) for axis in range(len(self._shapes[whole]))]
+        if name_of(sizes) == "getitem" and isinstance(sizes.args[1], slice):
+            row, part = self.list_row(sizes.args[0]), sizes.args[1]
+            bounds = (part.start, part.stop, part.step)
+            is_known = all(bound is None or isinstance(bound, int) for bound in bounds)
+            return row[part] if row is not None and is_known else None
+        if name_of(sizes) == "add":
+            first, second = map(self.list_row, sizes.args)
+            return None if first is None or second is None else [*first, *second]
         return None
 
     def follows_widths(self, size: Any) -> bool:

@@ -154,7 +154,8 @@ def test_an_embedding_called_twice_has_one_width() -> None:
         torch.testing.assert_close(supernet(IDS), extract_subnet(supernet, widths).eval()(IDS))
 
 
-def test_a_shape_put_together_from_tuples_is_followed() -> None:
+@pytest.mark.parametrize("unpacks", [False, True])
+def test_a_shape_put_together_from_tuples_is_followed(unpacks: bool) -> None:
     class Heads(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -163,11 +164,12 @@ def test_a_shape_put_together_from_tuples_is_followed() -> None:
         def forward(self, x: Tensor) -> Tensor:
             x = self.one(x)
             shape = x.size()[:-1] + (self.heads, self.size)  # noqa: RUF005  # as users write
-            parts = x.view(*shape)
+            parts = x.view(*shape) if unpacks else x.view(shape)
             return self.two(parts.reshape((*x.shape[:-1], self.heads * self.size)))
 
     x = torch.randn(2, 7, 8)
     supernet = build_supernet(nn.Sequential(nn.Linear(8, 8), nn.ReLU(), Heads()).eval(), x)
+    assert len(supernet.groups) == 2
     widths = supernet.space.smallest
     with supernet.active(widths):
         torch.testing.assert_close(supernet(x), extract_subnet(supernet, widths)(x))
