@@ -124,7 +124,7 @@ READERS: frozenset[Handler] = frozenset(
 )
 # These choose axes, and an axis that the model computes is not known here.
 AXIS_HANDLERS: frozenset[Handler] = frozenset(
-    {flatten, reduce_axes, turn, find_extremes, gate_halves, concatenate, permute, transpose}
+    {flatten, reduce_axes, turn, gate_halves, concatenate, permute, transpose}
 )
 
 # Multiplications without a closed form, for the list of what is not counted.

@@ -124,6 +124,12 @@ class TrialRuns:
             return False
         return True
 
+    @cached_property
+    def _is_finite(self) -> bool:
+        """Whether all numbers of the full net are finite."""
+        with self._mode(trains=False):
+            return all(map(_is_finite, self._run(self._copy())))
+
     def _agrees_at(self, widths: Widths, *, trains: bool) -> bool:
         with self._mode(trains=trains):
             plain = extract_subnet(self._supernet, widths)
@@ -134,6 +140,8 @@ class TrialRuns:
                 extracted = self._run(plain)
         if not trains and not self._expects(calls, widths):
             return False
+        if self._is_finite and not all(map(_is_finite, narrow)):
+            return False  # the deviation of one channel, say
         shapes = [tuple(tensor.shape) for tensor in narrow]
         wanted = shapes if trains else self._shapes  # training may return auxiliary scores too
         return shapes == wanted == [tuple(tensor.shape) for tensor in extracted] and all(
@@ -179,6 +187,10 @@ class TrialRuns:
         with torch.no_grad(), torch.random.fork_rng(devices=devices):
             torch.manual_seed(0)
             return tensors_of(self._example.run(net))
+
+
+def _is_finite(tensor: Tensor) -> bool:
+    return bool(tensor.isfinite().all())
 
 
 @contextmanager

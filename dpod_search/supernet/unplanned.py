@@ -24,7 +24,7 @@ from dpod_search.supernet.plans import FrozenDimension
 
 
 # These have parameters and, by the convention of all counts here, no macs; nor have norms.
-_WITHOUT_MACS = (nn.Embedding, nn.EmbeddingBag, nn.SyncBatchNorm)
+_WITHOUT_MACS = (nn.EmbeddingBag, nn.SyncBatchNorm)
 # What PyTorch's modules call the width of what they make.
 _WIDTHS = ("out_channels", "out_features", "embedding_dim", "hidden_size", "d_model", "embed_dim")
 
@@ -105,8 +105,9 @@ def _may_multiply(discovery: Discovery, module: nn.Module, item: Unplanned) -> b
     own = (p for p in module.parameters(recurse=False) if p.numel() > 1)
     left = any(discovery.path_of_parameter(p) in item.parameters for p in own)
     kind = KINDS.get(layer_type(module))
-    may = type(module) not in _WITHOUT_MACS and (kind is None or kind.makes_units)
-    return left and may
+    if kind is None:
+        return left and type(module) not in _WITHOUT_MACS
+    return left and kind.makes_units and kind.multiplies
 
 
 def _is_told(discovery: Discovery, name: str, told: Collection[str]) -> bool:

@@ -392,6 +392,17 @@ def test_a_reduction_over_channels_is_one_over_those_that_are_there(name: str) -
     assert_never_wrong(supernet)
 
 
+def test_a_deviation_that_one_channel_has_not_keeps_its_width() -> None:
+    def middle(m: Base, x: Tensor) -> Tensor:
+        y = m.mid(x)
+        return (y - y.mean(1, True)) / (y.std(1, keepdim=True) + 1)
+
+    supernet = build_supernet(make(middle), X)
+
+    assert "mid" in reasons(supernet)
+    assert_never_wrong(supernet)
+
+
 TURNS: dict[str, tuple[Middle, bool]] = {
     "roll": (lambda m, x: torch.roll(m.mid(x), shifts=(1, 1), dims=(2, 3)), True),
     "roll method": (lambda m, x: m.mid(x).roll(1, 2), True),
@@ -399,6 +410,8 @@ TURNS: dict[str, tuple[Middle, bool]] = {
     "flip method": (lambda m, x: m.mid(x).flip(2, 3), True),
     "max along a row": (lambda m, x: m.mid(x).max(3, keepdim=True)[0] + x, True),
     "min of all": (lambda m, x: x - m.mid(x).min(), True),
+    "values by name": (lambda m, x: m.mid(x).max(3, keepdim=True).values + x, True),
+    "along axis=": (lambda m, x: m.mid(x).min(axis=3, keepdim=True)[0] + x, True),
     "greater of two": (lambda m, x: torch.max(m.mid(x), x), True),
     "flip of channels": (lambda m, x: m.mid(x).flip(1), False),
     "roll of channels": (lambda m, x: torch.roll(m.mid(x), 1, 1), False),

@@ -84,7 +84,7 @@ def trace_graph(module: nn.Module, example: Tensor) -> TracedGraph:
     """
     error: Exception | None = None
     for traces_buffers in (True, False):
-        tracer = Tracer(_is_layer, (), ExampleCall((example,), {}))
+        tracer = Tracer(_is_layer, (), ExampleCall((example,), {}), answers=False)
         tracer.proxy_buffer_attributes = traces_buffers
         try:
             graph = run_tracer(tracer, module)
@@ -94,8 +94,6 @@ def trace_graph(module: nn.Module, example: Tensor) -> TracedGraph:
         except Exception as caught:  # noqa: BLE001  # the module's code may raise anything
             error = caught
             continue
-        if tracer.deciding:
-            raise CannotWriteError("its code decides by the sizes of its input")
         return _clean(module, graph, tracer.calls, recorder.shapes)
     reason = (str(error).strip() or type(error).__name__).splitlines()[0]
     raise CannotWriteError(f"it cannot be traced: {reason}")

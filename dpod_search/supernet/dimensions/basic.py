@@ -16,6 +16,9 @@ from dpod_search.supernet.dimensions.walk import freeze_inputs
 from dpod_search.supernet.tracing.tracer import argument
 
 
+_NAMED_PARTS = ("values", "indices")  # of what looks for an extreme along an axis
+
+
 def carry(discovery: Discovery, node: fx.Node) -> Axes:
     """Element by element: every axis passes as it is."""
     return dict(discovery.axes(discovery.first_input(node)))
@@ -87,4 +90,10 @@ def read_attribute(discovery: Discovery, node: fx.Node) -> Axes:
     """Reading an attribute of a tensor: harmless for the ones that describe it."""
     if node.args[1] in ("shape", "ndim", "dtype", "device", "is_cuda"):
         return {}
-    return freeze_inputs(discovery, node, f"reads its attribute {node.args[1]!r}")
+    source, name = node.args[0], str(node.args[1])
+    parts = discovery.parts.get(source) if isinstance(source, fx.Node) else None
+    if parts is not None and name in _NAMED_PARTS and len(parts) == len(_NAMED_PARTS):
+        return dict(parts[_NAMED_PARTS.index(name)])
+    for layout in (held for part in parts or () for held in part.values()):
+        discovery.dims.freeze(layout, f"{discovery.where(node)} reads its attribute {name!r}")
+    return freeze_inputs(discovery, node, f"reads its attribute {name!r}")

@@ -7,8 +7,10 @@ does not show, so dimensions whose widths would change a decision stay as they a
 from __future__ import annotations
 
 from collections.abc import Iterator
+from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from torch import fx
 from torch import nn
@@ -16,10 +18,10 @@ from torch import nn
 from dpod_search.supernet.dimensions.walk import Discovery
 from dpod_search.supernet.layout import Layout
 from dpod_search.supernet.layout import Segment
-from dpod_search.supernet.layout import full_size
 
 
-_Narrowed = tuple[int, int]  # a dimension, and to how many units
+_Widths = dict[int, int]  # how many units dimensions are narrowed to
+_N_TRIED = 64  # widths of a dimension, and of several at once
 
 
 def freeze_decided(discovery: Discovery, deciding: tuple[fx.Node, ...]) -> None:
@@ -31,14 +33,18 @@ def freeze_decided(discovery: Discovery, deciding: tuple[fx.Node, ...]) -> None:
     """
     for node in dict.fromkeys(deciding):
         chain = _find_chain(discovery, node)
-        whole = _Sizes(discovery, None).compute(chain)
-        for segment in _list_segments(discovery, chain):
-            if any(
-                _differs(whole, _Sizes(discovery, narrowed).compute(chain))
-                for narrowed in _narrow(segment)
-            ):
-                does = "decides by its size which way the code goes, or how often"
-                discovery.dims.freeze((segment,), f"{discovery.where(node)} {does}")
+        segments = _list_segments(discovery, chain)
+        whole = _Sizes(discovery, {}).compute(chain)
+
+        def changes(widths: _Widths, chain: list[fx.Node] = chain, whole: Any = whole) -> bool:
+            return _differs(whole, _Sizes(discovery, widths).compute(chain))
+
+        does = f"{discovery.where(node)} decides by its size which way the code goes, or how often"
+        for group, segment in segments.items():
+            if any(changes({group: width}) for width in _list_widths(segment)):
+                discovery.dims.freeze((segment,), does)
+        if len(segments) > 1 and any(map(changes, _draw_widths(segments))):
+            discovery.dims.freeze(tuple(segments.values()), does)
 
 
 def _find_chain(discovery: Discovery, node: fx.Node) -> list[fx.Node]:
@@ -57,34 +63,40 @@ def _find_chain(discovery: Discovery, node: fx.Node) -> list[fx.Node]:
     return list(found)
 
 
-def _list_segments(discovery: Discovery, chain: list[fx.Node]) -> list[Segment]:
-    """Return what could be narrowed in the tensors of a chain, each dimension once."""
+def _list_segments(discovery: Discovery, chain: list[fx.Node]) -> dict[int, Segment]:
+    """Return what could be narrowed in the tensors of a chain, by its dimension."""
     layouts = [
         layout
         for node in chain
         if node in discovery.shapes
         for layout in discovery.axes(node).values()
     ]
-    segments = {s.group: s for layout in layouts for s in layout if s.group is not None}
-    return list(segments.values())
+    return {s.group: s for layout in layouts for s in layout if s.group is not None}
 
 
-def _narrow(segment: Segment) -> Iterator[_Narrowed]:
-    """Choose widths that a decision is tried at."""
-    assert segment.group is not None
-    for n_units in sorted({1, segment.full // 2, segment.full - 1} - {0, segment.full}):
-        yield segment.group, n_units
+def _list_widths(segment: Segment) -> list[int]:
+    """Return the widths that a decision is tried at: all, or some of very many."""
+    most = segment.full
+    return sorted({max(1, round(most * i / _N_TRIED)) for i in range(_N_TRIED)} | {most - 1} - {0})
+
+
+def _draw_widths(segments: Mapping[int, Segment]) -> Iterator[_Widths]:
+    """Draw widths of several dimensions at once, and go through those of one ratio."""
+    rng = np.random.default_rng(0)
+    for i in range(1, _N_TRIED):
+        yield {group: max(1, s.full * i // _N_TRIED) for group, s in segments.items()}
+        yield {group: int(rng.integers(1, s.full + 1)) for group, s in segments.items()}
 
 
 class _Sizes(fx.Interpreter):
-    """Computes numbers from the sizes of tensors without values, one dimension narrowed.
+    """Computes numbers from the sizes of tensors without values, some dimensions narrowed.
 
     Args:
         discovery: Knows what the axes of tensors belong to.
-        narrowed: The dimension.
+        narrowed: The dimensions.
     """
 
-    def __init__(self, discovery: Discovery, narrowed: _Narrowed | None) -> None:
+    def __init__(self, discovery: Discovery, narrowed: _Widths) -> None:
         super().__init__(nn.Module(), graph=fx.Graph())
         self._discovery = discovery
         self._narrowed = narrowed
@@ -105,14 +117,13 @@ class _Sizes(fx.Interpreter):
         return torch.empty(sizes, device="meta")
 
     def _measure(self, layout: Layout) -> int:
-        if self._narrowed is None:
-            return full_size(layout)
-        group, n_units = self._narrowed
         return sum(
-            int(n_units * segment.repeat) if segment.group == group else segment.size
+            int(self._narrowed.get(segment.group, segment.full) * segment.repeat)
+            if segment.group is not None
+            else segment.size
             for segment in layout
         )
 
 
 def _differs(one: Any, other: Any) -> bool:
-    return other is None or bool(one != other)
+    return one is None or other is None or bool(one != other)

@@ -58,7 +58,7 @@ def reduce_axes(discovery: Discovery, node: fx.Node) -> Axes:
 def find_extremes(discovery: Discovery, node: fx.Node) -> Axes:
     """``max`` and ``min`` along an axis: values, and places that are numbers of its elements."""
     source = discovery.first_input(node)
-    chosen = argument(node, 1, "dim", None)
+    chosen = argument(node, 1, "dim", node.kwargs.get("axis"))
     if node in discovery.shapes:  # of all elements, or of two tensors
         return combine(discovery, node) if len(discovery.tensor_inputs(node)) == 2 else {}
     if not isinstance(chosen, int):

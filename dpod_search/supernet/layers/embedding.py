@@ -51,6 +51,8 @@ def plan_rows(discovery: Discovery, node: fx.Node, name: str, module: nn.Embeddi
     """
     if module.max_norm is not None:
         return freeze_inputs(discovery, node, "changes its rows as it reads them (max_norm)")
+    if module.sparse:
+        return freeze_inputs(discovery, node, "has gradients of whole rows (sparse)")
     for source in discovery.tensor_inputs(node):
         discovery.freeze_axes(source, f"{discovery.where(node)} takes numbers from it")
     known = discovery.layers.get(name)
@@ -73,7 +75,6 @@ class ElasticEmbedding(ElasticLayer, nn.Embedding):
             *self._active(),
             self.padding_idx,
             scale_grad_by_freq=self.scale_grad_by_freq,
-            sparse=self.sparse,
         )
 
     def extract(self) -> nn.Module:
@@ -84,7 +85,6 @@ class ElasticEmbedding(ElasticLayer, nn.Embedding):
             weight.shape[1],
             self.padding_idx,
             scale_grad_by_freq=self.scale_grad_by_freq,
-            sparse=self.sparse,
             device="meta",
         )
         return fill_plain(plain, self, weight=weight)
@@ -110,6 +110,7 @@ EMBEDDING = LayerKind(
     handler=look_up,
     calls={functional.embedding: look_up_own},
     subclasses="own forward",
+    multiplies=False,
     lay_out=_rows_first,
     resize=_resize,
 )

@@ -125,7 +125,8 @@ class LayerKind:
         handler: How channels pass through a call; None if what holds such a layer says so.
         calls: How channels pass through functions of the kind that the model's own code calls.
         subclasses: Which classes of the user's own are of the kind.
-        makes_units: It makes new units, by multiplying; else it has numbers for each channel.
+        makes_units: It makes new units; else it has numbers for each channel.
+        multiplies: It makes them by multiplying, which costs macs.
         is_norm: It normalises what it is given.
         is_composite: It makes its units inside and holds layers with plans of their own: it is
             always elastic, or a fused kernel of PyTorch's would pass them by.
@@ -145,6 +146,7 @@ class LayerKind:
     calls: Mapping[Callable[..., Any], Handler] = field(default_factory=dict)
     subclasses: Subclasses = "alike"
     makes_units: bool = True
+    multiplies: bool = True
     is_norm: bool = False
     is_composite: bool = False
     weight: str = "weight"

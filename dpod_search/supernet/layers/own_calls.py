@@ -48,7 +48,7 @@ def plan_own(
             for tensor in ("weight", "bias"):
                 discovery.parameters.pop(f"{name}.{tensor}", None)
             return axes
-    if kind.makes_units:
+    if kind.makes_units and kind.multiplies:
         return _freeze_product(discovery, node)
     return freeze_inputs(discovery, node, _NOT_OWN)
 

@@ -40,14 +40,20 @@ class ExampleCall:
         return tuple(leaf for leaf in leaves if isinstance(leaf, Tensor))
 
     @property
+    def leading(self) -> Tensor:
+        """The first tensor that has more than one sample, or at least one: it has the batch."""
+        with_axis = [tensor for tensor in self.tensors if tensor.dim()]
+        return next((tensor for tensor in with_axis if len(tensor) > 1), with_axis[0])
+
+    @property
     def n_samples(self) -> int:
-        """Samples in its first tensor."""
-        return len(self.tensors[0])
+        """Samples in its leading tensor."""
+        return len(self.leading)
 
     @property
     def sample_shape(self) -> tuple[int, ...]:
-        """Shape of one sample of its first tensor."""
-        return tuple(self.tensors[0].shape[1:])
+        """Shape of one sample of its leading tensor."""
+        return tuple(self.leading.shape[1:])
 
     def map(self, function: Callable[[Tensor], Any]) -> ExampleCall:
         """Return the call with another value in the place of each tensor."""
@@ -84,21 +90,24 @@ def read_example(example_input: Example) -> ExampleCall:
         args, kwargs = cast(Any, example_input) if is_pair else (example_input, {})
         call = ExampleCall(tuple(args), kwargs)
         for value in () if is_pair else call.args:
-            _check(value)
+            _check_samples(value)
     else:
         call = ExampleCall((example_input,), {})
-    for value in call.tensors or (*call.args, None)[:1]:
-        _check(value)
+    if not any(tensor.dim() for tensor in call.tensors):
+        _check_samples(example_input)
+    for tensor in call.tensors:
+        if tensor.dim():  # else it is a number
+            _check_samples(tensor)
+        if tensor.is_meta:
+            raise GroupingError(
+                "an example input is on device 'meta', without values; move it to a real one"
+            )
     return call
 
 
-def _check(value: object) -> None:
+def _check_samples(value: object) -> None:
     if not isinstance(value, Tensor) or not value.dim() or not len(value):
         got = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
         raise GroupingError(
             f"an example input must be a tensor with at least one sample, got {got}"
-        )
-    if value.is_meta:
-        raise GroupingError(
-            "an example input is on device 'meta', without values; move it to a real one"
         )

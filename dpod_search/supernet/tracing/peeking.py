@@ -1,7 +1,8 @@
-"""Values of a graph that is still being traced: how many parts an operation made.
+"""Values of a graph that is still being traced: sizes, and how many parts an operation made.
 
-``map(f, qkv.chunk(3))`` and ``b, n, _, h = *x.shape, heads`` iterate over what is no sequence yet.
-The operations so far are run on the example input, and the length of the result is known.
+``map(f, qkv.chunk(3))`` and ``b, n, _, h = *x.shape, heads`` iterate over what is no sequence yet,
+and ``if h % 4`` asks for a number. The operations so far are run on the example input, and what
+they made is known.
 """
 
 from __future__ import annotations

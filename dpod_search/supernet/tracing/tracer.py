@@ -49,13 +49,24 @@ _SETTINGS = frozenset(
 )
 
 
+# What tells sizes of a tensor, and nothing of its values.
+_SIZES = frozenset({"size", "dim", "ndimension", "numel", "nelement", "stride", "is_contiguous"})
+_SIZE_ATTRIBUTES = frozenset({"shape", "ndim"})
+
+
+def _asks_for_size(node: fx.Node) -> bool:
+    name = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")
+    return name in _SIZES or (name == "getattr" and node.args[1] in _SIZE_ATTRIBUTES)
+
+
 class _Traced(fx.Proxy):
     """A value of the trace that is a number where Python wants one."""
 
     def __getattr__(self, k: str) -> Any:
         """Answer what a tensor is besides its values and sizes; else an attribute of the trace."""
-        if k in _SETTINGS:
-            return getattr(self._read_any(), k)
+        tracer = self.tracer
+        if k in _SETTINGS and isinstance(tracer, Tracer) and tracer.answers:
+            return getattr(tracer.evaluate(self.node), k)
         return super().__getattr__(k)
 
     def __index__(self) -> int:
@@ -67,16 +78,12 @@ class _Traced(fx.Proxy):
         return int(self._read())
 
     def __float__(self) -> float:
-        """Answer ``float``: a factor, which is no size of anything."""
-        return float(self._read(decides=False))
+        """Answer ``float``."""
+        return float(self._read())
 
-    def _read(self, *, decides: bool = True) -> Any:
+    def _read(self) -> Any:
         assert isinstance(self.tracer, Tracer)
-        return self.tracer.read(self, decides=decides)
-
-    def _read_any(self) -> Any:
-        assert isinstance(self.tracer, Tracer)
-        return self.tracer.evaluate(self.node)
+        return self.tracer.read(self)
 
 
 class Tracer(fx.Tracer):
@@ -89,6 +96,8 @@ class Tracer(fx.Tracer):
         is_leaf: Says of a module whether it is one operation, whatever its code does.
         leaf_functions: Functions that are one operation each.
         example: What the model is called with; each of its tensors is an input of the graph.
+        answers: Whether the code is told what sizes and settings of tensors are on the example; the
+            graph is then one of such inputs.
     """
 
     def __init__(
@@ -96,11 +105,14 @@ class Tracer(fx.Tracer):
         is_leaf: Callable[[nn.Module], bool],
         leaf_functions: Sequence[Callable[..., Any]],
         example: ExampleCall,
+        *,
+        answers: bool = True,
     ) -> None:
         """Start with no calls."""
         super().__init__(autowrap_functions=tuple(leaf_functions))
         self.calls: list[Call] = []
         self.deciding: list[fx.Node] = []
+        self.answers = answers
         self._is_leaf = is_leaf
         self._example = example
         self._peek = Peek(example.tensors)
@@ -131,22 +143,32 @@ class Tracer(fx.Tracer):
         """Answer a branch or an ``assert`` that looks at sizes, and not at values."""
         return bool(self.read(obj))
 
-    def read(self, obj: fx.Proxy, *, decides: bool = True) -> Any:
+    def read(self, obj: fx.Proxy) -> Any:
         """Return a number of the trace: a size, or what was computed from sizes.
 
-        Args:
-            obj: Its value in the trace.
-            decides: Whether the trace would be another one if it were another number.
-
         Raises:
-            TraceError: If it is a tensor, whose values another input has not.
+            TraceError: If it is a tensor, or comes from its values, which another input has not.
         """
-        value = self.evaluate(obj.node)
-        if isinstance(value, Tensor):
+        if not self.answers or not self._is_of_sizes(obj.node):
             raise fx.proxy.TraceError("a branch or a number depends on the values of a tensor")
-        if decides:
-            self.deciding.append(obj.node)
-        return value
+        self.deciding.append(obj.node)
+        return self.evaluate(obj.node)
+
+    def _is_of_sizes(self, node: fx.Node) -> bool:
+        """Say whether a value is no tensor, and of tensors is computed from sizes alone."""
+        pending, seen = [node], {node}
+        while pending:
+            node = pending.pop()
+            if isinstance(self.evaluate(node), Tensor):
+                return False
+            for source in node.all_input_nodes:
+                if isinstance(self.evaluate(source), Tensor):
+                    if not _asks_for_size(node):
+                        return False
+                elif source not in seen:
+                    seen.add(source)
+                    pending.append(source)
+        return True
 
     def evaluate(self, node: fx.Node) -> Any:
         """Return what a node makes on the example."""

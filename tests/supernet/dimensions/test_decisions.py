@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch import nn
 
+from dpod_search.errors import GroupingError
 from dpod_search.supernet import build_supernet
 from dpod_search.supernet import extract_subnet
 
@@ -76,7 +77,7 @@ def count_samples(net: Net, x: Tensor) -> Tensor:
 
 
 def scale_by_width(net: Net, x: Tensor) -> Tensor:
-    return x / math.sqrt(x.shape[1]) * float(x.shape[1])
+    return x / math.sqrt(x.shape[1]) * x.shape[1] ** 0.5 * float(x.shape[2])
 
 
 def use_layer_made_here(net: Net, x: Tensor) -> Tensor:
@@ -143,7 +144,25 @@ def add_for_each_channel(net: Net, x: Tensor) -> Tensor:
     return x
 
 
-@pytest.mark.parametrize("middle", [insist, refuse, double_if_wide, add_for_each_channel])
+def multiply_if_a_float_is_large(net: Net, x: Tensor) -> Tensor:
+    return x * 2 if float(x.shape[1]) >= 5 else x
+
+
+def treat_seven_alone(net: Net, x: Tensor) -> Tensor:
+    return x + 1 if x.shape[1] == 7 else x
+
+
+@pytest.mark.parametrize(
+    "middle",
+    [
+        insist,
+        refuse,
+        double_if_wide,
+        add_for_each_channel,
+        multiply_if_a_float_is_large,
+        treat_seven_alone,
+    ],
+)
 def test_a_width_that_decides_stays_and_its_line_is_named(middle: Middle) -> None:
     supernet = build_supernet(Net(middle).eval(), torch.randn(2, 3, 10, 10))
     assert [group.name for group in supernet.groups] == ["last"]
@@ -152,3 +171,38 @@ def test_a_width_that_decides_stays_and_its_line_is_named(middle: Middle) -> Non
     (reason,) = frozen.reasons
     assert "decides by its size" in reason
     assert any(f"{__file__}:{first + i})" in reason for i in range(len(lines)))
+
+
+class Two(nn.Module):
+    """Two layers whose widths are compared with each other."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.two = nn.Linear(4, 16), nn.Linear(4, 24)
+        self.down, self.head = nn.Linear(16, 24), nn.Linear(48, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        one, two = self.one(x).relu(), self.two(x).relu()
+        if one.shape[1] != two.shape[1]:
+            one = self.down(one)
+        return self.head(torch.cat([one, two], 1))
+
+
+def test_widths_that_decide_together_stay() -> None:
+    supernet = build_supernet(Two().eval(), torch.randn(2, 4))
+    assert {"one", "two"}.isdisjoint(group.name for group in supernet.groups)
+
+
+VALUES: dict[str, Middle] = {
+    "item": lambda net, x: x * 2 if x.abs().max().item() < 100 else x,
+    "list": lambda net, x: x * 2 if x.flatten().tolist()[0] < 100 else x,
+    "equal": lambda net, x: x * 2 if torch.equal(x, x.flip(3)) else x,
+    "count": lambda net, x: x * len(torch.nonzero(x > 0)[:3].tolist()),
+    "size of what values choose": lambda net, x: x * 2 if int((x > 0).sum()) > 3 else x,
+}
+
+
+@pytest.mark.parametrize("name", VALUES)
+def test_what_values_decide_is_refused(name: str) -> None:
+    with pytest.raises(GroupingError, match="cannot be traced"):
+        build_supernet(Net(VALUES[name]).eval(), torch.randn(2, 3, 10, 10))

@@ -136,11 +136,24 @@ def test_a_tied_weight_is_not_repaired() -> None:
     assert "another layer's" in evaluator.repair.left["head"]
 
 
-def test_rows_that_change_as_they_are_read_stay() -> None:
-    supernet = build_supernet(Text(max_norm=1.0).eval(), IDS)
+@pytest.mark.parametrize("option", [{"max_norm": 1.0}, {"sparse": True}])
+def test_rows_that_change_or_learn_as_a_whole_stay(option: dict[str, object]) -> None:
+    supernet = build_supernet(Text(**option).eval(), IDS)
     assert [group.name for group in supernet.groups] == ["up"]
-    reasons = [r for item in supernet.grouping.frozen for r in item.reasons if "max_norm" in r]
-    assert reasons
+    (name,) = option
+    assert any(name in r for item in supernet.grouping.frozen for r in item.reasons)
+
+
+def test_a_lookup_in_a_table_of_the_models_own_costs_no_macs() -> None:
+    class Own(Text):
+        def __init__(self) -> None:
+            super().__init__()
+            self.table = nn.Parameter(torch.randn(50, 16))
+
+        def forward(self, ids: Tensor) -> Tensor:
+            return super().forward(ids) + self.head(F.embedding(ids, self.table).amax(1))
+
+    assert not build_supernet(Own().eval(), IDS).grouping.uncounted
 
 
 def test_an_embedding_called_twice_has_one_width() -> None:

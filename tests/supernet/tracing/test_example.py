@@ -12,6 +12,7 @@ from torch import Tensor
 from torch import nn
 
 from dpod_search.errors import GroupingError
+from dpod_search.footprint import build_footprint
 from dpod_search.supernet import build_supernet
 from dpod_search.supernet import extract_subnet
 from dpod_search.supernet.tracing.example import read_example
@@ -110,6 +111,19 @@ def test_inputs_of_the_graph_are_named_as_the_arguments_are() -> None:
     supernet = build_supernet(ByName().eval(), {"second": Y, "first": X})
     kinds = [o.what for o in supernet.grouping.operations if o.kind == "input"]
     assert kinds == ["second", "first"]
+
+
+class Placed(Base):
+    def forward(self, x, places, factor):
+        return self.run(x + places) * factor
+
+
+def test_the_batch_is_that_of_the_first_tensor_that_has_one() -> None:
+    given = {"places": Y[:1], "factor": torch.tensor(2.0), "x": X}
+    supernet = build_supernet(Placed().eval(), given)
+    macs = build_footprint(supernet).measure(supernet.space.full)["macs"]
+    assert macs == 16 * 32 + 32 * 48 + 48 * 5
+    assert supernet.example_shape == (16,)
 
 
 @pytest.mark.parametrize("example", [{}, ((), {"x": 3}), [], ((X[:0],), {})])
