@@ -13,12 +13,16 @@ from dataclasses import replace
 
 import numpy as np
 
+from dpod_search.bounds import split_bounds
 from dpod_search.pipeline.session import Session
 from dpod_search.search import SearchSettings
+from dpod_search.search.constraints import parse_constraints
 
 
 # Subnets that those of a search and those that are finetuned are taken for.
 _N_LADDER = 8
+# An evaluation takes so many times as long with its repair.
+_REPAIRED = 2.5
 
 
 def limit_search(session: Session, *, is_filled: bool) -> SearchSettings:
@@ -51,15 +55,25 @@ def _count_finetuning(session: Session) -> float:
 def _count_trial(session: Session) -> float:
     """Count the multiply-adds of a trial: its subnet on all pictures that calibrate and judge."""
     n_images = len(session.calibration_images) + len(session.data.validation)
-    return n_images * statistics.fmean(list_ladder(session))
+    n_passes = _REPAIRED if session.config.evaluation.repair else 1
+    return n_passes * n_images * statistics.fmean(list_ladder(session))
 
 
 def list_members(session: Session) -> list[float]:
-    """Return the macs of what is finetuned, as if it were spread evenly; last the full net's."""
+    """Return the macs of what is finetuned, as far as they can be told before; last the full net's.
+
+    Members of a front are taken to be spread evenly. Where budgets bound macs, they are met.
+    """
     settings = session.config.finetune
+    full = session.sizes.measure(session.blank_supernet.space.full)["macs"]
     n_wanted = len(settings.budgets) or settings.n_subnets
     ladder = list_ladder(session, _N_LADDER if n_wanted == "all" else n_wanted)
-    return [*ladder, session.sizes.measure(session.blank_supernet.space.full)["macs"]]
+    for place, budget in enumerate(settings.budgets):
+        spec = split_bounds(budget).get("macs")
+        if spec is not None:
+            (bound,) = parse_constraints({"macs": spec}, {"macs": full}, ())
+            ladder[place] = min(full, bound.limit or full)
+    return [*ladder, full]
 
 
 def list_ladder(session: Session, n: int = _N_LADDER) -> list[float]:

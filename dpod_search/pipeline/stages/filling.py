@@ -47,9 +47,15 @@ def _read_budgets(session: Session, task: SearchTask) -> Mapping[str, Constraint
 
 
 def fills_all(session: Session, task: SearchTask) -> bool:
-    """Say whether there are budgets, and all of them are filled whatever the search finds."""
+    """Say whether there are budgets, and each is filled by a uniform subnet, without a search."""
     n_budgets = len(session.config.finetune.budgets)
-    return 0 < n_budgets == len(_read_budgets(session, task))
+    budgets = _read_budgets(session, task)
+    try:
+        for bounds in budgets.values():
+            choose_widths("uniform", _make_request(task, bounds))
+    except InfeasibleError:  # such small ones lack a block, or have other shapes
+        return False
+    return 0 < n_budgets == len(budgets)
 
 
 def list_closing(session: Session, task: SearchTask, result: SearchResult) -> list[Proposal]:

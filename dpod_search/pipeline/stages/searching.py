@@ -57,9 +57,18 @@ def describe_inputs(session: Session) -> dict[str, Any]:
         "storage": session.storage and hide_password(session.storage),
         "search": dataclasses.asdict(session.config.search),
         "evaluation": dataclasses.asdict(session.config.evaluation),
+        **_describe_length(session),
         **_describe_latency(session),
         **oneshot.describe_inputs(session),
     }
+
+
+def _describe_length(session: Session) -> dict[str, int]:
+    # Of a search that gets a share of the finetuning: another finetuning is worth another one.
+    if session.config.search.finetune_share is None or session.config.oneshot.method:
+        return {}
+    task = make_search_task(session, session.blank_supernet)
+    return {"n_trials": limit_search(session, is_filled=fills_all(session, task)).n_trials}
 
 
 def _describe_latency(session: Session) -> dict[str, str]:

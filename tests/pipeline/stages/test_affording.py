@@ -8,6 +8,7 @@ from pipeline.tiny import load_tiny
 from dpod_search.pipeline.folder import RunFolder
 from dpod_search.pipeline.session import Session
 from dpod_search.pipeline.stages.affording import limit_search
+from dpod_search.pipeline.stages.affording import list_ladder
 from dpod_search.progress import SilentProgress
 
 
@@ -28,6 +29,33 @@ def test_twice_the_share_or_the_epochs_is_twice_the_trials(tmp_path):
         ("search.finetune_share=10", "finetune.epochs=10"),
     ):
         assert count(tmp_path, *twice, *wide) == pytest.approx(2 * once, abs=1)
+
+
+def test_budgets_say_what_is_finetuned(tmp_path):
+    wide = ("search.n_trials=1000000", "search.finetune_share=100", "finetune.equal_cost=0.0")
+    none = ("finetune.tunes_full=false", "training.epochs=1")
+    small, large = (
+        count(tmp_path, f'finetune.budgets=["macs<={share}%"]', *wide, *none) for share in (20, 60)
+    )
+    assert large == pytest.approx(3 * small, rel=0.1)
+
+
+def test_it_is_worth_as_many_passes_as_finetuning_takes(tmp_path):
+    # A member of all macs and the full net, for 4 epochs each, a backward pass as two forward ones.
+    overrides = (
+        "search.n_trials=1000000",
+        "search.finetune_share=1",
+        "finetune.epochs=4",
+        "finetune.equal_cost=1.0",
+        "finetune.max_epochs=1000",
+        'finetune.budgets=["macs<=100%"]',
+    )
+    session = Session(load_tiny(*overrides), RunFolder(tmp_path), SilentProgress())
+    n_judged = len(session.data.validation) + len(session.calibration_images)
+    ladder = list_ladder(session)
+    share = sum(ladder) / len(ladder) / ladder[-1]
+    passes = 2 * 3 * 4 * len(session.data.train)
+    assert limit_search(session, is_filled=False).n_trials == int(passes / (n_judged * share))
 
 
 def test_it_is_no_more_than_the_study_says(tmp_path):

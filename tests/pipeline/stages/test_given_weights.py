@@ -221,6 +221,26 @@ def test_where_a_search_is_not_worth_it_budgets_get_what_is_uniform(given_run, t
     assert 0.4 < shares[1] <= 0.6
 
 
+def test_a_budget_below_every_uniform_subnet_is_searched_for(given_run, tmp_path):
+    # Without its block the smallest subnet has fewer macs than any of one ratio.
+    config = fill(given_run[0], "macs<=6%")
+    config = replace(config, search=replace(config.search, finetune_share=1e-4, n_trials=30))
+    run_stages(config, tmp_path / "digits", stages=STAGES)
+    chosen = [m for m in read(tmp_path / "digits", "front.json")["members"] if m["budgets"]]
+    assert [m["macs_share"] <= 0.06 for m in chosen] == [True]
+
+
+def test_another_finetuning_is_worth_another_search(given_run, tmp_path):
+    folder = tmp_path / "digits"
+    config = fill(given_run[0], "macs<=60%")
+    config = replace(config, search=replace(config.search, finetune_share=0.2))
+    run_stages(config, folder, stages=("train", "search"))
+    few = len(read_all(folder))
+    longer = replace(config, finetune=replace(config.finetune, epochs=100.0, max_epochs=1000))
+    run_stages(longer, folder, stages=("train", "search"))
+    assert few < 6 <= len(read_all(folder))
+
+
 @pytest.mark.parametrize("place", ["before the queue", "before a trial", "in a trial"])
 def test_a_search_killed_while_it_fills_budgets_ends_the_same(
     filled_run, tmp_path, monkeypatch, place
