@@ -1,8 +1,8 @@
 """What a study with trained weights has for defaults: the weights stay, and no supernet is trained.
 
 All compute then goes to the members: subnets are measured after a closed-form repair, and the
-search gets a small share of what finetuning takes. A study that says how a
-supernet is trained trains one, from the weights on.
+search gets a small share of what finetuning takes. A study that says how a supernet is trained
+trains one, from the weights on.
 """
 
 from __future__ import annotations

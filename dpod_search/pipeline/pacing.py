@@ -26,6 +26,7 @@ from dpod_search.pipeline.estimating import Paces
 from dpod_search.pipeline.estimating import Work
 from dpod_search.pipeline.estimating import estimate_seconds
 from dpod_search.pipeline.session import Session
+from dpod_search.pipeline.stages.affording import count_fillable
 from dpod_search.pipeline.stages.affording import limit_search
 from dpod_search.pipeline.stages.affording import list_ladder
 from dpod_search.pipeline.stages.affording import list_members
@@ -139,8 +140,9 @@ def plan_work(session: Session) -> Work:
         n_views = sum(epochs)
     teaches = settings.distillation > 0 or settings.features > 0
     steps, scores, n_profiles = _rehearse(session, cost)
-    search = limit_search(session, is_filled=len(settings.budgets) > 0)
-    n_filling = 2 * len(settings.budgets)  # more than that are not tried besides
+    n_filled = count_fillable(session)
+    search = limit_search(session, is_filled=0 < n_filled == len(settings.budgets))
+    n_filling = 2 * n_filled  # more than that are not tried besides
     return Work(
         n_trained=config.training.epochs * n_train,
         steps=steps,

@@ -76,6 +76,12 @@ def list_members(session: Session) -> list[float]:
     return [*ladder, full]
 
 
+def count_fillable(session: Session) -> int:
+    """Count the budgets on sizes alone, which can be filled, before anything is measured."""
+    sizes = session.sizes.measure(session.blank_supernet.space.full).keys()
+    return sum(split_bounds(b).keys() <= sizes for b in session.config.finetune.budgets)
+
+
 def list_ladder(session: Session, n: int = _N_LADDER) -> list[float]:
     """Return macs from the smallest subnet's to the full net's, in even ratios."""
     space, sizes = session.blank_supernet.space, session.sizes
