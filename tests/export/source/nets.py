@@ -176,6 +176,32 @@ class Dependent(nn.Module):
         return x.flatten(1) if x.sum() > 0 else -x.flatten(1)
 
 
+class BySize(nn.Module):
+    """Divides by a number that its input has the size of."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.flatten(1) / float(x.shape[2] * x.shape[3])
+
+
+class BySizeAlone(nn.Module):
+    """Goes another way with larger pictures."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.flatten(1) if x.shape[2] < 20 else -x.flatten(1)
+
+
+class Settings(nn.Module):
+    """Asks where its input is, and of which kind."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.Linear(3, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        ramp = torch.arange(x.shape[3], device=x.device).to(x.dtype)
+        return self.head((x * ramp).mean((2, 3)))
+
+
 class Tied(nn.Module):
     """One module under two names."""
 
@@ -201,6 +227,8 @@ class BigConstant(nn.Module):
 
 REFUSED = (
     (Dependent, "cannot be traced"),
+    (BySize, "cannot be traced"),
+    (BySizeAlone, "cannot be traced"),
     (Tied, "first and second are one and the same module"),
     (BigConstant, "noise is a tensor of 2700 numbers that is no part of the weights"),
 )

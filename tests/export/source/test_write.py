@@ -13,6 +13,7 @@ import torch
 from export.source.nets import NETS
 from export.source.nets import REFUSED
 from export.source.nets import SHAPE
+from export.source.nets import Settings
 from torch import nn
 
 from dpod_search.export.source import CannotWriteError
@@ -74,6 +75,12 @@ def test_awkward_nets_come_back(kind, tmp_path):
 def test_what_cannot_be_written_is_said(kind, reason):
     with pytest.raises(CannotWriteError, match=reason):
         write_source(kind().eval(), pictures(2))
+
+
+def test_where_an_input_is_is_asked_of_the_input(tmp_path):
+    text = check(unsettle(Settings()), SHAPE, tmp_path)
+    assert "x.device" in text
+    assert "x.dtype" in text
 
 
 def make_torchvision(name, size):
