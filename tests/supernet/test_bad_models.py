@@ -191,7 +191,6 @@ FREEZING: dict[str, Case] = {
     "sort": Case(lambda net, x: x.sort(1)[0], "sort"),
     "fft": Case(lambda net, x: torch.fft.fft(x, dim=1).abs(), "fft_fft"),
     "complex": Case(lambda net, x: torch.view_as_real(torch.complex(x, x))[..., 0], "complex"),
-    "item": Case(lambda net, x: x * x.max().item(), "max"),
     "as_strided": Case(lambda net, x: x.as_strided((2, 8, 6, 6), (288, 36, 6, 1)), "as_strided"),
     "another's weight": Case(lambda net, x: x * net.stem.weight.mean(), "read outside its layer"),
     "out_channels": Case(lambda net, x: x / net.stem.out_channels, "running it narrower fails"),
@@ -237,6 +236,7 @@ HARMLESS: dict[str, Middle] = {
     "an attribute as both": lambda net, x: (x.reshape(2, net.width, -1) / net.width).reshape(
         2, net.width, 6, 6
     ),
+    "the greatest value as a number": lambda net, x: x * x.max().item(),
     "a shape as a number": lambda net, x: x / x.shape[1],
     "a branch on an attribute": lambda net, x: x * 2 if net.width > 4 else x * 3,
     "dropout": lambda net, x: F.dropout(x, 0.5, net.training),
