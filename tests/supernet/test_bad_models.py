@@ -526,9 +526,9 @@ def test_several_inputs() -> None:
         (3, "got int"),
         (None, "got NoneType"),
         ("picture", "got str"),
-        ({"x": 3}, "got NoneType"),
+        ({"x": 3}, "got dict"),
         (np.zeros((2, 3, 6, 6)), "got ndarray"),
-        ((), "got NoneType"),
+        ((), "got tuple"),
         ([1, 2], "got int"),
     ],
 )
