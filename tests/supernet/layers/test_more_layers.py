@@ -418,16 +418,9 @@ FROZEN: dict[str, tuple[Case, str]] = {
         Case(lambda net, x, p: F.max_pool1d(x.mean((2, 3)), 2)[:, :, None, None], n_after=4),
         "slides over it",
     ),
-    "channel-sum": (Case(lambda net, x, p: p[:, :1] * x.sum(1, True), n_after=1), "reduces"),
-    "sum-of-all": (Case(lambda net, x, p: p * x.sum(), n_after=3), "reduces"),
-    "std-of-all": (Case(lambda net, x, p: p * x.std(False), n_after=3), "reduces"),
-    "norm-of-channels": (
-        Case(lambda net, x, p: p * torch.norm(x, 2, 1, True), n_after=3),
-        "reduces",
-    ),
     "max-with-indices": (
         Case(lambda net, x, p: p * torch.max(x, 1, True)[0], n_after=3),
-        "not understood",
+        "numbers its channels",
     ),
     "shuffle-unevenly": (
         Case(
@@ -475,6 +468,21 @@ FROZEN: dict[str, tuple[Case, str]] = {
         "fixed number",
     ),
 }
+
+
+REDUCED = {
+    "channel-sum": Case(lambda net, x, p: p[:, :1] * x.sum(1, True), n_after=1),
+    "sum-of-all": Case(lambda net, x, p: p * x.sum(), n_after=3),
+    "std-of-all": Case(lambda net, x, p: p * x.std(False), n_after=3),
+    "norm-of-channels": Case(lambda net, x, p: p * torch.norm(x, 2, 1, True), n_after=3),
+}
+
+
+@pytest.mark.parametrize("name", REDUCED)
+def test_what_is_reduced_is_that_of_the_channels_that_are_there(name: str) -> None:
+    supernet, x = make(REDUCED[name])
+    assert {"stem", "last"} <= {group.name for group in supernet.groups}
+    assert_exact(supernet, x)
 
 
 @pytest.mark.parametrize("name", FROZEN)
