@@ -109,7 +109,9 @@ def run_pipeline(prepared: Prepared) -> tuple[list[dict[str, Any]], float]:
                 "test": measure_accuracy(finetuned.module, prepared.test),
             }
         )
-    return members, macs + settings.n_views * len(prepared.train) * prepared.full_macs
+    return members, macs + settings.n_views * len(
+        loader
+    ) * workload.batch_size * prepared.full_macs
 
 
 def pick_member(members: list[dict[str, Any]], prepared: Prepared) -> dict[str, Any]:

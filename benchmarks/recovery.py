@@ -7,7 +7,7 @@ in a supernet that was trained from the net, after their repair, by the Taylor i
 parameters that they keep, and by the distortion of the full net's answers where one group alone is
 narrowed, summed over groups. Then each is finetuned as in ``head_to_head.py``. Printed are
 Kendall's tau between each score and the accuracy after it, that of the two-fidelity forecast of
-those it has not seen (five folds), and by how much the best one ends above the one that a score
+those it has not seen, and by how much the best one ends above the one that a score
 puts first: what a contest of finetuned candidates could gain at most. Writes
 ``benchmarks/results/recovery.json``.
 
@@ -53,7 +53,7 @@ from dpod_search.footprint import build_footprint
 from dpod_search.importance import measure_unit_importance
 from dpod_search.ranking import compute_kendall_tau
 from dpod_search.search.forecast import Subnets
-from dpod_search.search.forecast import forecast
+from dpod_search.search.forecast import forecast_each
 from dpod_search.supernet import Supernet
 from dpod_search.supernet import build_supernet
 from dpod_search.supernet import copy_supernet
@@ -67,7 +67,6 @@ from dpod_search.widths import Widths
 FILE = ROOT / "benchmarks" / "results" / "recovery.json"
 SCORES = ("cut", "supernet", "taylor", "distortion", "repaired", "params", "two fidelities")
 N_DISTORTED = 512  # pictures whose answers are compared
-N_FOLDS = 5
 
 
 def draw_widths(supernet: Supernet, share: float, n: int) -> list[Widths]:
@@ -152,18 +151,14 @@ class Distortion:
 
 
 def foretell(rows: Sequence[Mapping[str, Any]]) -> list[float]:
-    """Return what outcomes of the other folds let expect of each."""
+    """Return what outcomes of the others let expect of each."""
     subnets = Subnets(
         before=np.array([row["repaired"] for row in rows]),
         costs=np.array([[row["params"], row["macs"]] for row in rows], dtype=float),
         widths=np.array([row["widths"].split(":") for row in rows], dtype=float),
     )
-    fold, found = np.arange(len(rows)) % N_FOLDS, np.empty(len(rows))
-    for i in range(N_FOLDS):
-        tuned = np.flatnonzero(fold != i).tolist()
-        told = forecast(subnets, tuned, [rows[place]["after"] for place in tuned])
-        found[fold == i] = told.mean[fold == i]
-    return found.tolist()
+    told = forecast_each(subnets, [row["after"] for row in rows])
+    return [float(mean) for mean in told.mean]
 
 
 def run(options: argparse.Namespace, console: Console) -> list[dict[str, Any]]:

@@ -42,6 +42,7 @@ from dpod_search.supernet import LayerPlan
 from dpod_search.supernet import Supernet
 from dpod_search.supernet import is_elastic
 from dpod_search.supernet import kind_of
+from dpod_search.supernet.extract import count_holders
 from dpod_search.supernet.layout import full_size
 from dpod_search.supernet.layout import list_places
 from dpod_search.supernet.layout import take
@@ -101,7 +102,7 @@ class Repair:
             for operation in self._supernet.grouping.operations
             if operation.kind == "module"
         )
-        holders = Counter(id(p) for m in net.modules() for p in m.parameters(recurse=False))
+        holders = count_holders(net)
         handles = []
         for plan in self._supernet.grouping.layers:
             layer = net.get_submodule(plan.name)

@@ -95,6 +95,11 @@ def extract_subnet(supernet: Supernet, widths: Mapping[str, int]) -> nn.Module:
     return plain
 
 
+def count_holders(net: nn.Module) -> Counter[int]:
+    """Return how many modules hold each parameter, by its id."""
+    return Counter(id(p) for m in net.modules() for p in m.parameters(recurse=False))
+
+
 def _tie(
     net: nn.Module, layers: Iterable[ElasticLayer], extracted: Mapping[int, nn.Module]
 ) -> dict[int, nn.Parameter]:
@@ -103,7 +108,7 @@ def _tie(
     Returns:
         By the id of a parameter that several modules hold, what was cut from it.
     """
-    counts = Counter(id(p) for m in net.modules() for p in m.parameters(recurse=False))
+    counts = count_holders(net)
     cut: dict[int, nn.Parameter] = {}
     for layer in layers:
         own = extracted[id(layer)]._parameters

@@ -10,7 +10,6 @@ from dataclasses import replace
 from torch import fx
 from torch import nn
 
-from dpod_search.supernet.dimensions.sizes import name_of
 from dpod_search.supernet.dimensions.walk import Discovery
 from dpod_search.supernet.layers.elastic import kind_of
 from dpod_search.supernet.layout import Layout
@@ -26,6 +25,7 @@ from dpod_search.supernet.plans import Operation
 from dpod_search.supernet.plans import OperationKind
 from dpod_search.supernet.plans import Scratch
 from dpod_search.supernet.tracing.trace import TracedModel
+from dpod_search.supernet.tracing.tracer import name_of
 
 
 FAILS = "running it narrower fails"

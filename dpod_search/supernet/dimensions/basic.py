@@ -9,11 +9,11 @@ from collections.abc import Sequence
 
 from torch import fx
 
-from dpod_search.supernet.dimensions.sizes import name_of
 from dpod_search.supernet.dimensions.walk import Axes
 from dpod_search.supernet.dimensions.walk import Discovery
 from dpod_search.supernet.dimensions.walk import freeze_inputs
 from dpod_search.supernet.tracing.tracer import argument
+from dpod_search.supernet.tracing.tracer import name_of
 
 
 _NAMED_PARTS = ("values", "indices")  # of what looks for an extreme along an axis

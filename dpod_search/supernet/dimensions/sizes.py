@@ -25,6 +25,7 @@ from dpod_search.supernet.layout import full_size
 from dpod_search.supernet.layout import is_elastic
 from dpod_search.supernet.layout import scale
 from dpod_search.supernet.tracing.tracer import argument
+from dpod_search.supernet.tracing.tracer import name_of
 from dpod_search.supernet.tracing.tracked import Attribute
 from dpod_search.supernet.tracing.tracked import TrackedInt
 
@@ -237,11 +238,6 @@ def reads_shape(node: fx.Node) -> bool:
     name = name_of(node)
     is_size = name == "size" and len(node.args) == 1 and not node.kwargs
     return is_size or (name == "getattr" and node.args[1] == "shape")
-
-
-def name_of(node: fx.Node) -> str:
-    """Return the name of the function or method that a node calls."""
-    return node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")
 
 
 def _multiply(first: Layout, second: Layout) -> Layout | None:

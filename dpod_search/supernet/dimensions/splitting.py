@@ -10,7 +10,6 @@ from torch import fx
 from torch import nn
 
 from dpod_search.supernet.dimensions.reshaping import equal_run
-from dpod_search.supernet.dimensions.sizes import name_of
 from dpod_search.supernet.dimensions.walk import Axes
 from dpod_search.supernet.dimensions.walk import Discovery
 from dpod_search.supernet.dimensions.walk import freeze_inputs
@@ -22,6 +21,7 @@ from dpod_search.supernet.layout import full_size
 from dpod_search.supernet.layout import is_elastic
 from dpod_search.supernet.layout import scale
 from dpod_search.supernet.tracing.tracer import argument
+from dpod_search.supernet.tracing.tracer import name_of
 
 
 def split(discovery: Discovery, node: fx.Node) -> Axes:

@@ -17,7 +17,6 @@ from torch import nn
 from torch.nn import functional
 
 from dpod_search.supernet.dimensions.products import plan_product
-from dpod_search.supernet.dimensions.sizes import name_of
 from dpod_search.supernet.dimensions.walk import Axes
 from dpod_search.supernet.dimensions.walk import Discovery
 from dpod_search.supernet.dimensions.walk import freeze_inputs
@@ -31,6 +30,7 @@ from dpod_search.supernet.layout import take
 from dpod_search.supernet.plans import LayerPlan
 from dpod_search.supernet.plans import Scratch
 from dpod_search.supernet.tracing.tracer import argument
+from dpod_search.supernet.tracing.tracer import name_of
 
 
 def attend_to_itself(discovery: Discovery, node: fx.Node) -> Axes:

@@ -11,7 +11,6 @@ from torch import fx
 from torch import nn
 from torch.nn import functional
 
-from dpod_search.supernet.dimensions.sizes import name_of
 from dpod_search.supernet.dimensions.sizes import reads_shape
 from dpod_search.supernet.dimensions.walk import Axes
 from dpod_search.supernet.dimensions.walk import Discovery
@@ -26,6 +25,7 @@ from dpod_search.supernet.layout import fixed
 from dpod_search.supernet.plans import Scratch
 from dpod_search.supernet.tracing.tracer import argument
 from dpod_search.supernet.tracing.tracer import full_name
+from dpod_search.supernet.tracing.tracer import name_of
 
 
 _CHANNELS_FIRST = "torchvision.models.convnext.LayerNorm2d"

@@ -38,13 +38,17 @@ def multiply_own(discovery: Discovery, node: fx.Node) -> Axes:
     return plan_own(discovery, node, LINEAR, ("weight", "bias"), plan_matrix)
 
 
-def plan_matrix(discovery: Discovery, node: fx.Node, name: str, module: nn.Linear) -> Axes:
+def plan_matrix(discovery: Discovery, node: fx.Node, name: str, _module: nn.Linear) -> Axes:
     """Record a linear layer; arguments as of a convolution (``conv.py``)."""
-    source = argument(node, 0, "input", None)
+    return make_features(discovery, node, name, argument(node, 0, "input", None))
+
+
+def make_features(discovery: Discovery, node: fx.Node, name: str, source: fx.Node) -> Axes:
+    """Record a layer that makes new channels on the last axis of what it reads."""
     last = len(discovery.shapes[source]) - 1
     inputs = discovery.layout(source, last)
     known = discovery.layers.get(name)
-    output = known.output if known else discovery.dims.add(module.out_features, name)
+    output = known.output if known else discovery.dims.add(discovery.shapes[node][-1], name)
     # Places are counted once, at full width, so their number must not change with the widths.
     discovery.freeze_axes(source, f"{discovery.where(node)} runs along another axis", but=last)
     discovery.record(node, inputs=inputs, weight_input=inputs, output=output, name=name)

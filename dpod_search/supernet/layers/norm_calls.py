@@ -11,11 +11,11 @@ from typing import Any
 
 from torch import fx
 
-from dpod_search.supernet.dimensions.sizes import name_of
 from dpod_search.supernet.dimensions.sizes import reads_shape
 from dpod_search.supernet.dimensions.walk import Discovery
 from dpod_search.supernet.layout import Layout
 from dpod_search.supernet.tracing.tracer import argument
+from dpod_search.supernet.tracing.tracer import name_of
 
 
 def list_vectors(node: fx.Node, position: int) -> list[Any]:

@@ -12,7 +12,6 @@ from typing import Any
 
 from torch import fx
 
-from dpod_search.supernet.dimensions.sizes import name_of
 from dpod_search.supernet.dimensions.sizes import reads_shape
 from dpod_search.supernet.dimensions.walk import Axes
 from dpod_search.supernet.dimensions.walk import Discovery
@@ -21,6 +20,7 @@ from dpod_search.supernet.dimensions.walk import pin_numbers
 from dpod_search.supernet.layers.kind import LayerKind
 from dpod_search.supernet.layers.kind import holds_layer_tensors
 from dpod_search.supernet.tracing.tracer import argument
+from dpod_search.supernet.tracing.tracer import name_of
 
 
 Plan = Callable[[Discovery, fx.Node, str, Any], Axes | None]

@@ -14,6 +14,7 @@ from dpod_search.supernet.dimensions.walk import Axes
 from dpod_search.supernet.dimensions.walk import Discovery
 from dpod_search.supernet.layers.kind import LayerKind
 from dpod_search.supernet.layers.kind import WeightAxes
+from dpod_search.supernet.layers.linear import make_features
 from dpod_search.supernet.layers.state import ElasticLayer
 from dpod_search.supernet.layers.state import fill_plain
 from dpod_search.supernet.layout import take
@@ -25,16 +26,7 @@ _CONV1D = "transformers.pytorch_utils.Conv1D"
 
 def multiply_transposed(discovery: Discovery, node: fx.Node) -> Axes:
     """Linear layer: new channels on the last axis, applied at every place of the others."""
-    name = str(node.target)
-    source = discovery.first_input(node)
-    last = len(discovery.shapes[source]) - 1
-    inputs = discovery.layout(source, last)
-    known = discovery.layers.get(name)
-    n_outputs = discovery.shapes[node][-1]
-    output = known.output if known else discovery.dims.add(n_outputs, name)
-    discovery.freeze_axes(source, f"{discovery.where(node)} runs along another axis", but=last)
-    discovery.record(node, inputs=inputs, weight_input=inputs, output=output)
-    return {last: output}
+    return make_features(discovery, node, str(node.target), discovery.first_input(node))
 
 
 class ElasticConv1D(ElasticLayer):

@@ -98,11 +98,14 @@ def read_example(example_input: Example) -> ExampleCall:
     for tensor in call.tensors:
         if tensor.dim():  # else it is a number
             _check_samples(tensor)
-        if tensor.is_meta:
-            raise GroupingError(
-                "an example input is on device 'meta', without values; move it to a real one"
-            )
+        check_values(tensor, "an example input")
     return call
+
+
+def check_values(tensor: Tensor, what: str) -> None:
+    """Raise unless a tensor has values."""
+    if tensor.is_meta:
+        raise GroupingError(f"{what} is on device 'meta', without values; move it to a real one")
 
 
 def _check_samples(value: object) -> None:

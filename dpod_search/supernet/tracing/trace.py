@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 from torch import fx
 from torch import nn
 from torch.nn.parameter import is_lazy
 
 from dpod_search.errors import GroupingError
 from dpod_search.supernet.tracing.example import ExampleCall
+from dpod_search.supernet.tracing.example import check_values
 from dpod_search.supernet.tracing.recording import Recorder
 from dpod_search.supernet.tracing.recording import Shape
 from dpod_search.supernet.tracing.recording import copy_held
@@ -156,11 +156,6 @@ def _trace_graph(
             ) from error
 
 
-def _check_values(tensor: Tensor, what: str) -> None:
-    if tensor.is_meta:
-        raise GroupingError(f"{what} is on device 'meta', without values; move it to a real one")
-
-
 def _check_module(model: object) -> None:
     if not isinstance(model, nn.Module):
         got = model.__name__ if isinstance(model, type) else f"a {type(model).__name__}"
@@ -174,7 +169,7 @@ def _copy(model: nn.Module) -> nn.Module:
             "the model has lazy layers without weights; run it once on an input before this"
         )
     for name, tensor in (*model.named_parameters(), *model.named_buffers()):
-        _check_values(tensor, name)
+        check_values(tensor, name)
     for path, module in model.named_modules():
         if isinstance(module, torch.jit.ScriptModule) and any(True for _ in module.parameters()):
             raise GroupingError(

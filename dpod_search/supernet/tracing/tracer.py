@@ -55,7 +55,7 @@ _SIZE_ATTRIBUTES = frozenset({"shape", "ndim"})
 
 
 def _asks_for_size(node: fx.Node) -> bool:
-    name = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")
+    name = name_of(node)
     return name in _SIZES or (name == "getattr" and node.args[1] in _SIZE_ATTRIBUTES)
 
 
@@ -280,6 +280,11 @@ def _check_no_masks(args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
 def full_name(thing: object) -> str:
     """Return the module and the name of a class or function."""
     return f"{getattr(thing, '__module__', '')}.{getattr(thing, '__qualname__', '')}"
+
+
+def name_of(node: fx.Node) -> str:
+    """Return the name of the function or method that a node calls."""
+    return node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")
 
 
 def argument(node: fx.Node, position: int, name: str, default: Any) -> Any:

@@ -12,9 +12,11 @@ from torch import nn
 from dpod_search.evaluation import RepairingEvaluator
 from dpod_search.footprint import build_footprint
 from dpod_search.importance import measure_unit_importance
+from dpod_search.supernet import Supernet
 from dpod_search.supernet import build_supernet
 from dpod_search.supernet import extract_subnet
 from dpod_search.supernet import reorder_units
+from dpod_search.widths import Widths
 
 
 IDS = torch.randint(0, 50, (3, 10), generator=torch.Generator().manual_seed(0))
@@ -52,6 +54,16 @@ def test_one_width_for_all_that_is_added_and_it_costs_no_macs() -> None:
     assert footprint.measure(supernet.space.full)["macs"] == 10 * 2 * 16 * 24 + 16 * 3
 
 
+def run_both(supernet: Supernet, subnet: nn.Module, widths: Widths) -> None:
+    """Run a subnet and its extracted twin forward, compare them, and run both backward."""
+    supernet.zero_grad()
+    with supernet.active(widths):
+        narrow = supernet(IDS)
+    torch.testing.assert_close(subnet(IDS), narrow)
+    narrow.square().sum().backward()
+    subnet(IDS).square().sum().backward()
+
+
 @pytest.mark.parametrize("padding_idx", [None, 0])
 def test_narrow_is_extracted_in_value_and_gradient(padding_idx: int | None) -> None:
     supernet = build_supernet(Text(padding_idx=padding_idx).eval(), IDS).eval()
@@ -65,12 +77,7 @@ def test_narrow_is_extracted_in_value_and_gradient(padding_idx: int | None) -> N
         assert subnet.words.padding_idx == padding_idx
         counted = sum(p.numel() for p in subnet.parameters())
         assert footprint.measure(widths)["params"] == counted
-        supernet.zero_grad()
-        with supernet.active(widths):
-            narrow = supernet(IDS)
-        torch.testing.assert_close(subnet(IDS), narrow)
-        narrow.square().sum().backward()
-        subnet(IDS).square().sum().backward()
+        run_both(supernet, subnet, widths)
         for name in ("words", "positions"):
             whole = supernet.net.get_submodule(name).weight.grad
             cut = subnet.get_submodule(name).weight.grad
@@ -113,12 +120,7 @@ def test_a_tied_head_shares_the_width_and_the_weights() -> None:
         subnet = extract_subnet(supernet, widths).eval()
         assert subnet.head.weight is subnet.words.weight is subnet.unused.weight
         assert footprint.measure(widths)["params"] == sum(p.numel() for p in subnet.parameters())
-        supernet.zero_grad()
-        with supernet.active(widths):
-            narrow = supernet(IDS)
-        torch.testing.assert_close(subnet(IDS), narrow)
-        narrow.square().sum().backward()
-        subnet(IDS).square().sum().backward()
+        run_both(supernet, subnet, widths)
         whole = supernet.net.words.weight.grad
         torch.testing.assert_close(whole[:, : widths["words"]], subnet.words.weight.grad)
     before = supernet(IDS)
