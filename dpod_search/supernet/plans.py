@@ -79,6 +79,7 @@ class LayerPlan:
         n_statistics: Floating-point buffers per output channel (mean and variance of a norm).
         itemsize: Bytes of one element of its parameters.
         blocks: Groups of the removable blocks that it is in.
+        given: What its calls give it besides tokens, of an attention.
     """
 
     name: str
@@ -91,6 +92,7 @@ class LayerPlan:
     n_statistics: int
     itemsize: int
     blocks: tuple[int, ...] = ()
+    given: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ def sample_widths(supernet: Supernet, n: int = N_WIDTHS) -> list[Widths]:
 
 def assert_close(got: Tensor, expected: Tensor, *, tolerance: float = 1e-5) -> None:
     """The same but for rounding, at the scale of what is expected."""
-    scale = float(expected.detach().abs().max()) if expected.numel() else 0.0
+    scale = float(expected.detach().double().abs().max()) if expected.numel() else 0.0
     torch.testing.assert_close(got, expected, rtol=0, atol=tolerance * scale + 1e-9)
 
 
@@ -146,3 +146,16 @@ def assert_same_cost(
     assert measured["params"] == count_params(subnet)
     stored = [*subnet.parameters(), *(b for b in subnet.buffers() if b.is_floating_point())]
     assert measured["weight_bytes"] == sum(t.numel() * t.element_size() for t in stored)
+
+
+def reasons(supernet: Supernet) -> dict[str, str]:
+    """Why each dimension is frozen that is."""
+    return {frozen.name: "; ".join(frozen.reasons) for frozen in supernet.grouping.frozen}
+
+
+def assert_exports(supernet: Supernet, x: Tensor) -> None:
+    """What is extracted can be exported; blocks are kept, so that there is attention in it."""
+    blocks = {block.path: 1 for block in supernet.grouping.blocks}
+    subnet = extract_subnet(supernet, {**supernet.space.smallest, **blocks}).eval()
+    exported = torch.export.export(subnet, (x,))
+    assert_close(exported.module()(x), subnet(x))

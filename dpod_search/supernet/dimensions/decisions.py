@@ -6,6 +6,7 @@ does not show, so dimensions whose widths would change a decision stay as they a
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterator
 from collections.abc import Mapping
 from typing import Any
@@ -18,6 +19,10 @@ from torch import nn
 from dpod_search.supernet.dimensions.walk import Discovery
 from dpod_search.supernet.layout import Layout
 from dpod_search.supernet.layout import Segment
+from dpod_search.supernet.layout import full_size
+from dpod_search.supernet.layout import is_elastic
+from dpod_search.supernet.tracing.tracked import Attribute
+from dpod_search.supernet.tracing.tracked import TrackedInt
 
 
 _Widths = dict[int, int]  # how many units dimensions are narrowed to
@@ -32,6 +37,8 @@ def freeze_decided(discovery: Discovery, deciding: tuple[fx.Node, ...]) -> None:
         deciding: What was computed from sizes and then looked at.
     """
     for node in dict.fromkeys(deciding):
+        if _agrees(discovery, node):
+            continue
         chain = _find_chain(discovery, node)
         segments = _list_segments(discovery, chain)
         whole = _Sizes(discovery, {}).compute(chain)
@@ -45,6 +52,26 @@ def freeze_decided(discovery: Discovery, deciding: tuple[fx.Node, ...]) -> None:
                 discovery.dims.freeze((segment,), does)
         if len(segments) > 1 and any(map(changes, _draw_widths(segments))):
             discovery.dims.freeze(tuple(segments.values()), does)
+
+
+def _agrees(discovery: Discovery, node: fx.Node) -> bool:
+    """Let an attribute that a size is compared with, and equals, follow that size.
+
+    Args:
+        discovery: After its walk.
+        node: What was looked at.
+
+    Returns:
+        Whether it is such a comparison; it then comes out the same at every width.
+    """
+    if node.target not in (operator.eq, operator.ne):
+        return False
+    for size, number in (node.args, node.args[::-1]):
+        is_known = isinstance(number, TrackedInt) and isinstance(number.origin, Attribute)
+        meaning = discovery.sizes.read(size) if is_known and isinstance(size, fx.Node) else None
+        if isinstance(meaning, tuple) and is_elastic(meaning) and full_size(meaning) == number:
+            return discovery.sizes.bind(number, meaning, discovery.where(node))
+    return False
 
 
 def _find_chain(discovery: Discovery, node: fx.Node) -> list[fx.Node]:

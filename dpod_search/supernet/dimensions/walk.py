@@ -52,6 +52,7 @@ class Discovery:
         self.parts: dict[fx.Node, list[Axes]] = {}
         self.scratch: dict[fx.Node, Sequence[Scratch]] = {}
         self.shapes = traced.shapes
+        self.truths = traced.truths
         self.batch_size = traced.batch_size
         self.modules = dict(traced.model.named_modules())
         self.uncounted: list[str] = []

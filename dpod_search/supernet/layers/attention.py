@@ -1,4 +1,4 @@
-"""Self-attention of PyTorch's own kind: narrowed by whole heads, and in its embedding.
+"""Attention of PyTorch's own kind: narrowed by whole heads, and in its embedding.
 
 An ``nn.MultiheadAttention`` insists on ``num_heads * head_dim == embed_dim``. Heads and embedding
 are widths of their own here, so the plain module of a subnet that does not meet this is a
@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -33,20 +35,31 @@ from dpod_search.supernet.tracing.tracer import argument
 from dpod_search.supernet.tracing.tracer import name_of
 
 
-def attend_to_itself(discovery: Discovery, node: fx.Node) -> Axes:
-    """``nn.MultiheadAttention`` on one tensor: new heads, new embedding."""
+# The masks of a call: where they stand, and their names.
+_MASKS = ((3, "key_padding_mask"), (5, "attn_mask"))
+
+
+def attend_by_heads(discovery: Discovery, node: fx.Node) -> Axes:
+    """``nn.MultiheadAttention`` to the tokens themselves or to others: new heads, new embedding."""
     module = discovery.module(node)
     assert isinstance(module, nn.MultiheadAttention)
-    source = discovery.first_input(node)
     # One call that is not followed leaves the module as it is, for all of them.
     calls = [n for n in node.graph.nodes if n.op == "call_module" and n.target == node.target]
     why = next(filter(None, (_why_not_followed(discovery, n, module) for n in calls)), None)
+    given = {_list_given(discovery, n) for n in calls}
+    if why is None and len(given) > 1:
+        why = "has masks or other tokens in one call and not in another"
     if why:
         discovery.uncounted.append(discovery.where(node))
         return freeze_inputs(discovery, node, why)
     where = discovery.where(node)
-    inputs = discovery.layout(source, 2)
-    discovery.freeze_axes(source, f"{where} attends along it", but=2)
+    query, key, value = _list_tokens(node)
+    inputs = discovery.layout(query, 2)
+    for source in dict.fromkeys((query, key, value)):
+        discovery.freeze_axes(source, f"{where} attends along it", but=2)
+        # One weight multiplies all of them.
+        discovery.dims.unify(inputs, discovery.layout(source, 2), where)
+    inputs = discovery.dims.expand(inputs)
     name = str(node.target)
     known = discovery.layers.get(name)
     if known is None:
@@ -56,21 +69,55 @@ def attend_to_itself(discovery: Discovery, node: fx.Node) -> Axes:
         output = discovery.dims.add(module.embed_dim, f"{name}.out_proj")
     else:
         heads, output = known.output[:1], discovery.layers[f"{name}.out_proj"].output
-    n_tokens = discovery.shapes[source][int(module.batch_first)]
-    sizes = (n_tokens, 1, int(module.in_proj_bias is not None), 0)  # positions, kernel, ...
+    along = int(module.batch_first)
+    n_queries, n_keys = (discovery.shapes[source][along] for source in (query, key))
+    fewest = min(n_queries, n_keys)
+    rest = (1, int(module.in_proj_bias is not None), 0)  # kernel, vectors, statistics
     itemsize = module.in_proj_weight.element_size()
     for plan, layout in (
-        (LayerPlan(name, "attention", heads * 3, inputs, *sizes, itemsize), inputs),
-        (LayerPlan(f"{name}.out_proj", "linear", output, heads, *sizes, itemsize), heads),
+        (LayerPlan(name, "attention", heads * 3, inputs, fewest, *rest, itemsize), inputs),
+        (
+            LayerPlan(f"{name}.out_proj", "linear", output, heads, n_queries, *rest, itemsize),
+            heads,
+        ),
     ):
-        discovery.keep(plan, layout, where)
-    places = [discovery.layout(source, 0), discovery.layout(source, 1)]
-    tokens = places[int(module.batch_first)]
+        discovery.keep(replace(plan, given=next(iter(given))), layout, where)
+    batch, keys = fixed(discovery.shapes[query][1 - along]), fixed(n_keys)
+    # Of queries, or of keys and values, there are more than the plan above counts.
+    more = n_queries - fewest + 2 * (n_keys - fewest)
+    if more:
+        plan_product(discovery, node, [batch, fixed(more), inputs, heads])
     for _ in ("scores", "values"):
-        plan_product(discovery, node, [*places, tokens, heads])
-    discovery.scratch[node] = _hold(itemsize, [*places, heads], [*places, inputs], module)
+        plan_product(discovery, node, [batch, fixed(n_queries), keys, heads])
+    if not next(iter(given)):
+        places = [discovery.layout(query, 0), discovery.layout(query, 1)]
+        discovery.scratch[node] = _hold(itemsize, [*places, heads], [*places, inputs], module)
     discovery.parts[node] = [{2: output}, {}]
     return {}
+
+
+def _list_tokens(node: fx.Node) -> list[Any]:
+    return [argument(node, i, name, None) for i, name in enumerate(("query", "key", "value"))]
+
+
+def _list_given(discovery: Discovery, node: fx.Node) -> frozenset[str]:
+    """Say what a call gives besides tokens, of a mask also whether it holds truth values."""
+    query, key, value = _list_tokens(node)
+    found = {"memory"} if key is not query or value is not query else set()
+    for i, name in _MASKS:
+        mask = argument(node, i, name, None)
+        if mask is not None:
+            found.add(name)
+            if mask in discovery.truths:
+                found.add(f"{name} of truths")
+    if any(_takes_weights(user) for user in node.users):
+        found.add("weights")
+    return frozenset(found)
+
+
+def _takes_weights(user: fx.Node) -> bool:
+    is_used = user.users or user.op == "output"
+    return bool(is_used and name_of(user) == "getitem" and user.args[1] == 1)
 
 
 def _hold(
@@ -103,44 +150,66 @@ def _hold(
 def _why_not_followed(
     discovery: Discovery, node: fx.Node, module: nn.MultiheadAttention
 ) -> str | None:
-    tensors = [argument(node, i, name, None) for i, name in enumerate(("query", "key", "value"))]
-    masks = [
-        argument(node, i, name, None) for i, name in ((3, "key_padding_mask"), (5, "attn_mask"))
-    ]
+    tensors = _list_tokens(node)
     taken = [user for user in node.users if user.users or user.op == "output"]
-    if not all(name_of(user) == "getitem" and user.args[1] == 0 for user in taken):
+    if not all(name_of(user) == "getitem" and user.args[1] in (0, 1) for user in taken):
         return "gives its attention weights away"
-    if any(tensor is not tensors[0] for tensor in tensors[1:]):
-        return "attends to another tensor"
-    if any(mask is not None for mask in masks) or argument(node, 7, "is_causal", False):
-        return "has a mask"
+    if "weights" in _list_given(discovery, node) and not (
+        argument(node, 4, "need_weights", True) and argument(node, 6, "average_attn_weights", True)
+    ):
+        return "gives the attention weights of each head away"
+    if any(tensor not in discovery.shapes for tensor in tensors):
+        return "attends to what is no tensor of the model's"
     if not module._qkv_same_embed_dim or module.bias_k is not None or module.add_zero_attn:
         return "has keys or values of its own"
-    if len(discovery.shapes[tensors[0]]) != 3:
+    if any(len(discovery.shapes[tensor]) != 3 for tensor in tensors):
         return "is given tokens without a batch axis"
-    return None
+    masks = [argument(node, i, name, None) for i, name in _MASKS]
+    sizes = [len(discovery.shapes.get(mask, ())) for mask in masks if mask is not None]
+    return "has a mask for each head" if any(size != 2 for size in sizes) else None
 
 
 class ElasticMultiheadAttention(ElasticLayer, nn.MultiheadAttention):
-    """A self-attention that can run at several numbers of heads and embedding widths."""
+    """An attention that can run at several numbers of heads and embedding widths."""
 
     @property
     def _qkv_same_embed_dim(self) -> bool:
         # Or nn.TransformerEncoderLayer gives the whole weights to its fused kernel.
         return False
 
-    def forward(self, query: Tensor, *_args: object, **_options: object) -> tuple[Tensor, None]:
+    def forward(  # noqa: PLR0917  # as the plain layer's
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        key_padding_mask: Tensor | None = None,
+        need_weights: bool = True,
+        attn_mask: Tensor | None = None,
+        average_attn_weights: bool = True,
+        is_causal: bool = False,
+    ) -> tuple[Tensor, Tensor | None]:
         """Attend with the active heads; shapes as the plain layer's."""
         weight, bias = self._active()
+        tokens = [query] if key is query and value is query else [query, key, value]
+        masks = [
+            None
+            if mask is None
+            else _as_numbers(mask, query)
+            if mask.dtype == torch.bool
+            else mask
+            for mask in (key_padding_mask, attn_mask)
+        ]
         return _attend(
-            query,
-            lambda tokens: functional.linear(tokens, weight, bias),
+            tokens,
+            masks,
+            (weight, bias),
             self.out_proj,
             head_dim=self.head_dim,
             batch_first=self.batch_first,
             dropout=lambda scores: functional.dropout(scores, self.dropout, self.training),
             is_dropping=self.dropout > 0 and self.training,
-        ), None
+            gives_weights="weights" in self.plan.given,
+        )
 
     def extract(self) -> nn.Module:
         """Return a plain attention of the active size with copies of the active weights."""
@@ -170,43 +239,72 @@ class ElasticMultiheadAttention(ElasticLayer, nn.MultiheadAttention):
         return weight, bias
 
 
+def _as_numbers(mask: Tensor, like: Tensor) -> Tensor:
+    """Turn a mask of truth values into one that is added to scores."""
+    return torch.zeros_like(mask, dtype=like.dtype).masked_fill(mask, -torch.inf)
+
+
 def _attend(
-    tokens: Tensor,
-    project_in: Callable[[Tensor], Tensor],
+    tokens: Sequence[Tensor],
+    masks: Sequence[Tensor | None],
+    project_in: tuple[Tensor, Tensor | None],
     project_out: Callable[[Tensor], Tensor],
     *,
     head_dim: int,
     batch_first: bool,
     dropout: Callable[[Tensor], Tensor],
     is_dropping: bool,
-) -> Tensor:
-    """Self-attention as in Vaswani et al., 2017, section 3.2 (arXiv 1706.03762).
+    gives_weights: bool,
+) -> tuple[Tensor, Tensor | None]:
+    """Attention as in Vaswani et al., 2017, section 3.2 (arXiv 1706.03762).
 
     Args:
-        tokens: Shape (N, T, C), or (T, N, C).
-        project_in: To queries, keys and values one after the other.
+        tokens: Queries, keys and values, or one for all; shape (N, T, C), or (T, N, C).
+        masks: What is added to scores: of keys, shape (N, S), and of all pairs, shape (L, S).
+        project_in: Weight and bias to queries, keys and values one after the other.
         project_out: Back to the embedding.
         head_dim: Channels of a head.
         batch_first: The first axis is N.
         dropout: Of the attention weights.
         is_dropping: It drops some, so that the weights must be made.
+        gives_weights: They are asked for.
 
     Returns:
-        Tokens of the embedding that ``project_out`` makes.
+        Tokens of the embedding that ``project_out`` makes, and the mean over heads of the
+        attention weights, shape (N, L, S), if they are asked for.
     """
-    made = project_in(tokens if batch_first else tokens.transpose(0, 1))
-    shape = (made.size(0), made.size(1), 3, -1, head_dim)
-    query, key, value = made.view(shape).permute(2, 0, 3, 1, 4).unbind(0)
-    if is_dropping:
-        scores = query @ key.transpose(2, 3) * head_dim**-0.5
-        heads = dropout(scores.softmax(3)) @ value
+    weight, bias = project_in
+    streams = [x if batch_first else x.transpose(0, 1) for x in tokens]
+    if len(streams) == 1:
+        made = functional.linear(streams[0], weight, bias)
+        shape = (made.size(0), made.size(1), 3, -1, head_dim)
+        query, key, value = made.view(shape).permute(2, 0, 3, 1, 4).unbind(0)
     else:
-        heads = functional.scaled_dot_product_attention(query, key, value)
+        parts, shifts = weight.chunk(3), None if bias is None else bias.chunk(3)
+        made_of = [
+            functional.linear(x, parts[i], None if shifts is None else shifts[i])
+            for i, x in enumerate(streams)
+        ]
+        query, key, value = (
+            y.view(y.size(0), y.size(1), -1, head_dim).transpose(1, 2) for y in made_of
+        )
+    of_keys, mask = masks
+    if of_keys is not None:
+        of_keys = of_keys[:, None, None, :]
+        mask = of_keys if mask is None else of_keys + mask
+    weights = None
+    if is_dropping or gives_weights:
+        scores = query @ key.transpose(2, 3) * head_dim**-0.5
+        weights = dropout((scores if mask is None else scores + mask).softmax(3))
+        heads = weights @ value
+        weights = weights.mean(1) if gives_weights else None
+    else:
+        heads = functional.scaled_dot_product_attention(query, key, value, mask)
     result = project_out(heads.transpose(1, 2).flatten(2))
-    return result if batch_first else result.transpose(0, 1)
+    return result if batch_first else result.transpose(0, 1), weights
 
 
-class _SelfAttention(nn.Module):
+class _Attention(nn.Module):
     """What an extracted attention is traced from; never in a model itself."""
 
     in_proj_bias: nn.Parameter | None
@@ -228,6 +326,7 @@ class _SelfAttention(nn.Module):
         self.attention_dropout = nn.Dropout(like.dropout)
         self.head_dim = like.head_dim
         self.batch_first = like.batch_first
+        self.given = like.plan.given
         self._qkv_same_embed_dim = False
 
     def forward(  # noqa: PLR0917  # nn.MultiheadAttention's arguments
@@ -240,22 +339,33 @@ class _SelfAttention(nn.Module):
         attn_mask: Tensor | None = None,
         average_attn_weights: bool = True,
         is_causal: bool = False,
-    ) -> tuple[Tensor, None]:
+    ) -> tuple[Tensor, Tensor | None]:
+        masks: list[Any] = [
+            None
+            if name not in self.given
+            else _as_numbers(mask, query)  # type: ignore[arg-type]
+            if f"{name} of truths" in self.given
+            else mask
+            for (_, name), mask in zip(_MASKS, (key_padding_mask, attn_mask), strict=True)
+        ]
+        tokens: list[Any] = [query, key, value] if "memory" in self.given else [query]
         return _attend(
-            query,
-            lambda tokens: functional.linear(tokens, self.in_proj_weight, self.in_proj_bias),
+            tokens,
+            masks,
+            (self.in_proj_weight, self.in_proj_bias),
             self.out_proj,
             head_dim=self.head_dim,
             batch_first=self.batch_first,
             dropout=self.attention_dropout,
             is_dropping=self.attention_dropout.p > 0,
-        ), None
+            gives_weights="weights" in self.given,
+        )
 
 
 def _trace_attention(
     layer: ElasticMultiheadAttention, shape: torch.Size, out_proj: nn.Module, *, has_bias: bool
 ) -> fx.GraphModule:
-    root = _SelfAttention(layer, shape, out_proj, has_bias)
+    root = _Attention(layer, shape, out_proj, has_bias)
     graph = fx.Tracer().trace(root)
     for node in graph.nodes:
         node.type = None  # annotations are strings here, which a pickled graph cannot hold
@@ -279,7 +389,7 @@ def _values_only(output: Layout) -> Layout:
 ATTENTION = LayerKind(
     name="attention",
     twins={nn.MultiheadAttention: ElasticMultiheadAttention},
-    handler=attend_to_itself,
+    handler=attend_by_heads,
     subclasses="none",
     is_composite=True,
     weight="in_proj_weight",

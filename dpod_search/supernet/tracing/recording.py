@@ -65,6 +65,7 @@ class Recorder(fx.Interpreter):
         super().__init__(module)
         self.shapes: dict[fx.Node, Shape] = {}
         self.itemsizes: dict[fx.Node, int] = {}
+        self.truths: set[fx.Node] = set()
         self.parts: dict[fx.Node, tuple[Shape, ...]] = {}
         self.reuses: dict[fx.Node, fx.Node] = {}
         self.scratch_bytes: dict[fx.Node, int] = {}
@@ -77,6 +78,8 @@ class Recorder(fx.Interpreter):
         if isinstance(result, Tensor):
             self.shapes[n] = tuple(result.shape)
             self.itemsizes[n] = result.element_size()
+            if result.dtype == torch.bool:
+                self.truths.add(n)
         elif tensors and n.op != "output":
             self.parts[n] = tuple(tuple(tensor.shape) for tensor in tensors)
             self.itemsizes[n] = tensors[0].element_size()

@@ -47,6 +47,7 @@ class TracedModel:
         calls: Calls of the user's own modules, inner ones before the ones around them.
         shapes: Shape of every tensor in the graph, by node, for the example input.
         itemsizes: Bytes of one element of every tensor in the graph.
+        truths: Nodes that make tensors of truth values.
         parts: Shapes of the tensors of every node that makes several.
         reuses: For a node whose result lies in the memory of another's, that one.
         scratch_bytes: Bytes that a node holds at its peak besides its inputs, its result among
@@ -62,6 +63,7 @@ class TracedModel:
     calls: tuple[Call, ...]
     shapes: dict[fx.Node, Shape]
     itemsizes: dict[fx.Node, int]
+    truths: frozenset[fx.Node]
     parts: dict[fx.Node, tuple[Shape, ...]]
     reuses: dict[fx.Node, fx.Node]
     scratch_bytes: dict[fx.Node, int]
@@ -124,6 +126,7 @@ def trace_model(
         calls=tuple(tracer.calls),
         shapes=recorder.shapes,
         itemsizes=recorder.itemsizes,
+        truths=frozenset(recorder.truths),
         parts=recorder.parts,
         reuses=recorder.reuses,
         scratch_bytes=recorder.scratch_bytes,

@@ -24,6 +24,7 @@ from dpod_search.supernet.tracing.peeking import without_checks
 from dpod_search.supernet.tracing.peeking import without_len
 from dpod_search.supernet.tracing.recording import leaves_of
 from dpod_search.supernet.tracing.tracked import tracking
+from dpod_search.supernet.tracing.transformers import TRANSFORMERS
 
 
 @dataclass(frozen=True)
@@ -187,7 +188,7 @@ class Tracer(fx.Tracer):
         """Say whether a module is one operation."""
         if self._is_leaf(m):
             return True
-        return type(m) not in _ENCODERS and super().is_leaf_module(m, module_qualified_name)
+        return type(m) not in TRANSFORMERS and super().is_leaf_module(m, module_qualified_name)
 
     def _is_made_here(self, m: nn.Module) -> bool:
         """Say whether a module without tensors is none of the model's: made as it is called."""
@@ -207,10 +208,8 @@ class Tracer(fx.Tracer):
         path = self.path_of_module(m)
         if self.is_leaf_module(m, path):
             return super().call_module(m, forward, args, kwargs)
-        if type(m) in _ENCODERS:
-            _check_no_masks(args, kwargs)
-            forward = functools.partial(_ENCODERS[type(m)], m)
-            args, kwargs = (args or (kwargs["src"],))[:1], {}
+        if type(m) in TRANSFORMERS:
+            forward = functools.partial(TRANSFORMERS[type(m)], m)
         n_before = len(self.graph.nodes)
         result = super().call_module(m, forward, args, kwargs)
         n_new = len(self.graph.nodes) - n_before
@@ -239,42 +238,6 @@ def run_tracer(tracer: Tracer, model: nn.Module) -> fx.Graph:
 
 def _nodes_of(value: Any) -> Any:
     return pytree.tree_map(lambda x: x.node if isinstance(x, fx.Proxy) else x, value)
-
-
-def _encode_layer(layer: nn.TransformerEncoderLayer, tokens: Any) -> Any:
-    """Say what a transformer's layer computes, without the branches to its fused kernels."""
-
-    def attend(x: Any) -> Any:
-        return layer.dropout1(layer.self_attn(x, x, x, need_weights=False)[0])
-
-    def think(x: Any) -> Any:
-        hidden = layer.dropout(layer.activation(layer.linear1(x)))
-        return layer.dropout2(layer.linear2(hidden))
-
-    if layer.norm_first:
-        tokens = tokens + attend(layer.norm1(tokens))
-        return tokens + think(layer.norm2(tokens))
-    tokens = layer.norm1(tokens + attend(tokens))
-    return layer.norm2(tokens + think(tokens))
-
-
-def _encode(encoder: nn.TransformerEncoder, tokens: Any) -> Any:
-    for layer in encoder.layers:
-        tokens = layer(tokens)
-    return tokens if encoder.norm is None else encoder.norm(tokens)
-
-
-# PyTorch's own modules that are looked into, and what they compute.
-_ENCODERS: dict[type[nn.Module], Callable[..., Any]] = {
-    nn.TransformerEncoderLayer: _encode_layer,
-    nn.TransformerEncoder: _encode,
-}
-
-
-def _check_no_masks(args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-    given = [*args[1:], *(value for name, value in kwargs.items() if name != "src")]
-    if any(value is not None and value is not False for value in given):
-        raise ValueError("masks of a transformer encoder are not supported")
 
 
 def full_name(thing: object) -> str:

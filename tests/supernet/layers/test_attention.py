@@ -14,11 +14,12 @@ import torch
 from supernet import attentions as a
 from supernet.exactness import assert_close
 from supernet.exactness import assert_exact
+from supernet.exactness import assert_exports
+from supernet.exactness import reasons
 from torch import Tensor
 from torch import fx
 from torch import nn
 
-from dpod_search.errors import GroupingError
 from dpod_search.supernet import Supernet
 from dpod_search.supernet import build_supernet
 from dpod_search.supernet import extract_subnet
@@ -91,18 +92,6 @@ def kinds(supernet: Supernet) -> dict[str, str]:
     return {group.name: group.kind for group in supernet.groups}
 
 
-def reasons(supernet: Supernet) -> dict[str, str]:
-    return {frozen.name: "; ".join(frozen.reasons) for frozen in supernet.grouping.frozen}
-
-
-def assert_exports(supernet: Supernet, x: Tensor = X) -> None:
-    """What is extracted can be exported; blocks are kept, so that there is attention in it."""
-    blocks = {block.path: 1 for block in supernet.grouping.blocks}
-    subnet = extract_subnet(supernet, {**supernet.space.smallest, **blocks}).eval()
-    exported = torch.export.export(subnet, (x,))
-    assert_close(exported.module()(x), subnet(x))
-
-
 @pytest.mark.parametrize("name", CASES)
 def test_every_way_to_write_attention(name: str) -> None:
     case = CASES[name]
@@ -122,7 +111,7 @@ def test_every_way_to_write_attention(name: str) -> None:
         del expected["patch_embed"]
     assert found == expected
     assert_exact(supernet, X)
-    assert_exports(supernet)
+    assert_exports(supernet, X)
 
 
 BODIES: dict[str, tuple[Callable[[], a.Vit], str, str]] = {
@@ -147,7 +136,7 @@ def test_what_stands_beside_attention(name: str) -> None:
     if name == "token-mixing":
         assert "runs along another axis" in reasons(supernet)["patch_embed"]
     assert_exact(supernet, X)
-    assert_exports(supernet)
+    assert_exports(supernet, X)
 
 
 class Encoder(nn.Module):
@@ -205,7 +194,7 @@ def test_encoders_of_pytorch(
         expected["blocks.0"] = "block"  # it only runs blocks one after the other
     assert kinds(supernet) == expected
     assert_exact(supernet, X)
-    assert_exports(supernet)
+    assert_exports(supernet, X)
     with torch.no_grad():  # PyTorch's fused kernels run without gradients only
         for widths in (supernet.space.smallest, supernet.space.uniform(0.5)):
             subnet = extract_subnet(supernet, widths)
@@ -213,28 +202,9 @@ def test_encoders_of_pytorch(
                 assert_close(supernet(X), subnet(X))
 
 
-def test_an_encoder_with_a_mask_is_refused() -> None:
-    class Causal(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.layer = nn.TransformerEncoderLayer(a.DIM, a.HEADS, a.HIDDEN, batch_first=True)
-            self.register_buffer("mask", torch.zeros(a.TOKENS, a.TOKENS))
-
-        def forward(self, x: Tensor) -> Tensor:
-            return self.layer(x, src_mask=self.mask)
-
-    with pytest.raises(GroupingError, match="masks of a transformer encoder"):
-        build_supernet(a.scramble(a.Vit(Causal())), X)
-
-
 NOT_FOLLOWED: dict[str, tuple[Callable[[nn.MultiheadAttention, Tensor], Tensor], str]] = {
-    "cross": (lambda attn, x: attn(x, x * 2, x * 2)[0], "attends to another tensor"),
-    "mask": (
-        lambda attn, x: attn(x, x, x, attn_mask=torch.zeros(a.TOKENS, a.TOKENS))[0],
-        "has a mask",
-    ),
     "weights": (
-        lambda attn, x: attn(x, x, x)[0] + attn(x, x, x)[1].sum(-1, keepdim=True),
+        lambda attn, x: sum(attn(x, x, x)[::-1][1:], x),
         "gives its attention weights away",
     ),
 }

@@ -1,0 +1,229 @@
+"""Attention with masks and to other tokens, and PyTorch's transformers with them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from supernet import attentions as a
+from supernet.exactness import assert_exact
+from supernet.exactness import assert_exports
+from supernet.exactness import reasons
+from torch import Tensor
+from torch import nn
+
+from dpod_search.errors import GroupingError
+from dpod_search.supernet import build_supernet
+from dpod_search.supernet import extract_subnet
+
+
+DIM, HEADS, HIDDEN, N_OTHER = 16, 4, 24, 5
+X = torch.randn(2, 6, 12, generator=torch.Generator().manual_seed(0))
+CAUSAL = torch.triu(torch.ones(6, 6, dtype=torch.bool), 1)
+PADDED = torch.zeros(2, 6, dtype=torch.bool)
+PADDED[1, 4:] = True
+
+
+def as_numbers(mask: Tensor) -> Tensor:
+    return torch.zeros(mask.shape).masked_fill(mask, -torch.inf)
+
+
+class Net(nn.Module):
+    """Tokens to a stream, which some layers change, and a head."""
+
+    def __init__(self, make: Callable[[], nn.Module], call: Callable[..., Tensor]) -> None:
+        super().__init__()
+        self.embed, self.other = nn.Linear(12, DIM), nn.Linear(12, DIM)
+        self.inner, self.call = make(), call
+        self.head = nn.Linear(DIM, 3)
+        for name, mask in (("causal", CAUSAL), ("padded", PADDED)):
+            self.register_buffer(name, mask)
+            self.register_buffer(f"{name}_numbers", as_numbers(mask))
+
+    def forward(self, x: Tensor) -> Tensor:
+        memory = self.other(x[:, :N_OTHER].relu())
+        return self.head(self.call(self, self.embed(x), memory))
+
+
+def attention(*, batch_first: bool = True, bias: bool = True) -> Callable[[], nn.Module]:
+    return lambda: nn.MultiheadAttention(DIM, HEADS, bias=bias, batch_first=batch_first)
+
+
+def encoder(*, n_layers: int = 1, norm_first: bool = False) -> Callable[[], nn.Module]:
+    def make() -> nn.Module:
+        layer = nn.TransformerEncoderLayer(
+            DIM, HEADS, HIDDEN, 0.0, batch_first=True, norm_first=norm_first
+        )
+        return nn.TransformerEncoder(layer, n_layers, enable_nested_tensor=False)
+
+    return make
+
+
+def decoder(*, n_layers: int = 1, norm_first: bool = False) -> Callable[[], nn.Module]:
+    def make() -> nn.Module:
+        layer = nn.TransformerDecoderLayer(
+            DIM, HEADS, HIDDEN, 0.0, batch_first=True, norm_first=norm_first
+        )
+        return nn.TransformerDecoder(layer, n_layers, nn.LayerNorm(DIM))
+
+    return make
+
+
+def turned(x: Tensor) -> Tensor:
+    return x.transpose(0, 1)
+
+
+def add_up(tokens: Tensor, weights: Tensor) -> Tensor:
+    return tokens + weights.square().sum(2, keepdim=True)
+
+
+ATTENTIONS: dict[str, tuple[Callable[[], nn.Module], Callable[..., Tensor]]] = {
+    "mask of truths": (attention(), lambda n, x, m: n.inner(x, x, x, attn_mask=n.causal)[0]),
+    "mask of numbers": (
+        attention(bias=False),
+        lambda n, x, m: n.inner(x, x, x, attn_mask=n.causal_numbers)[0],
+    ),
+    "padding": (attention(), lambda n, x, m: n.inner(x, x, x, n.padded)[0]),
+    "padding and mask": (
+        attention(batch_first=False),
+        lambda n, x, m: turned(
+            n.inner(*3 * (turned(x),), n.padded_numbers, False, n.causal_numbers)[0]
+        ),
+    ),
+    "causal as is said": (
+        attention(),
+        lambda n, x, m: n.inner(
+            x, x, x, need_weights=False, attn_mask=n.causal_numbers, is_causal=True
+        )[0],
+    ),
+    "other tokens": (attention(), lambda n, x, m: x + n.inner(x, m, m)[0]),
+    "fewer queries": (attention(bias=False), lambda n, x, m: n.inner(m, x, x)[0]),
+    "three streams": (
+        attention(batch_first=False),
+        lambda n, x, m: turned(n.inner(turned(x), turned(m), turned(m * 2))[0]),
+    ),
+    "other tokens, padded": (
+        attention(),
+        lambda n, x, m: n.inner(x, m, m, n.padded[:, :N_OTHER])[0],
+    ),
+    "called twice": (
+        attention(),
+        lambda n, x, m: n.inner(x, n.inner(x, m, m)[0], x)[0],
+    ),
+    "weights, averaged": (
+        attention(),
+        lambda n, x, m: add_up(*n.inner(x, x, x, attn_mask=n.causal)),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ATTENTIONS)
+def test_an_attention_is_narrowed_whatever_it_is_called_with(name: str) -> None:
+    torch.manual_seed(0)
+    supernet = build_supernet(a.scramble(Net(*ATTENTIONS[name])), X)
+
+    kinds = {group.name: group.kind for group in supernet.grouping.groups}
+    assert kinds["inner"] == "heads"
+    assert set(reasons(supernet)) <= {"head", "other"}
+    assert_exact(supernet, X)
+    assert_exports(supernet, X)
+
+
+TRANSFORMERS: dict[str, tuple[Callable[[], nn.Module], Callable[..., Tensor]]] = {
+    "encoder, mask": (encoder(n_layers=2), lambda n, x, m: n.inner(x, n.causal, is_causal=True)),
+    "encoder, padding": (
+        encoder(norm_first=True),
+        lambda n, x, m: n.inner(x, n.causal_numbers, n.padded_numbers, is_causal=False),
+    ),
+    "encoder layer": (
+        lambda: nn.TransformerEncoderLayer(DIM, HEADS, HIDDEN, 0.0, batch_first=True),
+        lambda n, x, m: n.inner(x, n.causal_numbers, is_causal=True),
+    ),
+    "decoder": (
+        decoder(),
+        lambda n, x, m: n.inner(
+            x,
+            m,
+            tgt_mask=n.causal,
+            memory_key_padding_mask=n.padded[:, :N_OTHER],
+            tgt_is_causal=False,
+        ),
+    ),
+    "decoder, norm first": (
+        decoder(n_layers=2, norm_first=True),
+        lambda n, x, m: n.inner(
+            x,
+            m,
+            n.causal_numbers,
+            n.causal[:, :N_OTHER],
+            n.padded_numbers,
+            tgt_is_causal=False,
+        ),
+    ),
+    "transformer": (
+        lambda: nn.Transformer(DIM, HEADS, 1, 1, HIDDEN, 0.0, batch_first=True),
+        lambda n, x, m: n.inner(m, x, tgt_mask=n.causal, tgt_is_causal=False),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", TRANSFORMERS)
+def test_transformers_of_pytorch_with_masks(name: str) -> None:
+    torch.manual_seed(0)
+    supernet = build_supernet(a.scramble(Net(*TRANSFORMERS[name])), X)
+
+    frozen = {key for key in reasons(supernet) if key not in ("head", "other")}
+    assert not frozen, reasons(supernet)
+    assert sum(group.kind == "heads" for group in supernet.grouping.groups) >= 1
+    assert_exact(supernet, X)
+    assert_exports(supernet, X)
+
+
+def test_the_width_a_transformer_asks_for_follows_its_streams() -> None:
+    make, call = TRANSFORMERS["transformer"]
+    supernet = build_supernet(Net(make, call), X)
+    (stream,) = (g.name for g in supernet.grouping.groups if "embed" in g.members)
+    subnet = extract_subnet(supernet, {**supernet.space.full, stream: 4})
+    assert subnet(X).shape == (2, 6, 3)
+    assert subnet.get_submodule("inner").d_model == 4
+
+
+REFUSED: dict[str, tuple[Callable[..., Tensor], str]] = {
+    "a mask for each head": (
+        lambda n, x, m: n.inner(x, x, x, attn_mask=n.causal.expand(2 * HEADS, 6, 6))[0],
+        "has a mask for each head",
+    ),
+    "weights of each head": (
+        lambda n, x, m: (
+            n.inner(x, x, x, average_attn_weights=False)[1].sum(1).sum(2, keepdim=True) + x
+        ),
+        "gives the attention weights of each head away",
+    ),
+    "a mask in one call only": (
+        lambda n, x, m: n.inner(x, x, x)[0] + n.inner(x, x, x, attn_mask=n.causal)[0],
+        "in one call and not in another",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_is_not_followed_is_frozen_with_its_reason(name: str) -> None:
+    call, reason = REFUSED[name]
+    net = Net(attention(), call)
+    net.head = nn.Sequential(nn.Linear(DIM, 8), nn.ReLU(), nn.Linear(8, 3))
+    supernet = build_supernet(net, X)
+
+    assert any(reason in text for text in reasons(supernet).values()), reasons(supernet)
+    assert_exact(supernet, X, is_counted=False)
+
+
+@pytest.mark.filterwarnings("ignore:.*nested tensors:UserWarning")
+def test_an_encoder_that_sets_padding_to_zero_only_in_use_is_refused() -> None:
+    layer = nn.TransformerEncoderLayer(DIM, HEADS, HIDDEN, batch_first=True)
+    net = Net(
+        lambda: nn.TransformerEncoder(layer, 1),
+        lambda n, x, m: n.inner(x, src_key_padding_mask=n.padded),
+    )
+    with pytest.raises(GroupingError, match="enable_nested_tensor=False"):
+        build_supernet(net, X)
