@@ -26,6 +26,7 @@ from dpod_search.supernet.table import FUNCTION_HANDLERS
 from dpod_search.supernet.table import METHOD_HANDLERS
 from dpod_search.supernet.table import MODULE_HANDLERS
 from dpod_search.supernet.table import NAMED_HANDLERS
+from dpod_search.supernet.table import NAMED_MODULES
 from dpod_search.supernet.tracing.tracer import full_name
 
 
@@ -52,7 +53,8 @@ class Handlers:
 
     def is_leaf(self, module: nn.Module) -> bool:
         """Say whether a module has a handler for what it is, so that tracing leaves it whole."""
-        return type(module) in self._own or kind_run_as(module) is not None
+        is_named = type(module) in self._own or full_name(type(module)) in NAMED_MODULES
+        return is_named or kind_run_as(module) is not None
 
     @property
     def leaf_functions(self) -> tuple[Callable[..., Any], ...]:
@@ -71,7 +73,10 @@ class Handlers:
             if type(module) in self._own:
                 return self._own[type(module)]
             kind = kind_run_as(module)
-            return MODULE_HANDLERS.get(type(module)) if kind is None else kind.handler
+            if kind is not None:
+                return kind.handler
+            named = NAMED_MODULES.get(full_name(type(module)))
+            return MODULE_HANDLERS.get(type(module)) or named
         if node.op == "call_method":
             name = str(node.target)
             return self._own.get(name) or METHOD_HANDLERS.get(name)

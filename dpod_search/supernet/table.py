@@ -18,29 +18,45 @@ from dpod_search.supernet.dimensions.basic import combine
 from dpod_search.supernet.dimensions.basic import concatenate
 from dpod_search.supernet.dimensions.basic import read_attribute
 from dpod_search.supernet.dimensions.basic import read_shape
+from dpod_search.supernet.dimensions.basic import stack
 from dpod_search.supernet.dimensions.basic import turn
+from dpod_search.supernet.dimensions.creating import CREATING_FUNCTIONS
+from dpod_search.supernet.dimensions.creating import CREATING_METHODS
+from dpod_search.supernet.dimensions.creating import create
 from dpod_search.supernet.dimensions.elementwise import BROADCASTING_FUNCTIONS
 from dpod_search.supernet.dimensions.elementwise import BROADCASTING_METHODS
 from dpod_search.supernet.dimensions.elementwise import ELEMENTWISE_FUNCTIONS
 from dpod_search.supernet.dimensions.elementwise import ELEMENTWISE_METHODS
 from dpod_search.supernet.dimensions.elementwise import ELEMENTWISE_MODULES
+from dpod_search.supernet.dimensions.patterns import rearrange
 from dpod_search.supernet.dimensions.products import attend
 from dpod_search.supernet.dimensions.products import multiply_matrices
 from dpod_search.supernet.dimensions.products import sum_products
 from dpod_search.supernet.dimensions.reducing import REDUCING_FUNCTIONS
 from dpod_search.supernet.dimensions.reducing import REDUCING_METHODS
+from dpod_search.supernet.dimensions.reducing import compare
 from dpod_search.supernet.dimensions.reducing import find_extremes
 from dpod_search.supernet.dimensions.reducing import reduce_axes
-from dpod_search.supernet.dimensions.reshaping import expand
+from dpod_search.supernet.dimensions.repeating import expand
+from dpod_search.supernet.dimensions.repeating import repeat_elements
 from dpod_search.supernet.dimensions.reshaping import flatten
+from dpod_search.supernet.dimensions.reshaping import move_axes
 from dpod_search.supernet.dimensions.reshaping import permute
 from dpod_search.supernet.dimensions.reshaping import reshape
 from dpod_search.supernet.dimensions.reshaping import resize
 from dpod_search.supernet.dimensions.reshaping import transpose
+from dpod_search.supernet.dimensions.reshaping import unflatten
+from dpod_search.supernet.dimensions.selecting import choose_by_number
+from dpod_search.supernet.dimensions.selecting import gather
+from dpod_search.supernet.dimensions.selecting import order_along
+from dpod_search.supernet.dimensions.selecting import write
 from dpod_search.supernet.dimensions.spatial import SPATIAL_FUNCTIONS
 from dpod_search.supernet.dimensions.spatial import SPATIAL_MODULES
+from dpod_search.supernet.dimensions.spatial import fold
 from dpod_search.supernet.dimensions.spatial import pad
 from dpod_search.supernet.dimensions.spatial import slide
+from dpod_search.supernet.dimensions.spatial import slide_along
+from dpod_search.supernet.dimensions.spatial import unfold
 from dpod_search.supernet.dimensions.splitting import gate_halves
 from dpod_search.supernet.dimensions.splitting import shuffle_channels
 from dpod_search.supernet.dimensions.splitting import shuffle_pixels
@@ -63,19 +79,29 @@ MODULE_HANDLERS: dict[type[nn.Module], Handler] = {
     **dict.fromkeys(ELEMENTWISE_MODULES, carry),
     **dict.fromkeys(SPATIAL_MODULES, slide),
     nn.Flatten: flatten,
+    nn.Unflatten: unflatten,
+    nn.Unfold: unfold,
+    nn.Fold: fold,
+    nn.CosineSimilarity: compare,
 }
 # Functions of other packages, by their full name so that none is imported for it.
 NAMED_HANDLERS: dict[str, Handler] = {
+    **{f"einops.einops.{name}": rearrange for name in ("rearrange", "reduce", "repeat")},
     "torchvision.ops.stochastic_depth.stochastic_depth": carry,
     "torchvision.models.swin_transformer._patch_merging_pad": merge_patches,
     "torchvision.models.swin_transformer._get_relative_position_bias": spread_bias,
     "torchvision.models.swin_transformer.shifted_window_attention": attend_in_windows,
+}
+# Likewise layers of other packages.
+NAMED_MODULES: dict[str, Handler] = {
+    f"einops.layers.torch.{name}": rearrange for name in ("Rearrange", "Reduce")
 }
 FUNCTION_HANDLERS: dict[Callable[..., Any], Handler] = {
     **dict.fromkeys(BROADCASTING_FUNCTIONS, combine),
     **dict.fromkeys(ELEMENTWISE_FUNCTIONS, carry),
     **dict.fromkeys(SPATIAL_FUNCTIONS, slide),
     **dict.fromkeys(REDUCING_FUNCTIONS, reduce_axes),
+    **dict.fromkeys(CREATING_FUNCTIONS, create),
     **{call: handler for kind in KINDS.values() for call, handler in kind.calls.items()},
     functional.pad: pad,
     functional.glu: gate_halves,
@@ -95,6 +121,20 @@ FUNCTION_HANDLERS: dict[Callable[..., Any], Handler] = {
     functional.scaled_dot_product_attention: attend,
     **dict.fromkeys((torch.roll, torch.flip), turn),
     **dict.fromkeys((torch.max, torch.min), find_extremes),
+    **dict.fromkeys(
+        (torch.topk, torch.sort, torch.argsort, torch.cumsum, torch.cumprod), order_along
+    ),
+    **dict.fromkeys((torch.gather, torch.take_along_dim), gather),
+    **dict.fromkeys((torch.movedim, torch.moveaxis), move_axes),
+    torch.stack: stack,
+    torch.unflatten: unflatten,
+    torch.repeat_interleave: repeat_elements,
+    torch.index_select: choose_by_number,
+    torch.cosine_similarity: compare,
+    functional.cosine_similarity: compare,
+    functional.unfold: unfold,
+    functional.fold: fold,
+    operator.setitem: write,
     **dict.fromkeys((torch.cat, torch.concat, torch.concatenate), concatenate),
     getattr: read_attribute,
 }  # fmt: skip  (a table)
@@ -102,6 +142,7 @@ METHOD_HANDLERS: dict[str, Handler] = {
     **dict.fromkeys(BROADCASTING_METHODS, combine),
     **dict.fromkeys(ELEMENTWISE_METHODS, carry),
     **dict.fromkeys(REDUCING_METHODS, reduce_axes),
+    **dict.fromkeys(CREATING_METHODS, create),
     "flatten": flatten,
     "view": reshape,
     "reshape": reshape,
@@ -115,16 +156,23 @@ METHOD_HANDLERS: dict[str, Handler] = {
     **dict.fromkeys(("matmul", "bmm"), multiply_matrices),
     **dict.fromkeys(("roll", "flip"), turn),
     **dict.fromkeys(("max", "min"), find_extremes),
+    **dict.fromkeys(("topk", "sort", "argsort", "cumsum", "cumprod"), order_along),
+    **dict.fromkeys(("gather", "take_along_dim"), gather),
+    **dict.fromkeys(("movedim", "moveaxis"), move_axes),
+    "unflatten": unflatten,
+    "repeat_interleave": repeat_elements,
+    "index_select": choose_by_number,
+    "unfold": slide_along,
     **dict.fromkeys(("size", "dim", "ndimension", "is_contiguous"), read_shape),
 }
 
 # These need no tensor as their result; all others do.
 READERS: frozenset[Handler] = frozenset(
-    {read_shape, read_attribute, split, unbind, take_part, find_extremes}
+    {read_shape, read_attribute, split, unbind, take_part, find_extremes, order_along, write}
 )
 # These choose axes, and an axis that the model computes is not known here.
 AXIS_HANDLERS: frozenset[Handler] = frozenset(
-    {flatten, reduce_axes, turn, gate_halves, concatenate, permute, transpose}
+    {flatten, reduce_axes, turn, gate_halves, concatenate, permute, transpose, move_axes}
 )
 
 # Multiplications without a closed form, for the list of what is not counted.

@@ -64,6 +64,23 @@ def concatenate(discovery: Discovery, node: fx.Node) -> Axes:
     return axes
 
 
+def stack(discovery: Discovery, node: fx.Node) -> Axes:
+    """Stack: a new axis of so many parts, shared widths on the others."""
+    given = argument(node, 0, "tensors", ())
+    chosen = argument(node, 1, "dim", 0)
+    if isinstance(given, fx.Node) or not isinstance(chosen, int):
+        return freeze_inputs(discovery, node, "joins parts that are used together")
+    first, *others = given
+    new = chosen % len(discovery.shapes[node])
+    axes: Axes = {}
+    for axis in range(len(discovery.shapes[first])):
+        layout = discovery.layout(first, axis)
+        for other in others:
+            discovery.dims.unify(layout, discovery.layout(other, axis), discovery.where(node))
+        axes[axis + (axis >= new)] = layout
+    return axes
+
+
 def turn(discovery: Discovery, node: fx.Node) -> Axes:
     """Roll and flip: every axis passes, and those that are turned keep their width."""
     source = discovery.first_input(node)

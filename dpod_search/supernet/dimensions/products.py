@@ -44,11 +44,12 @@ def sum_products(discovery: Discovery, node: fx.Node) -> Axes:
     if len(sources) == 1 and isinstance(sources[0], Sequence):
         sources = sources[0]
     text = equation.replace(" ", "") if isinstance(equation, str) else ""
-    left, arrow, right = text.partition("->")
-    terms = [list(term) for term in left.split(",")]
+    left, arrow, result = text.partition("->")
+    terms, right = [list(term) for term in left.split(",")], list(result)
+    if "..." in text and all(isinstance(source, fx.Node) for source in sources):
+        terms, right = _name_others(discovery, sources, terms, result)
     is_known = (
         arrow
-        and "." not in text
         and len(sources) == len(terms) <= 2
         and all(isinstance(source, fx.Node) for source in sources)
         and all(len(set(term)) == len(term) for term in terms)
@@ -56,7 +57,26 @@ def sum_products(discovery: Discovery, node: fx.Node) -> Axes:
     if not is_known:
         discovery.uncounted.append(discovery.where(node))
         return freeze_inputs(discovery, node, "is a product that cannot be followed")
-    return contract(discovery, node, list(sources), terms, list(right))
+    return contract(discovery, node, list(sources), terms, right)
+
+
+def _name_others(
+    discovery: Discovery, sources: Sequence[fx.Node], terms: Sequence[list[str]], right: str
+) -> tuple[list[list[str]], list[str]]:
+    """Give the axes that ``...`` stands for names of their own, counted from the last one."""
+    named: list[list[str]] = []
+    most = 0
+    for source, term in zip(sources, terms, strict=False):
+        n_named = sum(letter != "." for letter in term)
+        n_others = len(discovery.shapes.get(source, ())) - n_named if "." in term else 0
+        most = max(most, n_others)
+        others = [str(i) for i in reversed(range(n_others))]
+        text = "".join(term)
+        before, _, after = text.partition("...")
+        named.append([*before, *others, *after])
+    before, dots, after = right.partition("...")
+    others = [str(i) for i in reversed(range(most))] if dots else []
+    return named, [*before, *others, *after]
 
 
 def attend(discovery: Discovery, node: fx.Node) -> Axes:

@@ -55,6 +55,30 @@ def reduce_axes(discovery: Discovery, node: fx.Node) -> Axes:
     }
 
 
+def compare(discovery: Discovery, node: fx.Node) -> Axes:
+    """``cosine_similarity``: two tensors, one axis of which is summed over."""
+    module = discovery.modules.get(str(node.target)) if node.op == "call_module" else None
+    chosen = getattr(module, "dim", argument(node, 2, "dim", 1))
+    if not isinstance(chosen, int):
+        return freeze_inputs(discovery, node, "compares along an axis that is computed")
+    first, second = discovery.tensor_inputs(node)[0], discovery.tensor_inputs(node)[-1]
+    shapes = [discovery.shapes[tensor] for tensor in (first, second)]
+    if len(shapes[0]) != len(shapes[1]):
+        return freeze_inputs(discovery, node, "compares tensors of different axes")
+    gone = chosen % len(shapes[0])
+    axes: Axes = {}
+    for axis, sizes in enumerate(zip(*shapes, strict=True)):
+        one, other = (discovery.layout(tensor, axis) for tensor in (first, second))
+        if sizes[0] == sizes[1]:
+            discovery.dims.unify(one, other, discovery.where(node))
+        else:
+            broadcast = one if sizes[0] == 1 else other
+            discovery.dims.freeze(broadcast, f"{discovery.where(node)} broadcasts it")
+        if axis != gone:
+            axes[axis - (axis > gone)] = other if sizes[0] == 1 else one
+    return axes
+
+
 def find_extremes(discovery: Discovery, node: fx.Node) -> Axes:
     """``max`` and ``min`` along an axis: values, and places that are numbers of its elements."""
     source = discovery.first_input(node)

@@ -28,21 +28,23 @@ from dpod_search.supernet.tracing.tracer import argument
 
 
 # More copies of a run of channels than this in one axis are not worth slicing.
-_MOST_COPIES = 512
+MOST_COPIES = 512
 
 
 def reshape(discovery: Discovery, node: fx.Node) -> Axes:
     """View or reshape: axes are merged, split, or kept, each with a size that fits all widths."""
     source = discovery.first_input(node)
     before, after = discovery.shapes[source], discovery.shapes[node]
-    sizes = _sizes_of(discovery, node)
+    sizes = sizes_of(discovery, node)
     blocks = match_blocks(before, after)
     if sizes is None or len(sizes) != len(after) or blocks is None:
         return freeze_inputs(discovery, node, "reshapes it in a way that cannot be followed")
     axes: Axes = {}
     for old, new in blocks:
         layouts = [discovery.layout(source, axis) for axis in old]
-        made = _reshape_block(discovery, node, layouts, [sizes[axis] for axis in new], new)
+        chosen, shape = [sizes[axis] for axis in new], [after[axis] for axis in new]
+        has_batch = bool(new) and new[0] == 0
+        made = reshape_block(discovery, node, layouts, chosen, shape, has_batch=has_batch)
         if made is None:
             for layout in layouts:
                 discovery.dims.freeze(
@@ -50,7 +52,7 @@ def reshape(discovery: Discovery, node: fx.Node) -> Axes:
                     f"{discovery.where(node)} gives it a size that does not follow the widths",
                 )
         else:
-            axes |= made
+            axes |= {new[i]: layout for i, layout in made.items()}
     return axes
 
 
@@ -91,7 +93,7 @@ def merge(layouts: Sequence[Layout], *, has_batch: bool) -> Layout | None:
     if not elastic:
         return fixed(math.prod(sizes))
     n_outer = math.prod(sizes[: elastic[0]])
-    if len(elastic) > 1 or n_outer > _MOST_COPIES:
+    if len(elastic) > 1 or n_outer > MOST_COPIES:
         return None
     if has_batch and elastic != [0] and n_outer > sizes[0]:
         return None  # copies for every sample and place: no layer reads them as channels
@@ -189,45 +191,48 @@ def transpose(discovery: Discovery, node: fx.Node) -> Axes:
     return {places.get(axis, axis): held for axis, held in discovery.axes(source).items()}
 
 
-def expand(discovery: Discovery, node: fx.Node) -> Axes:
-    """Expand or repeat: axes of size 1 are repeated, the others pass."""
+def unflatten(discovery: Discovery, node: fx.Node) -> Axes:
+    """Unflatten: one axis becomes several."""
     source = discovery.first_input(node)
-    before, after = discovery.shapes[source], discovery.shapes[node]
-    shift = len(after) - len(before)
-    repeats = name_is_repeat(node)
-    sizes = _sizes_of(discovery, node)
-    axes: Axes = {}
-    _bind_fixed(discovery, node, sizes or ())
-    for axis, layout in discovery.axes(source).items():
-        if not is_elastic(layout):
-            continue
-        size = None if sizes is None else sizes[axis + shift]
-        passes = isinstance(size, int) and size == 1 if repeats else size == -1
-        if not passes and not repeats and size is not None:
-            passes = discovery.sizes.bind(size, layout, discovery.where(node))
-        if before[axis] == after[axis + shift] and passes:
-            axes[axis + shift] = layout
-        else:
-            discovery.dims.freeze(layout, f"{discovery.where(node)} repeats it")
-    return axes
+    n_axes = len(discovery.shapes[source])
+    module = discovery.modules.get(str(node.target)) if node.op == "call_module" else None
+    chosen: Any = getattr(module, "dim", argument(node, 1, "dim", None))
+    given: Any = getattr(module, "unflattened_size", argument(node, 2, "sizes", None))
+    if not isinstance(chosen, int) or not isinstance(given, Sequence):
+        return freeze_inputs(discovery, node, "splits an axis in a way that cannot be followed")
+    axis, sizes = chosen % n_axes, [discovery.sizes.find_element(size) for size in given]
+    axes = {
+        other + (len(sizes) - 1) * (other > axis): layout
+        for other, layout in discovery.axes(source).items()
+        if other != axis
+    }
+    new = range(axis, axis + len(sizes))
+    shape = discovery.shapes[node][new[0] : new[-1] + 1]
+    made = reshape_block(discovery, node, [discovery.layout(source, axis)], sizes, shape)
+    if made is None:
+        does = f"{discovery.where(node)} gives it a size that does not follow the widths"
+        discovery.dims.freeze(discovery.layout(source, axis), does)
+    return axes | {axis + i: layout for i, layout in (made or {}).items()}
 
 
-def _bind_fixed(discovery: Discovery, node: fx.Node, sizes: Sequence[Any]) -> None:
-    """Let the sizes or counts by which fixed axes are repeated be no widths."""
+def move_axes(discovery: Discovery, node: fx.Node) -> Axes:
+    """Movedim: axes move, the others close up."""
     source = discovery.first_input(node)
-    before, after = discovery.shapes[source], discovery.shapes[node]
-    shift = len(after) - len(before)
-    for axis, size in enumerate(sizes):
-        is_new = axis < shift
-        if is_new or not is_elastic(discovery.layout(source, axis - shift)):
-            is_count = name_is_repeat(node) and not is_new
-            made = after[axis] // max(1, before[axis - shift]) if is_count else after[axis]
-            discovery.sizes.bind(size, fixed(made), discovery.where(node))
+    n_axes = len(discovery.shapes[source])
+    chosen = argument(node, 1, "source", None), argument(node, 2, "destination", None)
+    order = _order_after(n_axes, *chosen)
+    axes = discovery.axes(source)
+    return {new: axes[old] for new, old in enumerate(order) if old in axes}
 
 
-def name_is_repeat(node: fx.Node) -> bool:
-    """Say whether a node repeats a tensor, by counts and not by sizes."""
-    return node.target == "repeat"
+def _order_after(n_axes: int, moved: Any, places: Any) -> list[int]:
+    """Return which axis stands at each place after some were moved."""
+    origins = [int(axis) % n_axes for axis in np.atleast_1d(moved)]
+    targets = [int(axis) % n_axes for axis in np.atleast_1d(places)]
+    order = [axis for axis in range(n_axes) if axis not in origins]
+    for target, origin in sorted(zip(targets, origins, strict=True)):
+        order.insert(target, origin)
+    return order
 
 
 def equal_run(discovery: Discovery, layout: Layout, n_runs: int, where: str) -> Layout | None:
@@ -261,26 +266,41 @@ def equal_run(discovery: Discovery, layout: Layout, n_runs: int, where: str) -> 
     return dims.expand(run)
 
 
-def _reshape_block(
+def reshape_block(
     discovery: Discovery,
     node: fx.Node,
     layouts: Sequence[Layout],
     sizes: Sequence[Any],
-    new: Sequence[int],
+    shape: Sequence[int],
+    *,
+    has_batch: bool = False,
 ) -> Axes | None:
-    """Return the layouts of the new axes of one block, None if an elastic one cannot follow."""
+    """Make axes that hold the same elements as others.
+
+    Args:
+        discovery: The walk.
+        node: The operation.
+        layouts: Of the axes before, outermost first.
+        sizes: What the operation is given for each of the axes after.
+        shape: Their sizes on the example.
+        has_batch: The first of them is, or holds, the batch.
+
+    Returns:
+        The layouts of the axes after, by their place among them; None if an elastic one cannot
+        follow.
+    """
     where = discovery.where(node)
     elastic = [layout for layout in layouts if is_elastic(layout)]
     if not elastic:
-        for size, axis in zip(sizes, new, strict=True):
-            discovery.sizes.bind(size, fixed(discovery.shapes[node][axis]), where)
+        for size, made in zip(sizes, shape, strict=True):
+            discovery.sizes.bind(size, fixed(made), where)
         return {}
-    merged = merge(layouts, has_batch=bool(new) and new[0] == 0)
-    if merged is None or not new:
+    merged = merge(layouts, has_batch=has_batch)
+    if merged is None or not shape:
         return None
-    if len(new) == 1:
-        return {new[0]: merged} if discovery.sizes.bind(sizes[0], merged, where) else None
-    return _split_axis(discovery, node, merged, sizes, new)
+    if len(shape) == 1:
+        return {0: merged} if discovery.sizes.bind(sizes[0], merged, where) else None
+    return _split_axis(discovery, node, merged, sizes, shape, has_batch=has_batch)
 
 
 def _split_axis(
@@ -288,12 +308,13 @@ def _split_axis(
     node: fx.Node,
     layout: Layout,
     sizes: Sequence[Any],
-    new: Sequence[int],
+    shape: Sequence[int],
+    *,
+    has_batch: bool,
 ) -> Axes | None:
     """Split an axis into fixed outer ones, an elastic one, and fixed inner ones."""
     where = discovery.where(node)
-    shape = [discovery.shapes[node][axis] for axis in new]
-    place = _elastic_place(discovery, layout, sizes, new)
+    place = _elastic_place(discovery, layout, sizes, has_batch=has_batch)
     if place is None:
         return None
     n_outer, n_inner = math.prod(shape[:place]), math.prod(shape[place + 1 :])
@@ -308,11 +329,11 @@ def _split_axis(
     for i, size in enumerate(sizes):
         if i != place:
             discovery.sizes.bind(size, fixed(shape[i]), where)
-    return {new[place]: part}
+    return {place: part}
 
 
 def _elastic_place(
-    discovery: Discovery, layout: Layout, sizes: Sequence[Any], new: Sequence[int]
+    discovery: Discovery, layout: Layout, sizes: Sequence[Any], *, has_batch: bool
 ) -> int | None:
     """Say which of the new axes changes its size, None if each is a number of the code's own."""
     meanings = [discovery.sizes.read(size, trusts_attributes=True) for size in sizes]
@@ -328,10 +349,10 @@ def _elastic_place(
         if meaning is None or (isinstance(meaning, tuple) and is_elastic(meaning)):
             return i
     inferred = (i for i, size in enumerate(sizes) if isinstance(size, int) and size == -1)
-    return next((i for i in inferred if new[i] > 0), None)  # in front it is the batch
+    return next((i for i in inferred if i or not has_batch), None)  # in front it is the batch
 
 
-def _sizes_of(discovery: Discovery, node: fx.Node) -> Sequence[Any] | None:
+def sizes_of(discovery: Discovery, node: fx.Node) -> Sequence[Any] | None:
     """Return the sizes that a node is given, one an axis."""
     sizes: Any = node.args[1:] or (node.kwargs.get("shape", node.kwargs.get("size")),)
     if len(sizes) != 1:

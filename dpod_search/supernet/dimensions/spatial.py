@@ -10,6 +10,7 @@ import operator
 import re
 from collections.abc import Callable
 from collections.abc import Sequence
+from fractions import Fraction
 from typing import Any
 
 import torch
@@ -20,7 +21,9 @@ from torch.nn import functional
 from dpod_search.supernet.dimensions.walk import Axes
 from dpod_search.supernet.dimensions.walk import Discovery
 from dpod_search.supernet.dimensions.walk import freeze_inputs
+from dpod_search.supernet.dimensions.walk import keep_groups_whole
 from dpod_search.supernet.dimensions.walk import pin_numbers
+from dpod_search.supernet.layout import scale
 from dpod_search.supernet.tracing.tracer import argument
 
 
@@ -103,6 +106,39 @@ def pad(discovery: Discovery, node: fx.Node) -> Axes:
     return _pass_but(discovery, node, padded)
 
 
+def unfold(discovery: Discovery, node: fx.Node) -> Axes:
+    """``F.unfold`` and ``nn.Unfold``: each channel becomes those of a window, side by side."""
+    source = discovery.first_input(node)
+    n_times = discovery.shapes[node][-2] // discovery.shapes[source][-3]
+    freeze_sizes(discovery, node, 2)
+    axes = _pass_but(discovery, node, {len(discovery.shapes[source]) - i for i in (1, 2)})
+    axis = len(discovery.shapes[source]) - 3
+    return {a: scale(held, Fraction(n_times)) if a == axis else held for a, held in axes.items()}
+
+
+def fold(discovery: Discovery, node: fx.Node) -> Axes:
+    """``F.fold`` and ``nn.Fold``: windows become places of one channel again."""
+    source = discovery.first_input(node)
+    axis = len(discovery.shapes[source]) - 2
+    n_times = discovery.shapes[source][axis] // discovery.shapes[node][axis]
+    freeze_sizes(discovery, node, 2)
+    axes = _pass_but(discovery, node, {axis + 1})
+    channels = axes.pop(axis, None)
+    if channels is not None and keep_groups_whole(discovery, node, channels, n_times):
+        axes[axis] = scale(channels, Fraction(1, n_times))
+    return axes
+
+
+def slide_along(discovery: Discovery, node: fx.Node) -> Axes:
+    """``x.unfold``: windows along one axis, their elements in a new last one."""
+    source = discovery.first_input(node)
+    chosen = argument(node, 1, "dimension", None)
+    if not isinstance(chosen, int):
+        return freeze_inputs(discovery, node, "slides along an axis that is computed")
+    pin_numbers(discovery, node)
+    return _pass_but(discovery, node, {chosen % len(discovery.shapes[source])})
+
+
 def freeze_sizes(discovery: Discovery, node: fx.Node, n_spatial: int) -> None:
     """Freeze the axes whose sizes an operation is given to make its own places of.
 
@@ -116,6 +152,11 @@ def freeze_sizes(discovery: Discovery, node: fx.Node, n_spatial: int) -> None:
     for size in node.all_input_nodes:
         if size not in discovery.shapes:
             _freeze_size(discovery, size, slice(-n_spatial, None), reason)
+
+
+def freeze_size(discovery: Discovery, size: fx.Node, reason: str) -> None:
+    """Freeze what a size is computed from, with the reason."""
+    _freeze_size(discovery, size, slice(None), reason)
 
 
 def _freeze_size(discovery: Discovery, size: fx.Node, part: object, reason: str) -> None:

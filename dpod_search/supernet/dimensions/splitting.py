@@ -82,36 +82,61 @@ def take_part(discovery: Discovery, node: fx.Node) -> Axes:
 def index(discovery: Discovery, node: fx.Node) -> Axes:
     """Index a tensor: whole axes pass, fixed ones may be cut, ``None`` adds one."""
     source = discovery.first_input(node)
-    n_axes = len(discovery.shapes[source])
     chosen: list[Any] = list(node.args[1] if isinstance(node.args[1], tuple) else (node.args[1],))
     if len(chosen) == 1 and isinstance(chosen[0], fx.Node):
         return _look_up(discovery, node, source, chosen[0])
     if any(not _is_plain(discovery, item) for item in chosen):
         return freeze_inputs(discovery, node, "is indexed by what is computed")
+    layouts = _index_plainly(discovery, node, source, chosen, "takes")
+    return {axis: layout for axis, layout in enumerate(layouts) if is_elastic(layout)}
+
+
+def index_axes(
+    discovery: Discovery, node: fx.Node, source: fx.Node, does: str
+) -> list[Layout] | None:
+    """Return the layouts of a part of a tensor, as an index chooses it; None if it is computed.
+
+    Args:
+        discovery: The walk.
+        node: Whose second argument the index is.
+        source: The tensor.
+        does: What is done to the part, for reasons.
+    """
+    chosen: list[Any] = list(node.args[1] if isinstance(node.args[1], tuple) else (node.args[1],))
+    if any(not _is_plain(discovery, item) for item in chosen):
+        return None
+    return _index_plainly(discovery, node, source, chosen, does)
+
+
+def _index_plainly(
+    discovery: Discovery, node: fx.Node, source: fx.Node, chosen: list[Any], does: str
+) -> list[Layout]:
     pin_numbers(discovery, node)
+    n_axes = len(discovery.shapes[source])
     if Ellipsis in chosen:
         place = chosen.index(Ellipsis)
         n_named = sum(item is not None for item in chosen) - 1
         chosen[place : place + 1] = [slice(None)] * (n_axes - n_named)
-    axes: Axes = {}
-    old = new = 0
+    found: list[Layout] = []
+    old = 0
     for item in [*chosen, *[slice(None)] * n_axes]:
         if item is None:
-            new += 1
+            found.append(fixed(1))
             continue
         if old == n_axes:
             break
-        layout = discovery.layout(source, old)
-        if isinstance(item, slice):
-            if is_elastic(layout) and not _takes_all(item, discovery.shapes[source][old]):
-                discovery.dims.freeze(layout, f"{discovery.where(node)} takes a part of it")
-            elif is_elastic(layout):
-                axes[new] = layout
-            new += 1
+        layout, size = discovery.layout(source, old), discovery.shapes[source][old]
+        if not isinstance(item, slice):
+            discovery.dims.freeze(layout, f"{discovery.where(node)} {does} one channel of it")
+        elif is_elastic(layout) and _takes_all(item, size):
+            found.append(layout)
         else:
-            discovery.dims.freeze(layout, f"{discovery.where(node)} takes one channel of it")
+            discovery.dims.freeze(layout, f"{discovery.where(node)} {does} a part of it")
+            bounds = (item.start, item.stop, item.step)
+            is_known = not any(isinstance(bound, fx.Node) for bound in bounds)
+            found.append(fixed(len(range(size)[item]) if is_known else size))
         old += 1
-    return axes
+    return found
 
 
 def _takes_all(item: slice, size: int) -> bool:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import functools
 import inspect
 import itertools
+import math
 import operator
+import sys
 from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Sequence
@@ -60,6 +62,10 @@ def _asks_for_size(node: fx.Node) -> bool:
     return name in _SIZES or (name == "getattr" and node.args[1] in _SIZE_ATTRIBUTES)
 
 
+# Packages whose functions are one operation each, by whatever name they are called.
+_PACKAGES = ("einops",)
+
+
 class _Traced(fx.Proxy):
     """A value of the trace that is a number where Python wants one."""
 
@@ -81,6 +87,10 @@ class _Traced(fx.Proxy):
     def __float__(self) -> float:
         """Answer ``float``."""
         return float(self._read())
+
+    def __setitem__(self, part: Any, value: Any) -> None:
+        """Note that a part of a tensor is written to."""
+        self.tracer.create_proxy("call_function", operator.setitem, (self, part, value), {})
 
     def _read(self) -> Any:
         assert isinstance(self.tracer, Tracer)
@@ -110,7 +120,8 @@ class Tracer(fx.Tracer):
         answers: bool = True,
     ) -> None:
         """Start with no calls."""
-        super().__init__(autowrap_functions=tuple(leaf_functions))
+        loaded = [sys.modules[name] for name in _PACKAGES if name in sys.modules]
+        super().__init__((math, *loaded), tuple(leaf_functions))  # type: ignore[arg-type]
         self.calls: list[Call] = []
         self.deciding: list[fx.Node] = []
         self.answers = answers
