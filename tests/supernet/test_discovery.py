@@ -98,11 +98,6 @@ class Tokens(nn.Module):
 UNKNOWN: dict[str, tuple[Middle, nn.Module | None, str]] = {
     "fourier": (lambda m, x: m.mid(x) + torch.fft.fft2(x).real, None, "fixed number"),
     "cumulated": (lambda m, x: m.mid(x).cumsum(dim=1), None, "cumsum"),
-    "folded": (
-        lambda m, x: m.extra(m.mid(x).flatten(2)).reshape(-1, 8, 6, 6),
-        nn.Fold((1, 36), 1),
-        "Fold",
-    ),
     "weight-function": (
         lambda m, x: F.conv_transpose2d(m.mid(x), torch.ones(8, 8, 1, 1)),
         None,

@@ -169,29 +169,13 @@ CASES: dict[str, tuple[Callable[[], nn.Module], Tensor, dict[str, str], list[str
         {"inner": "is not understood (RNN)"},
         ["inner"],
     ),
-    "Transformer": (
-        lambda: Sequence(
-            nn.Transformer(6, 2, 1, 1, 8, batch_first=True), lambda inner, x: inner(x, x)
-        ),
-        TOKENS,
-        {"inner": "is not understood (Transformer)"},
-        ["inner"],
-    ),
-    "TransformerDecoderLayer": (
-        lambda: Sequence(
-            nn.TransformerDecoderLayer(6, 2, 8, batch_first=True), lambda inner, x: inner(x, x)
-        ),
-        TOKENS,
-        {"inner": "is not understood (TransformerDecoderLayer)"},
-        ["inner"],
-    ),
-    "attention to another tensor": (
+    "attention with a mask for each head": (
         lambda: Sequence(
             nn.MultiheadAttention(6, 2, batch_first=True),
-            lambda inner, x: inner(x, x.flip(1), x.flip(1))[0],
+            lambda inner, x: inner(x, x, x, attn_mask=torch.zeros(4, 5, 5))[0],
         ),
         TOKENS,
-        {"inner": "attends to another tensor"},
+        {"inner": "has a mask for each head"},
         ["inner"],
     ),
     "Bilinear": (
@@ -250,13 +234,13 @@ def test_it_is_told_with_its_reason(case: str) -> None:
 
 def test_what_is_told_has_its_width_if_it_is_known() -> None:
     widths = {}
-    for case in ("weight norm", "LSTM", "Transformer", "an embedding", "a norm of several axes"):
+    for case in ("weight norm", "LSTM", "an embedding", "a norm of several axes"):
         make, x, wanted, _ = CASES[case]
         name = next(iter(wanted))
         frozen = build_supernet(make(), x).grouping.frozen
         widths[case] = next(item.full_width for item in frozen if item.name == name)
 
-    known = {"weight norm": 8, "LSTM": 6, "Transformer": 6, "an embedding": 6}
+    known = {"weight norm": 8, "LSTM": 6, "an embedding": 6}
     assert widths == {**known, "a norm of several axes": None}
 
 

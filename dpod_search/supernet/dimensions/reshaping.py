@@ -346,10 +346,11 @@ def _elastic_place(
             return i
     for i, size in enumerate(sizes):
         meaning = discovery.sizes.read(size)
-        if meaning is None or (isinstance(meaning, tuple) and is_elastic(meaning)):
+        # Of heads and channels of a head, one inferred and one an attribute, the heads change.
+        is_inferred = isinstance(size, int) and size == -1 and (i or not has_batch)
+        if is_inferred or meaning is None or (isinstance(meaning, tuple) and is_elastic(meaning)):
             return i
-    inferred = (i for i, size in enumerate(sizes) if isinstance(size, int) and size == -1)
-    return next((i for i in inferred if i or not has_batch), None)  # in front it is the batch
+    return None
 
 
 def sizes_of(discovery: Discovery, node: fx.Node) -> Sequence[Any] | None:

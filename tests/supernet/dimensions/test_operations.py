@@ -114,8 +114,14 @@ FROZEN: dict[str, tuple[Callable[[Tensor], Tensor], str]] = {
         lambda y: write_to(y.clone(), (slice(None), slice(0, 4))),
         "writes to a part",
     ),
+    "a channel in place": (lambda y: add_to_channel(y.clone()), "one channel of it"),
     "where it is positive": (lambda y: write_to(y.clone(), y > 1), "writes to a part"),
 }
+
+
+def add_to_channel(y: Tensor) -> Tensor:
+    y[:, 1] += 1
+    return y
 
 
 def write_to(y: Tensor, part: object) -> Tensor:
