@@ -19,6 +19,8 @@ from dpod_search.supernet.layers.own_classes import KeepsClass
 from dpod_search.supernet.layers.state import ElasticLayer
 from dpod_search.supernet.removal import remove_blocks
 from dpod_search.supernet.supernet import Supernet
+from dpod_search.supernet.tracing.computed import compute_anew
+from dpod_search.supernet.tracing.computed import holder_of
 from dpod_search.supernet.tracing.recording import copy_held
 from dpod_search.widths import Widths
 
@@ -122,7 +124,8 @@ def _tie(
 def _refresh_sizes(net: nn.Module, names: Iterable[str]) -> None:
     """Let layers whose weight the user's own code reads, and so was cut, say its sizes."""
     for name in names:
-        owner = net.get_submodule(name.rpartition(".")[0])
+        owner = net.get_submodule(holder_of(name))
+        compute_anew(owner)
         resize = kind_of(owner).resize
         if resize is not None:
             resize(owner)

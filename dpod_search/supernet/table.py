@@ -31,6 +31,7 @@ from dpod_search.supernet.dimensions.reducing import REDUCING_FUNCTIONS
 from dpod_search.supernet.dimensions.reducing import REDUCING_METHODS
 from dpod_search.supernet.dimensions.reducing import find_extremes
 from dpod_search.supernet.dimensions.reducing import reduce_axes
+from dpod_search.supernet.dimensions.reducing import reduce_twice
 from dpod_search.supernet.dimensions.reshaping import expand
 from dpod_search.supernet.dimensions.reshaping import flatten
 from dpod_search.supernet.dimensions.reshaping import permute
@@ -77,6 +78,8 @@ FUNCTION_HANDLERS: dict[Callable[..., Any], Handler] = {
     **dict.fromkeys(SPATIAL_FUNCTIONS, slide),
     **dict.fromkeys(REDUCING_FUNCTIONS, reduce_axes),
     **{call: handler for kind in KINDS.values() for call, handler in kind.calls.items()},
+    **dict.fromkeys((torch.var_mean, torch.std_mean), reduce_twice),
+    torch._weight_norm: combine,
     functional.pad: pad,
     functional.glu: gate_halves,
     torch.channel_shuffle: shuffle_channels,
@@ -86,7 +89,7 @@ FUNCTION_HANDLERS: dict[Callable[..., Any], Handler] = {
     torch.reshape: reshape,
     torch.permute: permute,
     **dict.fromkeys((torch.squeeze, torch.unsqueeze), resize),
-    **dict.fromkeys((torch.transpose, torch.swapaxes), transpose),
+    **dict.fromkeys((torch.t, torch.transpose, torch.swapaxes), transpose),
     **dict.fromkeys((torch.chunk, torch.split, torch.tensor_split), split),
     torch.unbind: unbind,
     operator.getitem: take_part,
@@ -108,7 +111,7 @@ METHOD_HANDLERS: dict[str, Handler] = {
     **dict.fromkeys(("view_as", "reshape_as"), reshape),
     "permute": permute,
     **dict.fromkeys(("squeeze", "unsqueeze"), resize),
-    **dict.fromkeys(("transpose", "swapaxes"), transpose),
+    **dict.fromkeys(("t", "transpose", "swapaxes"), transpose),
     **dict.fromkeys(("chunk", "split", "tensor_split"), split),
     "unbind": unbind,
     **dict.fromkeys(("expand", "repeat"), expand),
@@ -120,11 +123,11 @@ METHOD_HANDLERS: dict[str, Handler] = {
 
 # These need no tensor as their result; all others do.
 READERS: frozenset[Handler] = frozenset(
-    {read_shape, read_attribute, split, unbind, take_part, find_extremes}
+    {read_shape, read_attribute, split, unbind, take_part, find_extremes, reduce_twice}
 )
 # These choose axes, and an axis that the model computes is not known here.
 AXIS_HANDLERS: frozenset[Handler] = frozenset(
-    {flatten, reduce_axes, turn, gate_halves, concatenate, permute, transpose}
+    {flatten, reduce_axes, reduce_twice, turn, gate_halves, concatenate, permute, transpose}
 )
 
 # Multiplications without a closed form, for the list of what is not counted.

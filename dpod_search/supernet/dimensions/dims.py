@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import field
@@ -90,6 +91,23 @@ class DimTable:
     def dim_of(self, segment: Segment) -> Dim | None:
         """Return the dimension of a segment, None if the segment has a fixed size."""
         return None if segment.group is None else self._dims[self.find(segment.group)]
+
+    def make(self, layout: Layout, find_owner: Callable[[str], str]) -> None:
+        """Note that an operation makes units of what was the size of a parameter alone.
+
+        Args:
+            layout: Of the axis of the result.
+            find_owner: From the path of the parameter to what is named after it, if no other
+                dimension is.
+        """
+        for segment in self.expand(layout):
+            dim = self.dim_of(segment)
+            if dim is None or dim.is_made:
+                continue
+            dim.is_made = True
+            owner = find_owner(dim.name)
+            if owner and all(other.name != owner for other in self._dims):
+                dim.name = owner
 
     def is_same(self, first: Segment, second: Segment) -> bool:
         """Say whether two segments belong to the same dimension."""

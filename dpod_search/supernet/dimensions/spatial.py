@@ -103,18 +103,21 @@ def pad(discovery: Discovery, node: fx.Node) -> Axes:
     return _pass_but(discovery, node, padded)
 
 
-def freeze_sizes(discovery: Discovery, node: fx.Node, n_spatial: int) -> None:
+def freeze_sizes(
+    discovery: Discovery, node: fx.Node, n_spatial: int, *, but: object = None
+) -> None:
     """Freeze the axes whose sizes an operation is given to make its own places of.
 
     Args:
         discovery: The walk.
         node: The operation; sizes among its arguments may be computed from shapes of tensors.
         n_spatial: How many sizes, the last ones, it takes where it is given a whole shape.
+        but: The number that is no size.
     """
-    pin_numbers(discovery, node)
+    pin_numbers(discovery, node, but=but)
     reason = f"{discovery.where(node)} makes space of its size"
     for size in node.all_input_nodes:
-        if size not in discovery.shapes:
+        if size not in discovery.shapes and size is not but:
             _freeze_size(discovery, size, slice(-n_spatial, None), reason)
 
 

@@ -61,6 +61,9 @@ class Discovery:
         self._traced = traced
         self._axes: dict[fx.Node, Axes] = {}
         self._own_parameters = dict(traced.model.named_parameters())
+        self.called = frozenset(
+            str(node.target) for node in traced.graph.nodes if node.op == "call_module"
+        )
         self._from_inputs: set[fx.Node] = set()
         for node in traced.graph.nodes:
             if node.op == "placeholder" or self._from_inputs.intersection(node.all_input_nodes):
@@ -254,11 +257,19 @@ def keep_groups_whole(discovery: Discovery, node: fx.Node, layout: Layout, per_g
     return True
 
 
-def pin_numbers(discovery: Discovery, node: fx.Node) -> None:
-    """Let attributes of the user's modules that an operation is given as numbers be no widths."""
+def pin_numbers(discovery: Discovery, node: fx.Node, *, but: object = None) -> None:
+    """Let attributes of the user's modules that an operation is given as numbers be no widths.
+
+    Args:
+        discovery: The walk.
+        node: The operation.
+        but: The number that may be one.
+    """
     pending = tree_leaves((node.args, node.kwargs))
     while pending:
         number = pending.pop()
+        if number is but:
+            continue
         if isinstance(number, slice):
             pending += (number.start, number.stop, number.step)
         elif isinstance(number, TrackedInt) and isinstance(number.origin, Computed):

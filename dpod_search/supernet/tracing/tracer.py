@@ -18,6 +18,8 @@ from torch import fx
 from torch import nn
 from torch.utils import _pytree as pytree
 
+from dpod_search.supernet.tracing.computed import computes_weight
+from dpod_search.supernet.tracing.computed import is_step
 from dpod_search.supernet.tracing.example import ExampleCall
 from dpod_search.supernet.tracing.peeking import Peek
 from dpod_search.supernet.tracing.peeking import without_checks
@@ -187,7 +189,9 @@ class Tracer(fx.Tracer):
         """Say whether a module is one operation."""
         if self._is_leaf(m):
             return True
-        return type(m) not in _ENCODERS and super().is_leaf_module(m, module_qualified_name)
+        if type(m) in _ENCODERS or computes_weight(m) or is_step(m):
+            return False
+        return super().is_leaf_module(m, module_qualified_name)
 
     def _is_made_here(self, m: nn.Module) -> bool:
         """Say whether a module without tensors is none of the model's: made as it is called."""
