@@ -57,6 +57,8 @@ def list_stored(supernet: Supernet) -> Iterator[Stored]:
     for name, buffer in supernet.net.named_buffers():
         if id(buffer) not in planned and buffer.is_floating_point():
             term = Term(buffer.numel(), (), _blocks_around(grouping, name))
+            if name in own:
+                term = Term(1, own[name].axes, all_of(own[name].blocks))
             yield Stored(term, buffer.element_size(), is_learnt=False)
     for plan in grouping.layers:
         yield Stored(weigh(plan), plan.itemsize)

@@ -85,8 +85,9 @@ def extract_subnet(supernet: Supernet, widths: Mapping[str, int]) -> nn.Module:
         memo = {**copy_held(net), **extracted, **_tie(net, layers, extracted)}
         sliced = dict(supernet.slice_parameters())
         for name, part in sliced.items():
-            parameter = net.get_parameter(name)
-            memo[id(parameter)] = nn.Parameter(part.detach().clone(), parameter.requires_grad)
+            whole, cut = supernet.find_tensor(name), part.detach().clone()
+            is_learnt = isinstance(whole, nn.Parameter)
+            memo[id(whole)] = nn.Parameter(cut, whole.requires_grad) if is_learnt else cut
         for layer in layers:
             if isinstance(layer, KeepsClass):
                 layer.fill_own(extracted[id(layer)], memo)

@@ -196,8 +196,7 @@ def expand(discovery: Discovery, node: fx.Node) -> Axes:
     shift = len(after) - len(before)
     repeats = name_is_repeat(node)
     sizes = _sizes_of(discovery, node)
-    axes: Axes = {}
-    _bind_fixed(discovery, node, sizes or ())
+    axes = _repeat_fixed(discovery, node, sizes or ())
     for axis, layout in discovery.axes(source).items():
         if not is_elastic(layout):
             continue
@@ -212,17 +211,29 @@ def expand(discovery: Discovery, node: fx.Node) -> Axes:
     return axes
 
 
-def _bind_fixed(discovery: Discovery, node: fx.Node, sizes: Sequence[Any]) -> None:
-    """Let the sizes or counts by which fixed axes are repeated be no widths."""
+def _repeat_fixed(discovery: Discovery, node: fx.Node, sizes: Sequence[Any]) -> Axes:
+    """Return the axes of one element that are repeated as often as there are channels.
+
+    Other sizes or counts by which fixed axes are repeated are no widths.
+    """
     source = discovery.first_input(node)
     before, after = discovery.shapes[source], discovery.shapes[node]
     shift = len(after) - len(before)
+    axes: Axes = {}
     for axis, size in enumerate(sizes):
         is_new = axis < shift
-        if is_new or not is_elastic(discovery.layout(source, axis - shift)):
-            is_count = name_is_repeat(node) and not is_new
-            made = after[axis] // max(1, before[axis - shift]) if is_count else after[axis]
-            discovery.sizes.bind(size, fixed(made), discovery.where(node))
+        if not is_new and is_elastic(discovery.layout(source, axis - shift)):
+            continue
+        n_before = 1 if is_new else before[axis - shift]
+        if n_before == 1 and after[axis] > 1:
+            width = discovery.sizes.read_width(size)
+            if is_elastic(width):
+                axes[axis] = width
+                continue
+        is_count = name_is_repeat(node) and not is_new
+        made = after[axis] // max(1, n_before) if is_count else after[axis]
+        discovery.sizes.bind(size, fixed(made), discovery.where(node))
+    return axes
 
 
 def name_is_repeat(node: fx.Node) -> bool:

@@ -61,6 +61,7 @@ class Discovery:
         self._traced = traced
         self._axes: dict[fx.Node, Axes] = {}
         self._own_parameters = dict(traced.model.named_parameters())
+        self._buffers = dict(traced.model.named_buffers())
         self.called = frozenset(
             str(node.target) for node in traced.graph.nodes if node.op == "call_module"
         )
@@ -166,13 +167,15 @@ class Discovery:
             name: Path of the parameter.
             axes: Layouts of the axes that can be narrowed.
         """
-        parameter = self._own_parameters[name]
+        is_learnt = name in self._own_parameters
+        parameter = self._own_parameters[name] if is_learnt else self._buffers[name]
         layouts = tuple(axes.get(i) or fixed(size) for i, size in enumerate(parameter.shape))
         for layout in axes.values():
             self.dims.join(layout, name)
         known = self.parameters.get(name)
         if known is None:
-            self.parameters[name] = ParameterPlan(name, layouts, parameter.element_size())
+            itemsize = parameter.element_size()
+            self.parameters[name] = ParameterPlan(name, layouts, itemsize, is_learnt=is_learnt)
             return
         for one, other in zip(known.axes, layouts, strict=True):
             self.dims.unify(one, other, f"{name}, used again,")
@@ -201,6 +204,30 @@ class Discovery:
         """Return the operations inside the calls of a module that is looked into."""
         calls = (call for call in self._traced.calls if call.path == name)
         return frozenset(node for call in calls for node in call.nodes)
+
+    def adopt_filter(self, node: fx.Node, reader: fx.Node, rows: Layout) -> Layout:
+        """Narrow a buffer that only convolutions read, a filter for each channel.
+
+        Args:
+            node: The weight.
+            reader: The convolution.
+            rows: What its first axis belongs to.
+
+        Returns:
+            What that is known to belong to; a fixed size if it is no such buffer.
+        """
+        name = str(node.target)
+        is_filter = node.op == "get_attr" and name in self._buffers and node in self.shapes
+        reads = [n for n in self._traced.graph.nodes if n.op == "get_attr" and n.target == name]
+        if not is_filter or not all(
+            user.target is reader.target and user.args[1:2] == (read,)
+            for read in reads
+            for user in read.users
+        ):
+            return self.layout(node, 0)
+        self.keep_parameter(name, {0: rows})
+        self._axes[node] = {0: rows}
+        return rows
 
     def path_of_parameter(self, parameter: nn.Parameter) -> str:
         """Return the path under which a parameter of the model is known, if it has several."""

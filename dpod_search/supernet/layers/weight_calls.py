@@ -110,7 +110,9 @@ def _join_groups(discovery: Discovery, node: fx.Node, groups: Any, n_groups: int
         dims.freeze(inputs, f"{where} has a number of groups that does not follow the widths")
     # The rows stand in the order of the groups: those of the outputs, or of the inputs.
     rows = scale(inputs, Fraction(n_rows, n_inputs))
-    dims.unify(rows, discovery.layout(weight, 0), where)
+    is_one_each = discovery.shapes[weight][1] == 1
+    own = discovery.adopt_filter(weight, node, rows) if is_one_each else discovery.layout(weight, 0)
+    dims.unify(rows, own, where)
     return scale(discovery.layout(source, 1), Fraction(discovery.shapes[node][1], n_inputs))
 
 

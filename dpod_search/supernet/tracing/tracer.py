@@ -22,6 +22,7 @@ from dpod_search.supernet.tracing.computed import computes_weight
 from dpod_search.supernet.tracing.computed import is_step
 from dpod_search.supernet.tracing.example import ExampleCall
 from dpod_search.supernet.tracing.peeking import Peek
+from dpod_search.supernet.tracing.peeking import whole_calls
 from dpod_search.supernet.tracing.peeking import without_checks
 from dpod_search.supernet.tracing.peeking import without_len
 from dpod_search.supernet.tracing.recording import leaves_of
@@ -198,6 +199,20 @@ class Tracer(fx.Tracer):
         is_known = self.submodule_paths is None or m in self.submodule_paths
         return not is_known and not [*m.parameters(), *m.buffers()]
 
+    def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, Any]) -> Any:
+        """Read an attribute of a module: parameters, and buffers that may be filters, are nodes.
+
+        A filter is repeated for every channel, and how many there are would be a plain number.
+        """
+        plain, self.proxy_buffer_attributes = (
+            self.proxy_buffer_attributes,
+            self.proxy_buffer_attributes or is_filter(attr_val),
+        )
+        try:
+            return super().getattr(attr, attr_val, parameter_proxy_cache)
+        finally:
+            self.proxy_buffer_attributes = plain
+
     def call_module(
         self,
         m: nn.Module,
@@ -224,6 +239,12 @@ class Tracer(fx.Tracer):
         return result
 
 
+def is_filter(tensor: object) -> bool:
+    """Say whether a tensor has the axes of a filter for each channel, or of one for all."""
+    is_kernel = isinstance(tensor, Tensor) and tensor.is_floating_point() and tensor.dim() >= 3
+    return is_kernel and tensor.shape[1] == 1  # type: ignore[attr-defined]
+
+
 def _name_tensors(example: ExampleCall, forward: Callable[..., Any]) -> Iterator[str]:
     """Name the tensors of a call as the model's arguments are, as far as they are there."""
     known = list(inspect.signature(forward).parameters)[1 : len(example.args) + 1]  # without self
@@ -237,7 +258,7 @@ def _name_tensors(example: ExampleCall, forward: Callable[..., Any]) -> Iterator
 def run_tracer(tracer: Tracer, model: nn.Module) -> fx.Graph:
     """Trace a model whose integer attributes remember where they stand."""
     tracer.record_stack_traces = True
-    with tracking(model), without_len(), without_checks():
+    with tracking(model), without_len(), without_checks(), whole_calls():
         return tracer.trace(model)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
 from supernet.exactness import assert_exact
@@ -16,6 +17,7 @@ from torch.nn.utils import parametrize
 
 from dpod_search.supernet import build_supernet
 from dpod_search.supernet import extract_subnet
+from dpod_search.supernet import reorder_units
 
 
 PICTURE = torch.randn(2, 3, 9, 9)
@@ -220,3 +222,87 @@ def test_what_depends_on_the_whole_weight_is_left_whole_with_one_line() -> None:
         "which keeps buffers of the whole weight"
     )
     assert [group.name for group in supernet.groups] == ["2"]
+
+
+class Blur(nn.Module):
+    """Smooths each channel by one filter; how it comes to one for each channel is what differs."""
+
+    def __init__(self, how: str, n_channels: int) -> None:
+        super().__init__()
+        self.how = how
+        self.n_channels = n_channels
+        kernel = torch.rand(1, 1, 3, 3)
+        held = torch.rand(n_channels, 1, 3, 3) if how == "one for each" else kernel
+        self.register_buffer("filt", held, persistent=how != "one for each")
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.how == "one for each":
+            return F.conv2d(x, self.filt, stride=2, groups=self.n_channels)
+        n = self.n_channels if self.how == "an attribute" else x.shape[1]
+        weight = self.filt.repeat(n, 1, 1, 1) if self.how == "repeated" else self.filt
+        weight = weight if self.how == "repeated" else weight.expand(n, -1, 3, 3)
+        return F.conv2d(F.pad(x, (1, 1, 1, 1), mode="reflect"), weight, stride=2, groups=n)
+
+
+class Depthwise(nn.Module):
+    """Calls the function with as many groups as there are channels."""
+
+    def __init__(self, n_channels: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(2 * n_channels, 1, 3, 3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.conv2d(x, self.weight, groups=x.size(1))
+
+
+@pytest.mark.parametrize("how", ["expanded", "repeated", "an attribute", "one for each"])
+def test_a_fixed_filter_runs_over_whatever_channels_there_are(how: str) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Conv2d(3, 8, 3, padding=1),
+        nn.BatchNorm2d(8),
+        Blur(how, 8),
+        nn.Conv2d(8, 6, 1),
+        nn.ReLU(),
+        nn.Conv2d(6, 4, 1),
+    )
+    supernet = build_supernet(model.eval(), PICTURE)
+
+    assert [group.name for group in supernet.groups] == ["0", "3"]
+    assert_exact(supernet, PICTURE, widths=sample_widths(supernet, 8))
+    if how == "one for each":
+        assert extract_subnet(supernet, supernet.space.smallest)[2].filt.shape == (1, 1, 3, 3)
+
+
+def test_a_filter_that_is_read_otherwise_too_is_left_whole() -> None:
+    class Summed(Blur):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x) * self.filt.sum()
+
+    model = nn.Sequential(nn.Conv2d(3, 8, 1), Summed("one for each", 8), nn.Conv2d(8, 6, 1))
+    supernet = build_supernet(nn.Sequential(*model, nn.Conv2d(6, 4, 1)), PICTURE)
+
+    assert [group.name for group in supernet.groups] == ["2"]
+    assert_exact(supernet, PICTURE, widths=sample_widths(supernet, 4))
+
+
+def test_a_depthwise_call_has_as_many_groups_as_channels() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 8, 1), Depthwise(8), nn.ReLU(), nn.Conv2d(16, 4, 1))
+    supernet = build_supernet(model, PICTURE)
+
+    assert [group.name for group in supernet.groups] == ["0"]
+    assert_exact(supernet, PICTURE, widths=sample_widths(supernet, 8))
+
+
+def test_filters_move_with_their_channels() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 8, 1), Blur("one for each", 8), nn.Conv2d(8, 4, 1))
+    supernet = build_supernet(model, PICTURE)
+    before, filters = supernet(PICTURE), supernet.net[1].filt.clone()
+
+    reordering = reorder_units(supernet, [np.arange(8.0)])
+
+    assert not reordering.left
+    torch.testing.assert_close(supernet(PICTURE), before)
+    torch.testing.assert_close(supernet.net[1].filt, filters.flip(0))
