@@ -68,6 +68,12 @@ class DimTable:
         self._parents.append(len(self._parents))
         return (Segment(len(self._dims) - 1, full),)
 
+    def add_number(self, full: int, name: str) -> Layout:
+        """Register what a number may stand for that no layer makes, and return its layout."""
+        layout = self.add(full, name, is_made=False)
+        self._dims[-1].members.clear()
+        return layout
+
     def find(self, index: int) -> int:
         """Return the number under which a dimension's whole set is known."""
         while self._parents[index] != index:
@@ -212,18 +218,20 @@ class DimTable:
             self._unify_segments(one, other, where)
 
     def _align(self, first: Layout, second: Layout) -> tuple[Layout, Layout]:
-        """Cut a fresh dimension as the layout that it meets is cut into equal runs."""
+        """Cut a dimension as the layout that it meets is cut: equal runs share a width."""
         if len(first) > len(second):
             return self._align(second, first)[::-1]
         sizes = [segment.size for segment in second]
-        if (
-            len(first) == 1 < len(second)
-            and self.is_fresh(first[0])
-            and len(set(sizes)) == 1
-            and sum(sizes) == first[0].size
-        ):
-            return self.cut(first[0], sizes, is_shared=True), second
+        if not len(first) == 1 < len(second) or sum(sizes) != first[0].size:
+            return first, second
+        is_unequal = len(set(sizes)) > 1 or any(self._is_fixed(segment) for segment in second)
+        if self.is_fresh(first[0]) if not is_unequal else self.is_whole(first[0]):
+            return self.cut(first[0], sizes, is_shared=not is_unequal), second
         return first, second
+
+    def _is_fixed(self, segment: Segment) -> bool:
+        dim = self.dim_of(segment)
+        return dim is None or bool(dim.reasons) or not dim.is_made
 
     def _unify_segments(self, one: Segment, other: Segment, where: str) -> None:
         if one.group is None and other.group is None:
@@ -235,6 +243,8 @@ class DimTable:
         if keep != gone:
             self._parents[gone] = keep
             kept, merged = self._dims[keep], self._dims[gone]
+            if not kept.members:
+                kept.name = merged.name
             kept.members += [name for name in merged.members if name not in kept.members]
             kept.reasons += [text for text in merged.reasons if text not in kept.reasons]
             kept.n_units = math.gcd(kept.n_units, merged.n_units)

@@ -112,8 +112,7 @@ class Sizes:
         """
         origin = size.origin if isinstance(size, TrackedInt) else None
         if isinstance(origin, Attribute) and origin not in self.attributes:
-            name = str(origin)
-            self.attributes[origin] = self._dims.add(int(size), name, is_made=False)
+            self.attributes[origin] = self._dims.add_number(int(size), str(origin))
         meaning = self.read(size)
         return meaning if isinstance(meaning, tuple) else ()
 

@@ -284,18 +284,18 @@ def keep_groups_whole(discovery: Discovery, node: fx.Node, layout: Layout, per_g
     return True
 
 
-def pin_numbers(discovery: Discovery, node: fx.Node, *, but: object = None) -> None:
+def pin_numbers(discovery: Discovery, node: fx.Node, *, but: Sequence[object] = ()) -> None:
     """Let attributes of the user's modules that an operation is given as numbers be no widths.
 
     Args:
         discovery: The walk.
         node: The operation.
-        but: The number that may be one.
+        but: The numbers that may be ones.
     """
     pending = tree_leaves((node.args, node.kwargs))
     while pending:
         number = pending.pop()
-        if number is but:
+        if any(number is other for other in but):
             continue
         if isinstance(number, slice):
             pending += (number.start, number.stop, number.step)

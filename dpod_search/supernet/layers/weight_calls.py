@@ -72,7 +72,7 @@ def _convolve(discovery: Discovery, node: fx.Node, *, outputs: int) -> Axes:
     if source is None or weight is None or n_groups is None or not is_known:
         return _refuse(discovery, node)
     where, shape = discovery.where(node), discovery.shapes[weight]
-    freeze_sizes(discovery, node, len(shape) - 2, but=groups)
+    freeze_sizes(discovery, node, len(shape) - 2, but=(groups,))
     discovery.freeze_axes(source, f"{where} slides over it", but=1)
     for axis in range(2, len(shape)):
         discovery.dims.freeze(discovery.layout(weight, axis), f"{where} slides it")
@@ -111,7 +111,9 @@ def _join_groups(discovery: Discovery, node: fx.Node, groups: Any, n_groups: int
     # The rows stand in the order of the groups: those of the outputs, or of the inputs.
     rows = scale(inputs, Fraction(n_rows, n_inputs))
     is_one_each = discovery.shapes[weight][1] == 1
-    own = discovery.adopt_filter(weight, node, rows) if is_one_each else discovery.layout(weight, 0)
+    own = (
+        discovery.adopt_filter(weight, node, rows) if is_one_each else discovery.layout(weight, 0)
+    )
     dims.unify(rows, own, where)
     return scale(discovery.layout(source, 1), Fraction(discovery.shapes[node][1], n_inputs))
 
