@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import fx
 from torch import nn
+from torch.nn.parameter import UninitializedBuffer
 from torch.nn.parameter import is_lazy
 
 from dpod_search.errors import GroupingError
@@ -133,6 +134,36 @@ def trace_model(
     )
 
 
+def fill_lazy(model: nn.Module, example: ExampleCall) -> nn.Module:
+    """Run a copy of a model with lazy layers once on the example, which gives them weights.
+
+    Args:
+        model: Any module; it is not changed.
+        example: What it is called with.
+
+    Returns:
+        The copy, in the model's mode, its new weights drawn as PyTorch's next ones are, whose
+        generator is left as it was; the model itself if it has no lazy layers.
+
+    Raises:
+        GroupingError: If it does not run.
+    """
+    _check_module(model)
+    lazy = [tensor for tensor in model.buffers() if is_lazy(tensor)]
+    if not lazy and not any(map(is_lazy, model.parameters())):
+        return model
+    make: Any = UninitializedBuffer  # whose stub lacks its arguments
+    empty = {id(b): make(device=b.device, dtype=b.dtype) for b in lazy}
+    copied = copy.deepcopy(model, {**copy_held(model), **empty})
+    modes = {module: module.training for module in copied.modules()}
+    devices = {tensor.device for tensor in example.tensors if tensor.is_cuda}
+    with torch.random.fork_rng(devices=list(devices)), torch.no_grad():
+        _run_once(copied.eval(), example)
+    for module, training in modes.items():
+        module.training = training
+    return copied
+
+
 def _trace_graph(
     model: nn.Module,
     example: ExampleCall,
@@ -166,7 +197,8 @@ def _copy(model: nn.Module) -> nn.Module:
     _check_module(model)
     if any(is_lazy(tensor) for tensor in (*model.parameters(), *model.buffers())):
         raise GroupingError(
-            "the model has lazy layers without weights; run it once on an input before this"
+            "the model has lazy layers without weights, which the example does not run; take them "
+            "out, or run them once before this"
         )
     for name, tensor in (*model.named_parameters(), *model.named_buffers()):
         check_values(tensor, name)
