@@ -14,6 +14,7 @@ from dataclasses import replace
 
 from torch import fx
 from torch import nn
+from torch.nn.modules.conv import _ConvNd
 from torch.utils._pytree import tree_leaves
 
 from dpod_search.supernet.dimensions.dims import DimTable
@@ -27,6 +28,7 @@ from dpod_search.supernet.plans import ParameterPlan
 from dpod_search.supernet.plans import ProductPlan
 from dpod_search.supernet.plans import Scratch
 from dpod_search.supernet.plans import plan_layer
+from dpod_search.supernet.tracing.computed import holder_of
 from dpod_search.supernet.tracing.trace import TracedModel
 from dpod_search.supernet.tracing.tracked import Computed
 from dpod_search.supernet.tracing.tracked import TrackedInt
@@ -245,7 +247,10 @@ class Discovery:
             return {}
         if name not in self.parameters:
             shape = self.shapes[node]
-            sized = [axis for axis, size in enumerate(shape) if size > 1]
+            owner = self.modules.get(holder_of(name))
+            # The kernel of a convolution is of no width, and is folded with the inputs.
+            n_axes = 2 if isinstance(owner, _ConvNd) else len(shape)
+            sized = [axis for axis, size in enumerate(shape[:n_axes]) if size > 1]
             axes = {axis: self.dims.add(shape[axis], name, is_made=False) for axis in sized}
             self.keep_parameter(name, axes)
         return {

@@ -119,7 +119,7 @@ KINDS: dict[str, Callable[..., nn.Module]] = {
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_convolutions_of_computed_weights_are_narrowed(kind: str) -> None:
-    """Dense, grouped and depthwise ones, between layers whose weights are their own."""
+    """Dense, grouped and depthwise ones, and a norm between them."""
     torch.manual_seed(0)
     make = KINDS[kind]
     model = nn.Sequential(
@@ -127,16 +127,16 @@ def test_convolutions_of_computed_weights_are_narrowed(kind: str) -> None:
         nn.ReLU(),
         make(8, 12, 3, groups=4, padding=1),
         nn.BatchNorm2d(12),
-        make(12, 12, 3, groups=12, stride=2),
+        make(12, 12, 3, groups=12),
         nn.ReLU(),
-        nn.Conv2d(12, 10, 1),
-        make(10, 4, 1),
+        make(12, 10, 3, stride=2, padding=1),
+        nn.Conv2d(10, 4, 1),
     )
     supernet = build_supernet(model.eval(), PICTURE)
 
     assert [group.name for group in supernet.groups] == ["0", "6"]
     assert supernet.groups[0].full_width == 4  # whole groups of the grouped one
-    assert [item.name for item in supernet.grouping.frozen] == ["7"]
+    assert [item.name for item in supernet.grouping.frozen] == ["7"], supernet.grouping.frozen
     assert_exact(supernet, PICTURE, widths=sample_widths(supernet, 8))
 
 
