@@ -54,17 +54,17 @@ class Sequence(nn.Module):
 
 
 class Bare(nn.Module):
-    """Multiplies by a parameter of its own, whose width no layer makes."""
+    """Adds a parameter of its own, whose width no layer makes."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.matrix = nn.Parameter(torch.randn(6, 7))
+        self.shift = nn.Parameter(torch.randn(6))
         self.factor = nn.Parameter(torch.ones(()))
-        self.hidden = nn.Linear(7, 5)
+        self.hidden = nn.Linear(6, 5)
         self.head = nn.Linear(5, 3)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.head(self.hidden(x @ self.matrix) * self.factor)
+        return self.head(self.hidden(x + self.shift) * self.factor)
 
 
 class Borrowed(nn.Module):
@@ -173,7 +173,7 @@ CASES: dict[str, tuple[Callable[[], nn.Module], Tensor, dict[str, str], list[str
         {"inner": "normalises several axes at once"},
         [],
     ),
-    "a parameter": (Bare, TOKENS, {"matrix": "no layer makes it"}, []),
+    "a parameter": (Bare, TOKENS, {"shift": "combines it with"}, []),
     "a borrowed weight": (
         Borrowed,
         TOKENS,

@@ -111,7 +111,11 @@ class Discovery:
 
     def n_samples(self, node: fx.Node) -> int:
         """Return the samples that a node works on: 1 if it sees none of the model's inputs."""
-        return self.batch_size if node in self._from_inputs else 1
+        return self.batch_size if self.sees_inputs(node) else 1
+
+    def sees_inputs(self, node: fx.Node) -> bool:
+        """Say whether a node depends on any of the model's inputs."""
+        return node in self._from_inputs
 
     def first_input(self, node: fx.Node) -> fx.Node:
         """Return the first tensor that a node reads."""

@@ -212,6 +212,25 @@ def test_a_matrix_that_is_used_twice_is_one() -> None:
     assert_exact(supernet, ROWS, widths=sample_widths(supernet, 8))
 
 
+def test_matrices_of_the_models_own_make_units() -> None:
+    class Perceptron(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            sizes = {"up": (6, 12), "across": (8, 12), "down": (8, 3), "shift": (12,)}
+            for name, size in sizes.items():
+                self.register_parameter(name, nn.Parameter(torch.randn(size)))
+
+        def forward(self, x: Tensor) -> Tensor:
+            hidden = torch.relu(x @ self.up + self.shift)
+            return torch.relu(torch.einsum("ni,oi->no", hidden, self.across)) @ self.down
+
+    torch.manual_seed(0)
+    supernet = build_supernet(Perceptron(), ROWS)
+
+    assert [group.name for group in supernet.groups] == ["up", "across"]
+    assert_exact(supernet, ROWS, widths=sample_widths(supernet, 8))
+
+
 def test_what_depends_on_the_whole_weight_is_left_whole_with_one_line() -> None:
     layers = [parametrizations.spectral_norm(nn.Conv2d(3, 8, 3)), nn.ReLU(), nn.Conv2d(8, 6, 3)]
     supernet = build_supernet(nn.Sequential(*layers, nn.Conv2d(6, 4, 1)).eval(), PICTURE)
