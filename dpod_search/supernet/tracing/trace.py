@@ -27,6 +27,7 @@ from dpod_search.supernet.tracing.recording import Recorder
 from dpod_search.supernet.tracing.recording import Shape
 from dpod_search.supernet.tracing.recording import copy_held
 from dpod_search.supernet.tracing.recording import tensors_of
+from dpod_search.supernet.tracing.tracer import Buffers
 from dpod_search.supernet.tracing.tracer import Call
 from dpod_search.supernet.tracing.tracer import Tracer
 from dpod_search.supernet.tracing.tracer import run_tracer
@@ -34,6 +35,7 @@ from dpod_search.supernet.tracing.tracer import run_tracer
 
 _TORCH_FOLDER = f"{Path(torch.__file__).parent}{os.sep}"  # and not torchvision's beside it
 _OWN_FOLDER = f"{Path(__file__).parents[1]}{os.sep}"
+_BUFFERS: tuple[Buffers, ...] = ("filters", "all", "none")
 _FRAME = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+)')
 
 
@@ -170,21 +172,21 @@ def _trace_graph(
     is_leaf: Callable[[nn.Module], bool],
     leaf_functions: Sequence[Callable[..., Any]],
 ) -> tuple[fx.Graph, Tracer]:
-    tracer = Tracer(is_leaf, leaf_functions, example)
-    try:
-        return run_tracer(tracer, model), tracer
-    except Exception as error:  # noqa: BLE001  # raised again unless the second way works
-        # A mask in a buffer may be cut by sizes of the trace: then buffers are traced, too.
-        tracer = Tracer(is_leaf, leaf_functions, example)
-        tracer.proxy_buffer_attributes = True
+    first: Exception | None = None
+    # A mask in a buffer may be cut by sizes of the trace, and a number may stand in one: which
+    # buffers are parts of the trace is tried.
+    for buffers in _BUFFERS:
+        tracer = Tracer(is_leaf, leaf_functions, example, buffers=buffers)
         try:
             return run_tracer(tracer, model), tracer
-        except Exception:  # noqa: BLE001  # the first error is the user's
-            raise GroupingError(
-                f"the model cannot be traced{_at(_user_line(error))}: {_first_line(error)}; "
-                "replace control flow that depends on data, or mark that part with torch.fx.wrap, "
-                "or give its module a handler (docs/handlers.md)"
-            ) from error
+        except Exception as error:  # noqa: BLE001  # raised again unless another way works
+            first = first or error
+    assert first is not None
+    raise GroupingError(
+        f"the model cannot be traced{_at(_user_line(first))}: {_first_line(first)}; "
+        "replace control flow that depends on data, or mark that part with torch.fx.wrap, "
+        "or give its module a handler (docs/handlers.md)"
+    ) from first
 
 
 def _check_module(model: object) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import is_dataclass
 from typing import Any
+from typing import Literal
 
 from torch import Tensor
 from torch import fx
@@ -27,6 +28,9 @@ from dpod_search.supernet.tracing.peeking import without_checks
 from dpod_search.supernet.tracing.peeking import without_len
 from dpod_search.supernet.tracing.recording import leaves_of
 from dpod_search.supernet.tracing.tracked import tracking
+
+
+Buffers = Literal["none", "filters", "all"]
 
 
 @dataclass(frozen=True)
@@ -101,6 +105,7 @@ class Tracer(fx.Tracer):
         example: What the model is called with; each of its tensors is an input of the graph.
         answers: Whether the code is told what sizes and settings of tensors are on the example; the
             graph is then one of such inputs.
+        buffers: Which buffers are read as a part of the trace, and not as the tensors they are.
     """
 
     def __init__(
@@ -110,12 +115,14 @@ class Tracer(fx.Tracer):
         example: ExampleCall,
         *,
         answers: bool = True,
+        buffers: Buffers = "none",
     ) -> None:
         """Start with no calls."""
         super().__init__(autowrap_functions=tuple(leaf_functions))
         self.calls: list[Call] = []
         self.deciding: list[fx.Node] = []
         self.answers = answers
+        self._buffers = buffers
         self._is_leaf = is_leaf
         self._example = example
         self._peek = Peek(example.tensors)
@@ -206,7 +213,9 @@ class Tracer(fx.Tracer):
         """
         plain, self.proxy_buffer_attributes = (
             self.proxy_buffer_attributes,
-            self.proxy_buffer_attributes or is_filter(attr_val),
+            self.proxy_buffer_attributes
+            or self._buffers == "all"
+            or (self._buffers == "filters" and is_filter(attr_val)),
         )
         try:
             return super().getattr(attr, attr_val, parameter_proxy_cache)

@@ -325,3 +325,15 @@ def test_filters_move_with_their_channels() -> None:
     assert not reordering.left
     torch.testing.assert_close(supernet(PICTURE), before)
     torch.testing.assert_close(supernet.net[1].filt, filters.flip(0))
+
+
+def test_a_weight_that_a_layer_shares_is_left_whole() -> None:
+    """What the code reads is cut by itself, and the layer cuts what it was given."""
+    model = nn.Sequential(nn.Linear(6, 12), LowRank(12, 12), nn.Linear(12, 12), nn.Linear(12, 3))
+    model[2].weight = model[1].base.weight
+    supernet = build_supernet(nn.Sequential(*model, nn.Linear(3, 8), nn.Linear(8, 2)), ROWS)
+
+    assert [group.name for group in supernet.groups] == ["3", "4"]
+    told = next(item for item in supernet.grouping.frozen if "1.base.weight" in item.members)
+    assert any("is shared with" in reason for reason in told.reasons)
+    assert_exact(supernet, ROWS[:1], widths=sample_widths(supernet, 4))

@@ -213,3 +213,19 @@ def test_arguments_that_are_not_given_keep_their_defaults() -> None:
     assert [group.name for group in supernet.groups] == ["first"]
     with pytest.raises(GroupingError, match="combines it with channels of fixed number"):
         build_supernet(Masked(), (X, torch.ones(2, 8)))
+
+
+def test_a_filter_whose_values_the_code_reads_is_a_tensor() -> None:
+    class Chosen(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.last = nn.Conv2d(3, 8, 1), nn.Conv2d(8, 2, 1)
+            self.register_buffer("filt", torch.ones(1, 1, 1, 1))
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.first(x)
+            return self.last(x * self.filt if float(self.filt.sum()) > 0 else x)
+
+    supernet = build_supernet(Chosen(), torch.randn(2, 3, 4, 4))
+
+    assert [group.name for group in supernet.groups] == ["first"]
