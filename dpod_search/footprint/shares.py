@@ -119,6 +119,8 @@ def _list_layers(grouping: Grouping) -> Iterator[Part]:
 
 def _list_parameters(grouping: Grouping) -> Iterator[Part]:
     for plan in grouping.parameters:
+        if not plan.is_learnt:
+            continue
         n_elements = math.prod(map(full_size, plan.axes))
         yield Part(plan.name, _find_groups(plan.axes, plan.blocks), 0, n_elements)
 

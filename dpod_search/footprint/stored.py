@@ -47,16 +47,20 @@ def list_stored(supernet: Supernet) -> Iterator[Stored]:
     }
     own = {plan.name: plan for plan in grouping.parameters}
     for name, parameter in supernet.net.named_parameters():
+        if id(parameter) in planned:  # shared with what the model's code reads, too
+            continue
         if name in own:
             term = Term(1, own[name].axes, all_of(own[name].blocks))
             yield Stored(term, parameter.element_size())
-        elif id(parameter) not in planned:
+        else:
             term = Term(parameter.numel(), (), _blocks_around(grouping, name))
             yield Stored(term, parameter.element_size())
     yield from _held_again(grouping, layers)
     for name, buffer in supernet.net.named_buffers():
         if id(buffer) not in planned and buffer.is_floating_point():
             term = Term(buffer.numel(), (), _blocks_around(grouping, name))
+            if name in own:
+                term = Term(1, own[name].axes, all_of(own[name].blocks))
             yield Stored(term, buffer.element_size(), is_learnt=False)
     for plan in grouping.layers:
         yield Stored(weigh(plan), plan.itemsize)

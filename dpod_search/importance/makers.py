@@ -89,7 +89,7 @@ def _find_own_makers(grouping: Grouping) -> Iterator[Maker]:
     """Yield the parameters that the model's own code reads, those of one module together."""
     by_owner: dict[str, list[ParameterPlan]] = {}
     for plan in grouping.parameters:
-        if plan.is_elastic and not _only_scales(grouping, plan.name):
+        if plan.is_elastic and plan.is_learnt and not _only_scales(grouping, plan.name):
             by_owner.setdefault(plan.name.rpartition(".")[0], []).append(plan)
     for owner, plans in by_owner.items():
         parts = []

@@ -34,6 +34,7 @@ from dpod_search.supernet.tracing.example import Example
 from dpod_search.supernet.tracing.example import ExampleCall
 from dpod_search.supernet.tracing.example import read_example
 from dpod_search.supernet.tracing.recording import copy_held
+from dpod_search.supernet.tracing.trace import fill_lazy
 from dpod_search.supernet.tracing.trace import trace_model
 from dpod_search.supernet.trial_runs import TrialRuns
 from dpod_search.widths import DEFAULT_RATIOS
@@ -105,6 +106,7 @@ def build_supernet(
     """
     example = read_example(example_input)
     table = Handlers(handlers)
+    model = fill_lazy(model, example)
     traced = trace_model(
         model, example, is_leaf=table.is_leaf, leaf_functions=table.leaf_functions
     )

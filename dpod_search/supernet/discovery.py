@@ -22,7 +22,7 @@ from dpod_search.supernet.dimensions.walk import Discovery
 from dpod_search.supernet.dimensions.walk import Handler
 from dpod_search.supernet.dimensions.walk import freeze_inputs
 from dpod_search.supernet.dimensions.walk import pin_numbers
-from dpod_search.supernet.layers.elastic import layer_type
+from dpod_search.supernet.layers.elastic import kind_run_as
 from dpod_search.supernet.lookup import Handlers
 from dpod_search.supernet.plans import BlockPlan
 from dpod_search.supernet.plans import ChannelGroup
@@ -36,7 +36,6 @@ from dpod_search.supernet.table import AXIS_HANDLERS
 from dpod_search.supernet.table import MULTIPLICATIONS
 from dpod_search.supernet.table import READERS
 from dpod_search.supernet.tracing.trace import TracedModel
-from dpod_search.supernet.tracing.tracer import full_name
 from dpod_search.supernet.unplanned import find_unplanned
 from dpod_search.supernet.unplanned import freeze_unplanned
 from dpod_search.supernet.unplanned import list_uncounted
@@ -121,10 +120,11 @@ def _walk(traced: TracedModel, handlers: Handlers) -> Discovery:
 
 
 def _read_parameter(discovery: Discovery, node: fx.Node) -> Axes:
-    owner = discovery.modules[str(node.target).rpartition(".")[0]]
-    # A weight read outside its layer is no free parameter.
-    is_layers = full_name(layer_type(owner)).startswith("torch.nn.")
-    return {} if is_layers else discovery.read_parameter(node)
+    # The weight of what is called as a whole is no free parameter.
+    name = str(node.target)
+    is_of_call = any(name.startswith(f"{path}.") for path in discovery.called)
+    is_of_root = "." not in name and kind_run_as(discovery.modules[""]) is not None
+    return {} if is_of_call or is_of_root else discovery.read_parameter(node)
 
 
 def _choose_handler(discovery: Discovery, handlers: Handlers, node: fx.Node) -> Handler:

@@ -19,6 +19,8 @@ from dpod_search.supernet.layers.own_classes import KeepsClass
 from dpod_search.supernet.layers.state import ElasticLayer
 from dpod_search.supernet.removal import remove_blocks
 from dpod_search.supernet.supernet import Supernet
+from dpod_search.supernet.tracing.computed import compute_anew
+from dpod_search.supernet.tracing.computed import holder_of
 from dpod_search.supernet.tracing.recording import copy_held
 from dpod_search.widths import Widths
 
@@ -83,8 +85,9 @@ def extract_subnet(supernet: Supernet, widths: Mapping[str, int]) -> nn.Module:
         memo = {**copy_held(net), **extracted, **_tie(net, layers, extracted)}
         sliced = dict(supernet.slice_parameters())
         for name, part in sliced.items():
-            parameter = net.get_parameter(name)
-            memo[id(parameter)] = nn.Parameter(part.detach().clone(), parameter.requires_grad)
+            whole, cut = supernet.find_tensor(name), part.detach().clone()
+            is_learnt = isinstance(whole, nn.Parameter)
+            memo[id(whole)] = nn.Parameter(cut, whole.requires_grad) if is_learnt else cut
         for layer in layers:
             if isinstance(layer, KeepsClass):
                 layer.fill_own(extracted[id(layer)], memo)
@@ -122,7 +125,8 @@ def _tie(
 def _refresh_sizes(net: nn.Module, names: Iterable[str]) -> None:
     """Let layers whose weight the user's own code reads, and so was cut, say its sizes."""
     for name in names:
-        owner = net.get_submodule(name.rpartition(".")[0])
+        owner = net.get_submodule(holder_of(name))
+        compute_anew(owner)
         resize = kind_of(owner).resize
         if resize is not None:
             resize(owner)

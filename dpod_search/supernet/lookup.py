@@ -27,6 +27,7 @@ from dpod_search.supernet.table import METHOD_HANDLERS
 from dpod_search.supernet.table import MODULE_HANDLERS
 from dpod_search.supernet.table import NAMED_HANDLERS
 from dpod_search.supernet.table import NAMED_MODULES
+from dpod_search.supernet.tracing.computed import computes_weight
 from dpod_search.supernet.tracing.tracer import full_name
 
 
@@ -53,8 +54,9 @@ class Handlers:
 
     def is_leaf(self, module: nn.Module) -> bool:
         """Say whether a module has a handler for what it is, so that tracing leaves it whole."""
-        is_named = type(module) in self._own or full_name(type(module)) in NAMED_MODULES
-        return is_named or kind_run_as(module) is not None
+        if type(module) in self._own or full_name(type(module)) in NAMED_MODULES:
+            return True
+        return kind_run_as(module) is not None and not computes_weight(module)
 
     @property
     def leaf_functions(self) -> tuple[Callable[..., Any], ...]:

@@ -97,19 +97,21 @@ class LayerPlan:
 
 @dataclass(frozen=True)
 class ParameterPlan:
-    """A parameter that the model's own code reads, outside any layer.
+    """A parameter that the model's own code reads, outside any layer; or a filter in a buffer.
 
     Args:
         name: Path of the parameter.
         axes: Layout of each of its axes.
         itemsize: Bytes of one element.
         blocks: Groups of the removable blocks that it is in.
+        is_learnt: It is a parameter, and no buffer.
     """
 
     name: str
     axes: tuple[Layout, ...]
     itemsize: int
     blocks: tuple[int, ...] = ()
+    is_learnt: bool = True
 
     @property
     def is_elastic(self) -> bool:

@@ -219,8 +219,9 @@ def _move_units(supernet: Supernet, orders: Mapping[int, IntArray]) -> None:
 def _list_tensors(supernet: Supernet) -> Iterator[tuple[Tensor, tuple[Layout, ...]]]:
     """Yield all that has an element per unit, with the layout of every axis."""
     net, grouping = supernet.net, supernet.grouping
-    for plan in (*plan_weights(supernet), *_own_vectors(supernet)):
-        yield net.get_parameter(plan.name), plan.axes
+    filters = (p for p in grouping.parameters if p.is_elastic and not p.is_learnt)
+    for plan in (*plan_weights(supernet), *_own_vectors(supernet), *filters):
+        yield supernet.find_tensor(plan.name), plan.axes
     for layer in grouping.layers:
         if is_elastic(layer.output):
             for vector in _vectors_of(net.get_submodule(layer.name)):
@@ -229,7 +230,11 @@ def _list_tensors(supernet: Supernet) -> Iterator[tuple[Tensor, tuple[Layout, ..
 
 def _own_vectors(supernet: Supernet) -> Iterable[ParameterPlan]:
     # Those with more axes are among the weights.
-    return (p for p in supernet.grouping.parameters if p.is_elastic and len(p.axes) == 1)
+    return (
+        p
+        for p in supernet.grouping.parameters
+        if p.is_elastic and p.is_learnt and len(p.axes) == 1
+    )
 
 
 def _vectors_of(module: nn.Module) -> Iterator[Tensor]:
@@ -259,7 +264,8 @@ def plan_weights(supernet: Supernet) -> tuple[ParameterPlan, ...]:
         A plan for each parameter of two axes or more, of which one at least is elastic: kernels
         and matrices, not biases nor the vectors of norms. Names are those of ``supernet.net``.
     """
-    plans = [*_plan_layers(supernet.net, supernet.grouping), *supernet.grouping.parameters]
+    learnt = (plan for plan in supernet.grouping.parameters if plan.is_learnt)
+    plans = [*_plan_layers(supernet.net, supernet.grouping), *learnt]
     return tuple(plan for plan in plans if plan.is_elastic and len(plan.axes) > 1)
 
 

@@ -234,6 +234,10 @@ def tie_weights(discovery: Discovery, graph: fx.Graph) -> None:
         for name in discovery.layers.keys() & names:
             other = next(other for other in names if other != name) or "the model itself"
             discovery.freeze_layer(name, f"the weight of {name} is shared with {other}")
+        plan = discovery.parameters.get(discovery.path_of_parameter(parameter))
+        if plan is not None and discovery.layers.keys() & names:
+            for layout in plan.axes:
+                discovery.dims.freeze(layout, f"{plan.name} is shared with a layer")
     for node in graph.nodes:
         owner = str(node.target).rpartition(".")[0]
         if node.op != "get_attr" or owner not in discovery.layers:

@@ -130,11 +130,11 @@ class Supernet(nn.Module):
 
     def _name_parts(self) -> Iterator[tuple[str, Tensor]]:
         """Yield the active parts under every name that their parameters have in some module."""
-        parts = {id(self.net.get_parameter(name)): part for name, part in self.slice_parameters()}
+        parts = {id(self.find_tensor(name)): part for name, part in self.slice_parameters()}
         for path, module in self.net.named_modules():
-            for name, parameter in module._parameters.items():
-                if id(parameter) in parts:
-                    yield f"{path}.{name}".removeprefix("."), parts[id(parameter)]
+            for name, tensor in (*module._parameters.items(), *module._buffers.items()):
+                if id(tensor) in parts:
+                    yield f"{path}.{name}".removeprefix("."), parts[id(tensor)]
 
     @contextmanager
     def arranged(self) -> Iterator[None]:
@@ -161,14 +161,20 @@ class Supernet(nn.Module):
                 restore()
 
     def slice_parameters(self) -> Iterator[tuple[str, Tensor]]:
-        """Yield the active parts of the parameters that the user's own code reads."""
+        """Yield the active parts of the parameters and filters that the user's own code reads."""
         widths = self._state.widths
         for plan in self._sliced:
             if all(widths[block] for block in plan.blocks):
-                part: Tensor = self.net.get_parameter(plan.name)
+                part = self.find_tensor(plan.name)
                 for axis, layout in enumerate(plan.axes):
                     part = take(part, axis, layout, widths)
                 yield plan.name, part
+
+    def find_tensor(self, name: str) -> Tensor:
+        """Return a parameter or buffer of the net by its path."""
+        owner, _, own = name.rpartition(".")
+        tensor: Tensor = getattr(self.net.get_submodule(owner), own)
+        return tensor
 
 
 def copy_supernet(supernet: Supernet) -> Supernet:

@@ -37,6 +37,7 @@ from dpod_search.supernet.dimensions.reducing import REDUCING_METHODS
 from dpod_search.supernet.dimensions.reducing import compare
 from dpod_search.supernet.dimensions.reducing import find_extremes
 from dpod_search.supernet.dimensions.reducing import reduce_axes
+from dpod_search.supernet.dimensions.reducing import reduce_twice
 from dpod_search.supernet.dimensions.repeating import expand
 from dpod_search.supernet.dimensions.repeating import repeat_elements
 from dpod_search.supernet.dimensions.reshaping import flatten
@@ -103,6 +104,8 @@ FUNCTION_HANDLERS: dict[Callable[..., Any], Handler] = {
     **dict.fromkeys(REDUCING_FUNCTIONS, reduce_axes),
     **dict.fromkeys(CREATING_FUNCTIONS, create),
     **{call: handler for kind in KINDS.values() for call, handler in kind.calls.items()},
+    **dict.fromkeys((torch.var_mean, torch.std_mean), reduce_twice),
+    torch._weight_norm: combine,
     functional.pad: pad,
     functional.glu: gate_halves,
     torch.channel_shuffle: shuffle_channels,
@@ -112,7 +115,7 @@ FUNCTION_HANDLERS: dict[Callable[..., Any], Handler] = {
     torch.reshape: reshape,
     torch.permute: permute,
     **dict.fromkeys((torch.squeeze, torch.unsqueeze), resize),
-    **dict.fromkeys((torch.transpose, torch.swapaxes), transpose),
+    **dict.fromkeys((torch.t, torch.transpose, torch.swapaxes), transpose),
     **dict.fromkeys((torch.chunk, torch.split, torch.tensor_split), split),
     torch.unbind: unbind,
     operator.getitem: take_part,
@@ -149,7 +152,7 @@ METHOD_HANDLERS: dict[str, Handler] = {
     **dict.fromkeys(("view_as", "reshape_as"), reshape),
     "permute": permute,
     **dict.fromkeys(("squeeze", "unsqueeze"), resize),
-    **dict.fromkeys(("transpose", "swapaxes"), transpose),
+    **dict.fromkeys(("t", "transpose", "swapaxes"), transpose),
     **dict.fromkeys(("chunk", "split", "tensor_split"), split),
     "unbind": unbind,
     **dict.fromkeys(("expand", "repeat"), expand),
@@ -168,11 +171,31 @@ METHOD_HANDLERS: dict[str, Handler] = {
 
 # These need no tensor as their result; all others do.
 READERS: frozenset[Handler] = frozenset(
-    {read_shape, read_attribute, split, unbind, take_part, find_extremes, order_along, write}
+    {
+        read_shape,
+        read_attribute,
+        split,
+        unbind,
+        take_part,
+        find_extremes,
+        reduce_twice,
+        order_along,
+        write,
+    }
 )
 # These choose axes, and an axis that the model computes is not known here.
 AXIS_HANDLERS: frozenset[Handler] = frozenset(
-    {flatten, reduce_axes, turn, gate_halves, concatenate, permute, transpose, move_axes}
+    {
+        flatten,
+        reduce_axes,
+        reduce_twice,
+        turn,
+        gate_halves,
+        concatenate,
+        permute,
+        transpose,
+        move_axes,
+    }
 )
 
 # Multiplications without a closed form, for the list of what is not counted.

@@ -170,7 +170,8 @@ def _list_computed(module: nn.Module) -> Iterator[str]:
     if parametrize.is_parametrized(module) and isinstance(steps_of, nn.ModuleDict):
         for tensor, steps in steps_of.items():
             names = ", ".join(type(step).__name__.lstrip("_") for step in steps.children())
-            yield f"its {tensor} is computed by a parametrization ({names})"
+            of_all = ", which keeps buffers of the whole weight" if list(steps.buffers()) else ""
+            yield f"its {tensor} is computed by a parametrization ({names}){of_all}"
     for hook in module._forward_pre_hooks.values():
         if type(hook).__module__.startswith("torch.nn.utils."):
             tensor = getattr(hook, "name", getattr(hook, "_tensor_name", "weight"))

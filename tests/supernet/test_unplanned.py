@@ -27,20 +27,10 @@ PICTURE = torch.randn(2, 3, 8, 8)
 TOKENS = torch.randn(2, 5, 6)
 
 
-class Standardised(nn.Conv2d):
-    """A convolution whose weight has mean 0 and deviation 1 over what each output reads."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        mean = self.weight.mean((1, 2, 3), keepdim=True)
-        weight = (self.weight - mean) / self.weight.std((1, 2, 3), keepdim=True)
-        return F.conv2d(x, weight, self.bias, self.stride, self.padding)
-
-
-def convolutions(change: Callable[[nn.Module], nn.Module] | None = None) -> nn.Module:
+def convolutions(change: Callable[[nn.Module], nn.Module]) -> nn.Module:
     """A first layer that is changed, and two more that are followed."""
-    first = nn.Conv2d(3, 8, 3)
     return nn.Sequential(
-        change(first) if change else Standardised(3, 8, 3),
+        change(nn.Conv2d(3, 8, 3)),
         nn.ReLU(),
         nn.Conv2d(8, 6, 3),
         nn.ReLU(),
@@ -64,21 +54,21 @@ class Sequence(nn.Module):
 
 
 class Bare(nn.Module):
-    """Multiplies by a parameter of its own, whose width no layer makes."""
+    """Adds a parameter of its own, whose width no layer makes."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.matrix = nn.Parameter(torch.randn(6, 7))
+        self.shift = nn.Parameter(torch.randn(6))
         self.factor = nn.Parameter(torch.ones(()))
-        self.hidden = nn.Linear(7, 5)
+        self.hidden = nn.Linear(6, 5)
         self.head = nn.Linear(5, 3)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.head(self.hidden(x @ self.matrix) * self.factor)
+        return self.head(self.hidden(x + self.shift) * self.factor)
 
 
 class Borrowed(nn.Module):
-    """Reads the weight of a layer that it never calls; another is not used at all."""
+    """Reads the weight of a layer that it calls, too; another is not used at all."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -88,7 +78,7 @@ class Borrowed(nn.Module):
         self.head = nn.Linear(5, 3)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.head(self.hidden(F.linear(x, self.lent.weight)))
+        return self.head(self.hidden(F.linear(self.lent(x), self.lent.weight)))
 
 
 class Words(nn.Module):
@@ -105,22 +95,11 @@ class Words(nn.Module):
         return self.head(self.back(torch.relu(self.hidden(self.table(words)))))
 
 
-def normalise_by_hook(layer: nn.Module) -> nn.Module:
-    with pytest.warns(FutureWarning, match="deprecated"):
-        return nn.utils.weight_norm(layer)
-
-
 def first_part(inner: nn.Module, x: Tensor) -> Tensor:
     return inner(x)[0]
 
 
 CASES: dict[str, tuple[Callable[[], nn.Module], Tensor, dict[str, str], list[str]]] = {
-    "weight norm": (
-        lambda: convolutions(parametrizations.weight_norm),
-        PICTURE,
-        {"0": "its weight is computed by a parametrization (WeightNorm)"},
-        ["0"],
-    ),
     "spectral norm": (
         lambda: convolutions(parametrizations.spectral_norm),
         PICTURE,
@@ -133,23 +112,11 @@ CASES: dict[str, tuple[Callable[[], nn.Module], Tensor, dict[str, str], list[str
         {"0": "its weight is computed by a hook (SpectralNorm)"},
         ["0"],
     ),
-    "weight norm, by a hook": (
-        lambda: convolutions(normalise_by_hook),
-        PICTURE,
-        {"0": "its weight is computed by a hook (WeightNorm)"},
-        ["0"],
-    ),
     "pruned": (
         lambda: convolutions(lambda layer: prune.l1_unstructured(layer, "weight", 0.5)),
         PICTURE,
         {"0": "its weight is computed by a hook (L1Unstructured)"},
         ["0"],
-    ),
-    "standardised": (
-        convolutions,
-        PICTURE,
-        {"0": "is given a weight that is computed, by truediv ("},
-        ["conv2d"],
     ),
     "LSTM": (
         lambda: Sequence(nn.LSTM(6, 6, 2, batch_first=True), first_part),
@@ -190,12 +157,12 @@ CASES: dict[str, tuple[Callable[[], nn.Module], Tensor, dict[str, str], list[str
         {"inner": "normalises several axes at once"},
         [],
     ),
-    "a parameter": (Bare, TOKENS, {"matrix": "no layer makes it"}, []),
+    "a parameter": (Bare, TOKENS, {"shift": "combines it with"}, []),
     "a borrowed weight": (
         Borrowed,
         TOKENS,
-        {"lent": "reads lent.weight outside its layer", "unused": "nothing in the trace"},
-        ["linear"],
+        {"lent": "lent.weight (", "unused": "nothing in the trace"},
+        [],
     ),
     "an embedding": (
         lambda: Words(is_tied=False),
@@ -234,13 +201,13 @@ def test_it_is_told_with_its_reason(case: str) -> None:
 
 def test_what_is_told_has_its_width_if_it_is_known() -> None:
     widths = {}
-    for case in ("weight norm", "LSTM", "an embedding", "a norm of several axes"):
+    for case in ("spectral norm", "LSTM", "an embedding", "a norm of several axes"):
         make, x, wanted, _ = CASES[case]
         name = next(iter(wanted))
         frozen = build_supernet(make(), x).grouping.frozen
         widths[case] = next(item.full_width for item in frozen if item.name == name)
 
-    known = {"weight norm": 8, "LSTM": 6, "an embedding": 6}
+    known = {"spectral norm": 8, "LSTM": 6, "an embedding": 6}
     assert widths == {**known, "a norm of several axes": None}
 
 
@@ -313,29 +280,24 @@ class OnlyRecurrent(nn.Module):
 
 
 REFUSED: dict[str, tuple[Callable[[], nn.Module], Tensor, str]] = {
-    "weight norm everywhere": (
+    "spectral norm everywhere": (
         lambda: nn.Sequential(
-            parametrizations.weight_norm(nn.Conv2d(3, 8, 3)),
+            parametrizations.spectral_norm(nn.Conv2d(3, 8, 3)),
             nn.ReLU(),
-            parametrizations.weight_norm(nn.Conv2d(8, 4, 3)),
+            parametrizations.spectral_norm(nn.Conv2d(8, 4, 3)),
         ),
         PICTURE,
-        r"\(0: its weight is computed by a parametrization \(WeightNorm\); 2: its weight",
+        r"\(0: its weight is computed by a parametrization \(SpectralNorm\), which .*; 2: its weight",
     ),
     "LSTM alone": (
         OnlyRecurrent,
         TOKENS,
         r"\(inner: inner \(.*\) is not understood \(LSTM\); head: output",
     ),
-    "standardised everywhere": (
-        lambda: nn.Sequential(Standardised(3, 8, 3), nn.ReLU(), Standardised(8, 4, 3)),
-        PICTURE,
-        r"\(0: conv2d \(.*\) is given a weight that is computed, by truediv",
-    ),
     "one layer": (lambda: nn.Conv2d(3, 4, 1), PICTURE, "the model is one layer, a Conv2d"),
     "many": (
         lambda: nn.Sequential(
-            *(parametrizations.weight_norm(nn.Linear(6, 6)) for _ in range(5)), nn.Linear(6, 6)
+            *(parametrizations.spectral_norm(nn.Linear(6, 6)) for _ in range(5)), nn.Linear(6, 6)
         ),
         TOKENS,
         "; and 3 more",

@@ -16,6 +16,7 @@ from dpod_search.supernet.tracing.tracer import argument
 from dpod_search.supernet.tracing.tracer import name_of
 
 
+_TRANSPOSED = ("T", "mT")
 _NAMED_PARTS = ("values", "indices")  # of what looks for an extreme along an axis
 
 
@@ -108,7 +109,11 @@ def read_attribute(discovery: Discovery, node: fx.Node) -> Axes:
     if node.args[1] in ("shape", "ndim", "dtype", "device", "is_cuda"):
         return {}
     source, name = node.args[0], str(node.args[1])
-    parts = discovery.parts.get(source) if isinstance(source, fx.Node) else None
+    if not isinstance(source, fx.Node):
+        return freeze_inputs(discovery, node, f"reads its attribute {name!r}")
+    if name in _TRANSPOSED and len(discovery.shapes.get(source, ())) == 2:
+        return {1 - axis: layout for axis, layout in discovery.axes(source).items()}
+    parts = discovery.parts.get(source)
     if parts is not None and name in _NAMED_PARTS and len(parts) == len(_NAMED_PARTS):
         return dict(parts[_NAMED_PARTS.index(name)])
     for layout in (held for part in parts or () for held in part.values()):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import field
@@ -67,6 +68,12 @@ class DimTable:
         self._parents.append(len(self._parents))
         return (Segment(len(self._dims) - 1, full),)
 
+    def add_number(self, full: int, name: str) -> Layout:
+        """Register what a number may stand for that no layer makes, and return its layout."""
+        layout = self.add(full, name, is_made=False)
+        self._dims[-1].members.clear()
+        return layout
+
     def find(self, index: int) -> int:
         """Return the number under which a dimension's whole set is known."""
         while self._parents[index] != index:
@@ -90,6 +97,23 @@ class DimTable:
     def dim_of(self, segment: Segment) -> Dim | None:
         """Return the dimension of a segment, None if the segment has a fixed size."""
         return None if segment.group is None else self._dims[self.find(segment.group)]
+
+    def make(self, layout: Layout, find_owner: Callable[[str], str]) -> None:
+        """Note that an operation makes units of what was the size of a parameter alone.
+
+        Args:
+            layout: Of the axis of the result.
+            find_owner: From the path of the parameter to what is named after it, if no other
+                dimension is.
+        """
+        for segment in self.expand(layout):
+            dim = self.dim_of(segment)
+            if dim is None or dim.is_made:
+                continue
+            dim.is_made = True
+            owner = find_owner(dim.name)
+            if owner and all(other.name != owner for other in self._dims):
+                dim.name = owner
 
     def is_same(self, first: Segment, second: Segment) -> bool:
         """Say whether two segments belong to the same dimension."""
@@ -194,18 +218,20 @@ class DimTable:
             self._unify_segments(one, other, where)
 
     def _align(self, first: Layout, second: Layout) -> tuple[Layout, Layout]:
-        """Cut a fresh dimension as the layout that it meets is cut into equal runs."""
+        """Cut a dimension as the layout that it meets is cut: equal runs share a width."""
         if len(first) > len(second):
             return self._align(second, first)[::-1]
         sizes = [segment.size for segment in second]
-        if (
-            len(first) == 1 < len(second)
-            and self.is_fresh(first[0])
-            and len(set(sizes)) == 1
-            and sum(sizes) == first[0].size
-        ):
-            return self.cut(first[0], sizes, is_shared=True), second
+        if not len(first) == 1 < len(second) or sum(sizes) != first[0].size:
+            return first, second
+        is_unequal = len(set(sizes)) > 1 or any(self._is_fixed(segment) for segment in second)
+        if self.is_fresh(first[0]) if not is_unequal else self.is_whole(first[0]):
+            return self.cut(first[0], sizes, is_shared=not is_unequal), second
         return first, second
+
+    def _is_fixed(self, segment: Segment) -> bool:
+        dim = self.dim_of(segment)
+        return dim is None or bool(dim.reasons) or not dim.is_made
 
     def _unify_segments(self, one: Segment, other: Segment, where: str) -> None:
         if one.group is None and other.group is None:
@@ -217,6 +243,8 @@ class DimTable:
         if keep != gone:
             self._parents[gone] = keep
             kept, merged = self._dims[keep], self._dims[gone]
+            if not kept.members:
+                kept.name = merged.name
             kept.members += [name for name in merged.members if name not in kept.members]
             kept.reasons += [text for text in merged.reasons if text not in kept.reasons]
             kept.n_units = math.gcd(kept.n_units, merged.n_units)

@@ -18,6 +18,7 @@ from dpod_search.supernet.layout import Layout
 from dpod_search.supernet.layout import full_size
 from dpod_search.supernet.layout import is_elastic
 from dpod_search.supernet.plans import ProductPlan
+from dpod_search.supernet.tracing.computed import holder_of
 from dpod_search.supernet.tracing.tracer import argument
 
 
@@ -146,6 +147,9 @@ def contract(
                 discovery.dims.unify(known, layout, where)
     if len(sources) > 1:
         plan_product(discovery, node, list(layouts.values()))
+    if discovery.sees_inputs(node):  # by a matrix of the model's own it makes units
+        for letter in result:
+            discovery.dims.make(layouts[letter], holder_of)
     return {
         axis: discovery.dims.expand(layouts[letter])
         for axis, letter in enumerate(result)

@@ -47,7 +47,8 @@ def reduce_axes(discovery: Discovery, node: fx.Node) -> Axes:
         chosen = ()
     listed = chosen if isinstance(chosen, Sequence) else (chosen,)
     gone = {int(axis) % n_axes for axis in listed} or set(range(n_axes))
-    keeps = len(discovery.shapes[node]) == n_axes
+    made = discovery.shapes[node] if node in discovery.shapes else discovery.part_shapes(node)[0]
+    keeps = len(made) == n_axes
     return {
         axis if keeps else axis - sum(other < axis for other in gone): layout
         for axis, layout in discovery.axes(source).items()
@@ -77,6 +78,13 @@ def compare(discovery: Discovery, node: fx.Node) -> Axes:
         if axis != gone:
             axes[axis - (axis > gone)] = other if sizes[0] == 1 else one
     return axes
+
+
+def reduce_twice(discovery: Discovery, node: fx.Node) -> Axes:
+    """``var_mean`` and ``std_mean``: two tensors, reduced alike."""
+    axes = reduce_axes(discovery, node)
+    discovery.parts[node] = [axes, axes]
+    return {}
 
 
 def find_extremes(discovery: Discovery, node: fx.Node) -> Axes:

@@ -15,7 +15,6 @@ from dpod_search.supernet.dimensions.walk import Discovery
 from dpod_search.supernet.dimensions.walk import freeze_inputs
 from dpod_search.supernet.dimensions.walk import pin_numbers
 from dpod_search.supernet.layout import fixed
-from dpod_search.supernet.layout import full_size
 from dpod_search.supernet.layout import is_elastic
 from dpod_search.supernet.layout import scale
 from dpod_search.supernet.tracing.tracer import argument
@@ -28,7 +27,7 @@ def expand(discovery: Discovery, node: fx.Node) -> Axes:
     shift = len(after) - len(before)
     repeats = _is_repeat(node)
     sizes = sizes_of(discovery, node)
-    axes = _bind_fixed(discovery, node, sizes or ())
+    axes = _repeat_fixed(discovery, node, sizes or ())
     for axis, layout in discovery.axes(source).items():
         if not is_elastic(layout):
             continue
@@ -46,26 +45,28 @@ def expand(discovery: Discovery, node: fx.Node) -> Axes:
     return axes
 
 
-def _bind_fixed(discovery: Discovery, node: fx.Node, sizes: Sequence[Any]) -> Axes:
-    """Let the sizes or counts by which fixed axes are repeated be no widths.
+def _repeat_fixed(discovery: Discovery, node: fx.Node, sizes: Sequence[Any]) -> Axes:
+    """Return the axes of one element that are repeated as often as there are channels.
 
-    Returns:
-        Axes that are repeated as often as another axis is long, which may be narrowed.
+    Other sizes or counts by which fixed axes are repeated are no widths.
     """
-    axes: Axes = {}
     source = discovery.first_input(node)
     before, after = discovery.shapes[source], discovery.shapes[node]
     shift = len(after) - len(before)
+    axes: Axes = {}
     for axis, size in enumerate(sizes):
         is_new = axis < shift
-        if is_new or not is_elastic(discovery.layout(source, axis - shift)):
-            is_count = _is_repeat(node) and not is_new
-            width = None if is_count else discovery.sizes.read(size)
-            if isinstance(width, tuple) and is_elastic(width) and full_size(width) == after[axis]:
+        if not is_new and is_elastic(discovery.layout(source, axis - shift)):
+            continue
+        n_before = 1 if is_new else before[axis - shift]
+        if n_before == 1 and after[axis] > 1:
+            width = discovery.sizes.read_width(size)
+            if is_elastic(width):
                 axes[axis] = width
                 continue
-            made = after[axis] // max(1, before[axis - shift]) if is_count else after[axis]
-            discovery.sizes.bind(size, fixed(made), discovery.where(node))
+        is_count = _is_repeat(node) and not is_new
+        made = after[axis] // max(1, n_before) if is_count else after[axis]
+        discovery.sizes.bind(size, fixed(made), discovery.where(node))
     return axes
 
 

@@ -321,9 +321,9 @@ def _split_axis(
     run = equal_run(discovery, layout, n_outer, where)
     if run is None or not keep_groups_whole(discovery, node, run, n_inner):
         return None
-    if n_inner > 1:
-        discovery.dims.mark_heads(run)
     part = scale(run, Fraction(1, n_inner))
+    if any(segment.repeat < 1 for segment in part):  # else each is the kernel of one channel
+        discovery.dims.mark_heads(run)
     if not discovery.sizes.bind(sizes[place], part, where):
         return None
     for i, size in enumerate(sizes):

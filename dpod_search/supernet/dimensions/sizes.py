@@ -104,6 +104,18 @@ class Sizes:
         self._dims.unify(known, layout, f"{where} with {attribute}")
         return True
 
+    def read_width(self, size: Any) -> Layout:
+        """Return the layout that a number stands for which makes an axis, empty if there is none.
+
+        An attribute that stands for nothing yet may turn out to be a width: it gets a dimension,
+        which keeps its size unless a layer makes what it meets.
+        """
+        origin = size.origin if isinstance(size, TrackedInt) else None
+        if isinstance(origin, Attribute) and origin not in self.attributes:
+            self.attributes[origin] = self._dims.add_number(int(size), str(origin))
+        meaning = self.read(size)
+        return meaning if isinstance(meaning, tuple) else ()
+
     def read(self, size: Any, *, trusts_attributes: bool = False) -> Meaning:
         """Return the layout that a size stands for; None if that is not known.
 

@@ -23,6 +23,8 @@ from dpod_search.supernet.dimensions.walk import Discovery
 from dpod_search.supernet.dimensions.walk import freeze_inputs
 from dpod_search.supernet.dimensions.walk import keep_groups_whole
 from dpod_search.supernet.dimensions.walk import pin_numbers
+from dpod_search.supernet.layout import Layout
+from dpod_search.supernet.layout import fixed
 from dpod_search.supernet.layout import scale
 from dpod_search.supernet.tracing.tracer import argument
 
@@ -96,14 +98,31 @@ def slide(discovery: Discovery, node: fx.Node) -> Axes:
 
 
 def pad(discovery: Discovery, node: fx.Node) -> Axes:
-    """Padding by a list of numbers, two for each of the last axes: an axis given zeros passes."""
+    """Padding by a list of numbers, two for each of the last axes: an axis given zeros passes.
+
+    Channels that are added stand beside those that are there, as many at all widths unless an
+    attribute says how many.
+    """
     amounts = argument(node, 1, "pad", None)
     if not isinstance(amounts, Sequence):
         return freeze_inputs(discovery, node, "pads it by an amount that is not known")
-    last = len(discovery.shapes[discovery.first_input(node)]) - 1
+    source = discovery.first_input(node)
+    last = len(discovery.shapes[source]) - 1
     padded = {last - i // 2 for i, n in enumerate(amounts) if not isinstance(n, int) or n != 0}
-    freeze_sizes(discovery, node, len(amounts) // 2)
-    return _pass_but(discovery, node, padded)
+    sides = {axis: amounts[2 * (last - axis) : 2 * (last - axis) + 2] for axis in padded}
+    beside = [
+        axis
+        for axis in padded & set(discovery.axes(source))
+        if argument(node, 2, "mode", "constant") == "constant"
+        and all(isinstance(n, int) and n >= 0 for n in sides[axis])
+    ]
+    widths = [n for axis in beside for n in sides[axis]]
+    freeze_sizes(discovery, node, len(amounts) // 2, but=widths)
+    added: Axes = {}
+    for axis in beside:
+        before, after = (_lay_out(discovery, n) for n in sides[axis])
+        added[axis] = (*before, *discovery.layout(source, axis), *after)
+    return _pass_but(discovery, node, padded - set(added)) | added
 
 
 def unfold(discovery: Discovery, node: fx.Node) -> Axes:
@@ -139,18 +158,28 @@ def slide_along(discovery: Discovery, node: fx.Node) -> Axes:
     return _pass_but(discovery, node, {chosen % len(discovery.shapes[source])})
 
 
-def freeze_sizes(discovery: Discovery, node: fx.Node, n_spatial: int) -> None:
+def _lay_out(discovery: Discovery, number: int) -> Layout:
+    """Return what channels belong to that are added: an attribute of the user's may be a width."""
+    if not number:
+        return ()
+    return discovery.sizes.read_width(number) or fixed(int(number))
+
+
+def freeze_sizes(
+    discovery: Discovery, node: fx.Node, n_spatial: int, *, but: Sequence[object] = ()
+) -> None:
     """Freeze the axes whose sizes an operation is given to make its own places of.
 
     Args:
         discovery: The walk.
         node: The operation; sizes among its arguments may be computed from shapes of tensors.
         n_spatial: How many sizes, the last ones, it takes where it is given a whole shape.
+        but: The numbers that are none.
     """
-    pin_numbers(discovery, node)
+    pin_numbers(discovery, node, but=but)
     reason = f"{discovery.where(node)} makes space of its size"
     for size in node.all_input_nodes:
-        if size not in discovery.shapes:
+        if size not in discovery.shapes and not any(size is other for other in but):
             _freeze_size(discovery, size, slice(-n_spatial, None), reason)
 
 

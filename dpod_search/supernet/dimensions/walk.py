@@ -14,6 +14,7 @@ from dataclasses import replace
 
 from torch import fx
 from torch import nn
+from torch.nn.modules.conv import _ConvNd
 from torch.utils._pytree import tree_leaves
 
 from dpod_search.supernet.dimensions.dims import DimTable
@@ -27,6 +28,7 @@ from dpod_search.supernet.plans import ParameterPlan
 from dpod_search.supernet.plans import ProductPlan
 from dpod_search.supernet.plans import Scratch
 from dpod_search.supernet.plans import plan_layer
+from dpod_search.supernet.tracing.computed import holder_of
 from dpod_search.supernet.tracing.trace import TracedModel
 from dpod_search.supernet.tracing.tracked import Computed
 from dpod_search.supernet.tracing.tracked import TrackedInt
@@ -62,6 +64,10 @@ class Discovery:
         self._traced = traced
         self._axes: dict[fx.Node, Axes] = {}
         self._own_parameters = dict(traced.model.named_parameters())
+        self._buffers = dict(traced.model.named_buffers())
+        self.called = frozenset(
+            str(node.target) for node in traced.graph.nodes if node.op == "call_module"
+        )
         self._from_inputs: set[fx.Node] = set()
         for node in traced.graph.nodes:
             if node.op == "placeholder" or self._from_inputs.intersection(node.all_input_nodes):
@@ -106,7 +112,11 @@ class Discovery:
 
     def n_samples(self, node: fx.Node) -> int:
         """Return the samples that a node works on: 1 if it sees none of the model's inputs."""
-        return self.batch_size if node in self._from_inputs else 1
+        return self.batch_size if self.sees_inputs(node) else 1
+
+    def sees_inputs(self, node: fx.Node) -> bool:
+        """Say whether a node depends on any of the model's inputs."""
+        return node in self._from_inputs
 
     def first_input(self, node: fx.Node) -> fx.Node:
         """Return the first tensor that a node reads."""
@@ -164,13 +174,15 @@ class Discovery:
             name: Path of the parameter.
             axes: Layouts of the axes that can be narrowed.
         """
-        parameter = self._own_parameters[name]
+        is_learnt = name in self._own_parameters
+        parameter = self._own_parameters[name] if is_learnt else self._buffers[name]
         layouts = tuple(axes.get(i) or fixed(size) for i, size in enumerate(parameter.shape))
         for layout in axes.values():
             self.dims.join(layout, name)
         known = self.parameters.get(name)
         if known is None:
-            self.parameters[name] = ParameterPlan(name, layouts, parameter.element_size())
+            itemsize = parameter.element_size()
+            self.parameters[name] = ParameterPlan(name, layouts, itemsize, is_learnt=is_learnt)
             return
         for one, other in zip(known.axes, layouts, strict=True):
             self.dims.unify(one, other, f"{name}, used again,")
@@ -200,6 +212,30 @@ class Discovery:
         calls = (call for call in self._traced.calls if call.path == name)
         return frozenset(node for call in calls for node in call.nodes)
 
+    def adopt_filter(self, node: fx.Node, reader: fx.Node, rows: Layout) -> Layout:
+        """Narrow a buffer that only convolutions read, a filter for each channel.
+
+        Args:
+            node: The weight.
+            reader: The convolution.
+            rows: What its first axis belongs to.
+
+        Returns:
+            What that is known to belong to; a fixed size if it is no such buffer.
+        """
+        name = str(node.target)
+        is_filter = node.op == "get_attr" and name in self._buffers and node in self.shapes
+        reads = [n for n in self._traced.graph.nodes if n.op == "get_attr" and n.target == name]
+        if not is_filter or not all(
+            user.target is reader.target and user.args[1:2] == (read,)
+            for read in reads
+            for user in read.users
+        ):
+            return self.layout(node, 0)
+        self.keep_parameter(name, {0: rows})
+        self._axes[node] = {0: rows}
+        return rows
+
     def path_of_parameter(self, parameter: nn.Parameter) -> str:
         """Return the path under which a parameter of the model is known, if it has several."""
         return next(name for name, own in self._own_parameters.items() if own is parameter)
@@ -216,7 +252,10 @@ class Discovery:
             return {}
         if name not in self.parameters:
             shape = self.shapes[node]
-            sized = [axis for axis, size in enumerate(shape) if size > 1]
+            owner = self.modules.get(holder_of(name))
+            # The kernel of a convolution is of no width, and is folded with the inputs.
+            n_axes = 2 if isinstance(owner, _ConvNd) else len(shape)
+            sized = [axis for axis, size in enumerate(shape[:n_axes]) if size > 1]
             axes = {axis: self.dims.add(shape[axis], name, is_made=False) for axis in sized}
             self.keep_parameter(name, axes)
         return {
@@ -255,11 +294,19 @@ def keep_groups_whole(discovery: Discovery, node: fx.Node, layout: Layout, per_g
     return True
 
 
-def pin_numbers(discovery: Discovery, node: fx.Node) -> None:
-    """Let attributes of the user's modules that an operation is given as numbers be no widths."""
+def pin_numbers(discovery: Discovery, node: fx.Node, *, but: Sequence[object] = ()) -> None:
+    """Let attributes of the user's modules that an operation is given as numbers be no widths.
+
+    Args:
+        discovery: The walk.
+        node: The operation.
+        but: The numbers that may be ones.
+    """
     pending = tree_leaves((node.args, node.kwargs))
     while pending:
         number = pending.pop()
+        if any(number is other for other in but):
+            continue
         if isinstance(number, slice):
             pending += (number.start, number.stop, number.step)
         elif isinstance(number, TrackedInt) and isinstance(number.origin, Computed):

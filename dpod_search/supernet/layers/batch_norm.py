@@ -18,6 +18,9 @@ from dpod_search.supernet.dimensions.walk import Axes
 from dpod_search.supernet.dimensions.walk import Discovery
 from dpod_search.supernet.dimensions.walk import freeze_inputs
 from dpod_search.supernet.layers.kind import LayerKind
+from dpod_search.supernet.layers.norm_calls import list_vectors
+from dpod_search.supernet.layers.norm_calls import share_channels
+from dpod_search.supernet.layers.own_calls import NOT_OWN
 from dpod_search.supernet.layers.own_calls import plan_own
 from dpod_search.supernet.layers.state import ElasticLayer
 from dpod_search.supernet.layers.state import fill_plain
@@ -39,7 +42,18 @@ def normalize_batch(discovery: Discovery, node: fx.Node) -> Axes:
 def normalize_own(discovery: Discovery, node: fx.Node) -> Axes:
     """``functional.batch_norm`` in a layer's own forward."""
     held = ("running_mean", "running_var", "weight", "bias")
-    return plan_own(discovery, node, BATCH_NORM, held, _plan)
+    return plan_own(discovery, node, BATCH_NORM, held, _plan, otherwise=_normalize_by)
+
+
+def _normalize_by(discovery: Discovery, node: fx.Node) -> Axes:
+    """Follow ``functional.batch_norm`` that keeps no statistics, as weights are standardised."""
+    kept = (argument(node, i, name, None) for i, name in ((1, "running_mean"), (2, "running_var")))
+    if any(statistics is not None for statistics in kept):
+        return freeze_inputs(discovery, node, NOT_OWN)
+    source = argument(node, 0, "input", None)
+    for vector in list_vectors(node, 3):
+        share_channels(discovery, node, vector, discovery.layout(source, 1))
+    return discovery.axes(source)
 
 
 def _plan(discovery: Discovery, node: fx.Node, name: str, _module: nn.Module) -> Axes:

@@ -28,6 +28,7 @@ from dpod_search.supernet.layers.own_calls import plan_own
 from dpod_search.supernet.layers.state import ElasticLayer
 from dpod_search.supernet.layers.state import fill_plain
 from dpod_search.supernet.layers.state import take_active
+from dpod_search.supernet.layers.weight_calls import convolve_by
 from dpod_search.supernet.layout import Layout
 from dpod_search.supernet.layout import fixed
 from dpod_search.supernet.layout import scale
@@ -91,7 +92,8 @@ def make_channels(
 
 def convolve_own(discovery: Discovery, node: fx.Node) -> Axes:
     """``functional.conv2d`` and its like in a layer's own forward."""
-    return plan_own(discovery, node, CONV, ("weight", "bias"), _plan_own)
+    held = ("weight", "bias")
+    return plan_own(discovery, node, CONV, held, _plan_own, otherwise=convolve_by)
 
 
 def _plan_own(
@@ -193,6 +195,11 @@ class ElasticConv3d(ElasticConv, nn.Conv3d):
 
     plain_type = nn.Conv3d
     convolve = functional.conv3d
+
+
+def _resize(layer: _ConvNd) -> None:
+    layer.out_channels, n_inputs = layer.weight.shape[:2]
+    layer.in_channels = n_inputs * layer.groups
 
 
 def _run(layer: ElasticConv, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -299,6 +306,7 @@ CONV = LayerKind(
         (*_FUNCTIONS.values(), torch.conv1d, torch.conv2d, torch.conv3d), convolve_own
     ),
     subclasses="own forward",
+    resize=_resize,
     run=_run,
     rebuilder=Rebuilder(read_convolution, _build, has_kernel=True),
     regression=Regression(_gather, _pick, _count),

@@ -23,6 +23,7 @@ from dpod_search.supernet.layers.own_calls import plan_own
 from dpod_search.supernet.layers.state import ElasticLayer
 from dpod_search.supernet.layers.state import fill_plain
 from dpod_search.supernet.layers.state import take_active
+from dpod_search.supernet.layers.weight_calls import multiply_by
 from dpod_search.supernet.tracing.tracer import argument
 
 
@@ -35,7 +36,8 @@ def multiply_matrix(discovery: Discovery, node: fx.Node) -> Axes:
 
 def multiply_own(discovery: Discovery, node: fx.Node) -> Axes:
     """``functional.linear`` in a layer's own forward."""
-    return plan_own(discovery, node, LINEAR, ("weight", "bias"), plan_matrix)
+    held = ("weight", "bias")
+    return plan_own(discovery, node, LINEAR, held, plan_matrix, otherwise=multiply_by)
 
 
 def plan_matrix(discovery: Discovery, node: fx.Node, name: str, _module: nn.Linear) -> Axes:

@@ -15,8 +15,8 @@ from torch import fx
 from dpod_search.supernet.dimensions.sizes import reads_shape
 from dpod_search.supernet.dimensions.walk import Axes
 from dpod_search.supernet.dimensions.walk import Discovery
+from dpod_search.supernet.dimensions.walk import Handler
 from dpod_search.supernet.dimensions.walk import freeze_inputs
-from dpod_search.supernet.dimensions.walk import pin_numbers
 from dpod_search.supernet.layers.kind import LayerKind
 from dpod_search.supernet.layers.kind import holds_layer_tensors
 from dpod_search.supernet.tracing.tracer import argument
@@ -25,13 +25,19 @@ from dpod_search.supernet.tracing.tracer import name_of
 
 Plan = Callable[[Discovery, fx.Node, str, Any], Axes | None]
 
-_NOT_OWN = "is given tensors that are not those of one layer alone"
+NOT_OWN = "is given tensors that are not those of one layer alone"
 
 
 def plan_own(
-    discovery: Discovery, node: fx.Node, kind: LayerKind, held: tuple[str, ...], plan: Plan
+    discovery: Discovery,
+    node: fx.Node,
+    kind: LayerKind,
+    held: tuple[str, ...],
+    plan: Plan,
+    *,
+    otherwise: Handler | None = None,
 ) -> Axes:
-    """Record the layer whose own function an operation is, or freeze what that reads.
+    """Record the layer whose own function an operation is, or follow it with any tensors.
 
     Args:
         discovery: The walk.
@@ -40,6 +46,8 @@ def plan_own(
         held: Names of the tensors, in the module and of the arguments.
         plan: Records the layer, given the walk, the operation, the layer's path and the layer; None
             if the operation is given other numbers than the layer's.
+        otherwise: The handler of the function with tensors that are no layer's own; by default what
+            they belong to is frozen.
     """
     name = _find_owner(discovery, node, kind, held)
     if name is not None:
@@ -48,19 +56,9 @@ def plan_own(
             for tensor in ("weight", "bias"):
                 discovery.parameters.pop(f"{name}.{tensor}", None)
             return axes
-    if kind.makes_units and kind.multiplies:
-        return _freeze_product(discovery, node)
-    return freeze_inputs(discovery, node, _NOT_OWN)
-
-
-def _freeze_product(discovery: Discovery, node: fx.Node) -> Axes:
-    pin_numbers(discovery, node)
-    discovery.uncounted.append(discovery.where(node))
-    weight = argument(node, 1, "weight", None)
-    if isinstance(weight, fx.Node) and weight.op != "get_attr":
-        does = f"is given a weight that is computed, by {discovery.where(weight)}"
-        return freeze_inputs(discovery, node, does)
-    return freeze_inputs(discovery, node, _NOT_OWN)
+    if otherwise is not None:
+        return otherwise(discovery, node)
+    return freeze_inputs(discovery, node, NOT_OWN)
 
 
 def _find_owner(

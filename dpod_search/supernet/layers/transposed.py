@@ -10,6 +10,7 @@ import math
 from dataclasses import replace
 from fractions import Fraction
 
+import torch
 from torch import Tensor
 from torch import fx
 from torch import nn
@@ -29,6 +30,7 @@ from dpod_search.supernet.layers.kind import LayerKind
 from dpod_search.supernet.layers.kind import Rebuilder
 from dpod_search.supernet.layers.kind import WeightAxes
 from dpod_search.supernet.layers.state import fill_plain
+from dpod_search.supernet.layers.weight_calls import convolve_transposed_by
 from dpod_search.supernet.layout import Layout
 from dpod_search.supernet.layout import fixed
 from dpod_search.supernet.layout import scale
@@ -147,6 +149,11 @@ def _grouped_inputs(layer: _ConvTransposeNd, plan: LayerPlan) -> Layout:
     return scale(plan.output, Fraction(layer.in_channels, layer.out_channels))
 
 
+def _resize(layer: _ConvTransposeNd) -> None:
+    layer.in_channels, n_outputs = layer.weight.shape[:2]
+    layer.out_channels = n_outputs * layer.groups
+
+
 def _read(layer: _ConvTransposeNd, input_shape: tuple[int, ...]) -> Geometry | None:
     found = read_convolution(layer, input_shape)
     padding = tuple(layer.output_padding)
@@ -168,6 +175,18 @@ TRANSPOSED = LayerKind(
         nn.ConvTranspose3d: ElasticConvTranspose3d,
     },
     handler=convolve_transposed,
+    calls=dict.fromkeys(
+        (
+            functional.conv_transpose1d,
+            functional.conv_transpose2d,
+            functional.conv_transpose3d,
+            torch.conv_transpose1d,
+            torch.conv_transpose2d,
+            torch.conv_transpose3d,
+        ),
+        convolve_transposed_by,
+    ),
     lay_out=_inputs_first,
+    resize=_resize,
     rebuilder=Rebuilder(_read, _build, has_kernel=True, is_transposed=True),
 )

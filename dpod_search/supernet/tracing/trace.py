@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import fx
 from torch import nn
+from torch.nn.parameter import UninitializedBuffer
 from torch.nn.parameter import is_lazy
 
 from dpod_search.errors import GroupingError
@@ -26,6 +27,7 @@ from dpod_search.supernet.tracing.recording import Recorder
 from dpod_search.supernet.tracing.recording import Shape
 from dpod_search.supernet.tracing.recording import copy_held
 from dpod_search.supernet.tracing.recording import tensors_of
+from dpod_search.supernet.tracing.tracer import Buffers
 from dpod_search.supernet.tracing.tracer import Call
 from dpod_search.supernet.tracing.tracer import Tracer
 from dpod_search.supernet.tracing.tracer import run_tracer
@@ -33,6 +35,7 @@ from dpod_search.supernet.tracing.tracer import run_tracer
 
 _TORCH_FOLDER = f"{Path(torch.__file__).parent}{os.sep}"  # and not torchvision's beside it
 _OWN_FOLDER = f"{Path(__file__).parents[1]}{os.sep}"
+_BUFFERS: tuple[Buffers, ...] = ("filters", "all", "none")
 _FRAME = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+)')
 
 
@@ -136,27 +139,57 @@ def trace_model(
     )
 
 
+def fill_lazy(model: nn.Module, example: ExampleCall) -> nn.Module:
+    """Run a copy of a model with lazy layers once on the example, which gives them weights.
+
+    Args:
+        model: Any module; it is not changed.
+        example: What it is called with.
+
+    Returns:
+        The copy, in the model's mode, its new weights drawn as PyTorch's next ones are, whose
+        generator is left as it was; the model itself if it has no lazy layers.
+
+    Raises:
+        GroupingError: If it does not run.
+    """
+    _check_module(model)
+    lazy = [tensor for tensor in model.buffers() if is_lazy(tensor)]
+    if not lazy and not any(map(is_lazy, model.parameters())):
+        return model
+    make: Any = UninitializedBuffer  # whose stub lacks its arguments
+    empty = {id(b): make(device=b.device, dtype=b.dtype) for b in lazy}
+    copied = copy.deepcopy(model, {**copy_held(model), **empty})
+    modes = {module: module.training for module in copied.modules()}
+    devices = {tensor.device for tensor in example.tensors if tensor.is_cuda}
+    with torch.random.fork_rng(devices=list(devices)), torch.no_grad():
+        _run_once(copied.eval(), example)
+    for module, training in modes.items():
+        module.training = training
+    return copied
+
+
 def _trace_graph(
     model: nn.Module,
     example: ExampleCall,
     is_leaf: Callable[[nn.Module], bool],
     leaf_functions: Sequence[Callable[..., Any]],
 ) -> tuple[fx.Graph, Tracer]:
-    tracer = Tracer(is_leaf, leaf_functions, example)
-    try:
-        return run_tracer(tracer, model), tracer
-    except Exception as error:  # noqa: BLE001  # raised again unless the second way works
-        # A mask in a buffer may be cut by sizes of the trace: then buffers are traced, too.
-        tracer = Tracer(is_leaf, leaf_functions, example)
-        tracer.proxy_buffer_attributes = True
+    first: Exception | None = None
+    # A mask in a buffer may be cut by sizes of the trace, and a number may stand in one: which
+    # buffers are parts of the trace is tried.
+    for buffers in _BUFFERS:
+        tracer = Tracer(is_leaf, leaf_functions, example, buffers=buffers)
         try:
             return run_tracer(tracer, model), tracer
-        except Exception:  # noqa: BLE001  # the first error is the user's
-            raise GroupingError(
-                f"the model cannot be traced{_at(_user_line(error))}: {_first_line(error)}; "
-                "replace control flow that depends on data, or mark that part with torch.fx.wrap, "
-                "or give its module a handler (docs/handlers.md)"
-            ) from error
+        except Exception as error:  # noqa: BLE001  # raised again unless another way works
+            first = first or error
+    assert first is not None
+    raise GroupingError(
+        f"the model cannot be traced{_at(_user_line(first))}: {_first_line(first)}; "
+        "replace control flow that depends on data, or mark that part with torch.fx.wrap, "
+        "or give its module a handler (docs/handlers.md)"
+    ) from first
 
 
 def _check_module(model: object) -> None:
@@ -169,7 +202,8 @@ def _copy(model: nn.Module) -> nn.Module:
     _check_module(model)
     if any(is_lazy(tensor) for tensor in (*model.parameters(), *model.buffers())):
         raise GroupingError(
-            "the model has lazy layers without weights; run it once on an input before this"
+            "the model has lazy layers without weights, which the example does not run; take them "
+            "out, or run them once before this"
         )
     for name, tensor in (*model.named_parameters(), *model.named_buffers()):
         check_values(tensor, name)

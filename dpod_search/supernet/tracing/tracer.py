@@ -14,19 +14,26 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import is_dataclass
 from typing import Any
+from typing import Literal
 
 from torch import Tensor
 from torch import fx
 from torch import nn
 from torch.utils import _pytree as pytree
 
+from dpod_search.supernet.tracing.computed import computes_weight
+from dpod_search.supernet.tracing.computed import is_step
 from dpod_search.supernet.tracing.example import ExampleCall
 from dpod_search.supernet.tracing.peeking import Peek
+from dpod_search.supernet.tracing.peeking import whole_calls
 from dpod_search.supernet.tracing.peeking import without_checks
 from dpod_search.supernet.tracing.peeking import without_len
 from dpod_search.supernet.tracing.recording import leaves_of
 from dpod_search.supernet.tracing.tracked import tracking
 from dpod_search.supernet.tracing.transformers import TRANSFORMERS
+
+
+Buffers = Literal["none", "filters", "all"]
 
 
 @dataclass(frozen=True)
@@ -109,6 +116,7 @@ class Tracer(fx.Tracer):
         example: What the model is called with; each of its tensors is an input of the graph.
         answers: Whether the code is told what sizes and settings of tensors are on the example; the
             graph is then one of such inputs.
+        buffers: Which buffers are read as a part of the trace, and not as the tensors they are.
     """
 
     def __init__(
@@ -118,6 +126,7 @@ class Tracer(fx.Tracer):
         example: ExampleCall,
         *,
         answers: bool = True,
+        buffers: Buffers = "none",
     ) -> None:
         """Start with no calls."""
         loaded = [sys.modules[name] for name in _PACKAGES if name in sys.modules]
@@ -125,6 +134,7 @@ class Tracer(fx.Tracer):
         self.calls: list[Call] = []
         self.deciding: list[fx.Node] = []
         self.answers = answers
+        self._buffers = buffers
         self._is_leaf = is_leaf
         self._example = example
         self._peek = Peek(example.tensors)
@@ -199,12 +209,30 @@ class Tracer(fx.Tracer):
         """Say whether a module is one operation."""
         if self._is_leaf(m):
             return True
-        return type(m) not in TRANSFORMERS and super().is_leaf_module(m, module_qualified_name)
+        if type(m) in TRANSFORMERS or computes_weight(m) or is_step(m):
+            return False
+        return super().is_leaf_module(m, module_qualified_name)
 
     def _is_made_here(self, m: nn.Module) -> bool:
         """Say whether a module without tensors is none of the model's: made as it is called."""
         is_known = self.submodule_paths is None or m in self.submodule_paths
         return not is_known and not [*m.parameters(), *m.buffers()]
+
+    def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, Any]) -> Any:
+        """Read an attribute of a module: parameters, and buffers that may be filters, are nodes.
+
+        A filter is repeated for every channel, and how many there are would be a plain number.
+        """
+        plain, self.proxy_buffer_attributes = (
+            self.proxy_buffer_attributes,
+            self.proxy_buffer_attributes
+            or self._buffers == "all"
+            or (self._buffers == "filters" and is_filter(attr_val)),
+        )
+        try:
+            return super().getattr(attr, attr_val, parameter_proxy_cache)
+        finally:
+            self.proxy_buffer_attributes = plain
 
     def call_module(
         self,
@@ -230,6 +258,12 @@ class Tracer(fx.Tracer):
         return result
 
 
+def is_filter(tensor: object) -> bool:
+    """Say whether a tensor has the axes of a filter for each channel, or of one for all."""
+    is_kernel = isinstance(tensor, Tensor) and tensor.is_floating_point() and tensor.dim() >= 3
+    return is_kernel and tensor.shape[1] == 1  # type: ignore[attr-defined]
+
+
 def _name_tensors(example: ExampleCall, forward: Callable[..., Any]) -> Iterator[str]:
     """Name the tensors of a call as the model's arguments are, as far as they are there."""
     known = list(inspect.signature(forward).parameters)[1 : len(example.args) + 1]  # without self
@@ -243,7 +277,7 @@ def _name_tensors(example: ExampleCall, forward: Callable[..., Any]) -> Iterator
 def run_tracer(tracer: Tracer, model: nn.Module) -> fx.Graph:
     """Trace a model whose integer attributes remember where they stand."""
     tracer.record_stack_traces = True
-    with tracking(model), without_len(), without_checks():
+    with tracking(model), without_len(), without_checks(), whole_calls():
         return tracer.trace(model)
 
 

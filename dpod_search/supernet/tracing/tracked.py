@@ -15,7 +15,10 @@ from dataclasses import dataclass
 from dataclasses import replace
 from typing import Any
 
+from torch import Tensor
 from torch import nn
+
+from dpod_search.supernet.tracing.computed import computes_weight
 
 
 @dataclass(frozen=True)
@@ -107,18 +110,26 @@ def tracking(model: nn.Module) -> Iterator[None]:
     """Let the integer attributes of a model's own modules remember where they stand.
 
     Args:
-        model: Its attributes are plain integers again after the block, and its buffers those
-            from before it: a counter that counts becomes a part of the trace.
+        model: Its attributes are plain integers again after the block, and its buffers and
+            tensors those from before it: a counter that counts becomes a part of the trace.
     """
     changed = [
         (module, Attribute(path, name), value)
         for path, module in model.named_modules()
         if type(module) is nn.Transformer  # it asks whether its inputs are as wide as it says
+        or computes_weight(module)
         or not type(module).__module__.startswith("torch.nn.")
         for name, value in vars(module).items()
         if not name.startswith("_") and _holds_integers(value)
     ]
     buffers = [(module, dict(module._buffers)) for module in model.modules()]
+    # A weight that a hook computes is an attribute, and a part of the trace by then.
+    tensors = [
+        (module, name, value)
+        for module in model.modules()
+        for name, value in vars(module).items()
+        if isinstance(value, Tensor)
+    ]
     try:
         for module, attribute, value in changed:
             setattr(module, attribute.name, _track(value, attribute))
@@ -126,6 +137,8 @@ def tracking(model: nn.Module) -> Iterator[None]:
     finally:
         for module, held in buffers:
             module._buffers = held
+        for module, name, value in tensors:
+            vars(module)[name] = value
         for module, attribute, value in changed:
             setattr(module, attribute.name, value)
 

@@ -9,8 +9,11 @@ from typing import Any
 
 import pytest
 import torch
+from supernet.exactness import assert_exact
+from supernet.exactness import sample_widths
 from torch import Tensor
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from dpod_search.errors import GroupingError
 from dpod_search.evaluation import Evaluator
@@ -133,13 +136,37 @@ def test_a_model_that_runs_differently_when_it_is_traced() -> None:
     assert "the traced model does not run on the example input" in say(moody)
 
 
-def test_lazy_layers_must_have_run_before() -> None:
-    model = nn.Sequential(nn.LazyLinear(8), nn.ReLU(), nn.LazyLinear(2))
-    with pytest.raises(GroupingError, match="lazy layers without weights; run it once"):
+def test_lazy_layers_get_their_weights_from_the_example() -> None:
+    picture = torch.randn(2, 3, 8, 8)
+    layers = [nn.LazyConv2d(8, 3), nn.LazyBatchNorm2d(), nn.ReLU(), nn.LazyConvTranspose2d(6, 3)]
+    model = nn.Sequential(*layers, nn.Flatten(), nn.LazyLinear(2))
+    torch.manual_seed(0)
+    supernet = build_supernet(model, picture)
+    drawn = torch.rand(())
+
+    assert [group.name for group in supernet.groups] == ["0", "3"]
+    assert supernet.training
+    assert_exact(supernet, picture, widths=sample_widths(supernet, 4))
+    assert is_lazy(model[0].weight)  # the model is as it was, and so is PyTorch's generator
+    torch.manual_seed(0)
+    assert drawn == torch.rand(())
+    torch.manual_seed(0)
+    model(picture)
+    torch.testing.assert_close(supernet.net[0].weight, model[0].weight)
+
+
+def test_lazy_layers_that_are_not_run_have_no_weights() -> None:
+    model = nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 2))
+    model.unused = nn.LazyLinear(2)
+    model.forward = lambda x: model[2](model[1](model[0](x)))
+    with pytest.raises(GroupingError, match="lazy layers without weights, which the example"):
         build_supernet(model, X)
 
-    model(X)
-    assert len(build_supernet(model, X).groups) == 1
+
+def test_lazy_layers_that_the_example_does_not_fit() -> None:
+    model = nn.Sequential(nn.LazyConv2d(8, 3), nn.Linear(5, 2))
+    with pytest.raises(GroupingError, match="does not run on an example input of shape"):
+        build_supernet(model, torch.randn(2, 3, 8, 8))
 
 
 def test_a_model_that_cannot_be_copied() -> None:
@@ -186,3 +213,19 @@ def test_arguments_that_are_not_given_keep_their_defaults() -> None:
     assert [group.name for group in supernet.groups] == ["first"]
     with pytest.raises(GroupingError, match="combines it with channels of fixed number"):
         build_supernet(Masked(), (X, torch.ones(2, 8)))
+
+
+def test_a_filter_whose_values_the_code_reads_is_a_tensor() -> None:
+    class Chosen(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.last = nn.Conv2d(3, 8, 1), nn.Conv2d(8, 2, 1)
+            self.register_buffer("filt", torch.ones(1, 1, 1, 1))
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.first(x)
+            return self.last(x * self.filt if float(self.filt.sum()) > 0 else x)
+
+    supernet = build_supernet(Chosen(), torch.randn(2, 3, 4, 4))
+
+    assert [group.name for group in supernet.groups] == ["first"]
