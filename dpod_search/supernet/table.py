@@ -19,6 +19,7 @@ from dpod_search.supernet.dimensions.basic import concatenate
 from dpod_search.supernet.dimensions.basic import read_attribute
 from dpod_search.supernet.dimensions.basic import read_shape
 from dpod_search.supernet.dimensions.basic import turn
+from dpod_search.supernet.dimensions.creating import create
 from dpod_search.supernet.dimensions.elementwise import BROADCASTING_FUNCTIONS
 from dpod_search.supernet.dimensions.elementwise import BROADCASTING_METHODS
 from dpod_search.supernet.dimensions.elementwise import ELEMENTWISE_FUNCTIONS
@@ -53,6 +54,7 @@ from dpod_search.supernet.layers.elastic import KINDS
 from dpod_search.supernet.layers.swin import attend_in_windows
 from dpod_search.supernet.layers.swin import merge_patches
 from dpod_search.supernet.layers.swin import spread_bias
+from dpod_search.supernet.tracing.creating import CREATORS
 
 
 MODULE_HANDLERS: dict[type[nn.Module], Handler] = {
@@ -96,6 +98,8 @@ FUNCTION_HANDLERS: dict[Callable[..., Any], Handler] = {
     **dict.fromkeys((torch.roll, torch.flip), turn),
     **dict.fromkeys((torch.max, torch.min), find_extremes),
     **dict.fromkeys((torch.cat, torch.concat, torch.concatenate), concatenate),
+    **dict.fromkeys(CREATORS, create),
+    **dict.fromkeys((torch.zeros_like, torch.ones_like, torch.rand_like, torch.randn_like), carry),
     getattr: read_attribute,
 }  # fmt: skip  (a table)
 METHOD_HANDLERS: dict[str, Handler] = {
@@ -115,6 +119,7 @@ METHOD_HANDLERS: dict[str, Handler] = {
     **dict.fromkeys(("matmul", "bmm"), multiply_matrices),
     **dict.fromkeys(("roll", "flip"), turn),
     **dict.fromkeys(("max", "min"), find_extremes),
+    **dict.fromkeys(("new_zeros", "new_ones", "new_empty", "new_full"), create),
     **dict.fromkeys(("size", "dim", "ndimension", "is_contiguous"), read_shape),
 }
 
@@ -157,6 +162,14 @@ MULTIPLICATIONS: frozenset[Callable[..., Any] | str] = frozenset(
         torch.einsum,
         operator.imatmul,
         functional.multi_head_attention_forward,
+        torch.lstm,
+        torch.gru,
+        torch.rnn_tanh,
+        torch.rnn_relu,
+        torch.lstm_cell,
+        torch.gru_cell,
+        torch.rnn_tanh_cell,
+        torch.rnn_relu_cell,
         "matmul",
         "mm",
         "bmm",

@@ -67,6 +67,12 @@ class DimTable:
         self._parents.append(len(self._parents))
         return (Segment(len(self._dims) - 1, full),)
 
+    def add_size(self, full: int, name: str) -> Layout:
+        """Register a dimension of which only a number is known, and no layer yet."""
+        layout = self.add(full, name, is_made=False)
+        self._dims[-1].members.clear()
+        return layout
+
     def find(self, index: int) -> int:
         """Return the number under which a dimension's whole set is known."""
         while self._parents[index] != index:
@@ -121,7 +127,7 @@ class DimTable:
         dim = self.dim_of(segment)
         assert dim is not None
         assert dim.runs is None
-        member, n_before = dim.members[0], len(self._dims)
+        member, n_before = (*dim.members, dim.name)[0], len(self._dims)
         if is_shared:
             runs = self.add(sizes[0], member, name=dim.name) * len(sizes)
             self._dims[-1].n_runs = dim.n_runs * len(sizes)
@@ -217,6 +223,8 @@ class DimTable:
         if keep != gone:
             self._parents[gone] = keep
             kept, merged = self._dims[keep], self._dims[gone]
+            if not kept.members:
+                kept.name = merged.name
             kept.members += [name for name in merged.members if name not in kept.members]
             kept.reasons += [text for text in merged.reasons if text not in kept.reasons]
             kept.n_units = math.gcd(kept.n_units, merged.n_units)

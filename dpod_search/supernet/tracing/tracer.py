@@ -18,6 +18,7 @@ from torch import fx
 from torch import nn
 from torch.utils import _pytree as pytree
 
+from dpod_search.supernet.tracing.creating import recording_creation
 from dpod_search.supernet.tracing.example import ExampleCall
 from dpod_search.supernet.tracing.peeking import Peek
 from dpod_search.supernet.tracing.peeking import without_checks
@@ -233,7 +234,8 @@ def _name_tensors(example: ExampleCall, forward: Callable[..., Any]) -> Iterator
 def run_tracer(tracer: Tracer, model: nn.Module) -> fx.Graph:
     """Trace a model whose integer attributes remember where they stand."""
     tracer.record_stack_traces = True
-    with tracking(model), without_len(), without_checks():
+    creation = recording_creation(model, tracer.read)
+    with tracking(model), without_len(), without_checks(), creation:
         return tracer.trace(model)
 
 

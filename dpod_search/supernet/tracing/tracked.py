@@ -113,9 +113,8 @@ def tracking(model: nn.Module) -> Iterator[None]:
     changed = [
         (module, Attribute(path, name), value)
         for path, module in model.named_modules()
-        if not type(module).__module__.startswith("torch.nn.")
         for name, value in vars(module).items()
-        if not name.startswith("_") and _holds_integers(value)
+        if _is_users(module, name) and _holds_integers(value)
     ]
     buffers = [(module, dict(module._buffers)) for module in model.modules()]
     try:
@@ -127,6 +126,13 @@ def tracking(model: nn.Module) -> Iterator[None]:
             module._buffers = held
         for module, attribute, value in changed:
             setattr(module, attribute.name, value)
+
+
+def _is_users(module: nn.Module, name: str) -> bool:
+    """Say whether an attribute is one of the user's own, or of PyTorch's that users read."""
+    if type(module).__module__.startswith("torch.nn."):
+        return isinstance(module, nn.RNNBase) and name == "hidden_size"
+    return not name.startswith("_")
 
 
 def _holds_integers(value: object) -> bool:
