@@ -37,7 +37,7 @@ from dpod_search.supernet import Supernet
 from dpod_search.supernet import full_size
 
 
-_MAKERS = ("conv", "linear", "attention")
+_MAKERS = ("conv", "linear", "attention", "recurrent")
 _OWN = ("module", "parameter")  # operations that a path of the model names
 
 

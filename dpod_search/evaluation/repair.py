@@ -40,7 +40,6 @@ from dpod_search.footprint import build_footprint
 from dpod_search.rng import torch_generator
 from dpod_search.supernet import LayerPlan
 from dpod_search.supernet import Supernet
-from dpod_search.supernet import is_elastic
 from dpod_search.supernet import kind_of
 from dpod_search.supernet.extract import count_holders
 from dpod_search.supernet.layout import full_size
@@ -107,9 +106,7 @@ class Repair:
         for plan in self._supernet.grouping.layers:
             layer = net.get_submodule(plan.name)
             kind = kind_of(layer)
-            if not kind.makes_units or not (
-                is_elastic(plan.output) or is_elastic(plan.weight_input)
-            ):
+            if not kind.makes_units or not plan.is_elastic:
                 continue
             if kind.regression is None:
                 self.left[plan.name] = f"a {kind.name} layer has no closed form here"

@@ -15,6 +15,7 @@ from dpod_search.footprint.monomials import Term
 from dpod_search.footprint.monomials import all_of
 from dpod_search.footprint.stored import list_stored
 from dpod_search.footprint.stored import weigh
+from dpod_search.footprint.stored import weigh_matrix
 from dpod_search.supernet import Supernet
 
 
@@ -36,14 +37,19 @@ Metric = Callable[[Supernet], Sequence[Term] | Largest]
 def sum_macs(supernet: Supernet) -> list[Term]:
     """Sum up multiply-accumulates per sample. One fused multiply-add counts as 1.
 
-    Convolutions, linear layers and products of two tensors (attention) are counted; norms,
-    activations, additions and pooling are not, as is usual. Operations whose macs have no closed
+    Convolutions, linear and recurrent layers and products of two tensors (attention) are counted;
+    norms, activations, gates, additions and pooling are not, as is usual. Operations whose macs have no closed
     form are listed in ``Grouping.uncounted``.
     """
     grouping = supernet.grouping
     return [
         *(Term(p.constant / p.batch_size, p.factors, all_of(p.blocks)) for p in grouping.products),
         *(weigh(plan).scale(plan.n_positions) for plan in grouping.layers),
+        *(
+            weigh_matrix(matrix, plan).scale(matrix.n_positions)
+            for plan in grouping.layers
+            for matrix in plan.matrices
+        ),
     ]
 
 

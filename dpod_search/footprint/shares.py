@@ -109,12 +109,13 @@ def _list_layers(grouping: Grouping) -> Iterator[Part]:
     for plan in grouping.layers:
         n_outputs = full_size(plan.output)
         weight = n_outputs * full_size(plan.weight_input) * plan.kernel_numel
-        yield Part(
-            plan.name,
-            _find_groups((plan.output, plan.weight_input), plan.blocks),
-            weight * plan.n_positions,
-            weight + n_outputs * plan.n_vectors,
-        )
+        macs, params = weight * plan.n_positions, weight + n_outputs * plan.n_vectors
+        for matrix in plan.matrices:
+            n_rows = full_size(matrix.rows)
+            n_elements = n_rows * full_size(matrix.columns)
+            macs += n_elements * matrix.n_positions
+            params += n_elements + (n_rows if matrix.bias else 0)
+        yield Part(plan.name, _find_groups(plan.layouts, plan.blocks), macs, params)
 
 
 def _list_parameters(grouping: Grouping) -> Iterator[Part]:

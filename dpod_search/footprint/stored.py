@@ -14,6 +14,7 @@ from dpod_search.footprint.monomials import Term
 from dpod_search.footprint.monomials import all_of
 from dpod_search.supernet import Grouping
 from dpod_search.supernet import LayerPlan
+from dpod_search.supernet import MatrixPlan
 from dpod_search.supernet import Supernet
 from dpod_search.supernet import kind_of
 
@@ -66,11 +67,20 @@ def list_stored(supernet: Supernet) -> Iterator[Stored]:
         yield Stored(weigh(plan), plan.itemsize)
         yield Stored(_stretch(plan, plan.n_vectors), plan.itemsize)
         yield Stored(_stretch(plan, plan.n_statistics), plan.itemsize, is_learnt=False)
+        for matrix in plan.matrices:
+            yield Stored(weigh_matrix(matrix, plan), plan.itemsize)
+            if matrix.bias:
+                yield Stored(Term(1, (matrix.rows,), all_of(plan.blocks)), plan.itemsize)
 
 
 def weigh(plan: LayerPlan) -> Term:
     """Return the elements of a layer's weight."""
     return Term(plan.kernel_numel, (plan.output, plan.weight_input), all_of(plan.blocks))
+
+
+def weigh_matrix(matrix: MatrixPlan, plan: LayerPlan) -> Term:
+    """Return the elements of one of the weights of a layer that has several."""
+    return Term(1, (matrix.rows, matrix.columns), all_of(plan.blocks))
 
 
 def _stretch(plan: LayerPlan, n_vectors: int) -> Term:

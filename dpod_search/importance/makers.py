@@ -3,8 +3,9 @@
 A layer makes the units of the groups that its output is laid out by: a convolution one for each
 row of its weight. A depthwise or grouped convolution makes the units that it reads anew, and the
 layers of a residual group make the same units one after the other, each a part of their sum. Of
-an attention the rows of its values count: without them a head adds nothing, whatever its queries
-and keys are. Parameters that the model's own code reads make those of their first elastic axis,
+a recurrent layer the rows of all gates of a unit count: where they are zero, it gives zero. Of an
+attention the rows of its values count: without them a head adds nothing, whatever its queries and
+keys are. Parameters that the model's own code reads make those of their first elastic axis,
 unless they only scale what layers make.
 """
 
@@ -80,7 +81,7 @@ def find_makers(supernet: Supernet) -> tuple[Maker, ...]:
     makers = [
         Maker(plan.name, plan.blocks, groups, tuple(_own_parts(supernet, plan, weights)))
         for plan in grouping.layers
-        if plan.kind != "norm" and (groups := groups_of(plan.output))
+        if plan.kind != "norm" and (groups := _groups_made(plan))
     ]
     return (*makers, *_find_own_makers(grouping))
 
@@ -142,9 +143,19 @@ def sum_along(tensor: Tensor, axis: int) -> FloatArray:
     return np.asarray(summed.cpu().numpy(), dtype=np.float64)
 
 
+def _groups_made(plan: LayerPlan) -> tuple[int, ...]:
+    made = [matrix.rows for matrix in plan.matrices] or [plan.output]
+    return groups_of(tuple(segment for layout in made for segment in layout))
+
+
 def _own_parts(
     supernet: Supernet, plan: LayerPlan, weights: Mapping[str, ParameterPlan]
 ) -> Iterator[UnitAxis]:
+    for matrix in plan.matrices:
+        for name in filter(None, (matrix.name, matrix.bias)):
+            yield UnitAxis(f"{plan.name}.{name}", 0, matrix.rows)
+    if plan.matrices:
+        return
     layer = supernet.net.get_submodule(plan.name)
     kind = kind_of(layer)
     axis = kind.lay_out(layer, plan).maker

@@ -45,6 +45,7 @@ from dpod_search.onednn import find_skipping
 from dpod_search.onednn import skipping_before
 from dpod_search.placement import evaluating
 from dpod_search.placement import placement_of
+from dpod_search.supernet import LayerPlan
 from dpod_search.supernet import Layout
 from dpod_search.supernet import Supernet
 from dpod_search.supernet import fixed
@@ -94,7 +95,7 @@ def find_cuts(supernet: Supernet) -> tuple[Maker, ...]:
     cuts = []
     for maker in find_makers(supernet):
         plan = plans.get(maker.name)
-        if plan is None or kind_of(supernet.net.get_submodule(plan.name)).is_composite:
+        if plan is None or plan.matrices or _is_composite(supernet, plan):
             cuts.append(maker)
         elif not flow.is_carried(plan):
             parts = [
@@ -105,6 +106,10 @@ def find_cuts(supernet: Supernet) -> tuple[Maker, ...]:
             ]
             cuts.append(replace(maker, parts=tuple(parts)) if parts else maker)
     return tuple(cuts)
+
+
+def _is_composite(supernet: Supernet, plan: LayerPlan) -> bool:
+    return kind_of(supernet.net.get_submodule(plan.name)).is_composite
 
 
 def _keep_groups(layout: Layout, groups: Sequence[int]) -> Layout:

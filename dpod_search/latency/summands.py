@@ -142,16 +142,18 @@ def _tabulate_size(
 
 
 def _tabulate_rest(supernet: Supernet, tabulated: set[str]) -> Sequence[TableTerm]:
-    """Return the weights of layers that no table knows, attention mostly, in millions."""
+    """Return the weights of layers that no table knows, attention or LSTMs, in millions."""
     found = []
     for plan in supernet.grouping.layers:
         if plan.name in tabulated or plan.kind == "norm":
             continue
-        factor = plan.n_positions * max(plan.kernel_numel, 1) * 1e-6
         blocks = tuple(sorted(plan.blocks))
-        for one, other in itertools.product(
-            _tabulate_size(plan.weight_input, blocks, supernet.space, factor),
-            _tabulate_size(plan.output, blocks, supernet.space, 1.0),
-        ):
-            found.append(_multiply(one, other))
+        whole = (plan.weight_input, plan.output, plan.n_positions * max(plan.kernel_numel, 1))
+        several = [(matrix.columns, matrix.rows, matrix.n_positions) for matrix in plan.matrices]
+        for columns, rows, n_macs in several or [whole]:
+            for one, other in itertools.product(
+                _tabulate_size(columns, blocks, supernet.space, n_macs * 1e-6),
+                _tabulate_size(rows, blocks, supernet.space, 1.0),
+            ):
+                found.append(_multiply(one, other))
     return found

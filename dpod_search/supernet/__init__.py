@@ -24,6 +24,7 @@ from dpod_search.supernet.plans import ChannelGroup
 from dpod_search.supernet.plans import FrozenDimension
 from dpod_search.supernet.plans import Grouping
 from dpod_search.supernet.plans import LayerPlan
+from dpod_search.supernet.plans import MatrixPlan
 from dpod_search.supernet.plans import Operation
 from dpod_search.supernet.plans import ParameterPlan
 from dpod_search.supernet.reordering import Reordering
@@ -40,6 +41,7 @@ __all__ = [
     "Grouping",
     "LayerPlan",
     "Layout",
+    "MatrixPlan",
     "Operation",
     "ParameterPlan",
     "Reordering",

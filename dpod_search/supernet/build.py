@@ -22,7 +22,6 @@ from dpod_search.supernet.discovery import discover_groups
 from dpod_search.supernet.layers.elastic import kind_of
 from dpod_search.supernet.layers.elastic import make_elastic
 from dpod_search.supernet.layers.state import WidthState
-from dpod_search.supernet.layout import is_elastic
 from dpod_search.supernet.lookup import Handlers
 from dpod_search.supernet.lookup import OwnHandlers
 from dpod_search.supernet.plans import Grouping
@@ -167,5 +166,4 @@ def _assemble(
 
 def _is_replaced(plan: LayerPlan, layer: nn.Module) -> bool:
     """Say whether a layer must be elastic."""
-    is_narrowed = is_elastic(plan.output) or is_elastic(plan.weight_input)
-    return is_narrowed or kind_of(layer).is_composite
+    return plan.is_elastic or kind_of(layer).is_composite

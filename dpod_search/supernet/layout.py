@@ -91,11 +91,14 @@ def take(tensor: Tensor, dim: int, layout: Layout, widths: Sequence[int]) -> Ten
         widths: Active width of every group.
 
     Returns:
-        A view where one prefix is kept (the common case), else a concatenation of prefixes.
+        A view where one prefix is kept (the common case), or all; else a concatenation of
+        prefixes.
     """
+    size = active_size(layout, widths)
+    if size == tensor.shape[dim]:
+        return tensor
     if len(layout) == 1:
-        size = layout[0].active_size(widths)
-        return tensor if size == tensor.shape[dim] else tensor.narrow(dim, 0, size)
+        return tensor.narrow(dim, 0, size)
     return torch.cat([tensor.narrow(dim, *run) for run in _runs(layout, widths)], dim)
 
 
@@ -118,32 +121,57 @@ def take_matrix(
             ``torch.autograd.grad`` does not see it. A weight with hooks of its own is left out.
 
     Returns:
-        A view where prefixes are kept. Its gradient is written into the full one once: two
-        narrowings in a row would fill two of them with zeros.
+        A view where prefixes are kept; one copy where they are those of equal runs, as gates are.
+        Its gradient is written into the full one once: two narrowings in a row would fill two of
+        them with zeros.
     """
-    if len(rows) == len(columns) == 1:
-        n_rows, n_columns = rows[0].active_size(widths), columns[0].active_size(widths)
-        is_narrower = (n_rows != weight.shape[0], n_columns != weight.shape[1])
-        if all(is_narrower) or (adds_in_place and any(is_narrower)):
-            corner: Tensor = _Corner.apply(weight, n_rows, n_columns, adds_in_place)  # type: ignore[no-untyped-call]
+    of_rows, of_columns = _read_runs(rows, widths), _read_runs(columns, widths)
+    if of_rows is not None and of_columns is not None:
+        runs = (of_rows, of_columns)
+        cut = [n * size != whole for (n, size), whole in zip(runs, weight.shape, strict=False)]
+        is_copied = any(n > 1 and is_cut for (n, _), is_cut in zip(runs, cut, strict=True))
+        if weight.dim() > 2 and is_copied:  # a kernel keeps its memory format
+            return take(take(weight, 0, rows, widths), 1, columns, widths)
+        if all(cut) or is_copied or (adds_in_place and any(cut)):
+            corner: Tensor = _Corner.apply(weight, of_rows, of_columns, adds_in_place)  # type: ignore[no-untyped-call]
             return corner
     return take(take(weight, 0, rows, widths), 1, columns, widths)
 
 
+_EqualRuns = tuple[int, int]  # how many, and how long each of them is
+
+
+def _read_runs(layout: Layout, widths: Sequence[int]) -> _EqualRuns | None:
+    """Return the active elements of a dimension as runs of the same units; None if they differ."""
+    first = layout[0]
+    same = layout.count(first) == len(layout)
+    return (len(layout), first.active_size(widths)) if same else None
+
+
+def _find_corner(matrix: Tensor, rows: _EqualRuns, columns: _EqualRuns) -> Tensor:
+    """Return a view of the active elements: as it is, or with an axis more for each of its runs."""
+    (n, n_rows), (m, n_columns) = rows, columns
+    if n == m == 1:
+        return matrix[:n_rows, :n_columns]
+    by_run: Tensor = matrix.unflatten(1, (m, -1)).unflatten(0, (n, -1))  # type: ignore[no-untyped-call]
+    return by_run[:, :n_rows, :, :n_columns]
+
+
 class _Corner(torch.autograd.Function):
-    """The first rows and columns of a tensor."""
+    """The first rows and columns of a tensor, or of each of its equal runs of them."""
 
     @staticmethod
     def forward(
         ctx: torch.autograd.function.FunctionCtx,
         weight: Tensor,
-        n_rows: int,
-        n_columns: int,
+        rows: _EqualRuns,
+        columns: _EqualRuns,
         adds_in_place: bool,
     ) -> Tensor:
         ctx.save_for_backward(weight)
-        ctx.adds_in_place = adds_in_place  # type: ignore[attr-defined]  # its own place for such
-        return weight[:n_rows, :n_columns]
+        ctx.settings = (rows, columns, adds_in_place)  # type: ignore[attr-defined]  # its own place for such
+        corner = _find_corner(weight, rows, columns)
+        return corner.flatten(2).flatten(0, 1) if rows[0] * columns[0] > 1 else corner
 
     @staticmethod
     def backward(
@@ -151,14 +179,15 @@ class _Corner(torch.autograd.Function):
     ) -> tuple[Tensor | None, None, None, None]:
         (gradient,) = gradients
         (weight,) = ctx.saved_tensors  # type: ignore[attr-defined]  # not in its annotations
-        n_rows, n_columns = gradient.shape[:2]
-        adds_in_place = ctx.adds_in_place and not _has_hooks(weight)  # type: ignore[attr-defined]
-        if adds_in_place and weight.is_leaf and weight.grad is not None:
+        rows, columns, adds_in_place = ctx.settings  # type: ignore[attr-defined]
+        if adds_in_place and not _has_hooks(weight) and weight.is_leaf and weight.grad is not None:
             # A full gradient of zeros, filled and added, would move many times as much memory.
-            weight.grad[:n_rows, :n_columns] += gradient
+            corner = _find_corner(weight.grad, rows, columns)
+            corner += gradient.reshape(corner.shape)
             return None, None, None, None
         full = torch.zeros_like(weight)  # in the memory format of the weight
-        full[:n_rows, :n_columns] = gradient
+        corner = _find_corner(full, rows, columns)
+        corner.copy_(gradient.reshape(corner.shape))
         return full, None, None, None
 
 

@@ -15,7 +15,7 @@ from dpod_search.supernet.layout import active_size
 from dpod_search.supernet.layout import is_elastic
 
 
-WeightKind = Literal["conv", "linear", "norm", "attention"]
+WeightKind = Literal["conv", "linear", "norm", "attention", "recurrent"]
 GroupKind = Literal["channels", "heads", "block"]
 OperationKind = Literal["input", "module", "function", "method", "parameter", "output"]
 
@@ -63,8 +63,27 @@ class FrozenDimension:
 
 
 @dataclass(frozen=True)
+class MatrixPlan:
+    """One of the weights of a layer that has several.
+
+    Args:
+        name: Name of the parameter in the layer.
+        bias: Name of the vector with an element for each row, empty if there is none.
+        rows: Layout of its first axis: the units that it makes.
+        columns: Layout of its second axis: the units that it reads.
+        n_positions: By how many vectors per sample it is multiplied, over all calls of the layer.
+    """
+
+    name: str
+    bias: str
+    rows: Layout
+    columns: Layout
+    n_positions: int
+
+
+@dataclass(frozen=True)
 class LayerPlan:
-    """One convolution, linear or norm layer: all that slicing it and counting its cost need.
+    """One layer with weights: all that slicing it and counting its cost need.
 
     Args:
         name: Path of the layer in the user's model.
@@ -80,6 +99,8 @@ class LayerPlan:
         itemsize: Bytes of one element of its parameters.
         blocks: Groups of the removable blocks that it is in.
         given: What its calls give it besides tokens, of an attention.
+        matrices: The weights of a layer that has several; ``kernel_numel`` and ``n_vectors`` are
+            then 0.
     """
 
     name: str
@@ -93,6 +114,18 @@ class LayerPlan:
     itemsize: int
     blocks: tuple[int, ...] = ()
     given: frozenset[str] = frozenset()
+    matrices: tuple[MatrixPlan, ...] = ()
+
+    @property
+    def layouts(self) -> tuple[Layout, ...]:
+        """The layouts of all its axes, inside it too."""
+        inner = (axis for matrix in self.matrices for axis in (matrix.rows, matrix.columns))
+        return (self.output, self.weight_input, *inner)
+
+    @property
+    def is_elastic(self) -> bool:
+        """Whether any axis of it can be narrowed."""
+        return any(map(is_elastic, self.layouts))
 
 
 @dataclass(frozen=True)

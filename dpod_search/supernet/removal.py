@@ -184,7 +184,7 @@ def find_inside(grouping: Grouping) -> dict[str, tuple[str, ...]]:
 def _list_touches(grouping: Grouping) -> Iterator[tuple[set[int], tuple[int, ...]]]:
     """Yield what widths touch: the groups that size a thing, and the blocks that it is in."""
     for layer in grouping.layers:
-        yield _groups_of((layer.output, layer.weight_input)), layer.blocks
+        yield _groups_of(layer.layouts), layer.blocks
     for parameter in grouping.parameters:
         yield _groups_of(parameter.axes), parameter.blocks
     for product in grouping.products:

@@ -223,8 +223,12 @@ def _list_tensors(supernet: Supernet) -> Iterator[tuple[Tensor, tuple[Layout, ..
     for plan in (*plan_weights(supernet), *_own_vectors(supernet), *filters):
         yield supernet.find_tensor(plan.name), plan.axes
     for layer in grouping.layers:
-        if is_elastic(layer.output):
-            for vector in _vectors_of(net.get_submodule(layer.name)):
+        module = net.get_submodule(layer.name)
+        for matrix in layer.matrices:
+            if matrix.bias and is_elastic(matrix.rows):
+                yield module.get_parameter(matrix.bias), (matrix.rows,)
+        if is_elastic(layer.output) and not layer.matrices:
+            for vector in _vectors_of(module):
                 yield vector, (layer.output,)
 
 
@@ -273,8 +277,11 @@ def _plan_layers(net: nn.Module, grouping: Grouping) -> Iterator[ParameterPlan]:
     for plan in grouping.layers:
         layer = net.get_submodule(plan.name)
         kind = kind_of(layer)
-        if not kind.makes_units:
+        for matrix in plan.matrices:
+            axes = (matrix.rows, matrix.columns)
+            yield ParameterPlan(f"{plan.name}.{matrix.name}", axes, plan.itemsize, plan.blocks)
+        if not kind.makes_units or plan.matrices:
             continue
         rest = tuple(fixed(size) for size in getattr(layer, kind.weight).shape[2:])
-        axes = (*kind.lay_out(layer, plan).first, *rest)
-        yield ParameterPlan(f"{plan.name}.{kind.weight}", axes, plan.itemsize, plan.blocks)
+        whole = (*kind.lay_out(layer, plan).first, *rest)
+        yield ParameterPlan(f"{plan.name}.{kind.weight}", whole, plan.itemsize, plan.blocks)

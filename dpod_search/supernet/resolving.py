@@ -94,6 +94,10 @@ def resolve_plans(
             plan,
             output=resolve(plan.output),
             weight_input=resolve(plan.weight_input),
+            matrices=tuple(
+                replace(matrix, rows=resolve(matrix.rows), columns=resolve(matrix.columns))
+                for matrix in plan.matrices
+            ),
             blocks=blocks_around(plan.name),
         )
         for plan in discovery.layers.values()

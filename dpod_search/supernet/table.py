@@ -20,7 +20,6 @@ from dpod_search.supernet.dimensions.basic import read_attribute
 from dpod_search.supernet.dimensions.basic import read_shape
 from dpod_search.supernet.dimensions.basic import stack
 from dpod_search.supernet.dimensions.basic import turn
-from dpod_search.supernet.dimensions.creating import CREATING_FUNCTIONS
 from dpod_search.supernet.dimensions.creating import CREATING_METHODS
 from dpod_search.supernet.dimensions.creating import create
 from dpod_search.supernet.dimensions.elementwise import BROADCASTING_FUNCTIONS
@@ -70,6 +69,7 @@ from dpod_search.supernet.layers.elastic import KINDS
 from dpod_search.supernet.layers.swin import attend_in_windows
 from dpod_search.supernet.layers.swin import merge_patches
 from dpod_search.supernet.layers.swin import spread_bias
+from dpod_search.supernet.tracing.creating import CREATORS
 
 
 MODULE_HANDLERS: dict[type[nn.Module], Handler] = {
@@ -102,7 +102,6 @@ FUNCTION_HANDLERS: dict[Callable[..., Any], Handler] = {
     **dict.fromkeys(ELEMENTWISE_FUNCTIONS, carry),
     **dict.fromkeys(SPATIAL_FUNCTIONS, slide),
     **dict.fromkeys(REDUCING_FUNCTIONS, reduce_axes),
-    **dict.fromkeys(CREATING_FUNCTIONS, create),
     **{call: handler for kind in KINDS.values() for call, handler in kind.calls.items()},
     **dict.fromkeys((torch.var_mean, torch.std_mean), reduce_twice),
     torch._weight_norm: combine,
@@ -139,6 +138,8 @@ FUNCTION_HANDLERS: dict[Callable[..., Any], Handler] = {
     functional.fold: fold,
     operator.setitem: write,
     **dict.fromkeys((torch.cat, torch.concat, torch.concatenate), concatenate),
+    **dict.fromkeys(CREATORS, create),
+    **dict.fromkeys((torch.zeros_like, torch.ones_like, torch.rand_like, torch.randn_like), carry),
     getattr: read_attribute,
 }  # fmt: skip  (a table)
 METHOD_HANDLERS: dict[str, Handler] = {
@@ -228,6 +229,14 @@ MULTIPLICATIONS: frozenset[Callable[..., Any] | str] = frozenset(
         torch.einsum,
         operator.imatmul,
         functional.multi_head_attention_forward,
+        torch.lstm,
+        torch.gru,
+        torch.rnn_tanh,
+        torch.rnn_relu,
+        torch.lstm_cell,
+        torch.gru_cell,
+        torch.rnn_tanh_cell,
+        torch.rnn_relu_cell,
         "matmul",
         "mm",
         "bmm",

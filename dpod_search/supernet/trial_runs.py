@@ -200,8 +200,9 @@ def _watching_calls(net: nn.Module) -> Iterator[Counter[_Call]]:
 
     def watch(path: str) -> Callable[[nn.Module, object, object], None]:
         def note(_module: nn.Module, _inputs: object, output: object) -> None:
-            if isinstance(output, Tensor):
-                calls[path, tuple(output.shape)] += 1
+            first = output[0] if isinstance(output, tuple) and output else output  # an LSTM's
+            if isinstance(first, Tensor):
+                calls[path, tuple(first.shape)] += 1
 
         return note
 

@@ -15,6 +15,7 @@ from dpod_search.supernet.layout import full_size
 from dpod_search.supernet.layout import is_elastic
 from dpod_search.supernet.layout import put
 from dpod_search.supernet.layout import take
+from dpod_search.supernet.layout import take_matrix
 
 
 FULL = (3, 5, 2)  # full widths of three groups
@@ -71,3 +72,36 @@ def test_fixed_dimensions() -> None:
     assert full_size(fixed(7)) == active_size(fixed(7), ()) == 7
     assert not is_elastic(fixed(7))
     assert is_elastic((*fixed(7), Segment(0, 3)))
+
+
+@settings(max_examples=60)
+@given(
+    st.tuples(*(st.integers(1, full) for full in FULL)),
+    st.tuples(st.sampled_from([0, 1, 2]), st.integers(1, 4)),
+    st.tuples(st.sampled_from([0, 1, 2]), st.integers(1, 3)),
+    st.booleans(),
+)
+def test_a_matrix_of_equal_runs_is_cut_as_its_axes_are_one_by_one(
+    widths: tuple[int, ...],
+    of_rows: tuple[int, int],
+    of_columns: tuple[int, int],
+    adds_in_place: bool,
+) -> None:
+    """As the gates of an LSTM are, and what its two directions give; in value and gradient."""
+    rows, columns = ((Segment(g, FULL[g]),) * n for g, n in (of_rows, of_columns))
+    shape = (full_size(rows), full_size(columns))
+    weight = torch.arange(1.0, 1 + shape[0] * shape[1]).reshape(shape).requires_grad_()
+    weight.grad = torch.ones(shape)
+    taken = take_matrix(weight, rows, columns, widths, adds_in_place=adds_in_place)
+    expected = take(take(weight, 0, rows, widths), 1, columns, widths)
+    assert torch.equal(taken, expected)
+    (gradient,) = torch.autograd.grad((expected**2).sum(), weight)
+    (taken**2).sum().backward()
+    assert torch.equal(weight.grad, 1 + gradient)
+
+
+def test_what_is_whole_is_no_copy() -> None:
+    weight = torch.ones(6, 4)
+    rows, columns = (Segment(0, 3),) * 2, (Segment(1, 4),)
+    assert take_matrix(weight, rows, columns, (3, 4)) is weight
+    assert take(weight, 0, rows, (3, 4)) is weight

@@ -145,7 +145,7 @@ class DimTable:
         dim = self.dim_of(segment)
         assert dim is not None
         assert dim.runs is None
-        member, n_before = dim.members[0], len(self._dims)
+        member, n_before = (*dim.members, dim.name)[0], len(self._dims)
         if is_shared:
             runs = self.add(sizes[0], member, name=dim.name) * len(sizes)
             self._dims[-1].n_runs = dim.n_runs * len(sizes)

@@ -71,9 +71,9 @@ def take_part(discovery: Discovery, node: fx.Node) -> Axes:
     source, which = node.args[0], node.args[1]
     if not isinstance(source, fx.Node) or node not in discovery.shapes:
         return {}
-    if source in discovery.shapes:
-        return index(discovery, node)
     parts = discovery.parts.get(source)
+    if parts is None and source in discovery.shapes:
+        return index(discovery, node)
     if parts is None or not isinstance(which, int) or not -len(parts) <= which < len(parts):
         return freeze_inputs(discovery, node, "takes a part of it")
     return dict(parts[which])

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 from torch import fx
 from torch import nn
@@ -164,8 +165,12 @@ class Discovery:
             self._inputs[plan.name] = inputs
             return
         self.dims.unify(self._inputs[plan.name], inputs, f"{where}, called again,")
+        matrices = tuple(
+            replace(one, n_positions=one.n_positions + again.n_positions)
+            for one, again in zip(known.matrices, plan.matrices, strict=True)
+        )
         n_positions = known.n_positions + plan.n_positions
-        self.layers[plan.name] = replace(known, n_positions=n_positions)
+        self.layers[plan.name] = replace(known, n_positions=n_positions, matrices=matrices)
 
     def keep_parameter(self, name: str, axes: Mapping[int, Layout]) -> None:
         """Slice a parameter of the model's own as the given axes are narrowed.
@@ -242,8 +247,8 @@ class Discovery:
 
     def freeze_layer(self, name: str, reason: str) -> None:
         """Freeze the input and output channels of a recorded layer."""
-        self.dims.freeze(self._inputs[name], reason)
-        self.dims.freeze(self.layers[name].output, reason)
+        for layout in (self._inputs[name], *self.layers[name].layouts):
+            self.dims.freeze(layout, reason)
 
     def read_parameter(self, node: fx.Node) -> Axes:
         """Register a parameter that the model's own code reads; a buffer has fixed sizes."""
@@ -294,15 +299,18 @@ def keep_groups_whole(discovery: Discovery, node: fx.Node, layout: Layout, per_g
     return True
 
 
-def pin_numbers(discovery: Discovery, node: fx.Node, *, but: Sequence[object] = ()) -> None:
+def pin_numbers(
+    discovery: Discovery, node: fx.Node, given: Any = None, *, but: Sequence[object] = ()
+) -> None:
     """Let attributes of the user's modules that an operation is given as numbers be no widths.
 
     Args:
         discovery: The walk.
         node: The operation.
+        given: Which of its arguments; by default all.
         but: The numbers that may be ones.
     """
-    pending = tree_leaves((node.args, node.kwargs))
+    pending = tree_leaves((node.args, node.kwargs) if given is None else given)
     while pending:
         number = pending.pop()
         if any(number is other for other in but):

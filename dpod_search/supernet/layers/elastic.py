@@ -29,6 +29,7 @@ from dpod_search.supernet.layers.linear import LINEAR
 from dpod_search.supernet.layers.linear import PROJECTION
 from dpod_search.supernet.layers.own_classes import own_elastic_type
 from dpod_search.supernet.layers.prelu import PRELU
+from dpod_search.supernet.layers.recurrent import RECURRENT
 from dpod_search.supernet.layers.state import ElasticLayer
 from dpod_search.supernet.layers.state import WidthState
 from dpod_search.supernet.layers.transposed import TRANSPOSED
@@ -48,6 +49,7 @@ KINDS: dict[type[nn.Module] | str, LayerKind] = {
         EMBEDDING,
         PROJECTION,
         ATTENTION,
+        RECURRENT,
         BATCH_NORM,
         INSTANCE_NORM,
         LAYER_NORM,

@@ -165,4 +165,5 @@ class LayerKind:
 
 def holds_layer_tensors(module: nn.Module) -> bool:
     """Say whether a layer holds no parameters and buffers besides those of PyTorch's."""
-    return {*module._parameters, *module._buffers} <= LAYER_TENSORS
+    listed = module._flat_weights_names if isinstance(module, nn.RNNBase) else ()
+    return {*module._parameters, *module._buffers} <= {*LAYER_TENSORS, *listed}

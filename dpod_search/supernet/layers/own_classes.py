@@ -26,6 +26,12 @@ from dpod_search.supernet.plans import LayerPlan
 _TENSORS = ("weight", "bias", "running_mean", "running_var")
 
 
+# What an extracted layer has of its own.
+_OF_SIZES = frozenset(
+    {"plan", "state", "_parameters", "_buffers", "_flat_weights", "_flat_weight_refs"}
+)
+
+
 class KeepsClass(nn.Module):
     """An elastic layer whose extracted twin is of the user's own class."""
 
@@ -63,7 +69,7 @@ class KeepsClass(nn.Module):
         """
         for name, value in vars(self).items():
             is_narrow = name in vars(own) and not name.startswith("_")
-            if not is_narrow and name not in ("plan", "state", "_parameters", "_buffers"):
+            if not is_narrow and name not in _OF_SIZES:
                 own.__dict__[name] = copy.deepcopy(value, memo)
 
     @contextmanager

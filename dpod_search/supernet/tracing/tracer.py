@@ -23,6 +23,7 @@ from torch.utils import _pytree as pytree
 
 from dpod_search.supernet.tracing.computed import computes_weight
 from dpod_search.supernet.tracing.computed import is_step
+from dpod_search.supernet.tracing.creating import recording_creation
 from dpod_search.supernet.tracing.example import ExampleCall
 from dpod_search.supernet.tracing.peeking import Peek
 from dpod_search.supernet.tracing.peeking import whole_calls
@@ -171,10 +172,14 @@ class Tracer(fx.Tracer):
         Raises:
             TraceError: If it is a tensor, or comes from its values, which another input has not.
         """
-        if not self.answers or not self._is_of_sizes(obj.node):
-            raise fx.proxy.TraceError("a branch or a number depends on the values of a tensor")
+        self.require_sizes(obj)
         self.deciding.append(obj.node)
         return self.evaluate(obj.node)
+
+    def require_sizes(self, obj: fx.Proxy) -> None:
+        """Raise if a value is a tensor, or comes from the values of one."""
+        if not self.answers or not self._is_of_sizes(obj.node):
+            raise fx.proxy.TraceError("a branch or a number depends on the values of a tensor")
 
     def _is_of_sizes(self, node: fx.Node) -> bool:
         """Say whether a value is no tensor, and of tensors is computed from sizes alone."""
@@ -277,7 +282,8 @@ def _name_tensors(example: ExampleCall, forward: Callable[..., Any]) -> Iterator
 def run_tracer(tracer: Tracer, model: nn.Module) -> fx.Graph:
     """Trace a model whose integer attributes remember where they stand."""
     tracer.record_stack_traces = True
-    with tracking(model), without_len(), without_checks(), whole_calls():
+    creation = recording_creation(model, tracer.require_sizes)
+    with tracking(model), without_len(), without_checks(), whole_calls(), creation:
         return tracer.trace(model)
 
 

@@ -116,11 +116,8 @@ def tracking(model: nn.Module) -> Iterator[None]:
     changed = [
         (module, Attribute(path, name), value)
         for path, module in model.named_modules()
-        if type(module) is nn.Transformer  # it asks whether its inputs are as wide as it says
-        or computes_weight(module)
-        or not type(module).__module__.startswith("torch.nn.")
         for name, value in vars(module).items()
-        if not name.startswith("_") and _holds_integers(value)
+        if _is_users(module, name) and _holds_integers(value)
     ]
     buffers = [(module, dict(module._buffers)) for module in model.modules()]
     # A weight that a hook computes is an attribute, and a part of the trace by then.
@@ -141,6 +138,15 @@ def tracking(model: nn.Module) -> Iterator[None]:
             vars(module)[name] = value
         for module, attribute, value in changed:
             setattr(module, attribute.name, value)
+
+
+def _is_users(module: nn.Module, name: str) -> bool:
+    """Say whether an attribute is one of the user's own, or of PyTorch's that users read."""
+    if type(module) is nn.Transformer:  # it asks whether its inputs are as wide as it says
+        return name == "d_model"
+    if type(module).__module__.startswith("torch.nn.") and not computes_weight(module):
+        return isinstance(module, nn.RNNBase) and name == "hidden_size"
+    return not name.startswith("_")
 
 
 def _holds_integers(value: object) -> bool:

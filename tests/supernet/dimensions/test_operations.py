@@ -52,6 +52,11 @@ def choose_places(y: Tensor) -> Tensor:
     return tokens.gather(2, chosen)[..., None]
 
 
+def add_ones(y: Tensor) -> Tensor:
+    b, c = y.shape[:2]
+    return y + torch.zeros(*y.shape) + torch.ones((b, c, 1, 1))
+
+
 def sort_places(y: Tensor) -> Tensor:
     values, _ = torch.sort(y.flatten(2), dim=2)
     return values.cumsum(2)[..., None]
@@ -81,6 +86,7 @@ PASSES: dict[str, tuple[Callable[[Tensor], Tensor], int]] = {
     "windows along an axis": (lambda y: y.unfold(2, 2, 2).mean(-1), 16),
     "written rows": (write_rows, 16),
     "written places": (write_places, 16),
+    "made of sizes": (add_ones, 16),
     "similarity": (
         lambda y: y * functional.cosine_similarity(y, y.roll(1, 2), dim=1).unsqueeze(1),
         16,

@@ -1,0 +1,83 @@
+"""What is one operation of the graph although PyTorch's own code would look into it.
+
+Tensors that the model's code makes by sizes, such as the zeros that an LSTM starts from:
+``torch.zeros(n_layers, x.size(0), self.hidden)`` is no constant, so that the attribute is known that
+its size was read from. And what packs sequences, by values.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import fx
+from torch import nn
+from torch.nn.utils import rnn
+from torch.utils import _pytree as pytree
+
+
+# Functions that make a tensor of given sizes.
+CREATORS: tuple[Callable[..., Any], ...] = (
+    torch.zeros,
+    torch.ones,
+    torch.empty,
+    torch.full,
+    torch.rand,
+    torch.randn,
+)
+_PACKERS: tuple[Callable[..., Any], ...] = (rnn.pack_padded_sequence, rnn.pad_packed_sequence)
+
+
+@contextmanager
+def recording_creation(model: nn.Module, check: Callable[[fx.Proxy], None]) -> Iterator[None]:
+    """Let functions that are given values of the trace be a part of it inside the block.
+
+    Args:
+        model: In the files of its modules they are found under any name.
+        check: Raises if a value is no size.
+    """
+    records = {
+        id(function): functools.partial(_record, function, check if function in CREATORS else None)
+        for function in (*CREATORS, *_PACKERS)
+    }
+    changed = [
+        (scope, name, value)
+        for scope in _list_scopes(model)
+        for name, value in scope.items()
+        if id(value) in records
+    ]
+    try:
+        for scope, name, value in changed:
+            scope[name] = records[id(value)]
+        yield
+    finally:
+        for scope, name, value in changed:
+            scope[name] = value
+
+
+def _list_scopes(model: nn.Module) -> list[dict[str, Any]]:
+    """Return the names of PyTorch, and of the files in which forwards of the user's stand."""
+    forwards = (getattr(type(module), "forward", None) for module in model.modules())
+    scopes = [getattr(forward, "__globals__", {}) for forward in forwards]
+    own = {id(s): s for s in scopes if not str(s.get("__name__")).startswith("torch.")}
+    return [vars(torch), vars(rnn), *own.values()]
+
+
+def _record(
+    function: Callable[..., Any],
+    check: Callable[[fx.Proxy], None] | None,
+    *args: Any,
+    **kwargs: Any,
+) -> Any:
+    given = pytree.tree_leaves((args, kwargs if check is None else kwargs.get("size")))
+    proxies = [value for value in given if isinstance(value, fx.Proxy)]
+    if not proxies:
+        return function(*args, **kwargs)
+    if check is not None:
+        for proxy in proxies:
+            check(proxy)
+    return proxies[0].tracer.create_proxy("call_function", function, args, kwargs)
