@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -16,6 +17,7 @@ from dpod_search.cli.options import Sets
 from dpod_search.cli.options import Storage
 from dpod_search.cli.options import Study
 from dpod_search.cli.options import make_console
+from dpod_search.cli.terminal import hearing_models
 from dpod_search.cli.terminal import say
 from dpod_search.cli.terminal import show_json
 from dpod_search.errors import CheckpointError
@@ -71,7 +73,8 @@ def inspect(
     from dpod_search.pipeline.estimating import describe_seconds
     from dpod_search.report.graph import build_graph_page
 
-    config, supernet = load_supernet(study, model, input_shape, n_classes, sets or [])
+    with hearing_models(partial(say, is_error=True)):
+        config, supernet = load_supernet(study, model, input_shape, n_classes, sets or [])
     found = inspect_supernet(supernet, study or str(model))
     if page is not None:
         _write_page(page, build_graph_page(found))

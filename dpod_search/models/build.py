@@ -7,19 +7,18 @@ from collections.abc import Callable
 from collections.abc import Mapping
 from dataclasses import dataclass
 from dataclasses import field
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from dpod_search.errors import CheckpointError
 from dpod_search.errors import ConfigError
 from dpod_search.errors import show
 from dpod_search.files import expand_path
 from dpod_search.imports import call_with
 from dpod_search.imports import import_object
 from dpod_search.imports import is_import_path
+from dpod_search.models.given_weights import load_given_weights
 from dpod_search.models.resnet import build_resnet8
 from dpod_search.models.resnet import build_resnet20
 from dpod_search.models.torchvision_nets import build_torchvision_net
@@ -27,8 +26,6 @@ from dpod_search.own_code import describe_error
 from dpod_search.own_code import own_code
 from dpod_search.rng import derive_seed
 from dpod_search.rng import seeded
-from dpod_search.weights import fill_module
-from dpod_search.weights import read_tensors
 
 
 # A builder takes ``input_shape``, ``n_classes`` and its own arguments, all by keyword.
@@ -39,9 +36,6 @@ MODELS: Mapping[str, Callable[..., nn.Module]] = {
 
 _TORCHVISION = "torchvision:"
 
-# How files of torch.save usually end.
-_PICKLES = (".pth", ".pt", ".ckpt", ".bin")
-
 
 @dataclass(frozen=True)
 class ModelSettings:
@@ -51,13 +45,22 @@ class ModelSettings:
         name: ``resnet8``, ``resnet20``, ``torchvision:<name>``, or your own
             ``package.module:callable``.
         arguments: Keyword arguments of the model's builder.
-        weights: Path of a ``.safetensors`` file with all of the model's weights, relative to
-            the current directory; without it the model starts from random weights.
+        weights: Path of a file with the model's weights, relative to the current directory:
+            ``.safetensors``, or a state dict of ``torch.save``. A head with other classes is
+            drawn anew. Without it the model starts from random weights.
+        weights_key: Where the state dict stands in a file that holds several, for instance
+            ``ema``; keys in each other have dots between.
     """
 
     name: str = "resnet8"
     arguments: Mapping[str, Any] = field(default_factory=dict)
     weights: str | None = None
+    weights_key: str | None = None
+
+    def __post_init__(self) -> None:
+        """Check what goes together."""
+        if self.weights_key is not None and self.weights is None:
+            raise ConfigError("model.weights_key is about a file; name it in model.weights")
 
 
 def build_model(
@@ -77,13 +80,18 @@ def build_model(
     Raises:
         ConfigError: If the name is unknown, the arguments do not fit, or the model does not turn
             a picture of this shape into one logit a class.
-        CheckpointError: If the weights are missing, damaged, no safetensors file, or of another
+        CheckpointError: If the weights are missing, damaged, more than tensors, or of another
             model.
     """
     with seeded(derive_seed(seed, "model")):
         model = _build(settings, input_shape, n_classes)
         if settings.weights is not None:
-            _load_weights(model, expand_path(settings.weights))
+            load_given_weights(
+                model,
+                expand_path(settings.weights),
+                n_classes=n_classes,
+                key=settings.weights_key,
+            )
         _try_once(model, settings.name, input_shape, n_classes)
     return model.train()
 
@@ -122,26 +130,6 @@ def _build(
 def _call_own(name: str, arguments: Mapping[str, Any]) -> Any:
     with own_code(name, ConfigError):
         return call_with(import_object(name), arguments, name=name)
-
-
-def _load_weights(model: nn.Module, path: Path) -> None:
-    # A pickle would be called damaged, and deleting it advised: it is the user's only copy, maybe.
-    if path.is_file() and path.suffix in _PICKLES:
-        raise CheckpointError(
-            f"model.weights takes a .safetensors file, got {path}; write one with "
-            f"safetensors.torch.save_file(torch.load('{path}', weights_only=True), "
-            f"'{path.with_suffix('.safetensors')}')"
-        )
-    tensors, _ = read_tensors(path)
-    try:
-        fill_module(model, tensors, path)
-    except CheckpointError as error:
-        if set(tensors) != set(model.state_dict()):
-            raise
-        raise CheckpointError(
-            f"{error}; to take over all but a head with other classes, load them in a function of "
-            "your own and name it in model.name as package.module:callable"
-        ) from error
 
 
 def _try_once(
