@@ -7,6 +7,7 @@ from collections.abc import Callable
 from collections.abc import Mapping
 from dataclasses import dataclass
 from dataclasses import field
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,10 +19,14 @@ from dpod_search.files import expand_path
 from dpod_search.imports import call_with
 from dpod_search.imports import import_object
 from dpod_search.imports import is_import_path
+from dpod_search.models.families import Family
 from dpod_search.models.given_weights import load_given_weights
 from dpod_search.models.resnet import build_resnet8
 from dpod_search.models.resnet import build_resnet20
-from dpod_search.models.torchvision_nets import build_torchvision_net
+from dpod_search.models.timm_nets import TIMM
+from dpod_search.models.torchvision_nets import TORCHVISION
+from dpod_search.models.transformers_nets import TRANSFORMERS
+from dpod_search.models.transformers_nets import LogitsOnly
 from dpod_search.own_code import describe_error
 from dpod_search.own_code import own_code
 from dpod_search.rng import derive_seed
@@ -34,7 +39,12 @@ MODELS: Mapping[str, Callable[..., nn.Module]] = {
     "resnet20": build_resnet20,
 }
 
-_TORCHVISION = "torchvision:"
+# Libraries of models, by what stands before the colon of a name.
+FAMILIES: Mapping[str, Family] = {
+    "torchvision": TORCHVISION,
+    "timm": TIMM,
+    "hf": TRANSFORMERS,
+}
 
 
 @dataclass(frozen=True)
@@ -42,9 +52,10 @@ class ModelSettings:
     """Which model a study starts from.
 
     Args:
-        name: ``resnet8``, ``resnet20``, ``torchvision:<name>``, or your own
-            ``package.module:callable``.
-        arguments: Keyword arguments of the model's builder.
+        name: ``resnet8``, ``resnet20``, ``torchvision:<name>``, ``timm:<name>``, ``hf:<folder>``
+            (an image classifier of transformers), or your own ``package.module:callable``.
+        arguments: Keyword arguments of the model's builder. ``pretrained = true`` downloads
+            weights of timm; those in a folder of ``hf:`` are taken without it.
         weights: Path of a file with the model's weights, relative to the current directory:
             ``.safetensors``, or a state dict of ``torch.save``. A head with other classes is
             drawn anew. Without it the model starts from random weights.
@@ -61,6 +72,29 @@ class ModelSettings:
         """Check what goes together."""
         if self.weights_key is not None and self.weights is None:
             raise ConfigError("model.weights_key is about a file; name it in model.weights")
+        if self.weights is not None and comes_trained(self.name, self.arguments):
+            raise ConfigError(
+                f"model {self.name} has weights of its own, and model.weights names others; leave "
+                "those out, or say model.arguments.pretrained = false"
+            )
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether the model starts from trained weights, of a file or of its own."""
+        return self.weights is not None or comes_trained(self.name, self.arguments)
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The files that the model is made of, besides code."""
+        family, own_name = _find_family(self.name)
+        held = () if family is None else family.list_files(own_name, self.arguments)
+        return held if self.weights is None else (*held, expand_path(self.weights))
+
+
+def comes_trained(name: str, arguments: Mapping[str, Any]) -> bool:
+    """Say whether a model by name brings trained weights: of timm if asked, of a folder if there."""
+    family, own_name = _find_family(name)
+    return family is not None and family.is_trained(own_name, arguments)
 
 
 def build_model(
@@ -87,7 +121,7 @@ def build_model(
         model = _build(settings, input_shape, n_classes)
         if settings.weights is not None:
             load_given_weights(
-                model,
+                model.net if isinstance(model, LogitsOnly) else model,
                 expand_path(settings.weights),
                 n_classes=n_classes,
                 key=settings.weights_key,
@@ -100,6 +134,7 @@ def _build(
     settings: ModelSettings, input_shape: tuple[int, int, int], n_classes: int
 ) -> nn.Module:
     name = settings.name
+    family, own_name = _find_family(name)
     if name in MODELS:
         if {"input_shape", "n_classes"} & set(settings.arguments):
             raise ConfigError(
@@ -108,10 +143,9 @@ def _build(
             )
         arguments = {**settings.arguments, "input_shape": input_shape, "n_classes": n_classes}
         model = call_with(MODELS[name], arguments, name=name)
-    elif name.startswith(_TORCHVISION):
-        torchvision_name = name.removeprefix(_TORCHVISION)
-        model = build_torchvision_net(
-            torchvision_name, n_classes=n_classes, arguments=settings.arguments
+    elif family is not None:
+        model = family.build(
+            own_name, input_shape=input_shape, n_classes=n_classes, arguments=settings.arguments
         )
     elif is_import_path(name):
         model = _call_own(name, settings.arguments)
@@ -120,11 +154,16 @@ def _build(
         hint = f"did you mean {near[0]!r}? It" if near else "it"
         raise ConfigError(
             f"model.name {show(name)} is not known; {hint} is one of {', '.join(MODELS)}, "
-            "torchvision:<name>, or package.module:callable"
+            "torchvision:<name>, timm:<name>, hf:<folder>, or package.module:callable"
         )
     if not isinstance(model, nn.Module):
         raise ConfigError(f"{name} must return a torch.nn.Module, got a {type(model).__name__}")
     return model
+
+
+def _find_family(name: str) -> tuple[Family | None, str]:
+    prefix, colon, own_name = name.partition(":")
+    return (FAMILIES.get(prefix) if colon else None), own_name
 
 
 def _call_own(name: str, arguments: Mapping[str, Any]) -> Any:

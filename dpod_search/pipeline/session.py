@@ -310,7 +310,7 @@ def make_supernet(config: StudyConfig, model: nn.Module, input_shape: tuple[int,
         handlers=import_handlers(config.supernet.handlers),
     )
     out_of_order = [group.name for group in supernet.groups if group.out_of_order]
-    if config.model.weights and out_of_order:
+    if config.model.is_trained and out_of_order:
         _logger.warning(
             "model.weights: %s apply their weights to other channels when they are narrower (inspect "
             "says why): a subnet has little of what was learnt before the supernet is trained%s",
