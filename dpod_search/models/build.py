@@ -117,6 +117,26 @@ def build_model(
         CheckpointError: If the weights are missing, damaged, more than tensors, or of another
             model.
     """
+    model = build_untried(settings, input_shape=input_shape, n_classes=n_classes, seed=seed)
+    with seeded(derive_seed(seed, "model/try")):
+        _try_once(model, settings.name, input_shape, n_classes)
+    return model.train()
+
+
+def build_untried(
+    settings: ModelSettings, *, input_shape: tuple[int, ...], n_classes: int, seed: int
+) -> nn.Module:
+    """Build a model that may take anything; errors as those of :func:`build_model`.
+
+    Args:
+        settings: Which model.
+        input_shape: Shape of one sample of its first input; all models by name take pictures.
+        n_classes: Number of classes, for models by name.
+        seed: Seed of the study.
+
+    Returns:
+        The model as its builder left it.
+    """
     with seeded(derive_seed(seed, "model")):
         model = _build(settings, input_shape, n_classes)
         if settings.weights is not None:
@@ -126,27 +146,13 @@ def build_model(
                 n_classes=n_classes,
                 key=settings.weights_key,
             )
-        _try_once(model, settings.name, input_shape, n_classes)
-    return model.train()
+    return model
 
 
-def _build(
-    settings: ModelSettings, input_shape: tuple[int, int, int], n_classes: int
-) -> nn.Module:
+def _build(settings: ModelSettings, input_shape: tuple[int, ...], n_classes: int) -> nn.Module:
     name = settings.name
-    family, own_name = _find_family(name)
-    if name in MODELS:
-        if {"input_shape", "n_classes"} & set(settings.arguments):
-            raise ConfigError(
-                f"model.arguments must not hold input_shape or n_classes for {name}: "
-                "both come from the data"
-            )
-        arguments = {**settings.arguments, "input_shape": input_shape, "n_classes": n_classes}
-        model = call_with(MODELS[name], arguments, name=name)
-    elif family is not None:
-        model = family.build(
-            own_name, input_shape=input_shape, n_classes=n_classes, arguments=settings.arguments
-        )
+    if name in MODELS or _find_family(name)[0] is not None:
+        model = _build_known(settings, input_shape, n_classes)
     elif is_import_path(name):
         model = _call_own(name, settings.arguments)
     else:
@@ -159,6 +165,31 @@ def _build(
     if not isinstance(model, nn.Module):
         raise ConfigError(f"{name} must return a torch.nn.Module, got a {type(model).__name__}")
     return model
+
+
+def _build_known(
+    settings: ModelSettings, input_shape: tuple[int, ...], n_classes: int
+) -> nn.Module:
+    name = settings.name
+    if len(input_shape) != 3:
+        raise ConfigError(
+            f"model {show(name)} takes pictures, channels x height x width, got samples of shape "
+            f"{input_shape}"
+        )
+    family, own_name = _find_family(name)
+    shape = input_shape[0], input_shape[1], input_shape[2]
+    if family is None:
+        if {"input_shape", "n_classes"} & set(settings.arguments):
+            raise ConfigError(
+                f"model.arguments must not hold input_shape or n_classes for {name}: "
+                "both come from the data"
+            )
+        arguments = {**settings.arguments, "input_shape": shape, "n_classes": n_classes}
+        net: nn.Module = call_with(MODELS[name], arguments, name=name)
+        return net
+    return family.build(
+        own_name, input_shape=shape, n_classes=n_classes, arguments=settings.arguments
+    )
 
 
 def _find_family(name: str) -> tuple[Family | None, str]:

@@ -44,6 +44,7 @@ from dpod_search.search.task import Footprint
 from dpod_search.supernet import Supernet
 from dpod_search.supernet import build_supernet
 from dpod_search.supernet import import_handlers
+from dpod_search.supernet.tracing.example import Example
 from dpod_search.training import Ranks
 from dpod_search.training import choose_device
 from dpod_search.weights import load_weights
@@ -288,22 +289,29 @@ class Session:
         )
 
 
-def make_supernet(config: StudyConfig, model: nn.Module, input_shape: tuple[int, ...]) -> Supernet:
+def make_supernet(
+    config: StudyConfig,
+    model: nn.Module,
+    input_shape: tuple[int, ...],
+    *,
+    example: Example | None = None,
+) -> Supernet:
     """Make the supernet of a study's model, as its settings say.
 
     Args:
         config: The study.
         model: The model.
         input_shape: Shape (C, ...) of one sample.
+        example: What the model is called with, if that is not pictures of this shape.
 
     Raises:
         GroupingError: If the model cannot be made a supernet.
     """
     # Not the user's pictures: one that holds NaN is the training's to complain about.
-    example = torch.randn((2, *input_shape), generator=torch_generator(config.seed, "example"))
+    pictures = torch.randn((2, *input_shape), generator=torch_generator(config.seed, "example"))
     supernet = build_supernet(
         model,
-        example,
+        pictures if example is None else example,
         ratios=config.supernet.ratios,
         multiple=config.supernet.multiple,
         removes_blocks=config.supernet.removes_blocks,
