@@ -178,12 +178,20 @@ def fill_module(module: nn.Module, tensors: Mapping[str, Tensor], path: Path) ->
 def _describe_mismatch(wanted: Mapping[str, Tensor], got: Mapping[str, Tensor]) -> str:
     missing = [name for name in wanted if name not in got]
     unknown = [name for name in got if name not in wanted]
+    both = {name: (got[name], wanted[name]) for name in wanted if name in got}
     odd = [
-        f"{name} is {tuple(got[name].shape)} instead of {tuple(wanted[name].shape)}"
-        for name in wanted
-        if name in got and got[name].shape != wanted[name].shape
+        f"{name} is {tuple(a.shape)} instead of {tuple(b.shape)}"
+        for name, (a, b) in both.items()
+        if a.shape != b.shape
     ]
-    parts = [("it lacks", missing), ("the model has no", unknown), ("shapes differ:", odd)]
+    # Copying 8-bit numbers, or complex ones, would not say what these stand for.
+    other = [
+        f"{name} is {a.dtype} instead of {b.dtype}"
+        for name, (a, b) in both.items()
+        if (a.is_floating_point(), a.is_complex()) != (b.is_floating_point(), b.is_complex())
+    ]
+    parts = [("it lacks", missing), ("the model has no", unknown)]
+    parts += [("shapes differ:", odd), ("numbers differ:", other)]
     return "; ".join(f"{what} {_shorten(names)}" for what, names in parts if names)
 
 

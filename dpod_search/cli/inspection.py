@@ -11,20 +11,18 @@ from typing import Any
 
 from rich.console import Console
 
+from dpod_search.cli.examples import AskedInput
 from dpod_search.config import StudyConfig
 from dpod_search.config import load_study
 from dpod_search.config import make_study
 from dpod_search.data import load_data
-from dpod_search.data.settings import MAX_PIXELS
 from dpod_search.errors import ConfigError
-from dpod_search.errors import check_count
-from dpod_search.errors import show
 from dpod_search.footprint import build_footprint
 from dpod_search.footprint import list_parts
 from dpod_search.footprint import measure_shares
 from dpod_search.models import build_model
+from dpod_search.models import build_untried
 from dpod_search.pipeline.session import make_supernet
-from dpod_search.quantities import count
 from dpod_search.quantities import in_percent
 from dpod_search.quantities import spell
 from dpod_search.report.graph import InspectedDimension
@@ -35,6 +33,7 @@ from dpod_search.supernet import Grouping
 from dpod_search.supernet import Layout
 from dpod_search.supernet import Supernet
 from dpod_search.supernet import full_size
+from dpod_search.supernet.tracing.example import read_example
 
 
 _MAKERS = ("conv", "linear", "attention", "recurrent")
@@ -42,46 +41,45 @@ _OWN = ("module", "parameter")  # operations that a path of the model names
 
 
 def load_supernet(
-    study: str | None, model: str | None, input_shape: str, n_classes: int, sets: Sequence[str]
+    study: str | None, model: str | None, asked: AskedInput, n_classes: int, sets: Sequence[str]
 ) -> tuple[StudyConfig, Supernet]:
     """Build the supernet of a study, or of a model without one.
 
     Args:
         study: A study file, or the name of a shipped study.
         model: Without a study, the name of a model.
-        input_shape: Its input, as ``C,H,W``.
+        asked: Its input. Of a model that takes other than pictures nothing is asked but tensors.
         n_classes: Its outputs.
         sets: Changes of the settings.
     """
     if study is not None:
+        if asked.is_given:
+            raise ConfigError(
+                "--input-shape, --input-dtype and --example are about --model; the data of a study "
+                "say what its model takes"
+            )
         config = load_study(study, sets)
         splits = load_data(config.data, config.seed)
-        shape, n_classes = splits.input_shape, splits.n_classes
-    else:
-        changes = [f"model.name={json.dumps(model)}", *sets]
-        config = make_study("inspect", changes)
-        shape = _parse_shape(input_shape)
+        net = build_model(
+            config.model,
+            input_shape=splits.input_shape,
+            n_classes=splits.n_classes,
+            seed=config.seed,
+        )
+        return config, make_supernet(config, net, splits.input_shape)
+    config = make_study("inspect", [f"model.name={json.dumps(model)}", *sets])
+    picture = asked.find_picture()
+    if picture is None:
+        example = asked.make_example()
+        shape = read_example(example).sample_shape
+        net = build_untried(config.model, input_shape=shape, n_classes=n_classes, seed=config.seed)
+        return config, make_supernet(config, net, shape, example=example)
     try:
-        net = build_model(config.model, input_shape=shape, n_classes=n_classes, seed=config.seed)
+        net = build_model(config.model, input_shape=picture, n_classes=n_classes, seed=config.seed)
     except ConfigError as error:
-        if study is not None:
-            raise
-        tried = f"--input-shape {','.join(map(str, shape))} --classes {n_classes}"
+        tried = f"--input-shape {','.join(map(str, picture))} --classes {n_classes}"
         raise ConfigError(f"{error} (tried with {tried})") from error
-    return config, make_supernet(config, net, shape)
-
-
-def _parse_shape(text: str) -> tuple[int, int, int]:
-    try:
-        channels, height, width = (int(part) for part in text.split(","))
-        for size in (channels, height, width):
-            check_count("each", size, low=1, high=MAX_PIXELS)
-    except ValueError as error:
-        raise ConfigError(
-            f"--input-shape must be channels,height,width such as 3,224,224, each at most "
-            f"{count(MAX_PIXELS)}, got {show(text)}"
-        ) from error
-    return channels, height, width
+    return config, make_supernet(config, net, picture)
 
 
 def inspect_supernet(supernet: Supernet, title: str) -> Inspection:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -16,6 +17,7 @@ from dpod_search.cli.options import Sets
 from dpod_search.cli.options import Storage
 from dpod_search.cli.options import Study
 from dpod_search.cli.options import make_console
+from dpod_search.cli.terminal import hearing_models
 from dpod_search.cli.terminal import say
 from dpod_search.cli.terminal import show_json
 from dpod_search.errors import CheckpointError
@@ -37,9 +39,32 @@ def inspect(
     model: Annotated[
         str | None, typer.Option("--model", metavar="NAME", help="A model, without a study.")
     ] = None,
-    input_shape: Annotated[
-        str, typer.Option("--input-shape", metavar="C,H,W", help="Input of --model.")
-    ] = "3,224,224",
+    input_shapes: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--input-shape",
+            metavar="C,H,W",
+            help="Input of --model, one sample; 3,224,224 by default. May be given again.",
+        ),
+    ] = None,
+    input_dtypes: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--input-dtype",
+            metavar="TYPE",
+            help="Its type, int64 for instance, once for each shape: for models that take no "
+            "pictures, or give no logits.",
+        ),
+    ] = None,
+    example: Annotated[
+        str | None,
+        typer.Option(
+            "--example",
+            metavar="MODULE:FUNCTION",
+            help="A function that returns the input of --model: a tensor, a tuple, a dictionary "
+            "of arguments, or (args, kwargs).",
+        ),
+    ] = None,
     n_classes: Annotated[
         int,
         typer.Option("--classes", metavar="N", min=1, max=1_000_000, help="Outputs of --model."),
@@ -64,6 +89,7 @@ def inspect(
         raise ConfigError("inspect needs either --study or --model; give one of them")
     if times and study is None:
         raise ConfigError("--times is about the stages of a study; give --study")
+    from dpod_search.cli.examples import AskedInput
     from dpod_search.cli.inspection import describe_supernet
     from dpod_search.cli.inspection import inspect_supernet
     from dpod_search.cli.inspection import load_supernet
@@ -71,7 +97,9 @@ def inspect(
     from dpod_search.pipeline.estimating import describe_seconds
     from dpod_search.report.graph import build_graph_page
 
-    config, supernet = load_supernet(study, model, input_shape, n_classes, sets or [])
+    with hearing_models(partial(say, is_error=True)):
+        asked = AskedInput(input_shapes or (), input_dtypes or (), example)
+        config, supernet = load_supernet(study, model, asked, n_classes, sets or [])
     found = inspect_supernet(supernet, study or str(model))
     if page is not None:
         _write_page(page, build_graph_page(found))

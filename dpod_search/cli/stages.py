@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from dpod_search.cli.show import describe_run
 from dpod_search.cli.show import show_choices
 from dpod_search.cli.show import show_run
 from dpod_search.cli.terminal import PlainConsole
+from dpod_search.cli.terminal import hearing_models
 from dpod_search.cli.terminal import say
 from dpod_search.cli.terminal import show_json
 from dpod_search.pipeline import STAGES
@@ -49,7 +51,11 @@ def run_command(command: str, asked: Asked) -> None:
     every = tuple(stage.name for stage in STAGES)
     is_first = launched_ranks().is_first  # one of the ranks speaks for all
     is_silent = asked.quiet or asked.as_json or not is_first
-    with Bars(PlainConsole(is_error=True), is_quiet=is_silent) as bars:
+    is_heard = is_first and not asked.quiet
+    with (
+        Bars(PlainConsole(is_error=True), is_quiet=is_silent) as bars,
+        hearing_models(bars.say) if is_heard else nullcontext(),
+    ):
         outcomes = run_stages(
             config,
             folder,

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 import sys
+from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
@@ -35,6 +39,32 @@ def say(text: str, *, is_error: bool = False, is_last: bool = True) -> None:
     """
     end = "\n" if is_last else ""
     print(make_visible(text), file=sys.stderr if is_error else sys.stdout, end=end, flush=True)
+
+
+@contextmanager
+def hearing_models(tell: Callable[[str], None]) -> Iterator[None]:
+    """Say what a model is made of inside the block, where that is not just what was named.
+
+    Args:
+        tell: Says a line: which weights of a file were taken, and what was drawn anew.
+    """
+    logger = logging.getLogger("dpod_search.models")
+    handler = _Teller(tell)
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+
+
+class _Teller(logging.Handler):
+    def __init__(self, tell: Callable[[str], None]) -> None:
+        super().__init__(logging.WARNING)
+        self._tell = tell
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Say a record."""
+        self._tell(record.getMessage())
 
 
 def show_json(value: Any) -> None:

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
+from dpod_search.models import comes_trained
+
 
 _SHARE = 0.05  # of the finetuning, for the search
 # Of [search] these say how long it is.
@@ -43,9 +45,16 @@ def fill_given(document: Mapping[str, Any]) -> dict[str, Any]:
         return found
     # What is chosen at once has no supernet, whatever its policy would be.
     idle = _OF_PICTURES | (_POLICY if sections["oneshot"].get("method") else frozenset())
-    if sections["model"].get("weights") and sections["training"].keys() <= idle:
+    if _is_trained(sections["model"]) and sections["training"].keys() <= idle:
         found |= {name: {**values, **sections[name]} for name, values in _GIVEN.items()}
         search = found.get("search", {})
         if isinstance(search, dict) and not search.keys() & _LENGTHS:
             found["search"] = {"finetune_share": _SHARE, **search}
     return found
+
+
+def _is_trained(model: Mapping[str, Any]) -> bool:
+    """Say whether a section ``[model]``, its values not checked yet, names trained weights."""
+    name, arguments = model.get("name"), model.get("arguments", {})
+    is_named = isinstance(name, str) and isinstance(arguments, dict)
+    return bool(model.get("weights")) or (is_named and comes_trained(str(name), arguments))

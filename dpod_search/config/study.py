@@ -82,7 +82,7 @@ class StudyConfig:
         if self.threads is not None:
             check_count("threads", self.threads, low=1, high=MAX_PROCESSES)
         parse_device(self.device)
-        if self.training.epochs == 0 and self.model.weights is None:
+        if self.training.epochs == 0 and not self.model.is_trained:
             raise ConfigError(
                 "training.epochs = 0 takes trained weights as they are; name their file in "
                 "model.weights, or train for at least one epoch"

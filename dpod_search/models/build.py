@@ -13,22 +13,24 @@ from typing import Any
 import torch
 from torch import nn
 
-from dpod_search.errors import CheckpointError
 from dpod_search.errors import ConfigError
 from dpod_search.errors import show
 from dpod_search.files import expand_path
 from dpod_search.imports import call_with
 from dpod_search.imports import import_object
 from dpod_search.imports import is_import_path
+from dpod_search.models.families import Family
+from dpod_search.models.given_weights import load_given_weights
 from dpod_search.models.resnet import build_resnet8
 from dpod_search.models.resnet import build_resnet20
-from dpod_search.models.torchvision_nets import build_torchvision_net
+from dpod_search.models.timm_nets import TIMM
+from dpod_search.models.torchvision_nets import TORCHVISION
+from dpod_search.models.transformers_nets import TRANSFORMERS
+from dpod_search.models.transformers_nets import LogitsOnly
 from dpod_search.own_code import describe_error
 from dpod_search.own_code import own_code
 from dpod_search.rng import derive_seed
 from dpod_search.rng import seeded
-from dpod_search.weights import fill_module
-from dpod_search.weights import read_tensors
 
 
 # A builder takes ``input_shape``, ``n_classes`` and its own arguments, all by keyword.
@@ -37,10 +39,12 @@ MODELS: Mapping[str, Callable[..., nn.Module]] = {
     "resnet20": build_resnet20,
 }
 
-_TORCHVISION = "torchvision:"
-
-# How files of torch.save usually end.
-_PICKLES = (".pth", ".pt", ".ckpt", ".bin")
+# Libraries of models, by what stands before the colon of a name.
+FAMILIES: Mapping[str, Family] = {
+    "torchvision": TORCHVISION,
+    "timm": TIMM,
+    "hf": TRANSFORMERS,
+}
 
 
 @dataclass(frozen=True)
@@ -48,16 +52,49 @@ class ModelSettings:
     """Which model a study starts from.
 
     Args:
-        name: ``resnet8``, ``resnet20``, ``torchvision:<name>``, or your own
-            ``package.module:callable``.
-        arguments: Keyword arguments of the model's builder.
-        weights: Path of a ``.safetensors`` file with all of the model's weights, relative to
-            the current directory; without it the model starts from random weights.
+        name: ``resnet8``, ``resnet20``, ``torchvision:<name>``, ``timm:<name>``, ``hf:<folder>``
+            (an image classifier of transformers), or your own ``package.module:callable``.
+        arguments: Keyword arguments of the model's builder. ``pretrained = true`` downloads
+            weights of timm; those in a folder of ``hf:`` are taken without it.
+        weights: Path of a file with the model's weights, relative to the current directory:
+            ``.safetensors``, or a state dict of ``torch.save``. A head with other classes is
+            drawn anew. Without it the model starts from random weights.
+        weights_key: Where the state dict stands in a file that holds several, for instance
+            ``ema``; keys in each other have dots between.
     """
 
     name: str = "resnet8"
     arguments: Mapping[str, Any] = field(default_factory=dict)
     weights: str | None = None
+    weights_key: str | None = None
+
+    def __post_init__(self) -> None:
+        """Check what goes together."""
+        if self.weights_key is not None and self.weights is None:
+            raise ConfigError("model.weights_key is about a file; name it in model.weights")
+        if self.weights is not None and comes_trained(self.name, self.arguments):
+            raise ConfigError(
+                f"model {self.name} has weights of its own, and model.weights names others; leave "
+                "those out, or say model.arguments.pretrained = false"
+            )
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether the model starts from trained weights, of a file or of its own."""
+        return self.weights is not None or comes_trained(self.name, self.arguments)
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The files that the model is made of, besides code."""
+        family, own_name = _find_family(self.name)
+        held = () if family is None else family.list_files(own_name, self.arguments)
+        return held if self.weights is None else (*held, expand_path(self.weights))
+
+
+def comes_trained(name: str, arguments: Mapping[str, Any]) -> bool:
+    """Say whether a model by name brings trained weights: of timm if asked, of a folder if there."""
+    family, own_name = _find_family(name)
+    return family is not None and family.is_trained(own_name, arguments)
 
 
 def build_model(
@@ -77,34 +114,45 @@ def build_model(
     Raises:
         ConfigError: If the name is unknown, the arguments do not fit, or the model does not turn
             a picture of this shape into one logit a class.
-        CheckpointError: If the weights are missing, damaged, no safetensors file, or of another
+        CheckpointError: If the weights are missing, damaged, more than tensors, or of another
             model.
     """
-    with seeded(derive_seed(seed, "model")):
-        model = _build(settings, input_shape, n_classes)
-        if settings.weights is not None:
-            _load_weights(model, expand_path(settings.weights))
+    model = build_untried(settings, input_shape=input_shape, n_classes=n_classes, seed=seed)
+    with seeded(derive_seed(seed, "model/try")):
         _try_once(model, settings.name, input_shape, n_classes)
     return model.train()
 
 
-def _build(
-    settings: ModelSettings, input_shape: tuple[int, int, int], n_classes: int
+def build_untried(
+    settings: ModelSettings, *, input_shape: tuple[int, ...], n_classes: int, seed: int
 ) -> nn.Module:
-    name = settings.name
-    if name in MODELS:
-        if {"input_shape", "n_classes"} & set(settings.arguments):
-            raise ConfigError(
-                f"model.arguments must not hold input_shape or n_classes for {name}: "
-                "both come from the data"
+    """Build a model that may take anything; errors as those of :func:`build_model`.
+
+    Args:
+        settings: Which model.
+        input_shape: Shape of one sample of its first input; all models by name take pictures.
+        n_classes: Number of classes, for models by name.
+        seed: Seed of the study.
+
+    Returns:
+        The model as its builder left it.
+    """
+    with seeded(derive_seed(seed, "model")):
+        model = _build(settings, input_shape, n_classes)
+        if settings.weights is not None:
+            load_given_weights(
+                model.net if isinstance(model, LogitsOnly) else model,
+                expand_path(settings.weights),
+                n_classes=n_classes,
+                key=settings.weights_key,
             )
-        arguments = {**settings.arguments, "input_shape": input_shape, "n_classes": n_classes}
-        model = call_with(MODELS[name], arguments, name=name)
-    elif name.startswith(_TORCHVISION):
-        torchvision_name = name.removeprefix(_TORCHVISION)
-        model = build_torchvision_net(
-            torchvision_name, n_classes=n_classes, arguments=settings.arguments
-        )
+    return model
+
+
+def _build(settings: ModelSettings, input_shape: tuple[int, ...], n_classes: int) -> nn.Module:
+    name = settings.name
+    if name in MODELS or _find_family(name)[0] is not None:
+        model = _build_known(settings, input_shape, n_classes)
     elif is_import_path(name):
         model = _call_own(name, settings.arguments)
     else:
@@ -112,36 +160,46 @@ def _build(
         hint = f"did you mean {near[0]!r}? It" if near else "it"
         raise ConfigError(
             f"model.name {show(name)} is not known; {hint} is one of {', '.join(MODELS)}, "
-            "torchvision:<name>, or package.module:callable"
+            "torchvision:<name>, timm:<name>, hf:<folder>, or package.module:callable"
         )
     if not isinstance(model, nn.Module):
         raise ConfigError(f"{name} must return a torch.nn.Module, got a {type(model).__name__}")
     return model
 
 
+def _build_known(
+    settings: ModelSettings, input_shape: tuple[int, ...], n_classes: int
+) -> nn.Module:
+    name = settings.name
+    if len(input_shape) != 3:
+        raise ConfigError(
+            f"model {show(name)} takes pictures, channels x height x width, got samples of shape "
+            f"{input_shape}"
+        )
+    family, own_name = _find_family(name)
+    shape = input_shape[0], input_shape[1], input_shape[2]
+    if family is None:
+        if {"input_shape", "n_classes"} & set(settings.arguments):
+            raise ConfigError(
+                f"model.arguments must not hold input_shape or n_classes for {name}: "
+                "both come from the data"
+            )
+        arguments = {**settings.arguments, "input_shape": shape, "n_classes": n_classes}
+        net: nn.Module = call_with(MODELS[name], arguments, name=name)
+        return net
+    return family.build(
+        own_name, input_shape=shape, n_classes=n_classes, arguments=settings.arguments
+    )
+
+
+def _find_family(name: str) -> tuple[Family | None, str]:
+    prefix, colon, own_name = name.partition(":")
+    return (FAMILIES.get(prefix) if colon else None), own_name
+
+
 def _call_own(name: str, arguments: Mapping[str, Any]) -> Any:
     with own_code(name, ConfigError):
         return call_with(import_object(name), arguments, name=name)
-
-
-def _load_weights(model: nn.Module, path: Path) -> None:
-    # A pickle would be called damaged, and deleting it advised: it is the user's only copy, maybe.
-    if path.is_file() and path.suffix in _PICKLES:
-        raise CheckpointError(
-            f"model.weights takes a .safetensors file, got {path}; write one with "
-            f"safetensors.torch.save_file(torch.load('{path}', weights_only=True), "
-            f"'{path.with_suffix('.safetensors')}')"
-        )
-    tensors, _ = read_tensors(path)
-    try:
-        fill_module(model, tensors, path)
-    except CheckpointError as error:
-        if set(tensors) != set(model.state_dict()):
-            raise
-        raise CheckpointError(
-            f"{error}; to take over all but a head with other classes, load them in a function of "
-            "your own and name it in model.name as package.module:callable"
-        ) from error
 
 
 def _try_once(

@@ -10,6 +10,7 @@ from torch import nn
 
 from dpod_search.errors import ConfigError
 from dpod_search.errors import show
+from dpod_search.models.families import Family
 from dpod_search.torchvision_ops import import_torchvision
 
 
@@ -21,13 +22,20 @@ _DEFAULTS: Mapping[str, Mapping[str, Any]] = {
 }
 
 
-def build_torchvision_net(name: str, *, n_classes: int, arguments: Mapping[str, Any]) -> nn.Module:
+def build_torchvision_net(
+    name: str,
+    *,
+    n_classes: int,
+    arguments: Mapping[str, Any],
+    input_shape: tuple[int, int, int] | None = None,  # they all take RGB
+) -> nn.Module:
     """Build one of torchvision's classification nets.
 
     Args:
         name: As torchvision spells it, for instance ``resnet18``.
         n_classes: Outputs of the head.
         arguments: Further arguments of torchvision's builder.
+        input_shape: Not used: all take pictures of three channels, and most of any size.
 
     Returns:
         The net, untrained.
@@ -55,3 +63,6 @@ def build_torchvision_net(name: str, *, n_classes: int, arguments: Mapping[str, 
             f"torchvision:{name} does not take model.arguments {dict(arguments)}: {error}"
         ) from error
     return net
+
+
+TORCHVISION = Family(build=build_torchvision_net)

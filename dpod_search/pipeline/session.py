@@ -44,6 +44,7 @@ from dpod_search.search.task import Footprint
 from dpod_search.supernet import Supernet
 from dpod_search.supernet import build_supernet
 from dpod_search.supernet import import_handlers
+from dpod_search.supernet.tracing.example import Example
 from dpod_search.training import Ranks
 from dpod_search.training import choose_device
 from dpod_search.weights import load_weights
@@ -288,29 +289,36 @@ class Session:
         )
 
 
-def make_supernet(config: StudyConfig, model: nn.Module, input_shape: tuple[int, ...]) -> Supernet:
+def make_supernet(
+    config: StudyConfig,
+    model: nn.Module,
+    input_shape: tuple[int, ...],
+    *,
+    example: Example | None = None,
+) -> Supernet:
     """Make the supernet of a study's model, as its settings say.
 
     Args:
         config: The study.
         model: The model.
         input_shape: Shape (C, ...) of one sample.
+        example: What the model is called with, if that is not pictures of this shape.
 
     Raises:
         GroupingError: If the model cannot be made a supernet.
     """
     # Not the user's pictures: one that holds NaN is the training's to complain about.
-    example = torch.randn((2, *input_shape), generator=torch_generator(config.seed, "example"))
+    pictures = torch.randn((2, *input_shape), generator=torch_generator(config.seed, "example"))
     supernet = build_supernet(
         model,
-        example,
+        pictures if example is None else example,
         ratios=config.supernet.ratios,
         multiple=config.supernet.multiple,
         removes_blocks=config.supernet.removes_blocks,
         handlers=import_handlers(config.supernet.handlers),
     )
     out_of_order = [group.name for group in supernet.groups if group.out_of_order]
-    if config.model.weights and out_of_order:
+    if config.model.is_trained and out_of_order:
         _logger.warning(
             "model.weights: %s apply their weights to other channels when they are narrower (inspect "
             "says why): a subnet has little of what was learnt before the supernet is trained%s",

@@ -6,12 +6,15 @@ import shutil
 from functools import reduce
 
 import pytest
+import torch
 from pipeline.tiny import OVERRIDES
 from pipeline.tiny import copy_run
 from traces import snapshot
 from traces import unwritable_copy
 
 from dpod_search.dashboard import decorate_study
+from dpod_search.models import ModelSettings
+from dpod_search.models import build_model
 from dpod_search.pipeline import RunFolder
 from dpod_search.search import open_storage
 from dpod_search.search.store import open_existing
@@ -141,3 +144,21 @@ def test_what_was_opened_to_look_can_still_be_written_to(run, tmp_path):
     journal = shutil.copy(run / "study.journal", tmp_path / "study.journal")
     open_existing(journal).create_new_study([1], "another")
     assert "another" in [study.study_name for study in open_storage(journal).get_all_studies()]
+
+
+def test_inspect_says_what_it_takes_of_a_file_of_weights(tmp_path, call_main, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    model = build_model(ModelSettings(), input_shape=(1, 8, 8), n_classes=3, seed=0)
+    torch.save({"state_dict": model.state_dict()}, "net.pth")
+    asked = ("--model", "resnet8", "--input-shape", "1,8,8", "--set", "model.weights=net.pth")
+    code, out, err = call_main("inspect", *asked, "--classes", 10)
+    assert code == 0
+    assert "channel groups" in out
+    assert err == (
+        "model.weights net.pth: its entry 'state_dict' is taken; head has 10 classes and in the "
+        "file 3: it is drawn anew\n"
+    )
+
+    code, _, err = call_main("inspect", *asked, "--classes", 10, "--set=model.arguments.width=8")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "conv.weight is (16, 1, 3, 3) instead of (8, 1, 3, 3)" in err

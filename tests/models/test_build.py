@@ -162,27 +162,3 @@ def test_weights_of_another_model_or_no_file(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(CheckpointError, match="damaged"):
         build(weights=str(path))
-
-
-def test_weights_of_torch_save_are_told_how_to_be_written(tmp_path: Path) -> None:
-    path = tmp_path / "weights.pth"
-    torch.save(build().state_dict(), path)
-
-    with pytest.raises(CheckpointError, match=r"takes a \.safetensors file.*save_file") as caught:
-        build(weights=str(path))
-    assert "delete" not in str(caught.value)
-
-    # What the message says to run makes a file that loads.
-    code = re.search(r"safetensors\.torch\.save_file\(.*\)$", str(caught.value))
-    assert code is not None
-    eval(code[0])  # noqa: S307  # our own line
-    build(weights=str(path.with_suffix(".safetensors")))
-
-
-def test_weights_with_a_head_of_other_classes_are_told_the_way(tmp_path: Path) -> None:
-    path = tmp_path / "weights.safetensors"
-    other = build_model(ModelSettings(), input_shape=SHAPE, n_classes=3, seed=0)
-    safetensors.torch.save_file(other.state_dict(), path)
-
-    with pytest.raises(CheckpointError, match=r"\(3, .*instead of \(10, .*model\.name"):
-        build(weights=str(path))

@@ -742,14 +742,19 @@ def test_settings_that_change_no_weight_make_nothing_again(run):
     assert run_tiny(run, *overrides) == ["report"]  # which shows the study
 
 
-def test_other_initial_weights_are_noticed(tmp_path):
+@pytest.mark.parametrize("name", ["initial.safetensors", "initial.pth"])
+def test_other_initial_weights_are_noticed(tmp_path, name):
     config = load_tiny()
+    change = f"model.weights={tmp_path / name}"
     for seed in (1, 2):
         net = build_model(config.model, input_shape=(1, 8, 8), n_classes=10, seed=seed)
-        save_weights(tmp_path / "initial.safetensors", net)
-        change = f"model.weights={tmp_path}/initial.safetensors"
+        if name.endswith("pth"):
+            torch.save({"state_dict": net.state_dict()}, tmp_path / name)
+        else:
+            save_weights(tmp_path / name, net)
         if seed == 1:
-            run_tiny(tmp_path / "run", change, stages=["train"])
+            assert run_tiny(tmp_path / "run", change, stages=["train"]) == ["train"]
+            assert run_tiny(tmp_path / "run", change, stages=["train"]) == []
     with pytest.raises(RunFolderError, match="trained on other pictures or another model"):
         run_tiny(tmp_path / "run", change, stages=["train"])
 

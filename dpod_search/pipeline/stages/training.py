@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from dpod_search.evaluation import Evaluator
-from dpod_search.files import expand_path
 from dpod_search.files import hash_file
 from dpod_search.files import hash_value
 from dpod_search.pipeline.session import WEIGHTS
@@ -64,8 +63,8 @@ def describe_inputs(session: Session) -> dict[str, Any]:
             oneshot.find_criterion(config.oneshot.method),
             config.oneshot.n_batches,
         ]
-    if config.model.weights is not None:
-        inputs["weights"] = hash_file(expand_path(config.model.weights))
+    if config.model.files:
+        inputs["weights"] = [hash_file(file) for file in config.model.files]
     return inputs
 
 
@@ -79,7 +78,7 @@ def run(session: Session, inputs: Mapping[str, Any]) -> list[str]:
     supernet = session.blank_supernet
     with joined_ranks(session.config.device) as ranks:
         takes_weights = settings.epochs == 0 or (
-            bool(config.oneshot.method) and config.model.weights is not None
+            bool(config.oneshot.method) and config.model.is_trained
         )
         ranks.share(_SKIP if takes_weights else _TRAIN)
         if takes_weights:
