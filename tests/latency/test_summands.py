@@ -15,6 +15,7 @@ from latency.fakes import make_table
 from torch import nn
 
 from dpod_search.errors import DataError
+from dpod_search.footprint import build_footprint
 from dpod_search.latency import make_request
 from dpod_search.latency.layers import list_placed_layers
 from dpod_search.latency.layers import sample_subnets
@@ -127,3 +128,24 @@ def test_a_layer_that_the_table_lacks_is_named(is_there):
 
     with pytest.raises(DataError, match=r"lacks 3\.conv1 \(conv 3x3 at 8x8 norm relu, 8 to 8"):
         build_summands(supernet, list_placed_layers(supernet), replace(table, layers=layers))
+
+
+def test_a_recurrent_layer_weighs_its_macs_in_the_part_that_no_table_knows():
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.embed, self.rnn, self.head = nn.Linear(6, 8), nn.GRU(8, 8, 2), nn.Linear(8, 4)
+
+        def forward(self, x):
+            return self.head(self.rnn(self.embed(x))[0])
+
+    supernet = build_supernet(Net().eval(), torch.zeros(2, 5, 6))
+    settings = replace(SETTINGS, n_fit=8, n_held_out=4)
+    summands, subnets = add_up_summands(supernet, make_table(supernet, settings))
+    footprint = build_footprint(supernet)
+    others = {"embed": 5 * 6, "head": 5 * 4}
+    recurrent = [
+        footprint.measure(w)["macs"] - others["embed"] * w["embed"] - others["head"] * w["rnn[1]"]
+        for w in subnets
+    ]
+    np.testing.assert_allclose(summands["rest"], np.array(recurrent) * 1e-6)

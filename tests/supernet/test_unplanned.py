@@ -95,10 +95,6 @@ class Words(nn.Module):
         return self.head(self.back(torch.relu(self.hidden(self.table(words)))))
 
 
-def first_part(inner: nn.Module, x: Tensor) -> Tensor:
-    return inner(x)[0]
-
-
 CASES: dict[str, tuple[Callable[[], nn.Module], Tensor, dict[str, str], list[str]]] = {
     "spectral norm": (
         lambda: convolutions(parametrizations.spectral_norm),
@@ -118,22 +114,16 @@ CASES: dict[str, tuple[Callable[[], nn.Module], Tensor, dict[str, str], list[str
         {"0": "its weight is computed by a hook (L1Unstructured)"},
         ["0"],
     ),
-    "LSTM": (
-        lambda: Sequence(nn.LSTM(6, 6, 2, batch_first=True), first_part),
+    "LSTMCell": (
+        lambda: Sequence(nn.LSTMCell(6, 6), lambda inner, x: inner(x[:, 0])[0]),
         TOKENS,
-        {"inner": "is not understood (LSTM)"},
+        {"inner": "is not understood (LSTMCell)"},
         ["inner"],
     ),
-    "GRU": (
-        lambda: Sequence(nn.GRU(6, 6), first_part),
+    "GRUCell": (
+        lambda: Sequence(nn.GRUCell(6, 6), lambda inner, x: inner(x[:, 0])),
         TOKENS,
-        {"inner": "is not understood (GRU)"},
-        ["inner"],
-    ),
-    "RNN": (
-        lambda: Sequence(nn.RNN(6, 6), first_part),
-        TOKENS,
-        {"inner": "is not understood (RNN)"},
+        {"inner": "is not understood (GRUCell)"},
         ["inner"],
     ),
     "attention with a mask for each head": (
@@ -201,13 +191,13 @@ def test_it_is_told_with_its_reason(case: str) -> None:
 
 def test_what_is_told_has_its_width_if_it_is_known() -> None:
     widths = {}
-    for case in ("spectral norm", "LSTM", "an embedding", "a norm of several axes"):
+    for case in ("spectral norm", "LSTMCell", "an embedding", "a norm of several axes"):
         make, x, wanted, _ = CASES[case]
         name = next(iter(wanted))
         frozen = build_supernet(make(), x).grouping.frozen
         widths[case] = next(item.full_width for item in frozen if item.name == name)
 
-    known = {"spectral norm": 8, "LSTM": 6, "an embedding": 6}
+    known = {"spectral norm": 8, "LSTMCell": 6, "an embedding": 6}
     assert widths == {**known, "a norm of several axes": None}
 
 
@@ -233,7 +223,7 @@ def pack(x: Tensor) -> rnn.PackedSequence:
 def test_macs_on_what_is_no_tensor_are_not_counted_either() -> None:
     supernet = build_supernet(Packed(), TOKENS)
 
-    assert "is not understood (GRU)" in reasons_of(supernet)["recurrent"]
+    assert "is given a packed sequence" in reasons_of(supernet)["recurrent"]
     assert any(where.startswith("recurrent (") for where in supernet.grouping.uncounted)
     assert_all_told(supernet)
 
@@ -271,12 +261,12 @@ def test_a_layer_whose_parameters_are_all_told_is_not_told_again() -> None:
 class OnlyRecurrent(nn.Module):
     def __init__(self) -> None:
         super().__init__()
-        self.inner = nn.LSTM(6, 6)
+        self.inner = nn.LSTMCell(6, 6)
         self.norm = nn.LayerNorm(6)
         self.head = nn.Linear(6, 3)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.head(self.norm(self.inner(x)[0])[:, -1])
+        return self.head(self.norm(self.inner(x[:, 0])[0]))
 
 
 REFUSED: dict[str, tuple[Callable[[], nn.Module], Tensor, str]] = {
@@ -289,10 +279,10 @@ REFUSED: dict[str, tuple[Callable[[], nn.Module], Tensor, str]] = {
         PICTURE,
         r"\(0: its weight is computed by a parametrization \(SpectralNorm\), which .*; 2: its weight",
     ),
-    "LSTM alone": (
+    "LSTMCell alone": (
         OnlyRecurrent,
         TOKENS,
-        r"\(inner: inner \(.*\) is not understood \(LSTM\); head: output",
+        r"\(inner: inner \(.*\) is not understood \(LSTMCell\); head: output",
     ),
     "one layer": (lambda: nn.Conv2d(3, 4, 1), PICTURE, "the model is one layer, a Conv2d"),
     "many": (

@@ -49,8 +49,7 @@ def write_layer(layer: nn.Module) -> Expression:
         raise CannotWriteError(f"a layer of {kind.__module__}.{name} has no code of its own")
     items: list[Expression] = []
     is_positional = True
-    made: Any = kind
-    parameters = list(inspect.signature(made).parameters.values())
+    parameters = _list_parameters(kind)
     if any(p.kind in {p.VAR_POSITIONAL, p.VAR_KEYWORD} for p in parameters):
         if kind is not nn.Identity and "__init__" in vars(kind):
             raise CannotWriteError(f"nn.{name} does not say what it was made with")
@@ -66,6 +65,17 @@ def write_layer(layer: nn.Module) -> Expression:
         written = write_value(value)
         items.append(written if is_positional else prefix(f"{parameter.name}=", written))
     return call(f"nn.{name}", *_drop_stride(name, layer, items))
+
+
+def _list_parameters(kind: Any) -> list[inspect.Parameter]:
+    if not issubclass(kind, nn.RNNBase):
+        return list(inspect.signature(kind).parameters.values())
+    # These take whatever they are given, and hand it on behind the name of their cells.
+    _, *parameters = inspect.signature(nn.RNNBase).parameters.values()
+    if kind is nn.RNN:
+        keyword = inspect.Parameter.KEYWORD_ONLY
+        parameters.append(inspect.Parameter("nonlinearity", keyword, default="tanh"))
+    return parameters
 
 
 def _read(layer: nn.Module, kind: str, name: str) -> Any:

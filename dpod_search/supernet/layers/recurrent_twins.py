@@ -192,7 +192,9 @@ class _Row(nn.Module):
 
     def __init__(self, layers: Sequence[nn.RNNBase], like: nn.RNNBase) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(layers)
+        self.names = [f"layer_{k}" for k in range(len(layers))]
+        for name, layer in zip(self.names, layers, strict=True):
+            self.add_module(name, layer)
         self.dropout = nn.Dropout(like.dropout)
         self.mode = like.mode
         self.n_directions = 1 + int(like.bidirectional)
@@ -200,7 +202,8 @@ class _Row(nn.Module):
 
     def forward(self, input: Tensor, hx: Any = None) -> tuple[Tensor, Any]:
         states = []
-        for k, layer in enumerate(self.layers):
+        for k, name in enumerate(self.names):
+            layer = self.get_submodule(name)
             input, state = layer(self.dropout(input) if k else input)
             states.append(state)
         return input, _join_states(states, self.mode, self.n_directions)

@@ -166,7 +166,24 @@ class Rows(nn.Sequential):
         )
 
 
-NETS = (Plain, Branches, Tokens, Wrapped, Shared, Parts, Rows)
+class Recurrent(nn.Module):
+    """Recurrent layers of all kinds; the rows of its input are steps."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lstm = nn.LSTM(24, 6, 2, batch_first=True, bidirectional=True, dropout=0.1)
+        self.gru = nn.GRU(12, 5, bias=False)
+        self.rnn = nn.RNN(12, 5, nonlinearity="relu")
+        self.head = nn.Linear(17, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x, (states, _) = self.lstm(x.transpose(1, 2).flatten(2))
+        x = x.transpose(0, 1)
+        parts = [states[-1], states[0], self.gru(x)[0][-1]]
+        return self.head(torch.cat(parts, 1)) + self.rnn(x)[1][0]
+
+
+NETS = (Plain, Branches, Tokens, Wrapped, Shared, Parts, Rows, Recurrent)
 
 
 class Dependent(nn.Module):

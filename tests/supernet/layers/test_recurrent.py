@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import io
 import itertools
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,6 +19,7 @@ from torch import nn
 from torch.nn.utils import rnn
 
 from dpod_search.evaluation import RepairingEvaluator
+from dpod_search.export import export
 from dpod_search.footprint import build_footprint
 from dpod_search.importance import measure_unit_importance
 from dpod_search.supernet import Supernet
@@ -146,8 +149,8 @@ def test_a_subnet_of_one_width_is_a_layer_of_pytorchs_and_another_a_row_of_them(
     assert type(even.rnn) is nn.LSTM
     assert (even.rnn.hidden_size, even.rnn.num_layers) == (4, 2)
     uneven = extract_subnet(supernet, space.full.replace("rnn[0]", 4))
-    assert [type(layer) for layer in uneven.rnn.layers.children()] == [nn.LSTM, nn.LSTM]
-    assert [layer.hidden_size for layer in uneven.rnn.layers.children()] == [4, 8]
+    layers = [layer for layer in uneven.rnn.children() if isinstance(layer, nn.LSTM)]
+    assert [layer.hidden_size for layer in layers] == [4, 8]
     for subnet in (even, uneven):
         again = copy.deepcopy(subnet)
         with io.BytesIO() as file:
@@ -399,3 +402,23 @@ def test_every_weight_has_its_groups() -> None:
     expected = [f"rnn.weight_{s}_l{k}" for k, s in itertools.product((0, 1), ("ih", "hh"))]
     assert [plan.name for plan in own] == expected
     assert all(len(plan.axes[0]) == 4 for plan in own)  # a row of units for each gate
+
+
+@pytest.mark.parametrize("ending", [".py", ".pt2"])
+def test_a_row_of_layers_can_be_exported(ending: str, tmp_path: Path) -> None:
+    class Ends(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.rnn = nn.LSTM(N_INPUTS, N_HIDDEN, 2, batch_first=True, bidirectional=True)
+            self.head = nn.Linear(2 * N_HIDDEN, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            _, (states, _) = self.rnn(x)
+            return self.head(torch.cat([states[-2], states[-1]], 1))
+
+    supernet = build_supernet(Ends().eval(), X.float())
+    uneven = supernet.space.full.replace("rnn[1]", 3)
+    subnet = SimpleNamespace(
+        module=extract_subnet(supernet, uneven).eval(), input_shape=(N_STEPS, N_INPUTS)
+    )
+    assert export(subnet, tmp_path / f"model{ending}").max_difference < 1e-5
