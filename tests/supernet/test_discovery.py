@@ -99,11 +99,6 @@ class Tokens(nn.Module):
 UNKNOWN: dict[str, tuple[Middle, nn.Module | None, str]] = {
     "fourier": (lambda m, x: m.mid(x) + torch.fft.fft2(x).real, None, "fixed number"),
     "cumulated": (lambda m, x: m.mid(x).cumsum(dim=1), None, "cumsum"),
-    "weight-function": (
-        lambda m, x: F.conv_transpose2d(m.mid(x), torch.ones(8, 8, 1, 1)),
-        None,
-        "conv_transpose2d",
-    ),
     "channel-slice": (lambda m, x: m.mid(x)[:, torch.arange(8)], None, "getitem"),
     "shuffle": (
         lambda m, x: m.mid(x).reshape(-1, 2, 4, 6, 6).transpose(1, 2).reshape(-1, 8, 6, 6),
