@@ -123,7 +123,26 @@ def build_step_nets() -> dict[str, tuple[nn.Module, Tensor]]:
             _draw(64, 64, generator),
         ),
         "ViT of 4 blocks of 128, 32 px, batch 64": (vit, _draw(64, 32, generator)),
+        "LSTM of 2 layers of 256, 50 steps, batch 32": (
+            Recurrent(),
+            torch.randn(32, 50, 64, generator=generator),
+        ),
     }
+
+
+class Recurrent(nn.Module):
+    """Classifies sequences by the last output of an LSTM."""
+
+    def __init__(self) -> None:
+        """Draw the weights."""
+        super().__init__()
+        self.embed = nn.Linear(64, 128)
+        self.rnn = nn.LSTM(128, 256, 2, batch_first=True)
+        self.head = nn.Linear(256, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return logits, shape (N, 10), of sequences, shape (N, T, 64)."""
+        return self.head(self.rnn(self.embed(x))[0][:, -1])  # type: ignore[no-any-return]
 
 
 def _draw(n: int, size: int, generator: torch.Generator) -> Tensor:

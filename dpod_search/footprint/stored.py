@@ -104,6 +104,7 @@ def _held_again(grouping: Grouping, layers: Sequence[nn.Module]) -> Iterator[Sto
                 gate = (*all_of(plan.blocks), *clauses)
                 # Others than matrices are shared at full width alone.
                 is_weight = name == kind_of(layer).weight and parameter.dim() == 2
+                is_weight = is_weight and not plan.matrices
                 term = weigh(plan) if is_weight else Term(parameter.numel(), ())
                 yield Stored(term.scale(-1)._replace(gate=gate), parameter.element_size())
             earlier.append(plan.blocks)

@@ -312,6 +312,7 @@ def test_weights_that_two_layers_share_stay() -> None:
         def __init__(self) -> None:
             super().__init__(nn.GRU)
             self.other = nn.GRU(6, N_HIDDEN).double()
+            self.other.weight_ih_l0 = self.rnn.weight_ih_l0
             self.other.weight_hh_l0 = self.rnn.weight_hh_l0
 
         def read(self, x: Tensor) -> Tensor:
@@ -322,6 +323,8 @@ def test_weights_that_two_layers_share_stay() -> None:
     assert names_of(supernet) == ["hidden"]
     assert "is shared with other" in frozen_for(supernet, "rnn")
     assert_same(supernet, X)
+    measured = build_footprint(supernet).measure(supernet.space.full)
+    assert measured["params"] == sum(p.numel() for p in supernet.parameters())
 
 
 @pytest.mark.parametrize("criterion", ["taylor", "magnitude", "group_magnitude"])
