@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import os
 import re
 import traceback
@@ -20,6 +19,7 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 
 from dpod_search.errors import GroupingError
+from dpod_search.supernet.tracing.copying import copy_module
 from dpod_search.supernet.tracing.example import ExampleCall
 from dpod_search.supernet.tracing.example import check_values
 from dpod_search.supernet.tracing.recording import Recorder
@@ -179,7 +179,7 @@ def _copy(model: nn.Module) -> nn.Module:
     # Weights are only read; buffers may move when a model runs.
     memo = {**copy_held(model), **{id(parameter): parameter for parameter in model.parameters()}}
     try:
-        return copy.deepcopy(model, memo)
+        return copy_module(model, memo)
     except Exception as error:
         raise GroupingError(
             f"the model cannot be copied: {_first_line(error)}; "
