@@ -19,6 +19,7 @@ from torch import nn
 from torch.utils import _pytree as pytree
 
 from dpod_search.supernet.tracing.example import ExampleCall
+from dpod_search.supernet.tracing.making import tracing_makers
 from dpod_search.supernet.tracing.peeking import Peek
 from dpod_search.supernet.tracing.peeking import without_checks
 from dpod_search.supernet.tracing.peeking import without_len
@@ -233,7 +234,7 @@ def _name_tensors(example: ExampleCall, forward: Callable[..., Any]) -> Iterator
 def run_tracer(tracer: Tracer, model: nn.Module) -> fx.Graph:
     """Trace a model whose integer attributes remember where they stand."""
     tracer.record_stack_traces = True
-    with tracking(model), without_len(), without_checks():
+    with tracking(model), without_len(), without_checks(), tracing_makers(tracer):
         return tracer.trace(model)
 
 
