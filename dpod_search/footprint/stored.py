@@ -47,10 +47,10 @@ def list_stored(supernet: Supernet) -> Iterator[Stored]:
     }
     own = {plan.name: plan for plan in grouping.parameters}
     for name, parameter in supernet.net.named_parameters():
-        if name in own:
+        if name in own and id(parameter) not in planned:  # else the layer it is tied to has it
             term = Term(1, own[name].axes, all_of(own[name].blocks))
             yield Stored(term, parameter.element_size())
-        elif id(parameter) not in planned:
+        elif name not in own and id(parameter) not in planned:
             term = Term(parameter.numel(), (), _blocks_around(grouping, name))
             yield Stored(term, parameter.element_size())
     yield from _held_again(grouping, layers)
