@@ -5,6 +5,7 @@ Writes ``docs/models.md`` and ``benchmarks/results/discovery.json``:
     python benchmarks/discovery.py                     # all nets, about 15 minutes on two cores
     python benchmarks/discovery.py --nets resnet18,vit_b_16   # these; the others stay as they were
     python benchmarks/discovery.py --page              # the page alone, from the results
+    python benchmarks/discovery.py --zoo wide          # nets of many packages: docs/zoo.md
 """
 
 from __future__ import annotations
@@ -19,9 +20,11 @@ from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures import as_completed
+from pathlib import Path
 from typing import Any
 
 import torch
+import zoo_run
 from discovery_page import write_page
 from exactness import count_macs
 from exactness import count_params
@@ -34,6 +37,7 @@ from provenance import describe_machine
 from rich.console import Console
 from torch import Tensor
 from torch import nn
+from zoo_page import write_zoo_page
 
 from dpod_search.errors import DpodSearchError
 from dpod_search.models import ModelSettings
@@ -43,6 +47,7 @@ from dpod_search.supernet import Supernet
 from dpod_search.supernet import build_supernet
 from dpod_search.supernet import extract_subnet
 from dpod_search.supernet.layout import is_elastic
+from dpod_search.supernet.tracing.example import read_example
 from dpod_search.widths import Widths
 
 
@@ -131,11 +136,12 @@ def describe_exactness(name: str, n_widths: int) -> dict[str, Any]:
     start = time.perf_counter()
     try:
         model, images = build_net(name, size)
-        stir(model, torch.randn(8, *images.shape[1:], generator=torch_generator(1, name)), name)
+        others = torch.randn(8, *images.shape[1:], generator=torch_generator(1, name))
+        stir(model, read_example(others), name)
         supernet = build_supernet(model, images[:1]).eval()
     except DpodSearchError as error:
         return {"error": str(error)}
-    response = measure_response(model, images)
+    response = measure_response(model, read_example(images))
     del model
     row = measure_exactness(supernet, images, name, n_widths=n_widths, n_exports=N_EXPORTS)
     seconds = time.perf_counter() - start
@@ -194,6 +200,22 @@ def look_at(
     return rows
 
 
+def look_at_wide_zoo(arguments: argparse.Namespace, console: Console) -> None:
+    """Measure the nets of the wide zoo that have no row yet, and write its page."""
+    names = arguments.nets.split(",") if arguments.nets else None
+    if not arguments.page:
+        zoo_run.look_at_zoo(
+            console,
+            names=names,
+            n_widths=arguments.widths or zoo_run.N_WIDTHS,
+            n_jobs=arguments.jobs,
+            exports=not arguments.no_export,
+            log=arguments.log,
+        )
+    known = json.loads(zoo_run.RESULTS.read_text())
+    zoo_run.PAGE.write_text(write_zoo_page(known))
+
+
 def _be_quiet() -> None:
     torch.set_num_threads(1)
     logging.disable(logging.WARNING)  # what is not counted stands in the page
@@ -202,22 +224,28 @@ def _be_quiet() -> None:
 def main() -> None:
     """Look at the nets, keep the results of the others, and write the page."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--nets", default=",".join(NETS), help="names, with commas between")
-    parser.add_argument("--widths", type=int, default=N_WIDTHS, help="random widths of a net")
+    parser.add_argument("--nets", help="names, with commas between")
+    parser.add_argument("--widths", type=int, help="random widths of a net")
     parser.add_argument("--jobs", type=int, default=2, help="processes of the exactness part")
     parser.add_argument("--page", action="store_true", help="only write the page")
+    parser.add_argument("--zoo", choices=["wide"], help="nets of many packages; resumed")
+    parser.add_argument("--no-export", action="store_true", help="of the wide zoo: half the time")
+    parser.add_argument("--log", type=Path, help="a file for the tracebacks of the wide zoo")
     arguments = parser.parse_args()
     _be_quiet()
     console = Console()
+    if arguments.zoo:
+        look_at_wide_zoo(arguments, console)
+        return
     start = time.perf_counter()
     known = json.loads(RESULTS.read_text()) if RESULTS.exists() else {"nets": []}
     if not arguments.page:
-        names = arguments.nets.split(",")
+        names = arguments.nets.split(",") if arguments.nets else NETS
         if unknown := sorted(set(names) - set(NETS)):
             parser.error(f"unknown nets {unknown}; choose from {', '.join(NETS)}")
         # Rows of an older kind of results cannot stand on the page.
         rows = {row["name"]: row for row in known["nets"] if "commit" in row}
-        rows |= look_at(names, arguments.widths, arguments.jobs, console)
+        rows |= look_at(names, arguments.widths or N_WIDTHS, arguments.jobs, console)
         known = {
             "machine": describe_machine(),
             "commit": describe_commit(),

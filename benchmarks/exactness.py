@@ -6,12 +6,14 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from dpod_search.footprint import FootprintModel
 from dpod_search.footprint import build_footprint
@@ -19,6 +21,9 @@ from dpod_search.rng import numpy_generator
 from dpod_search.rng import torch_generator
 from dpod_search.supernet import Supernet
 from dpod_search.supernet import extract_subnet
+from dpod_search.supernet.tracing.example import ExampleCall
+from dpod_search.supernet.tracing.example import read_example
+from dpod_search.supernet.tracing.recording import tensors_of
 from dpod_search.widths import Widths
 
 
@@ -30,14 +35,14 @@ from footprint.peak import measure_eager_peak
 from footprint.peak import measure_graph_peaks
 
 
-def stir(model: nn.Module, images: Tensor, name: str) -> None:
+def stir(model: nn.Module, call: ExampleCall, name: str) -> None:
     """Make an untrained net's output depend on all of it, in place.
 
     Heads of zeros, equal scales and signals that die out on their way would hide mistakes: every
     weight moves a little, and BatchNorm takes its statistics from the pictures.
     """
     generator = torch_generator(0, "stir", name)
-    norms = [part for part in model.modules() if isinstance(part, nn.BatchNorm2d)]
+    norms = [part for part in model.modules() if isinstance(part, _BatchNorm)]
     model.eval()
     with torch.no_grad():
         for parameter in model.parameters():
@@ -47,16 +52,17 @@ def stir(model: nn.Module, images: Tensor, name: str) -> None:
         momenta = [norm.momentum for norm in norms]
         for norm in norms:
             norm.train().momentum = 1.0
-        model(images)
+        call.run(model)
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.eval().momentum = momentum
 
 
-def measure_response(model: nn.Module, images: Tensor) -> float:
-    """Return how much the outputs of two pictures differ, relative to the largest output."""
+def measure_response(model: nn.Module, call: ExampleCall) -> float:
+    """Return how much the outputs of two samples differ, relative to the largest output."""
     with torch.no_grad():
-        outputs = model(images[:2])
-    return _relative(outputs[0], outputs[1])
+        outputs = [out for out in tensors_of(call.run(model)) if out.is_floating_point()]
+    pairs = [out for out in outputs if out.dim() and len(out) == call.n_samples]
+    return max((_relative(out[0], out[1]) for out in pairs), default=0.0)
 
 
 def measure_exactness(
@@ -74,25 +80,26 @@ def measure_exactness(
     rng = numpy_generator(0, "discovery", name)
     chosen = [supernet.space.sample(rng) for _ in range(n_widths)]
     footprint = build_footprint(supernet)
+    call = read_example(images)
     rows = []
     for i, widths in enumerate(chosen):
         extracted = extract_subnet(supernet, widths).eval()
-        row = compare_runs(supernet, extracted, widths, images)
+        row = compare_runs(supernet, extracted, widths, call)
         # A copy: a slice would keep the memory of all the pictures.
         row |= compare_counts(footprint, extracted, widths, images[:1].clone())
         if i < n_exports:
-            row |= try_export(extracted, images)
+            row |= try_export(extracted, call)
         rows.append(row)
     return join_rows(rows)
 
 
 def compare_runs(
-    supernet: Supernet, extracted: nn.Module, widths: Widths, images: Tensor
+    supernet: Supernet, extracted: nn.Module, widths: Widths, call: ExampleCall
 ) -> dict[str, Any]:
     """Compare outputs and gradients of a narrow run and of the net cut out at its widths."""
-    got, got_input = _run_backward(supernet, images, supernet.active(widths))
-    wanted, wanted_input = _run_backward(extracted, images)
-    differences = [_relative(got_input, wanted_input)]
+    got, got_inputs = _run_backward(supernet, call, supernet.active(widths))
+    wanted, wanted_inputs = _run_backward(extracted, call)
+    differences = [_compare(got_inputs, wanted_inputs)]
     with _gradients_as_weights(supernet):
         slices = extract_subnet(supernet, widths)
         n_inside = _count_nonzero(p for p in slices.parameters())
@@ -106,7 +113,7 @@ def compare_runs(
     for module in (supernet, extracted):
         module.zero_grad(set_to_none=True)
     return {
-        "output_difference": _relative(got, wanted),
+        "output_difference": _compare(got, wanted),
         "gradient_difference": max(differences),
         "n_gradients_outside": n_all - n_inside,
     }
@@ -131,16 +138,17 @@ def compare_counts(
     return row
 
 
-def try_export(extracted: nn.Module, images: Tensor) -> dict[str, Any]:
+def try_export(extracted: nn.Module, call: ExampleCall) -> dict[str, Any]:
     """Export a net that was cut out, and compare the program's output with the net's."""
     start = time.perf_counter()
     try:
-        program = torch.export.export(extracted, (images,))
+        program = torch.export.export(extracted, call.args, dict(call.kwargs))
         with torch.no_grad():
-            difference = _relative(program.module()(images), extracted(images))
+            got, wanted = tensors_of(call.run(program.module())), tensors_of(call.run(extracted))
     except Exception as error:  # noqa: BLE001  (whatever export raises is a finding)
         return {"export_error": f"{type(error).__name__}: {str(error).splitlines()[0][:200]}"}
-    return {"export_difference": difference, "export_seconds": time.perf_counter() - start}
+    seconds = time.perf_counter() - start
+    return {"export_difference": _compare(got, wanted), "export_seconds": seconds}
 
 
 def join_rows(rows: list[dict[str, Any]]) -> dict[str, Any]:
@@ -156,18 +164,25 @@ def join_rows(rows: list[dict[str, Any]]) -> dict[str, Any]:
     return joined
 
 
-def _run_backward(model: nn.Module, images: Tensor, context: Any = None) -> tuple[Tensor, Tensor]:
-    images = images.clone().requires_grad_()
+def _run_backward(
+    model: nn.Module, call: ExampleCall, context: Any = None
+) -> tuple[list[Tensor], list[Tensor]]:
+    """Return what a net answers, and the gradients of the inputs that have any."""
+    call = call.map(lambda t: t.clone().requires_grad_(t.is_floating_point()))
     model.zero_grad(set_to_none=True)
-    if context is None:
-        output = model(images)
-    else:
-        with context:
-            output = model(images)
-    direction = torch.randn(output.shape, generator=torch_generator(0, "direction"))
-    (output * direction).sum().backward()
-    assert images.grad is not None, "the output does not depend on the pictures"
-    return output.detach(), images.grad
+    model.train().eval()  # some nets keep what they computed in evaluation mode until they train
+    with context or nullcontext():
+        outputs = tensors_of(call.run(model))
+    generator = torch_generator(0, "direction")
+    total = sum(
+        (output * torch.randn(output.shape, generator=generator)).sum()
+        for output in outputs
+        if output.requires_grad
+    )
+    assert isinstance(total, Tensor), "the net's output has no gradients"
+    total.backward()
+    inputs = [_gradient(tensor) for tensor in call.tensors if tensor.requires_grad]
+    return [output.detach() for output in outputs], inputs
 
 
 @contextmanager
@@ -196,5 +211,17 @@ def _relative(got: Tensor, wanted: Tensor, floor: float = 0.0) -> float:
     if got.shape != wanted.shape:
         return float("inf")
     scale = max(float(wanted.abs().max()), floor)
+    if not wanted.is_floating_point():
+        got, wanted = got.double(), wanted.double()
     difference = float((got - wanted).abs().max())
     return difference / scale if scale else (0.0 if difference == 0 else float("inf"))
+
+
+def _compare(got: list[Tensor], wanted: list[Tensor]) -> float:
+    """Return the largest difference of several tensors, each relative to its own largest."""
+    if len(got) != len(wanted):
+        return float("inf")
+    largest = [float(w.abs().max()) for w in wanted if w.is_floating_point() and w.numel()]
+    floor = 1e-3 * max(largest, default=0.0)
+    pairs = zip(got, wanted, strict=True)
+    return max((_relative(g, w, floor) for g, w in pairs if w.numel()), default=0.0)

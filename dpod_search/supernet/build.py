@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,6 +28,7 @@ from dpod_search.supernet.plans import LayerPlan
 from dpod_search.supernet.removal import find_inside
 from dpod_search.supernet.removal import find_places
 from dpod_search.supernet.supernet import Supernet
+from dpod_search.supernet.tracing.copying import copy_module
 from dpod_search.supernet.tracing.example import Example
 from dpod_search.supernet.tracing.example import ExampleCall
 from dpod_search.supernet.tracing.example import read_example
@@ -110,7 +110,7 @@ def build_supernet(
         model, example, is_leaf=table.is_leaf, leaf_functions=table.leaf_functions
     )
     kept: set[str] = set()
-    while True:
+    for is_thorough in (False, True, None):
         grouping = discover_groups(
             traced, handlers=table, removes_blocks=removes_blocks, keep=kept
         )
@@ -121,11 +121,14 @@ def build_supernet(
             runs_channels_last = runs.runs_channels_last()
             supernet.grouping = replace(grouping, runs_channels_last=runs_channels_last)
             return supernet
-        failing = set() if kept else runs.find_failing_groups()
-        if not failing:
+        if is_thorough is None:
             break
-        _logger.warning("kept at full width because narrower runs fail: %s", sorted(failing))
-        kept = failing
+        failing = runs.find_failing_groups(is_thorough=is_thorough)
+        if failing:
+            _logger.warning("kept at full width because narrower runs fail: %s", sorted(failing))
+        elif is_thorough:
+            break
+        kept |= failing
     last = next(reversed(traced.graph.nodes)).all_input_nodes
     raise GroupingError(
         "the model does not run with several of its groups narrowed at once "
@@ -147,20 +150,20 @@ def _assemble(
         full_widths, ratios, multiple, blocks=blocks, inside=find_inside(grouping)
     )
     state = WidthState(space.full.active)
-    net = copy.deepcopy(model, copy_held(model))
+    net = copy_module(model, copy_held(model))
     modules = dict(net.named_modules())
     memo = {
         id(modules[plan.name]): make_elastic(modules[plan.name], plan, state)
         for plan in grouping.layers
         if _is_replaced(plan, modules[plan.name])
     }
-    # A second deepcopy with a filled memo puts the elastic layers wherever the plain ones were.
+    # A second copy with a filled memo puts the elastic layers wherever the plain ones were.
     tensors = {id(t): t for t in (*net.parameters(), *net.buffers())}
     everything: dict[int, Any] = {**memo, **tensors}
     for elastic in memo.values():  # an attention holds its output projection
         for name, child in elastic._modules.items():
-            elastic._modules[name] = copy.deepcopy(child, everything)
-    net = copy.deepcopy(net, everything)
+            elastic._modules[name] = child and copy_module(child, everything)
+    net = copy_module(net, everything)
     return Supernet(net, grouping, space, state, example)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections import Counter
 from collections.abc import Iterable
 from collections.abc import Mapping
@@ -21,6 +20,7 @@ from dpod_search.supernet.removal import remove_blocks
 from dpod_search.supernet.supernet import Supernet
 from dpod_search.supernet.tracing.computed import compute_anew
 from dpod_search.supernet.tracing.computed import holder_of
+from dpod_search.supernet.tracing.copying import copy_module
 from dpod_search.supernet.tracing.recording import copy_held
 from dpod_search.widths import Widths
 
@@ -80,7 +80,7 @@ def extract_subnet(supernet: Supernet, widths: Mapping[str, int]) -> nn.Module:
     with supernet.active(widths), supernet.arranged():
         net = supernet.net
         layers = [m for m in net.modules() if isinstance(m, ElasticLayer)]
-        # deepcopy takes what its memo already holds for a copy: plain layers for elastic ones.
+        # A copy takes what its memo already holds for a copy: plain layers for elastic ones.
         extracted = {id(layer): layer.extract() for layer in layers}
         memo = {**copy_held(net), **extracted, **_tie(net, layers, extracted)}
         sliced = dict(supernet.slice_parameters())
@@ -91,7 +91,7 @@ def extract_subnet(supernet: Supernet, widths: Mapping[str, int]) -> nn.Module:
         for layer in layers:
             if isinstance(layer, KeepsClass):
                 layer.fill_own(extracted[id(layer)], memo)
-        plain = copy.deepcopy(net, memo)
+        plain = copy_module(net, memo)
         active = supernet.widths.active
     _refresh_sizes(plain, sliced)
     remove_blocks(plain, (b for b in supernet.grouping.blocks if not active[b.group]))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from collections.abc import Collection
 from collections.abc import Iterable
@@ -21,6 +20,7 @@ from dpod_search.supernet.layout import Layout
 from dpod_search.supernet.plans import BlockPlan
 from dpod_search.supernet.plans import Grouping
 from dpod_search.supernet.plans import Operation
+from dpod_search.supernet.tracing.copying import copy_module
 from dpod_search.supernet.tracing.example import ExampleCall
 from dpod_search.supernet.tracing.trace import TracedModel
 
@@ -104,7 +104,7 @@ def is_chain(module: nn.Module) -> bool:
 
 def _is_same_without(model: nn.Module, example: ExampleCall, blocks: Sequence[BlockPlan]) -> bool:
     shared: dict[int, Any] = {id(t): t for t in (*model.parameters(), *model.buffers())}
-    held, dropped = (copy.deepcopy(model, dict(shared)) for _ in range(2))
+    held, dropped = (copy_module(model, dict(shared)) for _ in range(2))
     for block in blocks:
         owner, _, name = block.path.rpartition(".")
         held.get_submodule(owner)._modules[name] = RemovedBlock()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import functools
 from collections.abc import Callable
 from collections.abc import Iterator
@@ -20,6 +19,7 @@ from dpod_search.supernet.layout import take
 from dpod_search.supernet.plans import ChannelGroup
 from dpod_search.supernet.plans import Grouping
 from dpod_search.supernet.removal import RemovedBlock
+from dpod_search.supernet.tracing.copying import copy_module
 from dpod_search.supernet.tracing.example import ExampleCall
 from dpod_search.supernet.tracing.recording import copy_held
 from dpod_search.widths import Widths
@@ -181,7 +181,7 @@ def copy_supernet(supernet: Supernet) -> Supernet:
     """Copy a supernet with weights of its own; what was found in its model is shared."""
     shared = (supernet.grouping, supernet.space, supernet.example, supernet.calibration_images)
     memo = {**copy_held(supernet.net), **{id(thing): thing for thing in shared}}
-    return copy.deepcopy(supernet, memo)
+    return copy_module(supernet, memo)
 
 
 def check_supernet(value: object) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import copy
+import random
 from collections import Counter
 from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Sequence
 from contextlib import contextmanager
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,11 +23,14 @@ from dpod_search.supernet.extract import extract_subnet
 from dpod_search.supernet.layers.elastic import kind_of
 from dpod_search.supernet.layout import active_size
 from dpod_search.supernet.supernet import Supernet
+from dpod_search.supernet.tracing.copying import copy_module
 from dpod_search.supernet.tracing.example import ExampleCall
 from dpod_search.supernet.tracing.recording import tensors_of
 from dpod_search.widths import Widths
+from dpod_search.widths import WidthSpace
 
 
+_LARGE = 2  # the level of widths that are the largest but one
 _Call = tuple[str, tuple[int, ...]]  # path of a module, shape of its result
 
 
@@ -35,7 +39,7 @@ class TrialRuns:
 
     Every run is one of a copy that shares the weights: what a model keeps in buffers and
     attributes while it runs stays as it was. Both twins draw the same random
-    numbers from PyTorch.
+    numbers from PyTorch, NumPy and Python.
 
     Args:
         supernet: What is tried.
@@ -59,7 +63,12 @@ class TrialRuns:
             len(rungs) - 1 if rungs[0] == 0 else int(rng.integers(max(1, len(rungs) - 1)))
             for rungs in space.rungs
         ]
-        self._choices = [space.smallest, space.from_rungs(mixed)]
+        choices = (
+            space.smallest,
+            space.from_rungs(mixed),
+            space.from_rungs(_spread(space)),
+        )
+        self._smallest, self._mixed, self._spread = choices
         self._shapes = list(output_shapes)
 
     @property
@@ -67,9 +76,12 @@ class TrialRuns:
         return self._example.tensors[0].device
 
     def runs_narrow(self) -> bool:
-        """Say whether the smallest subnet runs, and one in which groups differ in their rungs."""
-        smallest, mixed = self._choices
-        return self._runs_at(smallest, trains=False) and self._runs_at(mixed, trains=True)
+        """Say whether the smallest subnet runs, and two in which groups differ in their rungs."""
+        return (
+            self._runs_at(self._smallest, trains=False)
+            and self._runs_at(self._spread, trains=True)
+            and self._runs_at(self._mixed, trains=True)
+        )
 
     def runs_channels_last(self) -> bool:
         """Say whether a subnet runs on channels-last tensors, as one with ``view`` often does not.
@@ -78,7 +90,7 @@ class TrialRuns:
         """
         device = self._device
         with evaluating(self._supernet):
-            plain = extract_subnet(self._supernet, self._choices[-1])
+            plain = extract_subnet(self._supernet, self._mixed)
         placement = Placement(device, is_channels_last=True)
         try:
             with torch.no_grad():
@@ -87,15 +99,55 @@ class TrialRuns:
             return False
         return True
 
-    def find_failing_groups(self) -> set[str]:
-        """Return the groups that fail when they alone are narrowed."""
+    def find_failing_groups(self, *, is_thorough: bool = False) -> set[str]:
+        """Return the groups that fail when they alone are narrowed.
+
+        Args:
+            is_thorough: Every group is tried alone. Else many are tried at once, and halves of those
+                that fail.
+        """
         space = self._supernet.space
+        if is_thorough:
+            return {name for name in space.names if not self._runs_without([name])}
+        is_block = {n: rungs[0] == 0 for n, rungs in zip(space.names, space.rungs, strict=True)}
+        # What is inside a removed block is not tried.
         return {
             name
-            for name, rungs in zip(space.names, space.rungs, strict=True)
-            for width in {rungs[0], rungs[len(rungs) // 2], rungs[max(0, len(rungs) - 2)]}
-            if not self._runs_at(space.full.replace(name, width), trains=True)
+            for chosen in (False, True)
+            for name in self._find_in_halves([n for n in space.names if is_block[n] is chosen])
         }
+
+    def _find_in_halves(self, names: Sequence[str]) -> set[str]:
+        if not names or self._runs_without(names):
+            return set()
+        if len(names) == 1:
+            return set(names)
+        middle = len(names) // 2
+        return self._find_in_halves(names[:middle]) | self._find_in_halves(names[middle:])
+
+    def _runs_without(self, names: Sequence[str]) -> bool:
+        """Say whether the net runs where some groups are narrowed, all at three widths.
+
+        Of several groups each is also narrowed in the runs that the bits of its number say. So of any
+        two one is narrowed while the other is not, at a width that does not broadcast: what must
+        share a width with another fails here as it does alone.
+        """
+        chosen = [(names, level) for level in range(3)]
+        if len(names) > 1:
+            chosen += [
+                ([name for i, name in enumerate(names, 1) if i >> bit & 1], _LARGE)
+                for bit in range(len(names).bit_length())
+            ]
+        return all(self._runs_at(self._narrow(*some), trains=True) for some in reversed(chosen))
+
+    def _narrow(self, names: Sequence[str], level: int) -> Widths:
+        """Narrow groups to their smallest, a middle, or their largest widths but one."""
+        widths = self._supernet.space.full
+        for name, rungs in zip(widths.names, self._supernet.space.rungs, strict=True):
+            if name in names:
+                place = (0, len(rungs) // 2, max(0, len(rungs) - 2))[level]
+                widths = widths.replace(name, rungs[place])
+        return widths
 
     def _runs_at(self, widths: Widths, *, trains: bool) -> bool:
         """Say whether a subnet runs, agrees with its extracted twin, and keeps the output shapes.
@@ -136,7 +188,7 @@ class TrialRuns:
             twin = self._copy()
             with twin.active(widths):
                 narrow = self._run(twin)
-            with _watching_calls(plain) as calls:
+            with _watching_calls(plain, watches=not trains) as calls:
                 extracted = self._run(plain)
         if not trains and not self._expects(calls, widths):
             return False
@@ -178,15 +230,31 @@ class TrialRuns:
         net, grouping = self._supernet, self._supernet.grouping
         plans = (*grouping.layers, *grouping.parameters, *grouping.blocks, *grouping.attributes)
         never_changed = (grouping, net.space, *plans, *net.parameters())
-        shared: dict[int, object] = {id(thing): thing for thing in never_changed}
-        return copy.deepcopy(self._supernet, shared)
+        shared: dict[int, Any] = {id(thing): thing for thing in never_changed}
+        return copy_module(self._supernet, shared)
 
     def _run(self, net: nn.Module) -> list[Tensor]:
         device = self._device
         devices = [device] if device.type == "cuda" else []
-        with torch.no_grad(), torch.random.fork_rng(devices=devices):
+        with torch.no_grad(), torch.random.fork_rng(devices=devices), _fork_others():
             torch.manual_seed(0)
             return tensors_of(self._example.run(net))
+
+
+def _spread(space: WidthSpace) -> list[int]:
+    """Return rungs in which groups beside each other differ, and that do not broadcast.
+
+    Two that must share a width, and are not known to, run well where theirs happen to be the same,
+    or one of them is 1. Blocks are all there.
+    """
+    n_met: Counter[int] = Counter()
+    places = []
+    for rungs in space.rungs:
+        last = len(rungs) - 1
+        is_block = rungs[0] == 0
+        places.append(last if is_block or last < 1 else last - n_met[last] % max(2, last))
+        n_met[last] += not is_block
+    return places
 
 
 def _is_finite(tensor: Tensor) -> bool:
@@ -194,8 +262,26 @@ def _is_finite(tensor: Tensor) -> bool:
 
 
 @contextmanager
-def _watching_calls(net: nn.Module) -> Iterator[Counter[_Call]]:
-    """Count the calls of every module inside the block, by the shape that it returns."""
+def _fork_others() -> Iterator[None]:
+    """Seed the global generators of Python and NumPy inside the block, and put them back."""
+    of_python, of_numpy = random.getstate(), np.random.get_state()  # noqa: NPY002
+    try:
+        random.seed(0)
+        np.random.seed(0)  # noqa: NPY002
+        yield
+    finally:
+        random.setstate(of_python)
+        np.random.set_state(of_numpy)  # noqa: NPY002
+
+
+@contextmanager
+def _watching_calls(net: nn.Module, *, watches: bool) -> Iterator[Counter[_Call]]:
+    """Count the calls of every module inside the block, by the shape that it returns.
+
+    Args:
+        net: The net.
+        watches: Or does nothing, which is faster.
+    """
     calls: Counter[_Call] = Counter()
 
     def watch(path: str) -> Callable[[nn.Module, object, object], None]:
@@ -206,7 +292,8 @@ def _watching_calls(net: nn.Module) -> Iterator[Counter[_Call]]:
 
         return note
 
-    handles = [module.register_forward_hook(watch(path)) for path, module in net.named_modules()]
+    parts = net.named_modules() if watches else ()
+    handles = [module.register_forward_hook(watch(path)) for path, module in parts]
     try:
         yield calls
     finally:

@@ -37,3 +37,32 @@ def test_tied_weights_are_counted_once_whichever_blocks_are_there() -> None:
         subnet = extract_subnet(supernet, widths)
         assert measured["params"] == count_params(subnet), present
         assert measured["weight_bytes"] == 4 * count_params(subnet), present
+
+
+class _Scaled(nn.Embedding):
+    """Has a buffer of its own, so that it is no layer here, and its weight one that code reads."""
+
+    def __init__(self) -> None:
+        super().__init__(20, 8)
+        self.register_buffer("factor", torch.ones(2))
+
+    def forward(self, words: Tensor) -> Tensor:
+        return super().forward(words) * self.factor.sum()
+
+
+class _Tied(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.words, self.head = _Scaled(), nn.Linear(8, 20, bias=False)
+        self.head.weight = self.words.weight
+        self.hidden, self.out = nn.Linear(8, 12), nn.Linear(12, 8)
+
+    def forward(self, words: Tensor) -> Tensor:
+        return self.head(self.out(self.hidden(self.words(words)).relu()))
+
+
+def test_a_weight_that_code_reads_and_a_layer_holds_is_counted_once() -> None:
+    supernet = build_supernet(_Tied(), torch.arange(6).view(2, 3))
+    for widths in (supernet.space.full, supernet.space.smallest):
+        measured = build_footprint(supernet).measure(widths)
+        assert measured["params"] == count_params(extract_subnet(supernet, widths))

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import random
+
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 from torch import nn
 
 from dpod_search.supernet import build_supernet
+from dpod_search.supernet import extract_subnet
+from dpod_search.supernet.trial_runs import TrialRuns
 
 
 class _Net(nn.Module):
@@ -57,3 +62,75 @@ def test_a_width_that_counts_repetitions_is_frozen() -> None:
     frozen = {item.name: item.reasons for item in supernet.grouping.frozen}
     assert "running it narrower fails" in frozen["project"]
     assert [group.name for group in supernet.groups] == ["hidden"]
+
+
+class _Masked(nn.Module):
+    """Blanks places in training that NumPy and Python choose."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.hidden, self.head = nn.Linear(8, 8), nn.Linear(8, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.hidden(x)
+        if self.training:
+            x = x * np.random.rand() * random.random()  # noqa: NPY002
+        return self.head(x)
+
+
+def test_twins_draw_the_same_numbers_from_numpy_and_python_and_put_them_back() -> None:
+    states = random.getstate(), np.random.get_state()[1].tolist()  # noqa: NPY002
+    supernet = build_supernet(_Masked(), torch.randn(2, 8))
+    assert supernet.space.names == ("hidden",)
+    assert states == (random.getstate(), np.random.get_state()[1].tolist())  # noqa: NPY002
+
+
+class _Halves(nn.Module):
+    """Adds what two layers make in training only, between others that are sound."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList([nn.Linear(8, 8) for _ in range(11)])
+        self.head = nn.Linear(8, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        seen = []
+        for layer in self.layers:
+            x = layer(x).relu()
+            seen.append(x)
+        x = self.head(x)
+        return x + (seen[2] + seen[7]).sum() if self.training else x
+
+
+@pytest.mark.parametrize("is_thorough", [False, True])
+def test_two_that_must_share_a_width_are_both_found(is_thorough: bool) -> None:
+    runs: list[set[str]] = []
+
+    class Watched(TrialRuns):
+        def find_failing_groups(self, **_options: bool) -> set[str]:
+            runs.append(super().find_failing_groups(is_thorough=is_thorough))
+            return runs[-1]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("dpod_search.supernet.build.TrialRuns", Watched)
+        supernet = build_supernet(_Halves(), torch.ones(2, 8))
+    assert runs == [{"layers.2", "layers.7"}]
+    assert len(supernet.groups) == 9
+
+
+def test_results_that_a_model_keeps_in_a_dictionary_are_copied() -> None:
+    class Keeping(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.hidden, self.head = nn.Linear(8, 8), nn.Linear(8, 3)
+            self.kept: dict[str, Tensor] = {}
+
+        def forward(self, x: Tensor) -> Tensor:
+            self.kept["hidden"] = self.hidden(x)
+            return self.head(self.kept["hidden"])
+
+    model = Keeping()
+    model(torch.ones(2, 8))
+    supernet = build_supernet(model, torch.ones(2, 8))
+    supernet(torch.ones(2, 8))
+    extract_subnet(supernet, supernet.space.smallest)

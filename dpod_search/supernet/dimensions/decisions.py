@@ -9,6 +9,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Iterator
 from collections.abc import Mapping
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,7 @@ from dpod_search.supernet.tracing.tracked import Attribute
 from dpod_search.supernet.tracing.tracked import TrackedInt
 
 
-_Widths = dict[int, int]  # how many units dimensions are narrowed to
+_Shares = dict[int, Fraction]  # how much of dimensions is left
 _N_TRIED = 64  # widths of a dimension, and of several at once
 
 
@@ -43,12 +44,13 @@ def freeze_decided(discovery: Discovery, deciding: tuple[fx.Node, ...]) -> None:
         segments = _list_segments(discovery, chain)
         whole = _Sizes(discovery, {}).compute(chain)
 
-        def changes(widths: _Widths, chain: list[fx.Node] = chain, whole: Any = whole) -> bool:
-            return _differs(whole, _Sizes(discovery, widths).compute(chain))
+        def changes(shares: _Shares, chain: list[fx.Node] = chain, whole: Any = whole) -> bool:
+            return _differs(whole, _Sizes(discovery, shares).compute(chain))
 
         does = f"{discovery.where(node)} decides by its size which way the code goes, or how often"
         for group, segment in segments.items():
-            if any(changes({group: width}) for width in _list_widths(segment)):
+            widths = _list_widths(segment)
+            if any(changes({group: Fraction(width, segment.full)}) for width in widths):
                 discovery.dims.freeze((segment,), does)
         if len(segments) > 1 and any(map(changes, _draw_widths(segments))):
             discovery.dims.freeze(tuple(segments.values()), does)
@@ -91,14 +93,23 @@ def _find_chain(discovery: Discovery, node: fx.Node) -> list[fx.Node]:
 
 
 def _list_segments(discovery: Discovery, chain: list[fx.Node]) -> dict[int, Segment]:
-    """Return what could be narrowed in the tensors of a chain, by its dimension."""
+    """Return what could be narrowed in the tensors of a chain, by its dimension.
+
+    Not what is frozen, nor the size of a parameter alone.
+    """
+    dims = discovery.dims
     layouts = [
         layout
         for node in chain
         if node in discovery.shapes
         for layout in discovery.axes(node).values()
     ]
-    return {s.group: s for layout in layouts for s in layout if s.group is not None}
+    found: dict[int, Segment] = {}
+    for segment in (s for layout in layouts for s in dims.expand(layout)):
+        dim = dims.dim_of(segment)
+        if segment.group is not None and dim is not None and dim.is_made and not dim.reasons:
+            found.setdefault(dims.find(segment.group), segment)
+    return found
 
 
 def _list_widths(segment: Segment) -> list[int]:
@@ -107,12 +118,12 @@ def _list_widths(segment: Segment) -> list[int]:
     return sorted({max(1, round(most * i / _N_TRIED)) for i in range(_N_TRIED)} | {most - 1} - {0})
 
 
-def _draw_widths(segments: Mapping[int, Segment]) -> Iterator[_Widths]:
+def _draw_widths(segments: Mapping[int, Segment]) -> Iterator[_Shares]:
     """Draw widths of several dimensions at once, and go through those of one ratio."""
     rng = np.random.default_rng(0)
     for i in range(1, _N_TRIED):
-        yield {group: max(1, s.full * i // _N_TRIED) for group, s in segments.items()}
-        yield {group: int(rng.integers(1, s.full + 1)) for group, s in segments.items()}
+        yield {g: Fraction(max(1, s.full * i // _N_TRIED), s.full) for g, s in segments.items()}
+        yield {g: Fraction(int(rng.integers(1, s.full + 1)), s.full) for g, s in segments.items()}
 
 
 class _Sizes(fx.Interpreter):
@@ -123,7 +134,7 @@ class _Sizes(fx.Interpreter):
         narrowed: The dimensions.
     """
 
-    def __init__(self, discovery: Discovery, narrowed: _Widths) -> None:
+    def __init__(self, discovery: Discovery, narrowed: _Shares) -> None:
         super().__init__(nn.Module(), graph=fx.Graph())
         self._discovery = discovery
         self._narrowed = narrowed
@@ -144,12 +155,12 @@ class _Sizes(fx.Interpreter):
         return torch.empty(sizes, device="meta")
 
     def _measure(self, layout: Layout) -> int:
-        return sum(
-            int(self._narrowed.get(segment.group, segment.full) * segment.repeat)
-            if segment.group is not None
-            else segment.size
-            for segment in layout
-        )
+        dims, size = self._discovery.dims, 0
+        for segment in dims.expand(layout):
+            root = None if segment.group is None else dims.find(segment.group)
+            share = 1 if root is None else self._narrowed.get(root, 1)
+            size += int(segment.full * segment.repeat * share)
+        return size
 
 
 def _differs(one: Any, other: Any) -> bool:

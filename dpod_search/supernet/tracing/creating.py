@@ -20,7 +20,7 @@ from torch.nn.utils import rnn
 from torch.utils import _pytree as pytree
 
 
-# Functions that make a tensor of given sizes.
+# Functions that make a tensor of given sizes, all its elements alike or random.
 CREATORS: tuple[Callable[..., Any], ...] = (
     torch.zeros,
     torch.ones,
@@ -28,6 +28,19 @@ CREATORS: tuple[Callable[..., Any], ...] = (
     torch.full,
     torch.rand,
     torch.randn,
+)
+# And others that are given numbers.
+_MAKERS: tuple[Callable[..., Any], ...] = (
+    torch.arange,
+    torch.as_tensor,
+    torch.eye,
+    torch.linspace,
+    torch.logspace,
+    torch.randint,
+    torch.randperm,
+    torch.tensor,
+    torch.tril_indices,
+    torch.triu_indices,
 )
 _PACKERS: tuple[Callable[..., Any], ...] = (rnn.pack_padded_sequence, rnn.pad_packed_sequence)
 
@@ -41,8 +54,8 @@ def recording_creation(model: nn.Module, check: Callable[[fx.Proxy], None]) -> I
         check: Raises if a value is no size.
     """
     records = {
-        id(function): functools.partial(_record, function, check if function in CREATORS else None)
-        for function in (*CREATORS, *_PACKERS)
+        id(function): functools.partial(_record, function, None if function in _PACKERS else check)
+        for function in (*CREATORS, *_MAKERS, *_PACKERS)
     }
     changed = [
         (scope, name, value)

@@ -40,16 +40,19 @@ def copy_held(module: nn.Module) -> dict[int, object]:
     """Copy the results that modules hold, which ``copy.deepcopy`` refuses while gradients flow.
 
     Args:
-        module: May keep its last features in an attribute, or a computed weight.
+        module: May keep its last features in an attribute, alone or in a list or dictionary, or a
+            computed weight.
 
     Returns:
         A memo for ``copy.deepcopy``.
     """
     return {
-        id(value): value.detach().clone()
+        id(tensor): tensor.detach().clone()
         for part in module.modules()
-        for value in (*vars(part).values(), *part._buffers.values())
-        if isinstance(value, Tensor) and value.grad_fn is not None
+        for value in vars(part).values()
+        if isinstance(value, (Tensor, dict, list, tuple))
+        for tensor in tensors_of(value)
+        if tensor.grad_fn is not None
     }
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import os
 import re
 import traceback
@@ -21,6 +20,7 @@ from torch.nn.parameter import UninitializedBuffer
 from torch.nn.parameter import is_lazy
 
 from dpod_search.errors import GroupingError
+from dpod_search.supernet.tracing.copying import copy_module
 from dpod_search.supernet.tracing.example import ExampleCall
 from dpod_search.supernet.tracing.example import check_values
 from dpod_search.supernet.tracing.recording import Recorder
@@ -159,7 +159,7 @@ def fill_lazy(model: nn.Module, example: ExampleCall) -> nn.Module:
         return model
     make: Any = UninitializedBuffer  # whose stub lacks its arguments
     empty = {id(b): make(device=b.device, dtype=b.dtype) for b in lazy}
-    copied = copy.deepcopy(model, {**copy_held(model), **empty})
+    copied = copy_module(model, {**copy_held(model), **empty})
     modes = {module: module.training for module in copied.modules()}
     devices = {tensor.device for tensor in example.tensors if tensor.is_cuda}
     with torch.random.fork_rng(devices=list(devices)), torch.no_grad():
@@ -216,7 +216,7 @@ def _copy(model: nn.Module) -> nn.Module:
     # Weights are only read; buffers may move when a model runs.
     memo = {**copy_held(model), **{id(parameter): parameter for parameter in model.parameters()}}
     try:
-        return copy.deepcopy(model, memo)
+        return copy_module(model, memo)
     except Exception as error:
         raise GroupingError(
             f"the model cannot be copied: {_first_line(error)}; "

@@ -30,6 +30,7 @@ class Net(nn.Module):
         self.width = 8
         self.register_buffer("columns", torch.linspace(0, 1, 32))
         self.codes = nn.Parameter(torch.randn(1, 8, 4, 4))
+        self.places = nn.Parameter(torch.randn(1, 8, 10, 10))
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.middle(self, self.stem(x).relu())
@@ -55,6 +56,12 @@ def resize_codes(net: Net, x: Tensor) -> Tensor:
     return x + codes
 
 
+def add_places_of_its_size(net: Net, x: Tensor) -> Tensor:
+    if net.places.shape[2] == x.shape[2] and net.places.shape[1] == x.shape[1]:
+        return x + net.places
+    return x
+
+
 def compare_alike(net: Net, x: Tensor) -> Tensor:
     y = x.clone()
     if y.shape != x.shape:
@@ -68,6 +75,11 @@ def cut_buffer(net: Net, x: Tensor) -> Tensor:
 
 def cut_by_int(net: Net, x: Tensor) -> Tensor:
     return x * net.columns[: int(x.shape[3])]
+
+
+def mask_with_ones(net: Net, x: Tensor) -> Tensor:
+    mask = torch.ones(x.shape[0], 1, x.shape[2], x.shape[3], device=x.device)
+    return x * mask.expand(x.shape[0], -1, -1, -1) * torch.tensor(x.shape[2], dtype=x.dtype)
 
 
 def count_samples(net: Net, x: Tensor) -> Tensor:
@@ -95,9 +107,11 @@ HARMLESS: dict[str, Middle] = {
     for function in (
         pad_to_four,
         resize_codes,
+        add_places_of_its_size,
         compare_alike,
         cut_buffer,
         cut_by_int,
+        mask_with_ones,
         count_samples,
         scale_by_width,
         use_layer_made_here,

@@ -1,0 +1,72 @@
+"""Copies of modules, as ``copy.deepcopy`` makes them, in a fraction of its time.
+
+A module of PyTorch holds a dozen dictionaries and sets, nearly all of them empty, and
+``copy.deepcopy`` takes each of them apart. A model is copied for every trial run.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections import OrderedDict
+from typing import Any
+from typing import TypeVar
+from typing import cast
+
+from torch import nn
+
+
+_Module = TypeVar("_Module", bound=nn.Module)
+_Memo = dict[int, Any]
+# What is never changed in place.
+_VALUES = frozenset({type(None), bool, int, float, complex, str, bytes})
+_HOLDERS = frozenset({dict, OrderedDict, set, list, tuple})
+_TABLES = frozenset({"_modules", "_parameters", "_buffers"})
+
+
+def copy_module(module: _Module, memo: _Memo | None = None) -> _Module:
+    """Copy a module.
+
+    Args:
+        module: Those of its parts whose class says itself how it is copied are left to
+            ``copy.deepcopy``.
+        memo: As of ``copy.deepcopy``: what is taken for whom, by ids; it is filled.
+    """
+    memo = {} if memo is None else memo
+    if id(module) in memo:
+        return cast(_Module, memo[id(module)])
+    kind = type(module)
+    if not _is_copied_by_state(kind):
+        return copy.deepcopy(module, memo)
+    made = kind.__new__(kind)
+    memo[id(module)] = made
+    state: dict[str, Any] = module.__getstate__()  # type: ignore[no-untyped-call]
+    copied = {name: _copy_held(name, value, memo) for name, value in state.items()}
+    made.__setstate__(copied)  # type: ignore[no-untyped-call]
+    return made
+
+
+def _copy_held(name: str, value: Any, memo: _Memo) -> Any:
+    kind = type(value)
+    if kind in _VALUES:
+        return value
+    if id(value) in memo:
+        return memo[id(value)]
+    is_empty = kind in _HOLDERS and not value
+    if not is_empty and (name not in _TABLES or kind is not dict):
+        return copy.deepcopy(value, memo)
+    made = memo[id(value)] = kind()
+    for key, held in value.items() if name in _TABLES else ():
+        is_module = isinstance(held, nn.Module)
+        made[key] = copy_module(held, memo) if is_module else copy.deepcopy(held, memo)
+    return made
+
+
+def _is_copied_by_state(kind: type[nn.Module]) -> bool:
+    """Say whether a class has nothing of its own to say about copies: its attributes are all."""
+    return (
+        not hasattr(kind, "__deepcopy__")
+        and kind.__reduce_ex__ is object.__reduce_ex__
+        and kind.__reduce__ is object.__reduce__
+        and kind.__getstate__ is nn.Module.__getstate__
+        and kind.__new__ is object.__new__
+    )
