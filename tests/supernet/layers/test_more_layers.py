@@ -312,6 +312,10 @@ WEIGHTLESS: dict[str, Case] = {
     ),
     "pad": Case(lambda net, x, p: F.pad(x, (1, 1, 0, 2))),
     "pad-not-channels": Case(lambda net, x, p: F.pad(x, (1, 1, 0, 2, 0, 0), "constant", 0.5)),
+    "pad-channels": Case(lambda net, x, p: F.pad(x, (0, 0, 0, 0, 1, 2)), n_after=11),
+    "pad-channels-ones": Case(
+        lambda net, x, p: F.pad(x, (0, 0, 0, 0, 1, 2), value=1.0), n_after=11
+    ),
     "pad-to": Case(lambda net, x, p: F.pad(x, [0, p.size(3) - x.size(3) + 1, 0, p.size(2) // 2])),
 }
 UNARY: dict[str, Callable[[Tensor], Tensor]] = {
@@ -401,7 +405,6 @@ FROZEN: dict[str, tuple[Case, str]] = {
         ),
         "slides over it",
     ),
-    "pad-channels": (Case(lambda net, x, p: F.pad(x, (0, 0, 0, 0, 1, 2)), n_after=11), "pad"),
     "pad-computed-channels": (
         Case(lambda net, x, p: F.pad(x, (0, 0, 0, 0, 0, x.size(1))), n_after=16),
         "makes space of its size",
