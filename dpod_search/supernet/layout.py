@@ -91,14 +91,11 @@ def take(tensor: Tensor, dim: int, layout: Layout, widths: Sequence[int]) -> Ten
         widths: Active width of every group.
 
     Returns:
-        A view where one prefix is kept (the common case), or all; else a concatenation of
-        prefixes.
+        A view where one prefix is kept (the common case), else a concatenation of prefixes.
     """
-    size = active_size(layout, widths)
-    if size == tensor.shape[dim]:
-        return tensor
     if len(layout) == 1:
-        return tensor.narrow(dim, 0, size)
+        size = layout[0].active_size(widths)
+        return tensor if size == tensor.shape[dim] else tensor.narrow(dim, 0, size)
     return torch.cat([tensor.narrow(dim, *run) for run in _runs(layout, widths)], dim)
 
 
@@ -130,6 +127,8 @@ def take_matrix(
         runs = (of_rows, of_columns)
         cut = [n * size != whole for (n, size), whole in zip(runs, weight.shape, strict=False)]
         is_copied = any(n > 1 and is_cut for (n, _), is_cut in zip(runs, cut, strict=True))
+        if not any(cut):
+            return weight
         if weight.dim() > 2 and is_copied:  # a kernel keeps its memory format
             return take(take(weight, 0, rows, widths), 1, columns, widths)
         if all(cut) or is_copied or (adds_in_place and any(cut)):

@@ -100,8 +100,7 @@ def test_a_matrix_of_equal_runs_is_cut_as_its_axes_are_one_by_one(
     assert torch.equal(weight.grad, 1 + gradient)
 
 
-def test_what_is_whole_is_no_copy() -> None:
+def test_a_matrix_that_is_whole_is_no_copy() -> None:
     weight = torch.ones(6, 4)
     rows, columns = (Segment(0, 3),) * 2, (Segment(1, 4),)
     assert take_matrix(weight, rows, columns, (3, 4)) is weight
-    assert take(weight, 0, rows, (3, 4)) is weight

@@ -20,6 +20,7 @@ from torch import nn
 from torch.nn import functional
 
 from dpod_search.supernet.layers.state import ElasticLayer
+from dpod_search.supernet.layout import active_size
 from dpod_search.supernet.layout import take
 from dpod_search.supernet.layout import take_matrix
 
@@ -77,7 +78,8 @@ class ElasticRecurrent(ElasticLayer, nn.RNNBase):
             )
             if matrix.bias:
                 bias = self.get_parameter(matrix.bias)
-                parts[matrix.bias] = take(bias, 0, matrix.rows, state.widths)
+                is_whole = active_size(matrix.rows, state.widths) == len(bias)
+                parts[matrix.bias] = bias if is_whole else take(bias, 0, matrix.rows, state.widths)
         n_directions = 1 + int(self.bidirectional)
         names = [
             [name for side in self._all_weights[i : i + n_directions] for name in side]
