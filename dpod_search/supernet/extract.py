@@ -19,6 +19,7 @@ from dpod_search.supernet.layers.own_classes import KeepsClass
 from dpod_search.supernet.layers.state import ElasticLayer
 from dpod_search.supernet.removal import remove_blocks
 from dpod_search.supernet.supernet import Supernet
+from dpod_search.supernet.tracing.example import note_example
 from dpod_search.supernet.tracing.recording import copy_held
 from dpod_search.widths import Widths
 
@@ -90,6 +91,7 @@ def extract_subnet(supernet: Supernet, widths: Mapping[str, int]) -> nn.Module:
                 layer.fill_own(extracted[id(layer)], memo)
         plain = copy.deepcopy(net, memo)
         active = supernet.widths.active
+    note_example(plain, supernet.example)
     _refresh_sizes(plain, sliced)
     remove_blocks(plain, (b for b in supernet.grouping.blocks if not active[b.group]))
     return plain
