@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 
@@ -36,6 +38,27 @@ def check_scores(scores: object, n_samples: int | None = None) -> Tensor:
         f"shape ({'N' if n_samples is None else n_samples}, classes), got a {got}; wrap it in a "
         "module that returns the logits alone, or search with an objective of your own"
     )
+
+
+def check_samples(samples: object) -> None:
+    """Raise if the samples of a batch are several inputs, a tuple or a dictionary of them.
+
+    Raises:
+        DataError: If they are.
+    """
+    if isinstance(samples, tuple | list | Mapping):
+        raise DataError(
+            "a batch must be (samples, labels), the samples one tensor: training and accuracy give "
+            f"a model one input; got a {type(samples).__name__} of {len(samples)}: wrap the model "
+            "in a module that takes its inputs in one tensor, or search with an objective of your "
+            "own"
+        )
+
+
+def check_pair(batch: object) -> None:
+    """Raise if a batch is no pair, as a loader of the user's may give it; errors as above."""
+    if isinstance(batch, Mapping) or (isinstance(batch, tuple | list) and len(batch) != 2):
+        check_samples(batch)
 
 
 def check_labels(labels: object, n_samples: int, n_classes: int | None = None) -> Tensor:

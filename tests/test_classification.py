@@ -179,3 +179,30 @@ def test_measuring_no_classes_says_so_and_not_a_share_above_one() -> None:
     """Right pixels over pictures gave 49.2 for maps of 64 pixels."""
     with pytest.raises(ConfigError, match=r"\(8, 3, 5, 5\)"):
         measure_accuracy(make_supernet("maps"), make_batches("maps"))
+
+
+class TwoInputs(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Linear(8, 6), nn.Linear(6, 3)
+
+    def forward(self, u: Tensor, v: Tensor) -> Any:
+        return self.b((self.a(u) + self.a(v)).relu())
+
+
+@pytest.mark.parametrize("door", ["train_supernet", "finetune", "Accuracy"])
+def test_a_model_of_two_inputs_is_refused_in_one_line(door: str) -> None:
+    inputs, labels = torch.randn(N, 8), torch.arange(N) % 3
+    supernet = build_supernet(TwoInputs(), (inputs, inputs))
+    for samples in ((inputs, inputs), inputs):
+        with pytest.raises((ConfigError, DataError), match="a model one input") as told:
+            DOORS[door](supernet, [(samples, labels)])  # type: ignore[list-item]
+        assert "\n" not in str(told.value)
+
+
+def test_a_batch_of_several_inputs_is_refused_though_the_model_takes_one() -> None:
+    inputs, labels = torch.randn(N, 1, 5, 5), torch.arange(N) % 3
+    odd: list[Any] = [((inputs, inputs), labels), {"x": inputs, "y": labels}, (inputs, 1, labels)]
+    for batch in odd:
+        with pytest.raises(DataError, match="a batch must be"):
+            train_supernet(make_supernet("logits"), [batch], epochs=1)

@@ -17,6 +17,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset
 
+from dpod_search.classification import check_pair
+from dpod_search.classification import check_samples
 from dpod_search.data.augmentation import CROP_FLIP
 from dpod_search.data.augmentation import Transform
 from dpod_search.data.augmentation import augment_batch
@@ -278,7 +280,10 @@ def gather_images(source: ImageDataset | Iterable[Batch], limit: int) -> Tensor:
 def take_batches(batches: Batches, n_images: int) -> Iterator[Batch]:
     """Give the first batches, up to the one that makes so many pictures, or more, of them."""
     left = n_images
-    for images, labels in batches:
+    for batch in batches:
+        check_pair(batch)
+        images, labels = batch
+        check_samples(images)
         yield images, labels
         left -= len(images)
         if left <= 0:

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch import nn
 
 from dpod_search.classification import check_labels
+from dpod_search.classification import check_samples
 from dpod_search.classification import check_scores
 from dpod_search.data.loader import Batches
 from dpod_search.errors import DataError
@@ -32,6 +33,7 @@ from dpod_search.placement import evaluating
 from dpod_search.placement import placement_of
 from dpod_search.supernet import Subnet
 from dpod_search.supernet import Supernet
+from dpod_search.supernet import check_one_input
 from dpod_search.widths import Widths
 
 
@@ -129,6 +131,7 @@ class Evaluator:
         self, supernet: Supernet, calibration_images: Tensor, *, batch_size: int = 1024
     ) -> None:
         """Move the calibration pictures to the supernet's device once."""
+        check_one_input(supernet)
         self.supernet = supernet
         self._images = placement_of(supernet).put(calibration_images)
         self._batch_size = batch_size
@@ -204,6 +207,7 @@ def measure(
     confidence = 0.0
     with torch.no_grad():
         for images, labels in batches:
+            check_samples(images)
             scores = check_scores(model(placement.put(images)), len(images))
             there = check_labels(labels, len(images), scores.shape[1]).to(placement.device)
             n_right += int((scores.argmax(dim=1) == there).sum())

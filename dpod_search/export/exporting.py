@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import logging
 import warnings
-from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Mapping
 from contextlib import contextmanager
@@ -23,11 +22,19 @@ from torch import nn
 from dpod_search.errors import CheckpointError
 from dpod_search.errors import DpodSearchError
 from dpod_search.errors import ExportError
+from dpod_search.export.calls import compare_answers
+from dpod_search.export.calls import name_outputs
+from dpod_search.export.calls import resize
 from dpod_search.export.formats import FORMATS
 from dpod_search.export.formats import ExportTask
 from dpod_search.files import hash_file
 from dpod_search.files import write_whole
+from dpod_search.own_code import describe_error
 from dpod_search.rng import torch_generator
+from dpod_search.supernet.tracing.example import Example
+from dpod_search.supernet.tracing.example import ExampleCall
+from dpod_search.supernet.tracing.example import find_example
+from dpod_search.supernet.tracing.example import read_example
 
 
 # Pictures in the batches that are compared; the first is what the module is traced with.
@@ -56,7 +63,8 @@ class ExportedModel:
         format: A key of ``FORMATS``.
         sha256: Its hash, in hexadecimal.
         n_bytes: Its size.
-        max_difference: Largest difference of logits, relative to the largest logit.
+        max_difference: Largest difference of logits, relative to the largest logit; of all
+            outputs if there are several, each relative to its own largest number.
     """
 
     path: Path
@@ -72,6 +80,7 @@ def export(
     *,
     tolerance: float = 1e-4,
     pictures: Tensor | None = None,
+    example_input: Example | None = None,
 ) -> ExportedModel:
     """Write a model to one file, load it again, and compare.
 
@@ -85,6 +94,8 @@ def export(
         tolerance: Largest relative difference of logits allowed; 8-bit files are exempt.
         pictures: Pictures ``n x C x ...`` as the model is given them, at least 5: what is
             compared, and what 8-bit ranges are found on; random ones without them.
+        example_input: What the module is called with, as ``build_supernet`` takes it, where that
+            is not float32 pictures. A module that was cut out of a supernet knows it.
 
     Returns:
         The file and how well it agrees.
@@ -96,13 +107,15 @@ def export(
     """
     target = Path(path)
     name = _find_format(target)
-    task = _make_task(model, pictures)
+    task = _make_task(model, pictures, example_input)
     differences: list[float] = []
 
     def write_and_compare(aside: Path, content: bytes) -> None:
         aside.write_bytes(content)
         reloaded = FORMATS[name].read(task.module, aside)
-        differences.extend(_compare(task.module, reloaded, batch) for batch in task.examples)
+        differences.extend(
+            compare_answers(task.module, reloaded, batch) for batch in task.examples
+        )
         for difference in differences:
             limit = tolerance if FORMATS[name].is_exact else float("inf")
             if not difference <= limit:  # also if it is NaN
@@ -142,36 +155,57 @@ def _find_format(target: Path) -> str:
     return fitting[max(fitting, key=len)]
 
 
-def _make_task(model: Exportable, pictures: Tensor | None) -> ExportTask:
+def _make_task(
+    model: Exportable, pictures: Tensor | None, example_input: Example | None
+) -> ExportTask:
     module = copy.deepcopy(model.module).cpu().eval()
-    if pictures is None:
-        batches = tuple(_example(model.input_shape, n) for n in _BATCHES)
-        given = _example(model.input_shape, _N_RANDOM)
-    else:
+    call = find_example(module) if example_input is None else read_example(example_input)
+    if pictures is not None:
         if len(pictures) < max(_BATCHES):
             raise ExportError(f"pictures must be at least {max(_BATCHES)}, got {len(pictures)}")
-        given = pictures.detach().cpu()
-        batches = tuple(given[:n].clone() for n in _BATCHES)
-    return ExportTask(module, batches, given, _describe(model))
+        given: Tensor | None = pictures.detach().cpu()
+        calls = tuple(ExampleCall((pictures[:n].detach().cpu().clone(),), {}) for n in _BATCHES)
+    elif call is not None:
+        call = call.map(lambda tensor: tensor.detach().cpu())
+        calls, given = tuple(resize(call, n) for n in _BATCHES), None
+    else:
+        calls = tuple(ExampleCall((_example(model.input_shape, n),), {}) for n in _BATCHES)
+        given = _example(model.input_shape, _N_RANDOM)
+    for batch in calls:
+        _check_runs(module, batch)
+    return ExportTask(module, calls, given, _describe(model, calls[0]))
 
 
-def _describe(model: Exportable) -> tuple[str, ...]:
+def _check_runs(module: nn.Module, call: ExampleCall) -> None:
+    try:
+        with torch.no_grad():
+            is_empty = not name_outputs(call.run(module))
+    except Exception as error:  # whatever a user's model raises
+        kinds = ", ".join(str(tensor.dtype).removeprefix("torch.") for tensor in call.tensors)
+        raise ExportError(
+            f"the module cannot be called with {kinds} of shape {call}: {describe_error(error)}; "
+            "give what it takes as example_input"
+        ) from error
+    if is_empty:
+        raise ExportError("the module returns no tensor")
+
+
+def _describe(model: Exportable, call: ExampleCall) -> tuple[str, ...]:
     """Return lines for the head of the code."""
-    shape = " x ".join(map(str, model.input_shape))
-    lines = [f"Takes float32 pictures batch x {shape} and returns logits batch x classes."]
+    tensors = [
+        f"{str(t.dtype).removeprefix('torch.')} {' x '.join(['batch', *map(str, t.shape[1:])])}"
+        for t in call.tensors
+    ]
+    if len(tensors) == 1 and call.leading.dtype == torch.float32:
+        shape = " x ".join(map(str, call.sample_shape))
+        lines = [f"Takes float32 pictures batch x {shape} and returns logits batch x classes."]
+    else:
+        lines = [f"Takes {', '.join(tensors)}."]
     widths = getattr(model, "widths", None)
     if isinstance(widths, Mapping) and widths:
         lines += ["", "Widths by channel group:"]
         lines += [f"    {name}: {width}" for name, width in widths.items()]
     return tuple(lines)
-
-
-def _compare(module: nn.Module, reloaded: Callable[[Tensor], Tensor], example: Tensor) -> float:
-    """Return the largest difference of logits, relative to the largest logit (maybe NaN)."""
-    with torch.no_grad():
-        wanted = module(example)
-        scale = wanted.abs().max().clamp(min=1e-12)
-        return float((reloaded(example) - wanted).abs().max() / scale)
 
 
 def _example(input_shape: tuple[int, ...], n: int) -> Tensor:

@@ -14,24 +14,29 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch import nn
 
 from dpod_search.errors import ExportError
+from dpod_search.export.calls import describe_dynamic
+from dpod_search.export.calls import find_class
+from dpod_search.export.calls import return_plain
 from dpod_search.export.onnx import make_onnx
 from dpod_search.export.onnx import make_onnx_int8
 from dpod_search.export.onnx import read_onnx
 from dpod_search.export.source import CannotWriteError
 from dpod_search.export.source import write_source
+from dpod_search.supernet.tracing.example import ExampleCall
 from dpod_search.weights import load_weights
 from dpod_search.weights import pack_weights
 from dpod_search.weights import read_tensors
 from dpod_search.weights import save_weights
 
 
-Classifier = Callable[[Tensor], Tensor]
+Classifier = Callable[..., Any]  # called as the module was, returns what it returned
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,14 +45,15 @@ class ExportTask:
 
     Args:
         module: A plain module in evaluation mode, on the CPU.
-        examples: Batches of pictures; the first one, of two, is what the module is traced with.
-        pictures: Pictures that 8-bit ranges are found on.
+        examples: What it is called with, in batches; the first one, of two samples, is what the
+            module is traced with.
+        pictures: Pictures that 8-bit ranges are found on; None if it does not take pictures alone.
         notes: Lines about the module that its code starts with.
     """
 
     module: nn.Module
-    examples: tuple[Tensor, ...]
-    pictures: Tensor
+    examples: tuple[ExampleCall, ...]
+    pictures: Tensor | None
     notes: tuple[str, ...] = ()
 
 
@@ -103,6 +109,10 @@ def _read_safetensors(module: nn.Module, path: Path) -> Classifier:
 
 
 def _make_python(task: ExportTask) -> bytes:
+    with torch.no_grad():
+        kind = find_class(task.examples[0].run(task.module))
+    if kind:
+        raise ExportError(f"it returns a {kind}, a class that the code would not have")
     try:
         return write_source(task.module, task.examples[0], notes=task.notes).encode()
     except CannotWriteError as error:
@@ -133,9 +143,14 @@ def _import_file(path: Path) -> ModuleType:
 
 
 def _make_torch_export(task: ExportTask) -> bytes:
-    batch = torch.export.Dim("batch", min=1)
-    example = task.examples[0]
-    program = torch.export.export(task.module, (example,), dynamic_shapes=({0: batch},))
+    call = task.examples[0]
+    module = return_plain(task.module, call)
+    program = torch.export.export(
+        module,
+        call.args,
+        dict(call.kwargs),
+        dynamic_shapes=describe_dynamic(module, call),
+    )
     # They would be pickled; without them the file holds bytes of numbers and JSON alone.
     program.example_inputs = None
     file = io.BytesIO()
@@ -154,6 +169,8 @@ def _make_onnx(task: ExportTask) -> bytes:
 
 
 def _make_onnx_int8(task: ExportTask) -> bytes:
+    if task.pictures is None:
+        raise ExportError("8-bit ranges are found on pictures, and it takes other inputs")
     return make_onnx_int8(task.module, task.examples[0], task.pictures)
 
 

@@ -15,10 +15,17 @@ from torch import Tensor
 from torch import nn
 
 from dpod_search.errors import ConfigError
+from dpod_search.errors import ExportError
+from dpod_search.export.calls import describe_dynamic
+from dpod_search.export.calls import name_inputs
+from dpod_search.export.calls import name_outputs
+from dpod_search.export.calls import return_plain
+from dpod_search.supernet.tracing.example import ExampleCall
 
 
 _PACKAGES = ("onnx", "onnxruntime", "onnxscript")
 _INPUT, _OUTPUT = "images", "logits"
+_NUMBERED = "output_"  # an output of a tuple
 _CHUNK = 32  # pictures that ranges are found on at a time
 
 
@@ -37,25 +44,31 @@ def check_onnx(formats: Collection[str]) -> None:
         )
 
 
-def make_onnx(module: nn.Module, example: Tensor) -> bytes:
+def make_onnx(module: nn.Module, example: ExampleCall) -> bytes:
     """Return a module as ONNX that takes any batch size: a file with graph and weights.
 
     Args:
         module: In evaluation mode.
-        example: Pictures, two or more.
+        example: What it is called with, two samples or more. Pictures alone are the input
+            ``images`` and logits alone the output ``logits``; others have the names of arguments,
+            and of keys and fields, or ``output_0`` and so on.
 
     Raises:
         ConfigError: If the extra is not installed.
     """
     check_onnx(("onnx",))
-    batch = torch.export.Dim("batch", min=1)
+    plain = return_plain(module, example)
+    inputs = name_inputs(module, example)
+    with torch.no_grad():
+        outputs = [_name_output(name) for name in name_outputs(example.run(plain))]
     program = torch.onnx.export(
-        module,
-        (example,),
+        plain,
+        example.args,
+        kwargs=dict(example.kwargs),
         dynamo=True,
-        dynamic_shapes=({0: batch},),
-        input_names=[_INPUT],
-        output_names=[_OUTPUT],
+        dynamic_shapes=describe_dynamic(plain, example),
+        input_names=[_INPUT] if len(inputs) == 1 else inputs,
+        output_names=outputs,
         external_data=False,
         verbose=False,
     )
@@ -65,7 +78,11 @@ def make_onnx(module: nn.Module, example: Tensor) -> bytes:
     return file
 
 
-def make_onnx_int8(module: nn.Module, example: Tensor, pictures: Tensor) -> bytes:
+def _name_output(name: str) -> str:
+    return (f"{_NUMBERED}{name}" if name[:1].isdecimal() else name) or _OUTPUT
+
+
+def make_onnx_int8(module: nn.Module, example: ExampleCall, pictures: Tensor) -> bytes:
     """Return a module as ONNX whose layers compute with 8-bit numbers.
 
     Weights and activations are quantised statically, each channel of a weight on a scale of its
@@ -73,7 +90,7 @@ def make_onnx_int8(module: nn.Module, example: Tensor, pictures: Tensor) -> byte
 
     Args:
         module: In evaluation mode.
-        example: Pictures, two or more.
+        example: Pictures alone, two or more.
         pictures: Training pictures ``n x ...``: the ranges of activations are found on them.
 
     Raises:
@@ -111,8 +128,11 @@ def _make_reader(base: Any, pictures: Tensor) -> Any:
     return Reader()
 
 
-def read_onnx(path: Path) -> Callable[[Tensor], Tensor]:
+def read_onnx(path: Path) -> Callable[..., Any]:
     """Load an ONNX file into onnxruntime, on the CPU.
+
+    Returns:
+        What is called as the module was; a tensor, or several by name.
 
     Raises:
         ConfigError: If the extra is not installed.
@@ -126,10 +146,18 @@ def read_onnx(path: Path) -> Callable[[Tensor], Tensor]:
     session = onnxruntime.InferenceSession(
         path.read_bytes(), options, providers=["CPUExecutionProvider"]
     )
-    name = session.get_inputs()[0].name
+    names = [held.name for held in session.get_inputs()]
+    made = [held.name.removeprefix(_NUMBERED) for held in session.get_outputs()]
 
-    def run(images: Tensor) -> Tensor:
-        logits = session.run(None, {name: images.detach().cpu().numpy()})[0]
-        return torch.from_numpy(logits)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        tensors = ExampleCall(args, kwargs).tensors
+        if len(tensors) != len(names):
+            raise ExportError(f"the ONNX graph takes {len(names)} inputs, not {len(tensors)}")
+        feeds = {
+            name: tensor.detach().cpu().numpy()
+            for name, tensor in zip(names, tensors, strict=True)
+        }
+        results = [torch.from_numpy(result) for result in session.run(None, feeds)]
+        return results[0] if len(results) == 1 else dict(zip(made, results, strict=True))
 
     return run

@@ -209,9 +209,12 @@ def _make_evaluate(
 def _gather_images(measured: Sequence[Objective]) -> Any:
     import torch
 
+    from dpod_search.classification import check_samples
+
     images: list[Any] = []
     for objective in measured:
         for batch in objective.batches or ():
+            check_samples(batch[0])
             images.append(batch[0])
             if sum(map(len, images)) >= MAX_CALIBRATION_IMAGES:
                 return torch.cat(images)[:MAX_CALIBRATION_IMAGES]

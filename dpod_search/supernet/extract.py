@@ -21,6 +21,7 @@ from dpod_search.supernet.supernet import Supernet
 from dpod_search.supernet.tracing.computed import compute_anew
 from dpod_search.supernet.tracing.computed import holder_of
 from dpod_search.supernet.tracing.copying import copy_module
+from dpod_search.supernet.tracing.example import note_example
 from dpod_search.supernet.tracing.recording import copy_held
 from dpod_search.widths import Widths
 
@@ -93,6 +94,7 @@ def extract_subnet(supernet: Supernet, widths: Mapping[str, int]) -> nn.Module:
                 layer.fill_own(extracted[id(layer)], memo)
         plain = copy_module(net, memo)
         active = supernet.widths.active
+    note_example(plain, supernet.example)
     _refresh_sizes(plain, sliced)
     remove_blocks(plain, (b for b in supernet.grouping.blocks if not active[b.group]))
     return plain

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Mapping
@@ -195,6 +196,22 @@ def check_supernet(value: object) -> None:
             f"this takes a supernet, got a {type(value).__name__}; make one with "
             "build_supernet(model, example_input)"
         )
+
+
+def check_one_input(supernet: Supernet) -> None:
+    """Raise if the model cannot be called with one tensor, as training and accuracy call it.
+
+    Raises:
+        ConfigError: If it needs several inputs.
+    """
+    try:
+        inspect.signature(supernet.net.forward).bind(None)
+    except TypeError as error:
+        raise ConfigError(
+            f"training and accuracy give a model one input, and this one needs others ({error}); "
+            "wrap it in a module that takes its inputs in one tensor, or search with an objective "
+            "of your own"
+        ) from error
 
 
 def _replace_module(net: nn.Module, path: str, module: nn.Module) -> Callable[[], None]:

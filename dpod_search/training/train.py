@@ -22,6 +22,7 @@ from dpod_search.placement import place_module
 from dpod_search.progress import Progress
 from dpod_search.progress import SilentProgress
 from dpod_search.supernet import Supernet
+from dpod_search.supernet import check_one_input
 from dpod_search.supernet import check_supernet
 from dpod_search.training.batches import count_batches
 from dpod_search.training.batches import count_images
@@ -116,6 +117,7 @@ def train_supernet(
         DataError: If the loader is empty, or labels are no classes of the model.
     """
     check_supernet(supernet)
+    check_one_input(supernet)
     chosen = settings or TrainingSettings()
     if isinstance(policy, str):
         chosen = replace(chosen, policy=policy)

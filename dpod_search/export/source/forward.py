@@ -15,6 +15,7 @@ from dpod_search.export.source.functions import Functions
 from dpod_search.export.source.graph import Scope
 from dpod_search.export.source.graph import TracedGraph
 from dpod_search.export.source.layers import write_value
+from dpod_search.export.source.layout import Brackets
 from dpod_search.export.source.layout import Expression
 from dpod_search.export.source.layout import call
 from dpod_search.export.source.layout import flatten
@@ -104,9 +105,11 @@ class _Body:
                 self._names[held] = name
         steps = [(i, s) for i, s in enumerate(self._steps) if s.node not in self._inline]
         written = [self._write_step(index, step) for index, step in steps]
-        results = self._results()
+        results, structure = self._results(), self._structure()
         ends_so = bool(steps) and steps[-1][1].makes == results and len(results) == 1
-        if ends_so and written[-1][0].endswith(" = "):
+        if structure is not None:
+            written.append(("return ", self._write(structure)))
+        elif ends_so and written[-1][0].endswith(" = "):
             written[-1] = "return ", written[-1][1]
         else:
             returned = ", ".join(flatten(self._value(node)) for node in results)
@@ -118,8 +121,13 @@ class _Body:
     def _results(self) -> tuple[fx.Node, ...]:
         if self._scope.path or self._graph.whole is not self._scope:
             return self._door.results
-        output = next(node for node in self._graph.nodes if node.op == "output")
-        return tuple(self._graph.reads(output))
+        return tuple(self._graph.reads(self._graph.output))
+
+    def _structure(self) -> Any:
+        """Return the tuple or dictionary that the whole model returns; None if it is a tensor."""
+        returned = self._graph.output.args[0]
+        is_whole = self._graph.whole is self._scope
+        return None if isinstance(returned, fx.Node) or not is_whole else returned
 
     def _find_steps(self) -> list[_Step]:
         owner = {node: inner for inner in self._scope.inner for node in inner.nodes}
@@ -273,6 +281,11 @@ class _Body:
                 return self._lists[nodes]
             items = [self._write(item) for item in value]
             return list_of(items) if isinstance(value, list) else tuple_of(items)
+        if isinstance(value, dict):
+            keys = [quote_python(key) if isinstance(key, str) else repr(key) for key in value]
+            pairs = zip(keys, value.values(), strict=True)
+            entries = tuple(prefix(f"{key}: ", self._write(item)) for key, item in pairs)
+            return Brackets("{", entries, "}")
         return write_value(value)
 
     def _index(self, value: Any) -> str:

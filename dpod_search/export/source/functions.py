@@ -67,6 +67,8 @@ class Functions:
         name = getattr(function, "__name__", type(function).__name__)
         if self._objects.get(name) is function:
             return str(name)
+        if isinstance(function, type):
+            raise CannotWriteError(f"it makes a {name}, a class that the file would not have")
         if not isinstance(function, types.FunctionType) or not name.isidentifier():
             raise CannotWriteError(f"the function {name} is not written in Python")
         if name in self._objects or function.__closure__:

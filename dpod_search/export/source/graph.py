@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import operator
 from collections.abc import Collection
 from collections.abc import Iterable
@@ -52,6 +53,7 @@ class TracedGraph:
         nodes: What is left of the graph, in order.
         same: For a node that does nothing in evaluation mode, the one it passes on.
         shapes: Shape of every tensor, for the example.
+        input_names: What the inputs are called, in order.
     """
 
     module: nn.Module
@@ -60,6 +62,12 @@ class TracedGraph:
     nodes: tuple[fx.Node, ...]
     same: dict[fx.Node, fx.Node]
     shapes: dict[fx.Node, tuple[int, ...]]
+    input_names: tuple[str, ...]
+
+    @property
+    def output(self) -> fx.Node:
+        """The node that holds what the module returns."""
+        return next(node for node in self.nodes if node.op == "output")
 
     def reads(self, node: fx.Node) -> list[fx.Node]:
         """Return the nodes that a node reads, without those that pass on."""
@@ -72,31 +80,44 @@ class TracedGraph:
         return node
 
 
-def trace_graph(module: nn.Module, example: Tensor) -> TracedGraph:
+def trace_graph(module: nn.Module, example: ExampleCall) -> TracedGraph:
     """Trace a module in evaluation mode.
 
     Args:
         module: It may be given constants as attributes.
-        example: Pictures, more than one.
+        example: What it is called with, more than one sample.
 
     Raises:
-        CannotWriteError: If it cannot be traced.
+        CannotWriteError: If it cannot be traced, or takes other than tensors.
     """
+    names = _name_inputs(module, example)
     error: Exception | None = None
     for traces_buffers in (True, False):
-        tracer = Tracer(_is_layer, (), ExampleCall((example,), {}), answers=False)
+        tracer = Tracer(_is_layer, (), example, answers=False)
         tracer.proxy_buffer_attributes = traces_buffers
         try:
             graph = run_tracer(tracer, module)
             recorder = _Shapes(fx.GraphModule(module, graph))
             with torch.no_grad():
-                recorder.run(example)
+                recorder.run(*example.tensors)
         except Exception as caught:  # noqa: BLE001  # the module's code may raise anything
             error = caught
             continue
-        return _clean(module, graph, tracer.calls, recorder.shapes)
+        return _clean(module, graph, tracer.calls, recorder.shapes, names)
     reason = (str(error).strip() or type(error).__name__).splitlines()[0]
     raise CannotWriteError(f"it cannot be traced: {reason}")
+
+
+def _name_inputs(module: nn.Module, example: ExampleCall) -> tuple[str, ...]:
+    for value in (*example.args, *example.kwargs.values()):
+        if not isinstance(value, Tensor):
+            raise CannotWriteError(f"it is called with a {type(value).__name__}, no tensor")
+    try:
+        known = list(inspect.signature(module.forward).parameters)
+    except (ValueError, TypeError):
+        known = []
+    given = len(example.args)
+    return (*known[:given], *(["x"] * (given - len(known))), *example.kwargs)
 
 
 def _is_layer(module: nn.Module) -> bool:
@@ -122,6 +143,7 @@ def _clean(
     graph: fx.Graph,
     calls: Sequence[Call],
     shapes: dict[fx.Node, tuple[int, ...]],
+    input_names: tuple[str, ...],
 ) -> TracedGraph:
     same = {node: node.args[0] for node in graph.nodes if _passes_on(node)}
     alive: set[fx.Node] = set()
@@ -145,7 +167,7 @@ def _clean(
     ]
     whole.inner = _nest(scopes)
     called = frozenset({"", *(scope.path for scope in scopes)})
-    return TracedGraph(module, whole, called, nodes, same, shapes)
+    return TracedGraph(module, whole, called, nodes, same, shapes, input_names)
 
 
 def _nest(scopes: Iterable[Scope]) -> list[Scope]:

@@ -45,9 +45,9 @@ def find_interface(graph: TracedGraph, scope: Scope) -> Interface:
         hint = names[position] if position < len(names) else "x"
         if isinstance(argument, fx.Node):
             node = graph.resolve(argument)
-            if node in left:
+            if node in left or scope is graph.whole:  # which is called with all of them
                 parameters.append((_unused(hint, parameters), node))
-                del left[node]
+                left.pop(node, None)
         elif isinstance(argument, tuple | list):
             nodes = tuple(graph.resolve(n) for n in argument if isinstance(n, fx.Node))
             if nodes and len(nodes) == len(argument) and all(node in left for node in nodes):
@@ -78,6 +78,8 @@ def _find_free(graph: TracedGraph, scope: Scope) -> list[fx.Node]:
 
 
 def _parameter_names(graph: TracedGraph, scope: Scope) -> list[str]:
+    if scope is graph.whole:
+        return [_plain(name) for name in graph.input_names]
     try:
         signature = inspect.signature(graph.module.get_submodule(scope.path).forward)
     except (ValueError, TypeError):

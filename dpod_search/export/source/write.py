@@ -16,6 +16,7 @@ from dpod_search.export.source.graph import trace_graph
 from dpod_search.export.source.layers import CannotWriteError
 from dpod_search.export.source.layout import lay_out
 from dpod_search.export.source.modules import Modules
+from dpod_search.supernet.tracing.example import ExampleCall
 
 
 _PARTS = '''class Parts(nn.Module):
@@ -45,7 +46,7 @@ _LOAD = '''def load(path=WEIGHTS):
 
 def write_source(
     module: nn.Module,
-    example: Tensor,
+    example: Tensor | ExampleCall,
     *,
     title: str = "A model exported by dpod-search.",
     notes: Sequence[str] = (),
@@ -55,7 +56,7 @@ def write_source(
 
     Args:
         module: In evaluation mode.
-        example: Pictures ``batch x ...``, two or more.
+        example: Pictures ``batch x ...``, two or more; or another call, of tensors.
         title: First line of the file.
         notes: Lines about the model.
         weights: Name of the file of weights beside it.
@@ -69,7 +70,8 @@ def write_source(
     """
     plain = copy.deepcopy(module).cpu().eval()
     functions = Functions()
-    modules = Modules(trace_graph(plain, example.cpu()), functions)
+    call = ExampleCall((example,), {}) if isinstance(example, Tensor) else example
+    modules = Modules(trace_graph(plain, call.map(Tensor.cpu)), functions)
     tree = modules.write()
     twice = sorted(set(functions.copied) & set(modules.classes))
     if twice:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 from typing import cast
 
+import torch
 from torch import Tensor
 from torch import nn
 from torch.utils import _pytree as pytree
@@ -100,6 +101,29 @@ def read_example(example_input: Example) -> ExampleCall:
             _check_samples(tensor)
         check_values(tensor, "an example input")
     return call
+
+
+_NOTED = "_dpod_example"
+
+
+def note_example(module: nn.Module, call: ExampleCall) -> None:
+    """Let a module know what it is called with, unless that is pictures or the like alone.
+
+    Args:
+        module: A plain module; it may be pickled, so that what is noted are tuples, dictionaries
+            and tensors.
+        call: What its supernet was built with.
+    """
+    is_plain = len(call.args) == 1 and not call.kwargs and isinstance(call.args[0], Tensor)
+    if not is_plain or call.args[0].dtype != torch.float32:
+        noted = call.map(lambda tensor: tensor.detach())
+        setattr(module, _NOTED, (noted.args, dict(noted.kwargs)))
+
+
+def find_example(module: nn.Module) -> ExampleCall | None:
+    """Return what :func:`note_example` noted at a module; None if it did not."""
+    noted = getattr(module, _NOTED, None)
+    return None if noted is None else ExampleCall(*noted)
 
 
 def check_values(tensor: Tensor, what: str) -> None:

@@ -1,0 +1,177 @@
+"""What an exported model is called with, and what it answers: several tensors, by their names."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from collections.abc import Iterator
+from collections.abc import Mapping
+from dataclasses import fields
+from dataclasses import is_dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch import nn
+from torch.utils import _pytree as pytree
+
+from dpod_search.errors import ExportError
+from dpod_search.supernet.tracing.example import ExampleCall
+
+
+def resize(call: ExampleCall, n_samples: int) -> ExampleCall:
+    """Return a call with another number of samples, those of the call again and again.
+
+    Args:
+        call: Tensors that are as long as its leading one have a sample a row.
+        n_samples: Samples that are wanted.
+    """
+    rows = torch.arange(n_samples) % call.n_samples
+    return call.map(lambda t: t[rows].clone() if _has_samples(t, call) else t.clone())
+
+
+def _has_samples(tensor: Tensor, call: ExampleCall) -> bool:
+    return tensor.dim() > 0 and len(tensor) == call.n_samples
+
+
+def describe_dynamic(module: nn.Module, call: ExampleCall) -> dict[str, Any]:
+    """Return which axes of a call may have another size, as PyTorch's exporter takes it."""
+    batch = torch.export.Dim("batch", min=1)
+
+    def describe(value: Any) -> Any:
+        is_batch = isinstance(value, Tensor) and _has_samples(value, call)
+        return {0: batch} if is_batch else None
+
+    args, kwargs = pytree.tree_map(describe, (call.args, dict(call.kwargs)))
+    return dict(inspect.signature(module.forward).bind(*args, **kwargs).arguments)
+
+
+def name_inputs(module: nn.Module, call: ExampleCall) -> list[str]:
+    """Return a name for each tensor of a call, in their order: that of its argument."""
+    parameters = list(inspect.signature(module.forward).parameters)
+    leaves, _ = pytree.tree_flatten_with_path((call.args, dict(call.kwargs)))
+    names = []
+    for path, leaf in leaves:
+        if isinstance(leaf, Tensor):
+            keys: list[Any] = [getattr(p, "idx", getattr(p, "key", p)) for p in path]
+            side, first, *rest = keys
+            is_known = side == 0 and first < len(parameters)
+            name = parameters[first] if is_known else first
+            names.append("_".join(map(str, (name, *rest))))
+    if len(set(names)) < len(names):
+        names = [f"input_{number}" for number in range(len(names))]
+    return names
+
+
+def name_outputs(result: object) -> dict[str, Tensor]:
+    """Return the tensors of what a model answered by name.
+
+    Args:
+        result: A tensor, whose name is empty; or tuples, dictionaries and dataclasses of such,
+            with numbers, keys and fields in the names, and dots between.
+    """
+    return dict(_walk(result, ""))
+
+
+def _walk(result: object, path: str) -> Iterator[tuple[str, Tensor]]:
+    if isinstance(result, Tensor):
+        yield path, result
+    for name, value in _parts(result):
+        yield from _walk(value, f"{path}.{name}".removeprefix("."))
+
+
+def _parts(result: object) -> list[tuple[str, Any]]:
+    if isinstance(result, Mapping):
+        return [(str(key), value) for key, value in result.items()]
+    if isinstance(result, tuple | list):
+        return [(str(number), value) for number, value in enumerate(result)]
+    if is_dataclass(result) and not isinstance(result, type):
+        return [(field.name, getattr(result, field.name)) for field in fields(result)]
+    return []
+
+
+def return_plain(module: nn.Module, call: ExampleCall) -> nn.Module:
+    """Return a module whose answer holds no dataclasses, which a file could not bring back.
+
+    Args:
+        module: In evaluation mode.
+        call: What it is called with.
+
+    Returns:
+        The module itself if there are none; else one that answers with a dictionary in the place
+        of each, without fields that are None.
+    """
+    with torch.no_grad():
+        result = call.run(module)
+    return _Plain(module) if find_class(result) else module
+
+
+def find_class(result: object) -> str:
+    """Return the name of a class of the user's in what a model answered; nothing without one."""
+    if _is_of_class(result):
+        return type(result).__name__
+    return next((name for _, value in _parts(result) if (name := find_class(value))), "")
+
+
+class _Plain(nn.Module):
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+        @functools.wraps(module.forward)  # whose signature it has
+        def forward(*args: Any, **kwargs: Any) -> Any:
+            return _to_plain(self.module(*args, **kwargs))
+
+        self.forward: Callable[..., Any] = forward
+
+
+def _is_of_class(result: object) -> bool:
+    is_own = isinstance(result, Mapping) and type(result) is not dict
+    return is_own or (is_dataclass(result) and not isinstance(result, type))
+
+
+def _to_plain(result: Any) -> Any:
+    if isinstance(result, Mapping) or _is_of_class(result):
+        return {name: _to_plain(value) for name, value in _parts(result) if value is not None}
+    if type(result) in {tuple, list}:
+        return type(result)(_to_plain(value) for value in result)
+    return result
+
+
+def compare_answers(module: nn.Module, reloaded: Callable[..., Any], call: ExampleCall) -> float:
+    """Return the largest difference of an output, relative to its largest number (maybe NaN).
+
+    Raises:
+        ExportError: If the reloaded model returns other outputs, or of other shapes.
+    """
+    with torch.no_grad():
+        wanted, got = name_outputs(call.run(module)), name_outputs(call.run(reloaded))
+    if len(wanted) == len(got) == 1:  # some formats have no name for one
+        got = dict(zip(wanted, got.values(), strict=True))
+    if wanted.keys() != got.keys():
+        raise ExportError(f"it returns {_spell(got)} in the place of {_spell(wanted)}")
+    worst = torch.zeros(())
+    for name, tensor in wanted.items():
+        other = got[name]
+        if other.shape != tensor.shape:
+            raise ExportError(
+                f"its output {name} has the shape {tuple(other.shape)} in the place of "
+                f"{tuple(tensor.shape)}"
+            )
+        worst = torch.maximum(worst, _measure(tensor, other))
+    return float(worst)
+
+
+def _spell(outputs: Mapping[str, Tensor]) -> str:
+    return ", ".join(name or "a tensor" for name in outputs) or "nothing"
+
+
+def _measure(wanted: Tensor, got: Tensor) -> Tensor:
+    if not wanted.numel():
+        return torch.zeros(())
+    if not wanted.is_floating_point():
+        return torch.tensor(0.0 if torch.equal(wanted, got.to(wanted.dtype)) else float("inf"))
+    # NaN where a number is not finite, which no limit admits.
+    scale = wanted.abs().max().clamp(min=1e-12)
+    return ((got - wanted).abs().max() / scale).float()
