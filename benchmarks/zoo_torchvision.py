@@ -43,7 +43,7 @@ SEGMENTATIONS = {
     "deeplabv3_mobilenet_v3_large": {"weights_backbone": None},
     "lraspp_mobilenet_v3_large": {"weights_backbone": None},
 }
-VIDEOS = ("r3d_18", "mc3_18", "r2plus1d_18", "s3d")
+VIDEOS = ("r3d_18", "mc3_18", "r2plus1d_18")
 
 
 def list_nets() -> list[ZooNet]:
@@ -59,8 +59,7 @@ def list_nets() -> list[ZooNet]:
         build = functools.partial(_build, "segmentation.", name, {**given, "num_classes": 21})
         rows.append((name, build, (3, 64, 64)))
     for name in VIDEOS:
-        shape = (3, 16, 224, 224) if name == "s3d" else (3, 4, 32, 32)
-        rows.append((name, functools.partial(_build, "video.", name, {}), shape))
+        rows.append((name, functools.partial(_build, "video.", name, {}), (3, 4, 32, 32)))
     rows += [
         (
             "resnet18_fpn",
