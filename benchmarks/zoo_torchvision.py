@@ -58,8 +58,9 @@ def list_nets() -> list[ZooNet]:
     for name, given in SEGMENTATIONS.items():
         build = functools.partial(_build, "segmentation.", name, {**given, "num_classes": 21})
         rows.append((name, build, (3, 64, 64)))
-    for name in VIDEOS:
-        rows.append((name, functools.partial(_build, "video.", name, {}), (3, 4, 32, 32)))
+    rows += [
+        (name, functools.partial(_build, "video.", name, {}), (3, 4, 32, 32)) for name in VIDEOS
+    ]
     rows += [
         (
             "resnet18_fpn",
