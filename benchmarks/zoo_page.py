@@ -26,7 +26,7 @@ from a configuration. `params` and `macs`: how much the smallest subnet saves; `
 what is tied to them. `exact`: the largest difference of the narrow run from the extracted plain net, of values and of gradients, at as many
 random widths as stand in `widths`. `counted`: the closed forms of parameters and macs equal those of the extracted nets, as PyTorch counts
 them. `export`: the largest difference of the exported program. `seconds`: of the processor, for one `build_supernet` on two small samples, while
-other programs ran on the same cores. The table is in the order of the packages.
+other programs ran on the same cores: torchvision's resnet50 takes half as long in [the table of its nets](models.md). The table is in the order of the packages.
 
 | net | params | macs | besides words | widths | exact | counted | export | seconds |
 |---|---|---|---|---|---|---|---|---|

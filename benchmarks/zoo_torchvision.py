@@ -43,7 +43,7 @@ SEGMENTATIONS = {
     "deeplabv3_mobilenet_v3_large": {"weights_backbone": None},
     "lraspp_mobilenet_v3_large": {"weights_backbone": None},
 }
-VIDEOS = ("r3d_18", "mc3_18", "r2plus1d_18", "s3d")
+VIDEOS = ("r3d_18", "mc3_18", "r2plus1d_18")
 
 
 def list_nets() -> list[ZooNet]:
@@ -58,9 +58,9 @@ def list_nets() -> list[ZooNet]:
     for name, given in SEGMENTATIONS.items():
         build = functools.partial(_build, "segmentation.", name, {**given, "num_classes": 21})
         rows.append((name, build, (3, 64, 64)))
-    for name in VIDEOS:
-        shape = (3, 16, 224, 224) if name == "s3d" else (3, 4, 32, 32)
-        rows.append((name, functools.partial(_build, "video.", name, {}), shape))
+    rows += [
+        (name, functools.partial(_build, "video.", name, {}), (3, 4, 32, 32)) for name in VIDEOS
+    ]
     rows += [
         (
             "resnet18_fpn",
