@@ -152,7 +152,7 @@ FREEZING: dict[str, Case] = {
     "view zeroed": Case(zero_view, "getitem"),
     "rows zeroed": Case(zero_rows, "zero_"),
     "part copied": Case(copy_part, "narrow"),
-    "copy_": Case(copy_whole, "zeros_like"),
+    "copy_": Case(copy_whole, "copy_"),
     "data": Case(edit_data, "'data'"),
     "index_fill_": Case(lambda net, x: x.index_fill_(1, torch.tensor([0, 3]), 0.0), "index_fill_"),
     "masked_fill_": Case(
@@ -187,7 +187,6 @@ FREEZING: dict[str, Case] = {
         lambda net, x: x / net.stem.out_channels if net.training else x,
         "running it narrower fails",
     ),
-    "random tensor": Case(lambda net, x: x + torch.rand_like(x), "rand_like", has_gradients=False),
 }  # fmt: skip  (a table)
 
 
@@ -407,7 +406,7 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     "lazy": (lambda: Net(lambda net, x: x, nn.LazyConv2d(8, 1)), "lazy layers"),
     "compiled part": (
         lambda: Net(lambda net, x: net.extra(x), torch.compile(conv(), backend="eager")),
-        "cannot be traced",
+        "extra is compiled by torch.compile",
     ),
     "hidden layer": (lambda: Net(hold(conv())), "not installed as a submodule"),
     "scripted": (

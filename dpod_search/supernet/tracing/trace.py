@@ -213,6 +213,12 @@ def _copy(model: nn.Module) -> nn.Module:
                 f"{path or 'the model'} is compiled by TorchScript, whose weights cannot be "
                 "shared; give the plain module"
             )
+        if type(module).__module__ == "torch._dynamo.eval_frame":
+            # Its compiler would look at PyTorch's functions as they are while a trace is made.
+            raise GroupingError(
+                f"{path or 'the model'} is compiled by torch.compile, which is not looked into; "
+                "give the plain module, and compile what is cut out of the supernet"
+            )
     # Weights are only read; buffers may move when a model runs.
     memo = {**copy_held(model), **{id(parameter): parameter for parameter in model.parameters()}}
     try:
