@@ -131,7 +131,8 @@ def test_what_stands_beside_attention(name: str) -> None:
     assert kinds(supernet)[group] == kind
     assert {"blocks.0", "blocks.1"} <= set(kinds(supernet))
     # A linear layer over tokens runs at a number of places that must not change.
-    frozen = {"head", "patch_embed", "blocks.0.attn.fc2", "blocks.1.attn.fc2"}
+    parts = {f"blocks.{block}.attn.fc2[{part}]" for block in (0, 1) for part in (0, 1)}
+    frozen = {"head", "patch_embed", *parts}
     assert set(reasons(supernet)) == (frozen if name == "token-mixing" else {"head"})
     if name == "token-mixing":
         assert "runs along another axis" in reasons(supernet)["patch_embed"]

@@ -456,11 +456,7 @@ FROZEN: dict[str, tuple[Case, str]] = {
     "rms-norm-of-all": (Case(extra=nn.RMSNorm([8, 6, 6])), "several axes"),
     "unflatten": (
         Case(lambda net, x, p: net.extra(x).flatten(1, 2), nn.Unflatten(1, (2, 4))),
-        "not understood",
-    ),
-    "repeat-interleave": (
-        Case(lambda net, x, p: x.repeat_interleave(2, 1), n_after=16),
-        "not understood",
+        "size that does not follow the widths",
     ),
     "where-of-fixed": (
         Case(lambda net, x, p: torch.where(torch.arange(8.0).view(8, 1, 1) > 3, x, -x)),

@@ -184,7 +184,7 @@ FROZEN: dict[str, tuple[nn.Module, bool, str]] = {
     "read-elsewhere": (
         Free(lambda m, x: F.layer_norm(x, (m.n,), m.scale) * m.scale.sort()[0]),
         True,
-        "not understood",
+        "puts it in an order",
     ),
     "statistics-of-nobody": (
         Free(lambda m, x: F.batch_norm(x, m.shift.detach(), m.scale.detach())),
