@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch import nn
+from torch.nn.modules.dropout import _DropoutNd
 
 from dpod_search.placement import Placement
 from dpod_search.placement import evaluating
@@ -186,6 +187,9 @@ class TrialRuns:
         with self._mode(trains=trains):
             plain = extract_subnet(self._supernet, widths)
             twin = self._copy()
+            if trains:
+                _drop_nothing(plain)
+                _drop_nothing(twin)
             with twin.active(widths):
                 narrow = self._run(twin)
             with _watching_calls(plain, watches=not trains) as calls:
@@ -255,6 +259,19 @@ def _spread(space: WidthSpace) -> list[int]:
         places.append(last if is_block or last < 1 else last - n_met[last] % max(2, last))
         n_met[last] += not is_block
     return places
+
+
+def _drop_nothing(net: nn.Module) -> None:
+    """Switch the dropout of PyTorch's modules off: an attention draws it in another order of memory.
+
+    Args:
+        net: A copy that is thrown away.
+    """
+    for module in net.modules():
+        if isinstance(module, _DropoutNd):
+            module.p = 0.0
+        elif isinstance(module, nn.MultiheadAttention | nn.RNNBase):
+            module.dropout = 0.0
 
 
 def _is_finite(tensor: Tensor) -> bool:

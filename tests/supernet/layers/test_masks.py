@@ -189,6 +189,17 @@ def test_the_width_a_transformer_asks_for_follows_its_streams() -> None:
     assert subnet.get_submodule("inner").d_model == 4
 
 
+def test_what_is_dropped_in_training_costs_no_width() -> None:
+    def make() -> nn.Module:
+        layer = nn.TransformerEncoderLayer(DIM, HEADS, HIDDEN, 0.3, batch_first=True)
+        return nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
+
+    supernet = build_supernet(Net(make, lambda n, x, m: n.inner(x, n.causal)), X)
+
+    assert set(reasons(supernet)) <= {"head", "other"}
+    assert sum(group.kind == "heads" for group in supernet.grouping.groups) == 2
+
+
 REFUSED: dict[str, tuple[Callable[..., Tensor], str]] = {
     "a mask for each head": (
         lambda n, x, m: n.inner(x, x, x, attn_mask=n.causal.expand(2 * HEADS, 6, 6))[0],
