@@ -217,6 +217,8 @@ ELASTIC: dict[str, Callable[[Windows, Tensor], Tensor]] = {
     "scaled": lambda net, x: attend(net, x, scale=net.scale),
     "own-weight": lambda net, x: attend(net, x, qkv=net.own),
     "one-bias": lambda net, x: attend(net, x, bias=net.one_bias),
+    "weight-read-twice": lambda net, x: attend(net, x) * net.qkv.weight.mean(),
+    "called-twice": lambda net, x: attend(net, attend(net, x)),
 }
 FROZEN: dict[str, tuple[Callable[[Windows, Tensor], Tensor], str]] = {
     "heads-of-the-codes-own": (
@@ -234,14 +236,6 @@ FROZEN: dict[str, tuple[Callable[[Windows, Tensor], Tensor], str]] = {
     "called-weight": (
         lambda net, x: attend(net, x) + net.proj(x),
         "shares windows.proj.weight with another operation",
-    ),
-    "weight-read-twice": (
-        lambda net, x: attend(net, x) * net.qkv.weight.mean(),
-        "shares windows.qkv.weight with another operation",
-    ),
-    "called-twice": (
-        lambda net, x: attend(net, attend(net, x)),
-        "shares windows.qkv.weight with another operation",
     ),
     "bias-of-fixed-heads": (
         lambda net, x: attend(net, x, bias=torch.ones(1, 4, 4, 4)),
