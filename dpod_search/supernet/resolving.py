@@ -54,7 +54,10 @@ def make_groups(
             unit = dim.n_channels // dim.n_units
             kind: GroupKind = "heads" if dim.has_heads else "channels"
             members, disorders = tuple(dim.members), tuple(dim.disorders)
-            groups.append(ChannelGroup(dim.name, dim.n_units, members, unit, kind, disorders))
+            # Two axes of one matrix of the model's own may be groups, each with a name.
+            n_alike = sum(group.name.partition("[")[0] == dim.name for group in groups)
+            name = f"{dim.name}[{n_alike}]" if n_alike else dim.name
+            groups.append(ChannelGroup(name, dim.n_units, members, unit, kind, disorders))
     return groups, frozen, numbers
 
 

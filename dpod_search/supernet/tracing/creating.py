@@ -46,12 +46,14 @@ _PACKERS: tuple[Callable[..., Any], ...] = (rnn.pack_padded_sequence, rnn.pad_pa
 
 
 @contextmanager
-def recording_creation(model: nn.Module, check: Callable[[fx.Proxy], None]) -> Iterator[None]:
+def recording_creation(
+    model: nn.Module, check: Callable[[fx.Proxy], None] | None
+) -> Iterator[None]:
     """Let functions that are given values of the trace be a part of it inside the block.
 
     Args:
         model: In the files of its modules they are found under any name.
-        check: Raises if a value is no size.
+        check: Raises if a value is no size; None where values of tensors may be given, too.
     """
     records = {
         id(function): functools.partial(_record, function, None if function in _PACKERS else check)

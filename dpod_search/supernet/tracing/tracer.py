@@ -282,7 +282,7 @@ def _name_tensors(example: ExampleCall, forward: Callable[..., Any]) -> Iterator
 def run_tracer(tracer: Tracer, model: nn.Module) -> fx.Graph:
     """Trace a model whose integer attributes remember where they stand."""
     tracer.record_stack_traces = True
-    creation = recording_creation(model, tracer.require_sizes)
+    creation = recording_creation(model, tracer.require_sizes if tracer.answers else None)
     with tracking(model), without_len(), without_checks(), whole_calls(), creation:
         return tracer.trace(model)
 

@@ -337,3 +337,29 @@ def test_a_weight_that_a_layer_shares_is_left_whole() -> None:
     told = next(item for item in supernet.grouping.frozen if "1.base.weight" in item.members)
     assert any("is shared with" in reason for reason in told.reasons)
     assert_exact(supernet, ROWS[:1], widths=sample_widths(supernet, 4))
+
+
+def test_two_axes_of_one_matrix_are_groups_of_their_own_names() -> None:
+    class States(nn.Module):
+        """A layer's channels times states, as of a state space model: the matrix has both."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.n_states = 4
+            self.inner = nn.Linear(6, 8)
+            self.codes = nn.Linear(6, 4)
+            self.matrix = nn.Parameter(torch.randn(8, 4))
+            self.head = nn.Linear(8, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            matrix = self.matrix.exp()  # read first, it gives both groups their name
+            states = self.inner(x)[..., None] * matrix
+            read = states @ self.codes(x)[..., None]
+            return self.head(read.squeeze(-1))
+
+    x = torch.randn(3, 6, generator=torch.Generator().manual_seed(0))
+    supernet = build_supernet(States(), x)
+
+    names = supernet.space.names
+    assert names == ("matrix", "matrix[1]")
+    assert_exact(supernet, x)
