@@ -199,15 +199,6 @@ def test_what_torch_export_cannot_take_is_said_in_one_line(module, tmp_path, cap
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_module_that_gives_several_tensors_is_refused(tmp_path):
-    class Two(nn.Module):
-        def forward(self, x):
-            return x, x
-
-    with pytest.raises(ExportError):
-        export(wrap(Two()), tmp_path / "model.safetensors")
-
-
 def test_a_full_disk_leaves_the_earlier_file(tuned, tmp_path, monkeypatch):
     path = tmp_path / "model.safetensors"
     export(tuned, path)
