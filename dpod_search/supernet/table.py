@@ -28,6 +28,7 @@ from dpod_search.supernet.dimensions.elementwise import ELEMENTWISE_FUNCTIONS
 from dpod_search.supernet.dimensions.elementwise import ELEMENTWISE_METHODS
 from dpod_search.supernet.dimensions.elementwise import ELEMENTWISE_MODULES
 from dpod_search.supernet.dimensions.patterns import rearrange
+from dpod_search.supernet.dimensions.products import add_product
 from dpod_search.supernet.dimensions.products import attend
 from dpod_search.supernet.dimensions.products import multiply_matrices
 from dpod_search.supernet.dimensions.products import sum_products
@@ -119,6 +120,7 @@ FUNCTION_HANDLERS: dict[Callable[..., Any], Handler] = {
     torch.unbind: unbind,
     operator.getitem: take_part,
     **dict.fromkeys((operator.matmul, torch.matmul, torch.bmm), multiply_matrices),
+    **dict.fromkeys((torch.addmm, torch.baddbmm), add_product),
     torch.einsum: sum_products,
     functional.scaled_dot_product_attention: attend,
     **dict.fromkeys((torch.roll, torch.flip), turn),
@@ -158,6 +160,7 @@ METHOD_HANDLERS: dict[str, Handler] = {
     "unbind": unbind,
     **dict.fromkeys(("expand", "repeat"), expand),
     **dict.fromkeys(("matmul", "bmm"), multiply_matrices),
+    **dict.fromkeys(("addmm", "baddbmm"), add_product),
     **dict.fromkeys(("roll", "flip"), turn),
     **dict.fromkeys(("max", "min"), find_extremes),
     **dict.fromkeys(("topk", "sort", "argsort", "cumsum", "cumprod"), order_along),

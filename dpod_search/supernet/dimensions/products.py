@@ -15,6 +15,7 @@ from dpod_search.supernet.dimensions.walk import Axes
 from dpod_search.supernet.dimensions.walk import Discovery
 from dpod_search.supernet.dimensions.walk import freeze_inputs
 from dpod_search.supernet.layout import Layout
+from dpod_search.supernet.layout import fixed
 from dpod_search.supernet.layout import full_size
 from dpod_search.supernet.layout import is_elastic
 from dpod_search.supernet.plans import ProductPlan
@@ -36,6 +37,27 @@ def multiply_matrices(discovery: Discovery, node: fx.Node) -> Axes:
         for shape, last in zip(shapes, (("m", "k"), ("k", "n")), strict=True)
     ]
     return contract(discovery, node, sources, terms, [*letters, "m", "n"])
+
+
+def add_product(discovery: Discovery, node: fx.Node) -> Axes:
+    """``addmm`` and ``baddbmm``: a product of matrices, added to what broadcasts against it."""
+    added = argument(node, 0, "input", None)
+    first = argument(node, 1, "batch1", node.kwargs.get("mat1"))
+    second = argument(node, 2, "batch2", node.kwargs.get("mat2"))
+    sources = [item for item in (first, second) if isinstance(item, fx.Node)]
+    batch = ["b"] * (len(discovery.shapes[node]) - 2)
+    axes = contract(
+        discovery, node, sources, [[*batch, "m", "k"], [*batch, "k", "n"]], [*batch, "m", "n"]
+    )
+    shape, where = discovery.shapes[node], discovery.where(node)
+    for axis, size in enumerate(discovery.shapes.get(added, ())):
+        place = axis + len(shape) - len(discovery.shapes[added])
+        layout = discovery.layout(added, axis)
+        if size == 1 != shape[place]:
+            discovery.dims.freeze(layout, f"{where} broadcasts it")
+        else:
+            discovery.dims.unify(axes.get(place, fixed(shape[place])), layout, where)
+    return axes
 
 
 def sum_products(discovery: Discovery, node: fx.Node) -> Axes:

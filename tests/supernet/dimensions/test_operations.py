@@ -57,6 +57,13 @@ def add_ones(y: Tensor) -> Tensor:
     return y + torch.zeros(*y.shape) + torch.ones((b, c, 1, 1))
 
 
+def attend_over_places(y: Tensor) -> Tensor:
+    q = y.flatten(2)
+    scores = torch.baddbmm(torch.zeros(1, 1, 64), q.transpose(1, 2), q, alpha=0.25)
+    mixed = torch.baddbmm(input=q, batch1=q, batch2=scores.softmax(2))
+    return mixed.unflatten(2, (8, 8))
+
+
 def sort_places(y: Tensor) -> Tensor:
     values, _ = torch.sort(y.flatten(2), dim=2)
     return values.cumsum(2)[..., None]
@@ -87,6 +94,7 @@ PASSES: dict[str, tuple[Callable[[Tensor], Tensor], int]] = {
     "written rows": (write_rows, 16),
     "written places": (write_places, 16),
     "made of sizes": (add_ones, 16),
+    "baddbmm": (attend_over_places, 16),
     "similarity": (
         lambda y: y * functional.cosine_similarity(y, y.roll(1, 2), dim=1).unsqueeze(1),
         16,
