@@ -111,8 +111,12 @@ def _find_heads(
     for path, module in model.named_modules():
         if not isinstance(module, _OUTPUTS_FIRST):
             continue
-        own = {f"{path}.{name}".removeprefix("."): p for name, p in module._parameters.items()}
-        pairs = [(p, tensors.get(name)) for name, p in own.items() if p is not None]
+        own = {
+            f"{path}.{name}".removeprefix("."): p
+            for name, p in module._parameters.items()
+            if p is not None
+        }
+        pairs = [(p, tensors.get(name)) for name, p in own.items()]
         given = {len(got) for _, got in pairs if got is not None and got.dim()}
         fits = all(
             got is not None and got.dim() and len(p) == n_classes and got.shape[1:] == p.shape[1:]

@@ -48,6 +48,7 @@ def find_blocks(discovery: Discovery, traced: TracedModel) -> list[Call]:
         and not _is_first_of_encoder(call.path, discovery)
         and _is_residual(call, handlers, discovery)
         and _keeps_to_itself(call, discovery, traced.graph)
+        and not _writes_outside(call, traced)
     ]
     order = {node: i for i, node in enumerate(traced.graph.nodes)}
     return sorted(found, key=lambda call: order[call.nodes[0]])
@@ -111,6 +112,19 @@ def _is_addition(node: fx.Node) -> bool:
     if node.op == "call_method":
         return node.target in ("add", "add_")
     return node.op == "call_function" and node.target in _ADDITIONS and not node.kwargs
+
+
+def _writes_outside(call: Call, traced: TracedModel) -> bool:
+    """Say whether a module assigns to parts of what it is given, which others read, too."""
+    inside = set(call.nodes)
+    for node in call.nodes:
+        is_write = node.target is operator.setitem or node.target == "copy_"
+        target = node.args[0] if is_write else None
+        while isinstance(target, fx.Node) and target in traced.reuses and target in inside:
+            target = traced.reuses[target]  # a view
+        if isinstance(target, fx.Node) and target not in inside:
+            return True
+    return False
 
 
 def _keeps_to_itself(call: Call, discovery: Discovery, graph: fx.Graph) -> bool:

@@ -114,9 +114,18 @@ def _walk(traced: TracedModel, handlers: Handlers) -> Discovery:
             discovery.set_axes(node, _read_parameter(discovery, node))
         elif node.op != "placeholder":
             handler = _choose_handler(discovery, handlers, node)
-            discovery.set_axes(node, handler(discovery, node))
+            discovery.set_axes(node, _follow(discovery, node, handler))
     freeze_decided(discovery, traced.deciding)
     return discovery
+
+
+def _follow(discovery: Discovery, node: fx.Node, handler: Handler) -> Axes:
+    """Let a handler say what an operation does; one called in a way that it cannot read freezes."""
+    try:
+        return handler(discovery, node)
+    except (IndexError, KeyError, TypeError, ValueError):
+        _logger.debug("the handler of %s failed", discovery.where(node), exc_info=True)
+        return freeze_inputs(discovery, node, "is called in a way that cannot be followed")
 
 
 def _read_parameter(discovery: Discovery, node: fx.Node) -> Axes:

@@ -124,15 +124,17 @@ def take_matrix(
     """
     of_rows, of_columns = _read_runs(rows, widths), _read_runs(columns, widths)
     if of_rows is not None and of_columns is not None:
-        runs = (of_rows, of_columns)
+        sizes = zip((of_rows, of_columns), weight.shape, strict=False)
+        # What is whole is one run.
+        runs = [(n, size) if n * size != whole else (1, whole) for (n, size), whole in sizes]
         cut = [n * size != whole for (n, size), whole in zip(runs, weight.shape, strict=False)]
-        is_copied = any(n > 1 and is_cut for (n, _), is_cut in zip(runs, cut, strict=True))
+        is_copied = any(n > 1 for n, _ in runs)
         if not any(cut):
             return weight
         if weight.dim() > 2 and is_copied:  # a kernel keeps its memory format
             return take(take(weight, 0, rows, widths), 1, columns, widths)
         if all(cut) or is_copied or (adds_in_place and any(cut)):
-            corner: Tensor = _Corner.apply(weight, of_rows, of_columns, adds_in_place)  # type: ignore[no-untyped-call]
+            corner: Tensor = _Corner.apply(weight, *runs, adds_in_place)  # type: ignore[no-untyped-call]
             return corner
     return take(take(weight, 0, rows, widths), 1, columns, widths)
 

@@ -242,7 +242,7 @@ class TrialRuns:
         devices = [device] if device.type == "cuda" else []
         with torch.no_grad(), torch.random.fork_rng(devices=devices), _fork_others():
             torch.manual_seed(0)
-            return tensors_of(self._example.run(net))
+            return tensors_of(self._example.map(Tensor.clone).run(net))  # it may write into it
 
 
 def _spread(space: WidthSpace) -> list[int]:

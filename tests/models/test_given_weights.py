@@ -20,6 +20,7 @@ from dpod_search.errors import CheckpointError
 from dpod_search.errors import ConfigError
 from dpod_search.models import ModelSettings
 from dpod_search.models import build_model
+from dpod_search.models.given_weights import load_given_weights
 
 
 SHAPE = (1, 8, 8)
@@ -198,3 +199,14 @@ def test_damaged_files_are_one_line_and_nobody_says_to_delete_them(tmp_path: Pat
             build(weights=str(path))
         assert "\n" not in str(caught.value)
         assert "delete" not in str(caught.value)
+
+
+def test_a_head_without_bias_is_drawn_anew(tmp_path: Path) -> None:
+    def make(n_classes: int) -> nn.Module:
+        return nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, n_classes, bias=False))
+
+    file = tmp_path / "weights.pth"
+    torch.save(make(9).state_dict(), file)
+    model = make(5)
+    load_given_weights(model, file, n_classes=5)
+    assert model[2].weight.shape == (5, 8)

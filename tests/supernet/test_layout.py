@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from hypothesis import given
 from hypothesis import settings
@@ -80,17 +82,19 @@ def test_fixed_dimensions() -> None:
     st.tuples(st.sampled_from([0, 1, 2]), st.integers(1, 4)),
     st.tuples(st.sampled_from([0, 1, 2]), st.integers(1, 3)),
     st.booleans(),
+    st.sampled_from([(), (2,), (3, 2)]),
 )
 def test_a_matrix_of_equal_runs_is_cut_as_its_axes_are_one_by_one(
     widths: tuple[int, ...],
     of_rows: tuple[int, int],
     of_columns: tuple[int, int],
     adds_in_place: bool,
+    kernel: tuple[int, ...],
 ) -> None:
     """As the gates of an LSTM are, and what its two directions give; in value and gradient."""
     rows, columns = ((Segment(g, FULL[g]),) * n for g, n in (of_rows, of_columns))
-    shape = (full_size(rows), full_size(columns))
-    weight = torch.arange(1.0, 1 + shape[0] * shape[1]).reshape(shape).requires_grad_()
+    shape = (full_size(rows), full_size(columns), *kernel)
+    weight = torch.arange(1.0, 1 + math.prod(shape)).reshape(shape).requires_grad_()
     weight.grad = torch.ones(shape)
     taken = take_matrix(weight, rows, columns, widths, adds_in_place=adds_in_place)
     expected = take(take(weight, 0, rows, widths), 1, columns, widths)
@@ -104,3 +108,10 @@ def test_a_matrix_that_is_whole_is_no_copy() -> None:
     weight = torch.ones(6, 4)
     rows, columns = (Segment(0, 3),) * 2, (Segment(1, 4),)
     assert take_matrix(weight, rows, columns, (3, 4)) is weight
+
+
+def test_a_kernel_whose_rows_are_whole_runs_keeps_its_axes() -> None:
+    rows, columns = (Segment(0, 3),) * 2, (Segment(1, 4),)
+    weight = torch.randn(6, 4, 3, 3, requires_grad=True)
+    taken = take_matrix(weight, rows, columns, (3, 2), adds_in_place=True)
+    assert torch.equal(taken, weight[:, :2])

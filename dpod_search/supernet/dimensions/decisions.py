@@ -57,7 +57,10 @@ def freeze_decided(discovery: Discovery, deciding: tuple[fx.Node, ...]) -> None:
 
 
 def _agrees(discovery: Discovery, node: fx.Node) -> bool:
-    """Let an attribute that a size is compared with, and equals, follow that size.
+    """Let an attribute that is a width follow the size that it is compared with, and equals.
+
+    Only one that some size is made of, or of a module whose code is known: another may be read as a
+    number elsewhere, for a loop say, which the graph does not show.
 
     Args:
         discovery: After its walk.
@@ -69,11 +72,19 @@ def _agrees(discovery: Discovery, node: fx.Node) -> bool:
     if node.target not in (operator.eq, operator.ne):
         return False
     for size, number in (node.args, node.args[::-1]):
-        is_known = isinstance(number, TrackedInt) and isinstance(number.origin, Attribute)
+        is_known = isinstance(number, TrackedInt) and _is_width(discovery, number)
         meaning = discovery.sizes.read(size) if is_known and isinstance(size, fx.Node) else None
         if isinstance(meaning, tuple) and is_elastic(meaning) and full_size(meaning) == number:
             return discovery.sizes.bind(number, meaning, discovery.where(node))
     return False
+
+
+def _is_width(discovery: Discovery, number: TrackedInt) -> bool:
+    origin = number.origin
+    if not isinstance(origin, Attribute):
+        return False
+    is_known = type(discovery.modules[origin.module]) is nn.Transformer
+    return is_known or origin in discovery.sizes.attributes
 
 
 def _find_chain(discovery: Discovery, node: fx.Node) -> list[fx.Node]:

@@ -52,11 +52,32 @@ def rearrange(discovery: Discovery, node: fx.Node) -> Axes:
         if name not in known and isinstance(length, int):  # a new axis, which repeats the others
             discovery.sizes.bind(length, fixed(int(length)), discovery.where(node))
             known[name] = fixed(int(length))
-    axes: Axes = {}
     first = before[0][0] if before and before[0] else ""
+    return _merge(discovery, node, known, after, first)
+
+
+def _merge(
+    discovery: Discovery,
+    node: fx.Node,
+    known: Mapping[str, Layout],
+    after: Sequence[Sequence[str]],
+    first: str,
+) -> Axes:
+    """Return the axes of the result, each of those that are named in it.
+
+    Args:
+        discovery: The walk.
+        node: The operation.
+        known: Layouts by name.
+        after: Names inside each axis of the result.
+        first: The name that holds the batch.
+    """
+    axes: Axes = {}
     for axis, names in enumerate(after):
         layouts = [discovery.dims.expand(known.get(name, fixed(1))) for name in names]
         merged = merge(layouts, has_batch=bool(names) and names[0] == first) if names else fixed(1)
+        if merged is not None and full_size(merged) != discovery.shapes[node][axis]:
+            merged = None  # one of the lengths is computed
         if merged is None:
             for layout in layouts:
                 discovery.dims.freeze(
@@ -71,10 +92,17 @@ def _read_call(discovery: Discovery, node: fx.Node) -> tuple[str | None, Mapping
     """Return the pattern of a call and the lengths that it gives, as numbers or nodes."""
     if node.op == "call_module":
         module: Any = discovery.module(node)
-        return module.pattern, module.axes_lengths
+        return module.pattern, _numbers_in(module.pattern) | module.axes_lengths
     pattern = node.args[1] if len(node.args) > 1 else node.kwargs.get("pattern")
     lengths = {name: size for name, size in node.kwargs.items() if name not in _NOT_LENGTHS}
-    return (pattern if isinstance(pattern, str) else None), lengths
+    if not isinstance(pattern, str):
+        return None, lengths
+    return pattern, _numbers_in(pattern) | lengths
+
+
+def _numbers_in(pattern: str) -> dict[str, Any]:
+    """Return the numbers in a pattern, each as the length of an axis of its name."""
+    return {text: int(text) for text in re.findall(r"\b\d+\b", pattern) if text != "1"}
 
 
 def _parse(side: str, n_others: int) -> list[list[str]]:

@@ -25,7 +25,7 @@ def choose_by_number(discovery: Discovery, node: fx.Node) -> Axes:
 
 def gather(discovery: Discovery, node: fx.Node) -> Axes:
     """``gather``: along one axis places that an index has for every element of the others."""
-    source, index = node.args[0], argument(node, 2, "index", None)
+    source, index = argument(node, 0, "input", None), argument(node, 2, "index", None)
     if name_of(node) == "take_along_dim":
         index, axis = argument(node, 1, "indices", None), _axis_of(discovery, node, 2)
     else:

@@ -8,6 +8,7 @@ are widths of their own here, so the plain module of a subnet that does not meet
 from __future__ import annotations
 
 from collections.abc import Callable
+from collections.abc import Iterable
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -18,6 +19,7 @@ from torch import fx
 from torch import nn
 from torch.nn import functional
 
+from dpod_search.errors import ConfigError
 from dpod_search.supernet.dimensions.products import plan_product
 from dpod_search.supernet.dimensions.walk import Axes
 from dpod_search.supernet.dimensions.walk import Discovery
@@ -70,7 +72,7 @@ def attend_by_heads(discovery: Discovery, node: fx.Node) -> Axes:
     else:
         heads, output = known.output[:1], discovery.layers[f"{name}.out_proj"].output
     along = int(module.batch_first)
-    n_queries, n_keys = (discovery.shapes[source][along] for source in (query, key))
+    n_queries, n_keys = _plan_products(discovery, node, (query, key), along, (inputs, heads))
     fewest = min(n_queries, n_keys)
     rest = (1, int(module.in_proj_bias is not None), 0)  # kernel, vectors, statistics
     itemsize = module.in_proj_weight.element_size()
@@ -82,18 +84,44 @@ def attend_by_heads(discovery: Discovery, node: fx.Node) -> Axes:
         ),
     ):
         discovery.keep(replace(plan, given=next(iter(given))), layout, where)
-    batch, keys = fixed(discovery.shapes[query][1 - along]), fixed(n_keys)
-    # Of queries, or of keys and values, there are more than the plan above counts.
-    more = n_queries - fewest + 2 * (n_keys - fewest)
-    if more:
-        plan_product(discovery, node, [batch, fixed(more), inputs, heads])
-    for _ in ("scores", "values"):
-        plan_product(discovery, node, [batch, fixed(n_queries), keys, heads])
     if not next(iter(given)):
         places = [discovery.layout(query, 0), discovery.layout(query, 1)]
         discovery.scratch[node] = _hold(itemsize, [*places, heads], [*places, inputs], module)
     discovery.parts[node] = [{2: output}, {}]
     return {}
+
+
+def _plan_products(
+    discovery: Discovery,
+    node: fx.Node,
+    tokens: tuple[fx.Node, fx.Node],
+    along: int,
+    widths: tuple[Layout, Layout],
+) -> tuple[int, int]:
+    """Note what an attention multiplies besides what plans of its two weights count.
+
+    Args:
+        discovery: The walk.
+        node: The attention.
+        tokens: Queries and keys.
+        along: The axis of tokens.
+        widths: Layouts of the embedding and of all heads' channels.
+
+    Returns:
+        Queries and keys of a sample; windows or rows of it may be folded into the batch.
+    """
+    inputs, heads = widths
+    n_samples = discovery.n_samples(node)
+    rows = discovery.shapes[tokens[0]][1 - along]
+    queries, keys = (discovery.shapes[source][along] for source in tokens)
+    for _ in ("scores", "values"):
+        plan_product(discovery, node, [fixed(rows), fixed(queries), fixed(keys), heads])
+    n_queries, n_keys = rows * queries // n_samples, rows * keys // n_samples
+    # Of queries, or of keys and values, there are more than the fewest, which the plan counts.
+    more = max(n_queries - n_keys, 2 * (n_keys - n_queries))
+    if more:
+        plan_product(discovery, node, [fixed(n_samples), fixed(more), inputs, heads])
+    return n_queries, n_keys
 
 
 def _list_tokens(node: fx.Node) -> list[Any]:
@@ -189,6 +217,7 @@ class ElasticMultiheadAttention(ElasticLayer, nn.MultiheadAttention):
         is_causal: bool = False,
     ) -> tuple[Tensor, Tensor | None]:
         """Attend with the active heads; shapes as the plain layer's."""
+        self._check_call(query, key, value, key_padding_mask, attn_mask)
         weight, bias = self._active()
         tokens = [query] if key is query and value is query else [query, key, value]
         masks = [
@@ -210,6 +239,20 @@ class ElasticMultiheadAttention(ElasticLayer, nn.MultiheadAttention):
             is_dropping=self.dropout > 0 and self.training,
             gives_weights="weights" in self.plan.given,
         )
+
+    def _check_call(self, *given: Tensor | None) -> None:
+        """Raise if a call is of another kind than the example's, which extracted nets know alone."""
+        query, key, value, *masks = given
+        found = set() if key is query and value is query else {"memory"}
+        for (_, name), mask in zip(_MASKS, masks, strict=True):
+            if mask is not None:
+                found |= {name, f"{name} of truths"} if mask.dtype == torch.bool else {name}
+        wanted = self.plan.given - {"weights"}
+        if found - {"memory"} != wanted - {"memory"} or not found <= wanted:
+            raise ConfigError(
+                f"{self.plan.name} is called with {_spell(found)}, and in the example with "
+                f"{_spell(wanted)}; build the supernet with an example of the other kind"
+            )
 
     def extract(self) -> nn.Module:
         """Return a plain attention of the active size with copies of the active weights."""
@@ -237,6 +280,10 @@ class ElasticMultiheadAttention(ElasticLayer, nn.MultiheadAttention):
         weight = take(weight, 1, self.plan.weight_input, widths)
         (bias,) = self._vectors("in_proj_bias")
         return weight, bias
+
+
+def _spell(given: Iterable[str]) -> str:
+    return ", ".join(sorted(given)) or "its tokens alone"
 
 
 def _as_numbers(mask: Tensor, like: Tensor) -> Tensor:

@@ -38,7 +38,7 @@ class Peek:
 
     def __init__(self, inputs: tuple[Tensor, ...]) -> None:
         """Start before the first operation."""
-        self._inputs = inputs
+        self._inputs = tuple(map(torch.clone, inputs))  # the model may write into them
         self._runner: fx.Interpreter | None = None
 
     def measure(self, node: fx.Node, model: nn.Module) -> int:

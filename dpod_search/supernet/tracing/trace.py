@@ -114,7 +114,7 @@ def trace_model(
         graph, tracer = _trace_graph(model, example, is_leaf, leaf_functions)
         recorder = Recorder(fx.GraphModule(model, graph))
         with torch.no_grad(), _one_line_errors():
-            outputs = tensors_of(recorder.run(*example.tensors))
+            outputs = tensors_of(recorder.run(*map(torch.clone, example.tensors)))
     except GroupingError:
         _run_once(model, example)  # what the model itself says of the example comes first
         raise
@@ -234,7 +234,7 @@ def _run_once(model: nn.Module, example: ExampleCall) -> None:
     """Raise what is wrong with the example input, or with what the model returns."""
     try:
         with torch.no_grad():
-            result = example.run(model)
+            result = example.map(torch.clone).run(model)
     except Exception as error:
         raise GroupingError(
             f"the model does not run on an example input of shape {example}: "

@@ -8,6 +8,7 @@ import itertools
 import math
 import operator
 import sys
+import threading
 from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Sequence
@@ -70,6 +71,7 @@ def _asks_for_size(node: fx.Node) -> bool:
     return name in _SIZES or (name == "getattr" and node.args[1] in _SIZE_ATTRIBUTES)
 
 
+_TRACING = threading.RLock()
 # Packages whose functions are one operation each, by whatever name they are called.
 _PACKAGES = ("einops",)
 
@@ -282,8 +284,9 @@ def _name_tensors(example: ExampleCall, forward: Callable[..., Any]) -> Iterator
 def run_tracer(tracer: Tracer, model: nn.Module) -> fx.Graph:
     """Trace a model whose integer attributes remember where they stand."""
     tracer.record_stack_traces = True
+    # Functions of PyTorch are replaced for the time of a trace, by one thread at a time.
     creation = recording_creation(model, tracer.require_sizes if tracer.answers else None)
-    with tracking(model), without_len(), without_checks(), whole_calls(), creation:
+    with _TRACING, tracking(model), without_len(), without_checks(), whole_calls(), creation:
         return tracer.trace(model)
 
 

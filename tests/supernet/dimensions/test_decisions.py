@@ -170,6 +170,7 @@ def treat_seven_alone(net: Net, x: Tensor) -> Tensor:
     "middle",
     [
         insist,
+        refuse,
         double_if_wide,
         add_for_each_channel,
         multiply_if_a_float_is_large,
@@ -219,13 +220,3 @@ VALUES: dict[str, Middle] = {
 def test_what_values_decide_is_refused(name: str) -> None:
     with pytest.raises(GroupingError, match="cannot be traced"):
         build_supernet(Net(VALUES[name]).eval(), torch.randn(2, 3, 10, 10))
-
-
-def test_an_attribute_that_a_width_is_compared_with_follows_it() -> None:
-    net = Net(refuse).eval()
-    supernet = build_supernet(net, torch.randn(2, 3, 10, 10))
-
-    assert [group.name for group in supernet.groups] == ["stem", "last"]
-    subnet = extract_subnet(supernet, {"stem": 3, "last": 6})
-    assert (subnet.width, net.width) == (3, 8)
-    assert subnet(torch.randn(2, 3, 10, 10)).shape == (2, 3)

@@ -118,6 +118,71 @@ def test_channels_pass(name: str) -> None:
     assert_exact(supernet, X)
 
 
+def gather_by_name(y: Tensor) -> Tensor:
+    tokens = y.flatten(2)
+    places = tokens.mean(1).topk(4).indices[:, None].expand(-1, tokens.shape[1], -1)
+    return torch.gather(input=tokens, dim=2, index=places)[..., None]
+
+
+def test_arguments_by_name() -> None:
+    supernet = build_supernet(Net(gather_by_name), X)
+
+    assert set(supernet.space.names) == {"a", "b"}
+    assert_exact(supernet, X)
+
+
+def test_a_call_that_cannot_be_read_freezes_with_its_line() -> None:
+    supernet = build_supernet(Net(lambda y: y.repeat(repeats=(1, 1, 1, 2))), X)
+
+    assert supernet.space.names == ("b",)
+    assert "is called in a way that cannot be followed" in reasons(supernet)["a"]
+    assert_exact(supernet, X)
+
+
+def test_an_attribute_that_is_read_as_a_number_too_is_no_width() -> None:
+    class Powers(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.depth = 16
+
+        def forward(self, y: Tensor) -> Tensor:
+            return y.view(y.shape[0], self.depth, 8, 8).pow(self.depth // 8)
+
+    supernet = build_supernet(Net(Powers()), X)
+
+    assert supernet.space.names == ("b",)
+    assert_exact(supernet, X)
+
+
+def test_what_a_model_writes_into_its_input_is_not_seen_by_others() -> None:
+    class Writes(Net):
+        def forward(self, x: Tensor) -> Tensor:
+            x[:, 0] += 1
+            return super().forward(x)
+
+    x = X.clone()
+    supernet = build_supernet(Writes(lambda y: y), x)
+
+    assert set(supernet.space.names) == {"a", "b"}
+    torch.testing.assert_close(x, X)
+
+
+def test_a_block_that_writes_into_what_it_is_given_stays() -> None:
+    class Block(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = nn.Conv2d(16, 16, 3, padding=1)
+
+        def forward(self, y: Tensor) -> Tensor:
+            more = self.inner(y.clone())
+            y[:, :, 0] = 0.0
+            return y + more
+
+    supernet = build_supernet(Net(Block()), X)
+
+    assert not supernet.grouping.blocks
+
+
 FROZEN: dict[str, tuple[Callable[[Tensor], Tensor], str]] = {
     "topk of channels": (
         lambda y: y * y.topk(3, dim=1).values.sum(1, keepdim=True),

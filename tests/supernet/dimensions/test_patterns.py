@@ -102,6 +102,14 @@ CASES: dict[str, tuple[Callable[[], nn.Module], int]] = {
         ),
         16,
     ),
+    "numbers": (
+        lambda: Call(
+            lambda x: einops.reduce(
+                einops.repeat(x, "b c h w -> b (c 2) h w"), "b (c 4) h w -> b c h w", "max"
+            )
+        ),
+        8,
+    ),
     "groups of channels": (
         lambda: Call(lambda x: einops.reduce(x, "b (c four) h w -> b c h w", "sum", four=4)),
         4,

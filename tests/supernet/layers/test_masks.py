@@ -13,6 +13,7 @@ from supernet.exactness import reasons
 from torch import Tensor
 from torch import nn
 
+from dpod_search.errors import ConfigError
 from dpod_search.errors import GroupingError
 from dpod_search.supernet import build_supernet
 from dpod_search.supernet import extract_subnet
@@ -111,6 +112,14 @@ ATTENTIONS: dict[str, tuple[Callable[[], nn.Module], Callable[..., Tensor]]] = {
         attention(),
         lambda n, x, m: n.inner(x, n.inner(x, m, m)[0], x)[0],
     ),
+    "rows folded into the batch": (
+        attention(),
+        lambda n, x, m: (
+            n.inner(*3 * (x.unflatten(1, (2, 3)).flatten(0, 1),))[0]
+            .unflatten(0, (-1, 2))
+            .flatten(1, 2)
+        ),
+    ),
     "weights, averaged": (
         attention(),
         lambda n, x, m: add_up(*n.inner(x, x, x, attn_mask=n.causal)),
@@ -187,6 +196,25 @@ def test_the_width_a_transformer_asks_for_follows_its_streams() -> None:
     subnet = extract_subnet(supernet, {**supernet.space.full, stream: 4})
     assert subnet(X).shape == (2, 6, 3)
     assert subnet.get_submodule("inner").d_model == 4
+
+
+def test_a_call_of_another_kind_than_the_examples_is_one_line() -> None:
+    class Optional(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.embed, self.head = nn.Linear(12, DIM), nn.Linear(DIM, 3)
+            self.inner = nn.MultiheadAttention(DIM, HEADS, batch_first=True)
+
+        def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+            x = self.embed(x)
+            return self.head(self.inner(x, x, x, attn_mask=mask)[0])
+
+    plain = build_supernet(Optional(), X)
+    with pytest.raises(ConfigError, match="inner is called with attn_mask, and in the example"):
+        plain(X, as_numbers(CAUSAL))
+    masked = build_supernet(Optional(), (X, CAUSAL))
+    with pytest.raises(ConfigError, match="in the example with attn_mask, attn_mask of truths"):
+        masked(X, as_numbers(CAUSAL))
 
 
 def test_what_is_dropped_in_training_costs_no_width() -> None:
