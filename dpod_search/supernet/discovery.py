@@ -123,6 +123,8 @@ def _follow(discovery: Discovery, node: fx.Node, handler: Handler) -> Axes:
     """Let a handler say what an operation does; one called in a way that it cannot read freezes."""
     try:
         return handler(discovery, node)
+    except GroupingError:  # what a handler of the user's does wrong
+        raise
     except (IndexError, KeyError, TypeError, ValueError):
         _logger.debug("the handler of %s failed", discovery.where(node), exc_info=True)
         return freeze_inputs(discovery, node, "is called in a way that cannot be followed")
