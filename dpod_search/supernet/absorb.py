@@ -20,6 +20,10 @@ from dpod_search.supernet.supernet import Supernet
 from dpod_search.supernet.supernet import copy_supernet
 
 
+# What weight_norm calls the direction of a weight, as a hook and as a parametrization.
+_DIRECTIONS = ("_v", "original1")
+
+
 @torch.no_grad()
 def absorb_subnet(supernet: Supernet, widths: Mapping[str, int], module: nn.Module) -> None:
     """Write the weights and statistics of a subnet into a supernet, in place.
@@ -39,8 +43,11 @@ def absorb_subnet(supernet: Supernet, widths: Mapping[str, int], module: nn.Modu
     parts = dict(_tensors_of(module))
     if {n: t.shape for n, t in places.items()} != {n: t.shape for n, t in parts.items()}:
         raise ConfigError("the module is no subnet of these widths; give what was cut out at them")
-    whole = [tensor for _, tensor in _tensors_of(supernet.net)]
-    numbers = torch.zeros(sum(tensor.numel() for tensor in whole), dtype=torch.float64)
+    # Of a direction, which is divided by its length, the length beside it becomes zero.
+    kept = [(t, name.endswith(_DIRECTIONS)) for name, t in _tensors_of(supernet.net)]
+    whole = [tensor for tensor, _ in kept]
+    before = [(t if is_kept else torch.zeros_like(t)).flatten() for t, is_kept in kept]
+    numbers = torch.cat([tensor.cpu().double() for tensor in before])
     for name, part in parts.items():
         numbers[places[name].long().flatten()] = part.to(numbers).flatten()
     runs = torch.split(numbers, [tensor.numel() for tensor in whole])

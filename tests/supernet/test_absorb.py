@@ -97,3 +97,18 @@ def test_a_module_of_other_widths_is_refused() -> None:
         absorb_subnet(
             supernet, supernet.space.smallest, extract_subnet(supernet, supernet.space.full)
         )
+
+
+def test_a_normed_weight_without_a_place_is_zero_and_no_nan() -> None:
+    def normed(n_in: int, n_out: int) -> nn.Module:
+        return nn.utils.parametrizations.weight_norm(nn.Conv2d(n_in, n_out, 1))
+
+    torch.manual_seed(0)
+    x = torch.randn(2, 3, 4, 4)
+    net = nn.Sequential(normed(3, 8), nn.ReLU(), normed(8, 6), nn.Flatten(), nn.Linear(96, 3))
+    supernet = build_supernet(net.eval(), x)
+    widths = supernet.space.uniform(0.5)
+
+    assert_absorbed(supernet, widths, x)
+    with torch.no_grad():
+        assert supernet(x).isfinite().all()
