@@ -70,7 +70,7 @@ from dpod_search.supernet.layers.elastic import KINDS
 from dpod_search.supernet.layers.swin import attend_in_windows
 from dpod_search.supernet.layers.swin import merge_patches
 from dpod_search.supernet.layers.swin import spread_bias
-from dpod_search.supernet.tracing.creating import CREATORS
+from dpod_search.supernet.tracing.whole_calls import CREATORS
 
 
 MODULE_HANDLERS: dict[type[nn.Module], Handler] = {

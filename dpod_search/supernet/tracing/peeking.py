@@ -7,8 +7,6 @@ they made is known.
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -17,14 +15,10 @@ import torch
 from torch import Tensor
 from torch import fx
 from torch import nn
-from torch.nn import functional
-from torch.utils import _pytree as pytree
 
 
 # Tracing replaces both for its time; values are computed as without it.
 _PLAIN_CALL, _PLAIN_GETATTR = nn.Module.__call__, nn.Module.__getattr__
-# In torch and in its functional module.
-_CONVOLUTIONS = tuple(f"conv{kind}{n}d" for kind in ("", "_transpose") for n in (1, 2, 3))
 # Their forward raises on a wrong number of axes.
 _CHECKING: tuple[type[Any], ...] = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
@@ -111,36 +105,6 @@ def without_checks() -> Iterator[None]:
     finally:
         for kind, check in plain.items():
             kind._check_input_dim = check
-
-
-@contextmanager
-def whole_calls() -> Iterator[None]:
-    """Let convolutions take a number of the trace as it is inside the block.
-
-    They would ask for its value while they look at their arguments, ``groups=x.shape[1]`` for one,
-    as if the way that the code goes depended on it.
-    """
-    plain = {name: getattr(functional, name) for name in _CONVOLUTIONS}
-    places = [(place, name) for place in (functional, torch) for name in plain]
-    try:
-        for place, name in places:
-            setattr(place, name, _make_whole(plain[name]))
-        yield
-    finally:
-        for place, name in places:
-            setattr(place, name, plain[name])
-
-
-def _make_whole(function: Callable[..., Any]) -> Callable[..., Any]:
-    @functools.wraps(function)
-    def call(*args: Any, **kwargs: Any) -> Any:
-        leaves = pytree.tree_leaves((args, kwargs))
-        given = next((leaf for leaf in leaves if isinstance(leaf, fx.Proxy)), None)
-        if given is None:
-            return function(*args, **kwargs)
-        return given.tracer.create_proxy("call_function", function, args, kwargs)
-
-    return call
 
 
 def _accept(_norm: nn.Module, _input: object) -> None:

@@ -24,15 +24,14 @@ from torch.utils import _pytree as pytree
 
 from dpod_search.supernet.tracing.computed import computes_weight
 from dpod_search.supernet.tracing.computed import is_step
-from dpod_search.supernet.tracing.creating import recording_creation
 from dpod_search.supernet.tracing.example import ExampleCall
 from dpod_search.supernet.tracing.peeking import Peek
-from dpod_search.supernet.tracing.peeking import whole_calls
 from dpod_search.supernet.tracing.peeking import without_checks
 from dpod_search.supernet.tracing.peeking import without_len
 from dpod_search.supernet.tracing.recording import leaves_of
 from dpod_search.supernet.tracing.tracked import tracking
 from dpod_search.supernet.tracing.transformers import TRANSFORMERS
+from dpod_search.supernet.tracing.whole_calls import recording_whole_calls
 
 
 Buffers = Literal["none", "filters", "all"]
@@ -285,8 +284,8 @@ def run_tracer(tracer: Tracer, model: nn.Module) -> fx.Graph:
     """Trace a model whose integer attributes remember where they stand."""
     tracer.record_stack_traces = True
     # Functions of PyTorch are replaced for the time of a trace, by one thread at a time.
-    creation = recording_creation(model, tracer.require_sizes if tracer.answers else None)
-    with _TRACING, tracking(model), without_len(), without_checks(), whole_calls(), creation:
+    whole = recording_whole_calls(model, tracer.require_sizes if tracer.answers else None)
+    with _TRACING, tracking(model), without_len(), without_checks(), whole:
         return tracer.trace(model)
 
 

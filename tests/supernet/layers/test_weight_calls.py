@@ -12,6 +12,7 @@ from supernet.exactness import sample_widths
 from torch import Tensor
 from torch import nn
 from torch.nn import functional as F
+from torch.nn.functional import conv2d as convolve
 from torch.nn.utils import parametrizations
 from torch.nn.utils import parametrize
 
@@ -362,4 +363,23 @@ def test_two_axes_of_one_matrix_are_groups_of_their_own_names() -> None:
 
     names = supernet.space.names
     assert names == ("matrix", "matrix[1]")
+    assert_exact(supernet, x)
+
+
+def test_a_convolution_under_a_name_of_its_own_is_no_decision() -> None:
+    class Blur(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 6, 1)
+            self.register_buffer("filter", torch.ones(1, 1, 3, 3) / 9)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.a(x)
+            filters = self.filter.expand(x.shape[1], 1, 3, 3)
+            return self.b(convolve(x, filters, groups=x.shape[1])).mean((2, 3))
+
+    x = torch.randn(2, 3, 6, 6, generator=torch.Generator().manual_seed(0))
+    supernet = build_supernet(nn.Sequential(Blur(), nn.Linear(6, 3)), x)
+
+    assert set(supernet.space.names) == {"0.a", "0.b"}
     assert_exact(supernet, x)

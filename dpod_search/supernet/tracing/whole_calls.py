@@ -2,7 +2,9 @@
 
 Tensors that the model's code makes by sizes, such as the zeros that an LSTM starts from:
 ``torch.zeros(n_layers, x.size(0), self.hidden)`` is no constant, so that the attribute is known that
-its size was read from. And what packs sequences, by values.
+its size was read from. Convolutions, which would ask for the value of ``groups=x.shape[1]`` while
+they look at their arguments, as if the way that the code goes depended on it. And what packs
+sequences, by values.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from typing import Any
 import torch
 from torch import fx
 from torch import nn
+from torch.nn import functional
 from torch.nn.utils import rnn
 from torch.utils import _pytree as pytree
 
@@ -42,11 +45,21 @@ _MAKERS: tuple[Callable[..., Any], ...] = (
     torch.tril_indices,
     torch.triu_indices,
 )
-_PACKERS: tuple[Callable[..., Any], ...] = (rnn.pack_padded_sequence, rnn.pad_packed_sequence)
+# What these are given may come from values of tensors.
+_UNCHECKED: tuple[Callable[..., Any], ...] = (
+    rnn.pack_padded_sequence,
+    rnn.pad_packed_sequence,
+    functional.conv1d,
+    functional.conv2d,
+    functional.conv3d,
+    functional.conv_transpose1d,
+    functional.conv_transpose2d,
+    functional.conv_transpose3d,
+)
 
 
 @contextmanager
-def recording_creation(
+def recording_whole_calls(
     model: nn.Module, check: Callable[[fx.Proxy], None] | None
 ) -> Iterator[None]:
     """Let functions that are given values of the trace be a part of it inside the block.
@@ -56,8 +69,8 @@ def recording_creation(
         check: Raises if a value is no size; None where values of tensors may be given, too.
     """
     records = {
-        id(function): functools.partial(_record, function, None if function in _PACKERS else check)
-        for function in (*CREATORS, *_MAKERS, *_PACKERS)
+        id(function): _make_whole(function, None if function in _UNCHECKED else check)
+        for function in (*CREATORS, *_MAKERS, *_UNCHECKED)
     }
     changed = [
         (scope, name, value)
@@ -79,20 +92,21 @@ def _list_scopes(model: nn.Module) -> list[dict[str, Any]]:
     forwards = (getattr(type(module), "forward", None) for module in model.modules())
     scopes = [getattr(forward, "__globals__", {}) for forward in forwards]
     own = {id(s): s for s in scopes if not str(s.get("__name__")).startswith("torch.")}
-    return [vars(torch), vars(rnn), *own.values()]
+    return [vars(torch), vars(functional), vars(rnn), *own.values()]
 
 
-def _record(
-    function: Callable[..., Any],
-    check: Callable[[fx.Proxy], None] | None,
-    *args: Any,
-    **kwargs: Any,
-) -> Any:
-    given = pytree.tree_leaves((args, kwargs if check is None else kwargs.get("size")))
-    proxies = [value for value in given if isinstance(value, fx.Proxy)]
-    if not proxies:
-        return function(*args, **kwargs)
-    if check is not None:
-        for proxy in proxies:
-            check(proxy)
-    return proxies[0].tracer.create_proxy("call_function", function, args, kwargs)
+def _make_whole(
+    function: Callable[..., Any], check: Callable[[fx.Proxy], None] | None
+) -> Callable[..., Any]:
+    @functools.wraps(function)
+    def record(*args: Any, **kwargs: Any) -> Any:
+        given = pytree.tree_leaves((args, kwargs if check is None else kwargs.get("size")))
+        proxies = [value for value in given if isinstance(value, fx.Proxy)]
+        if not proxies:
+            return function(*args, **kwargs)
+        if check is not None:
+            for proxy in proxies:
+                check(proxy)
+        return proxies[0].tracer.create_proxy("call_function", function, args, kwargs)
+
+    return record

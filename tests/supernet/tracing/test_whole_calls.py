@@ -11,9 +11,9 @@ from torch import zeros
 
 from dpod_search.errors import GroupingError
 from dpod_search.supernet import build_supernet
-from dpod_search.supernet.tracing.creating import CREATORS
 from dpod_search.supernet.tracing.example import read_example
 from dpod_search.supernet.tracing.trace import trace_model
+from dpod_search.supernet.tracing.whole_calls import CREATORS
 
 
 PICTURE = torch.randn(2, 3, 4, 4, generator=torch.Generator().manual_seed(0))
