@@ -12,7 +12,6 @@ from torch import fx
 from dpod_search.supernet.dimensions.walk import Axes
 from dpod_search.supernet.dimensions.walk import Discovery
 from dpod_search.supernet.dimensions.walk import freeze_inputs
-from dpod_search.supernet.dimensions.walk import pin_numbers
 from dpod_search.supernet.tracing.tracer import argument
 from dpod_search.supernet.tracing.tracer import name_of
 
@@ -23,7 +22,6 @@ _NAMED_PARTS = ("values", "indices")  # of what looks for an extreme along an ax
 
 def carry(discovery: Discovery, node: fx.Node) -> Axes:
     """Element by element: every axis passes as it is."""
-    pin_numbers(discovery, node)
     return dict(discovery.axes(discovery.first_input(node)))
 
 
@@ -31,7 +29,6 @@ def combine(discovery: Discovery, node: fx.Node) -> Axes:
     """Add, subtract, multiply, divide: operands that broadcast against each other."""
     if node not in discovery.shapes:  # where(condition), which counts
         return freeze_inputs(discovery, node, "returns as many elements as its values say")
-    pin_numbers(discovery, node)
     shape = discovery.shapes[node]
     axes: Axes = {}
     for source in discovery.tensor_inputs(node):

@@ -139,21 +139,6 @@ def test_a_call_that_cannot_be_read_freezes_with_its_line() -> None:
     assert_exact(supernet, X)
 
 
-def test_an_attribute_that_is_read_as_a_number_too_is_no_width() -> None:
-    class Powers(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.depth = 16
-
-        def forward(self, y: Tensor) -> Tensor:
-            return y.view(y.shape[0], self.depth, 8, 8).pow(self.depth // 8)
-
-    supernet = build_supernet(Net(Powers()), X)
-
-    assert supernet.space.names == ("b",)
-    assert_exact(supernet, X)
-
-
 def test_what_a_model_writes_into_its_input_is_not_seen_by_others() -> None:
     class Writes(Net):
         def forward(self, x: Tensor) -> Tensor:
