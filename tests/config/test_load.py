@@ -176,7 +176,10 @@ HOSTILE = {
         "seed = " + "[" * 3_000,
         "not valid TOML: lists or tables lie too",
     ),
-    "tables too deep to parse": ("[model]\narguments = " + "{a = " * 2_000, "not valid TOML: lists"),
+    "tables too deep to parse": (
+        "[model]\narguments = " + "{a = " * 2_000,
+        "not valid TOML: lists",
+    ),
     "tables too deep": (f"[model]\narguments = {DEEP}", "must not lie deeper than 16"),
     "a header too deep": (f"[model.arguments{'.a' * 5_000}]", "must not lie deeper than 16"),
     "too many digits": ("seed = " + "9" * 5_000, "is not valid TOML: Exceeds the limit"),

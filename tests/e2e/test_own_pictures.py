@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -21,11 +20,9 @@ from dpod_search.torchvision_ops import import_torchvision
 
 pytestmark = pytest.mark.e2e
 
-DOCS = Path(__file__).resolve().parents[2] / "docs"
-
 CLASSES = ("bar", "disc", "frame")
 
-# The page's function makes the net at full width, which is too much for a test of seconds.
+# At full width the net is too much for a test of seconds.
 WIDTH = 0.25
 
 
@@ -44,19 +41,9 @@ def draw_picture(kind: str, rng: np.random.Generator) -> Image.Image:
     return image
 
 
-def read_page_module() -> str:
-    """Return the module that docs/your-own-model.md shows for weights with another head."""
-    text = (DOCS / "your-own-model.md").read_text(encoding="utf-8")
-    blocks: list[str] = re.findall(r"^```python\n(.*?)^```", text, re.M | re.S)
-    (block,) = [block for block in blocks if "def make_mobilenet" in block]
-    call = "mobilenet_v2(num_classes=n_classes"
-    assert call in block
-    return block.replace(call, f"{call}, width_mult={WIDTH}")
-
-
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A folder as a user has it: pictures by class, weights of 1000 classes, the page's module."""
+    """A folder as a user has it: pictures by class, and weights of 1000 classes."""
     rng = np.random.default_rng(0)
     for kind in CLASSES:
         (tmp_path / "pictures" / kind).mkdir(parents=True)
@@ -67,13 +54,12 @@ def folder(tmp_path: Path) -> Path:
         torch.default_generator.manual_seed(0)
         net = import_torchvision("models").mobilenet_v2(num_classes=1000, width_mult=WIDTH)
     torch.save(net.state_dict(), tmp_path / "mobilenet_v2.pth")
-    (tmp_path / "my_models.py").write_text(read_page_module())
     return tmp_path
 
 
 def test_pictures_and_weights_become_a_small_model(folder: Path) -> None:
     made = run_command(
-        "init", "--model", "my_models:make_mobilenet", "--data", "imagefolder:pictures", cwd=folder
+        "init", "--model", "torchvision:mobilenet_v2", "--data", "imagefolder:pictures", cwd=folder
     )
     assert made.returncode == 0, made.stderr
     (folder / "shapes.toml").write_text(made.stdout)
@@ -87,7 +73,8 @@ def test_pictures_and_weights_become_a_small_model(folder: Path) -> None:
             'name="shapes"',
             "threads=1",
             "data.image_size=32",
-            'model.arguments={ weights = "mobilenet_v2.pth", n_classes = 3 }',
+            'model.weights="mobilenet_v2.pth"',
+            f"model.arguments={{ width_mult = {WIDTH} }}",
             "supernet.ratios=[0.25, 1.0]",
             "training.epochs=1",
             "training.batch_size=16",
@@ -103,6 +90,7 @@ def test_pictures_and_weights_become_a_small_model(folder: Path) -> None:
         cwd=folder,
     )
     assert done.returncode == 0, done.stderr
+    assert "classifier.1 has 3 classes and in the file 1000: it is drawn anew" in done.stderr
 
     manifest = json.loads((folder / "out" / "exported" / "manifest.json").read_text())
     full = next(entry for entry in manifest["models"] if entry["trial"] is None)
@@ -122,7 +110,7 @@ def load_program(path: Path, *, cwd: Path) -> list[int]:
         "import json, sys, torch\n"
         "model = torch.export.load(sys.argv[1]).module()\n"
         "shape = list(model(torch.zeros(5, 3, 32, 32)).shape)\n"
-        "assert not {'dpod_search', 'torchvision', 'my_models'} & set(sys.modules)\n"
+        "assert not {'dpod_search', 'torchvision'} & set(sys.modules)\n"
         "print(json.dumps(shape))\n"
     )
     done = subprocess.run(
