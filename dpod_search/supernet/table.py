@@ -70,6 +70,7 @@ from dpod_search.supernet.layers.elastic import KINDS
 from dpod_search.supernet.layers.swin import attend_in_windows
 from dpod_search.supernet.layers.swin import merge_patches
 from dpod_search.supernet.layers.swin import spread_bias
+from dpod_search.supernet.tracing.whole_calls import CONVOLUTIONS
 from dpod_search.supernet.tracing.whole_calls import CREATORS
 
 
@@ -205,12 +206,7 @@ AXIS_HANDLERS: frozenset[Handler] = frozenset(
 # Multiplications without a closed form, for the list of what is not counted.
 MULTIPLICATIONS: frozenset[Callable[..., Any] | str] = frozenset(
     {
-        functional.conv1d,
-        functional.conv2d,
-        functional.conv3d,
-        functional.conv_transpose1d,
-        functional.conv_transpose2d,
-        functional.conv_transpose3d,
+        *CONVOLUTIONS,
         functional.linear,
         functional.bilinear,
         functional.scaled_dot_product_attention,

@@ -64,12 +64,8 @@ class TrialRuns:
             len(rungs) - 1 if rungs[0] == 0 else int(rng.integers(max(1, len(rungs) - 1)))
             for rungs in space.rungs
         ]
-        choices = (
-            space.smallest,
-            space.from_rungs(mixed),
-            space.from_rungs(_spread(space)),
-        )
-        self._smallest, self._mixed, self._spread = choices
+        self._smallest, self._mixed = space.smallest, space.from_rungs(mixed)
+        self._spread = space.from_rungs(_spread_rungs(space))
         self._shapes = list(output_shapes)
 
     @property
@@ -245,7 +241,7 @@ class TrialRuns:
             return tensors_of(self._example.map(Tensor.clone).run(net))  # it may write into it
 
 
-def _spread(space: WidthSpace) -> list[int]:
+def _spread_rungs(space: WidthSpace) -> list[int]:
     """Return rungs in which groups beside each other differ, and that do not broadcast.
 
     Two that must share a width, and are not known to, run well where theirs happen to be the same,

@@ -82,12 +82,12 @@ def take_part(discovery: Discovery, node: fx.Node) -> Axes:
 def index(discovery: Discovery, node: fx.Node) -> Axes:
     """Index a tensor: whole axes pass, fixed ones may be cut, ``None`` adds one."""
     source = discovery.first_input(node)
-    chosen: list[Any] = list(node.args[1] if isinstance(node.args[1], tuple) else (node.args[1],))
+    chosen = _list_items(node)
     if len(chosen) == 1 and isinstance(chosen[0], fx.Node):
         return _look_up(discovery, node, source, chosen[0])
-    if any(not _is_plain(discovery, item) for item in chosen):
+    layouts = index_axes(discovery, node, source, "takes")
+    if layouts is None:
         return freeze_inputs(discovery, node, "is indexed by what is computed")
-    layouts = _index_plainly(discovery, node, source, chosen, "takes")
     return {axis: layout for axis, layout in enumerate(layouts) if is_elastic(layout)}
 
 
@@ -102,10 +102,14 @@ def index_axes(
         source: The tensor.
         does: What is done to the part, for reasons.
     """
-    chosen: list[Any] = list(node.args[1] if isinstance(node.args[1], tuple) else (node.args[1],))
+    chosen = _list_items(node)
     if any(not _is_plain(discovery, item) for item in chosen):
         return None
     return _index_plainly(discovery, node, source, chosen, does)
+
+
+def _list_items(node: fx.Node) -> list[Any]:
+    return list(node.args[1] if isinstance(node.args[1], tuple) else (node.args[1],))
 
 
 def _index_plainly(

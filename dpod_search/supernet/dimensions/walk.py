@@ -204,13 +204,18 @@ class Discovery:
         """
         name = str(node.target)
         plan = self.parameters.get(name)
-        reads = [n for n in self._traced.graph.nodes if n.op == "get_attr" and n.target == name]
+        reads = self._list_reads(name)
         if plan is None or reads != [node]:
             return False
         self._axes[node] = {0: channels}
         self.parameters[name] = replace(plan, axes=(channels,))
         self.dims.join(channels, name)
         return True
+
+    def _list_reads(self, name: str) -> list[fx.Node]:
+        """Return where the model's code reads a parameter or buffer."""
+        nodes = self._traced.graph.nodes
+        return [node for node in nodes if node.op == "get_attr" and node.target == name]
 
     def nodes_inside(self, name: str) -> frozenset[fx.Node]:
         """Return the operations inside the calls of a module that is looked into."""
@@ -230,7 +235,7 @@ class Discovery:
         """
         name = str(node.target)
         is_filter = node.op == "get_attr" and name in self._buffers and node in self.shapes
-        reads = [n for n in self._traced.graph.nodes if n.op == "get_attr" and n.target == name]
+        reads = self._list_reads(name)
         if not is_filter or not all(
             user.target is reader.target and user.args[1:2] == (read,)
             for read in reads

@@ -45,16 +45,19 @@ _MAKERS: tuple[Callable[..., Any], ...] = (
     torch.tril_indices,
     torch.triu_indices,
 )
-# What these are given may come from values of tensors.
-_UNCHECKED: tuple[Callable[..., Any], ...] = (
-    rnn.pack_padded_sequence,
-    rnn.pad_packed_sequence,
+CONVOLUTIONS: tuple[Callable[..., Any], ...] = (
     functional.conv1d,
     functional.conv2d,
     functional.conv3d,
     functional.conv_transpose1d,
     functional.conv_transpose2d,
     functional.conv_transpose3d,
+)
+# What these are given may come from values of tensors.
+_UNCHECKED: tuple[Callable[..., Any], ...] = (
+    rnn.pack_padded_sequence,
+    rnn.pad_packed_sequence,
+    *CONVOLUTIONS,
 )
 
 
