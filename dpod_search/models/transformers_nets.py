@@ -119,13 +119,18 @@ def build_transformers_net(
     return LogitsOnly(net.float())
 
 
+def _is_there(folder: Path) -> bool:
+    """Say whether a folder has weights in the form that is read."""
+    return any((folder / name).is_file() for name in _WEIGHTS)
+
+
 def _finds_weights(folder: Path, arguments: Mapping[str, Any]) -> bool:
     """Say whether weights are there and wanted.
 
     Raises:
         CheckpointError: If they are wanted, and only there in another form.
     """
-    is_there = any((folder / name).is_file() for name in _WEIGHTS)
+    is_there = _is_there(folder)
     wanted = is_pretrained(arguments, default=is_there)
     others = [file.name for file in sorted(folder.glob("*.bin"))]
     if not is_there and (wanted or (others and "pretrained" not in arguments)):
@@ -219,8 +224,7 @@ def _quiet(log: Any) -> Iterator[None]:
 
 
 def _has_weights(name: str, arguments: Mapping[str, Any]) -> bool:
-    is_there = any((expand_path(name) / file).is_file() for file in _WEIGHTS)
-    return is_there and arguments.get("pretrained", True) is True
+    return _is_there(expand_path(name)) and arguments.get("pretrained", True) is True
 
 
 def _list_files(name: str, arguments: Mapping[str, Any]) -> tuple[Path, ...]:
