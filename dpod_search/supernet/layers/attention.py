@@ -7,7 +7,6 @@ are widths of their own here, so the plain module of a subnet that does not meet
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Sequence
 from dataclasses import replace
@@ -24,6 +23,10 @@ from dpod_search.supernet.dimensions.products import plan_product
 from dpod_search.supernet.dimensions.walk import Axes
 from dpod_search.supernet.dimensions.walk import Discovery
 from dpod_search.supernet.dimensions.walk import freeze_inputs
+from dpod_search.supernet.layers.attention_graph import MASKS
+from dpod_search.supernet.layers.attention_graph import as_numbers
+from dpod_search.supernet.layers.attention_graph import attend
+from dpod_search.supernet.layers.attention_graph import trace_attention
 from dpod_search.supernet.layers.kind import LayerKind
 from dpod_search.supernet.layers.state import ElasticLayer
 from dpod_search.supernet.layers.state import fill_plain
@@ -35,10 +38,6 @@ from dpod_search.supernet.plans import LayerPlan
 from dpod_search.supernet.plans import Scratch
 from dpod_search.supernet.tracing.tracer import argument
 from dpod_search.supernet.tracing.tracer import name_of
-
-
-# The masks of a call: where they stand, and their names.
-_MASKS = ((3, "key_padding_mask"), (5, "attn_mask"))
 
 
 def attend_by_heads(discovery: Discovery, node: fx.Node) -> Axes:
@@ -132,7 +131,7 @@ def _list_given(discovery: Discovery, node: fx.Node) -> frozenset[str]:
     """Say what a call gives besides tokens, of a mask also whether it holds truth values."""
     query, key, value = _list_tokens(node)
     found = {"memory"} if key is not query or value is not query else set()
-    for i, name in _MASKS:
+    for i, name in MASKS:
         mask = argument(node, i, name, None)
         if mask is not None:
             found.add(name)
@@ -192,7 +191,7 @@ def _why_not_followed(
         return "has keys or values of its own"
     if any(len(discovery.shapes[tensor]) != 3 for tensor in tensors):
         return "is given tokens without a batch axis"
-    masks = [argument(node, i, name, None) for i, name in _MASKS]
+    masks = [argument(node, i, name, None) for i, name in MASKS]
     sizes = [len(discovery.shapes.get(mask, ())) for mask in masks if mask is not None]
     return "has a mask for each head" if any(size != 2 for size in sizes) else None
 
@@ -221,14 +220,10 @@ class ElasticMultiheadAttention(ElasticLayer, nn.MultiheadAttention):
         weight, bias = self._active()
         tokens = [query] if key is query and value is query else [query, key, value]
         masks = [
-            None
-            if mask is None
-            else _as_numbers(mask, query)
-            if mask.dtype == torch.bool
-            else mask
+            None if mask is None else as_numbers(mask, query) if mask.dtype == torch.bool else mask
             for mask in (key_padding_mask, attn_mask)
         ]
-        return _attend(
+        return attend(
             tokens,
             masks,
             (weight, bias),
@@ -244,7 +239,7 @@ class ElasticMultiheadAttention(ElasticLayer, nn.MultiheadAttention):
         """Raise if a call is of another kind than the example's, which extracted nets know alone."""
         query, key, value, *masks = given
         found = set() if key is query and value is query else {"memory"}
-        for (_, name), mask in zip(_MASKS, masks, strict=True):
+        for (_, name), mask in zip(MASKS, masks, strict=True):
             if mask is not None:
                 found |= {name, f"{name} of truths"} if mask.dtype == torch.bool else {name}
         wanted = self.plan.given - {"weights"}
@@ -271,7 +266,9 @@ class ElasticMultiheadAttention(ElasticLayer, nn.MultiheadAttention):
             )
             plain.out_proj = out_proj
         else:
-            plain = _trace_attention(self, weight.shape, out_proj, has_bias=bias is not None)
+            plain = trace_attention(
+                self, weight.shape, out_proj, has_bias=bias is not None, given=self.plan.given
+            )
         return fill_plain(plain, self, in_proj_weight=weight, in_proj_bias=bias)
 
     def _active(self) -> tuple[Tensor, Tensor | None]:
@@ -284,144 +281,6 @@ class ElasticMultiheadAttention(ElasticLayer, nn.MultiheadAttention):
 
 def _spell(given: Iterable[str]) -> str:
     return ", ".join(sorted(given)) or "its tokens alone"
-
-
-def _as_numbers(mask: Tensor, like: Tensor) -> Tensor:
-    """Turn a mask of truth values into one that is added to scores."""
-    return torch.zeros_like(mask, dtype=like.dtype).masked_fill(mask, -torch.inf)
-
-
-def _attend(
-    tokens: Sequence[Tensor],
-    masks: Sequence[Tensor | None],
-    project_in: tuple[Tensor, Tensor | None],
-    project_out: Callable[[Tensor], Tensor],
-    *,
-    head_dim: int,
-    batch_first: bool,
-    dropout: Callable[[Tensor], Tensor],
-    is_dropping: bool,
-    gives_weights: bool,
-) -> tuple[Tensor, Tensor | None]:
-    """Attention as in Vaswani et al., 2017, section 3.2 (arXiv 1706.03762).
-
-    Args:
-        tokens: Queries, keys and values, or one for all; shape (N, T, C), or (T, N, C).
-        masks: What is added to scores: of keys, shape (N, S), and of all pairs, shape (L, S).
-        project_in: Weight and bias to queries, keys and values one after the other.
-        project_out: Back to the embedding.
-        head_dim: Channels of a head.
-        batch_first: The first axis is N.
-        dropout: Of the attention weights.
-        is_dropping: It drops some, so that the weights must be made.
-        gives_weights: They are asked for.
-
-    Returns:
-        Tokens of the embedding that ``project_out`` makes, and the mean over heads of the
-        attention weights, shape (N, L, S), if they are asked for.
-    """
-    weight, bias = project_in
-    streams = [x if batch_first else x.transpose(0, 1) for x in tokens]
-    if len(streams) == 1:
-        made = functional.linear(streams[0], weight, bias)
-        shape = (made.size(0), made.size(1), 3, -1, head_dim)
-        query, key, value = made.view(shape).permute(2, 0, 3, 1, 4).unbind(0)
-    else:
-        parts, shifts = weight.chunk(3), None if bias is None else bias.chunk(3)
-        made_of = [
-            functional.linear(x, parts[i], None if shifts is None else shifts[i])
-            for i, x in enumerate(streams)
-        ]
-        query, key, value = (
-            y.view(y.size(0), y.size(1), -1, head_dim).transpose(1, 2) for y in made_of
-        )
-    of_keys, mask = masks
-    if of_keys is not None:
-        of_keys = of_keys[:, None, None, :]
-        mask = of_keys if mask is None else of_keys + mask
-    weights = None
-    if is_dropping or gives_weights:
-        scores = query @ key.transpose(2, 3) * head_dim**-0.5
-        weights = dropout((scores if mask is None else scores + mask).softmax(3))
-        heads = weights @ value
-        weights = weights.mean(1) if gives_weights else None
-    else:
-        heads = functional.scaled_dot_product_attention(query, key, value, mask)
-    result = project_out(heads.transpose(1, 2).flatten(2))
-    return result if batch_first else result.transpose(0, 1), weights
-
-
-class _Attention(nn.Module):
-    """What an extracted attention is traced from; never in a model itself."""
-
-    in_proj_bias: nn.Parameter | None
-
-    def __init__(
-        self,
-        like: ElasticMultiheadAttention,
-        shape: torch.Size,
-        out_proj: nn.Module,
-        has_bias: bool,
-    ) -> None:
-        super().__init__()
-        self.in_proj_weight = nn.Parameter(torch.empty(shape, device="meta"))
-        self.register_parameter(
-            "in_proj_bias",
-            nn.Parameter(torch.empty(shape[0], device="meta")) if has_bias else None,
-        )
-        self.out_proj = out_proj
-        self.attention_dropout = nn.Dropout(like.dropout)
-        self.head_dim = like.head_dim
-        self.batch_first = like.batch_first
-        self.given = like.plan.given
-        self._qkv_same_embed_dim = False
-
-    def forward(  # noqa: PLR0917  # nn.MultiheadAttention's arguments
-        self,
-        query: Tensor,
-        key: Tensor | None = None,
-        value: Tensor | None = None,
-        key_padding_mask: Tensor | None = None,
-        need_weights: bool = False,
-        attn_mask: Tensor | None = None,
-        average_attn_weights: bool = True,
-        is_causal: bool = False,
-    ) -> tuple[Tensor, Tensor | None]:
-        masks: list[Any] = [
-            None
-            if name not in self.given
-            else _as_numbers(mask, query)  # type: ignore[arg-type]
-            if f"{name} of truths" in self.given
-            else mask
-            for (_, name), mask in zip(_MASKS, (key_padding_mask, attn_mask), strict=True)
-        ]
-        tokens: list[Any] = [query, key, value] if "memory" in self.given else [query]
-        return _attend(
-            tokens,
-            masks,
-            (self.in_proj_weight, self.in_proj_bias),
-            self.out_proj,
-            head_dim=self.head_dim,
-            batch_first=self.batch_first,
-            dropout=self.attention_dropout,
-            is_dropping=self.attention_dropout.p > 0,
-            gives_weights="weights" in self.given,
-        )
-
-
-def _trace_attention(
-    layer: ElasticMultiheadAttention, shape: torch.Size, out_proj: nn.Module, *, has_bias: bool
-) -> fx.GraphModule:
-    root = _Attention(layer, shape, out_proj, has_bias)
-    graph = fx.Tracer().trace(root)
-    for node in graph.nodes:
-        node.type = None  # annotations are strings here, which a pickled graph cannot hold
-    last = next(node for node in reversed(graph.nodes) if node.op == "output")
-    with graph.inserting_before(last):
-        # nn.TransformerEncoderLayer asks its attention for these.
-        for name in ("batch_first", "_qkv_same_embed_dim", "in_proj_bias"):
-            graph.create_node("get_attr", name)
-    return fx.GraphModule(root, graph, "SelfAttention")
 
 
 def _values_only(output: Layout) -> Layout:
