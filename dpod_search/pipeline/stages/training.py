@@ -93,10 +93,7 @@ def run(session: Session, inputs: Mapping[str, Any]) -> list[str]:
     if config.oneshot.method or settings.epochs == 0:
         oneshot.order_units(session)
     save_weights(session.path / WEIGHTS, supernet.net)
-    _write_path(session, result)
-    accuracy = (
-        _evaluator(session).evaluate(supernet.space.full, session.validation_batches).accuracy
-    )
+    accuracy = _write_path(session, result)
     is_trained = result.n_steps > 0
     warning = describe_chance(accuracy, session.data.n_classes, is_trained=is_trained)
     if warning:
@@ -178,22 +175,26 @@ def _take_weights(supernet: Supernet) -> TrainingResult:
     )
 
 
-def _evaluator(session: Session) -> Evaluator:
-    return Evaluator(
+def _write_path(session: Session, result: TrainingResult) -> float:
+    """Write the path with its accuracies; return that of the full net."""
+    evaluator = Evaluator(
         session.blank_supernet,
         session.calibration_images,
         batch_size=session.config.evaluation.batch_size,
     )
-
-
-def _write_path(session: Session, result: TrainingResult) -> None:
-    evaluator = _evaluator(session)
+    # The full net begins the path: each is evaluated once.
+    full = session.blank_supernet.space.full
+    accuracies = {
+        widths: evaluator.evaluate(widths, session.validation_batches).accuracy
+        for widths in dict.fromkeys([full, *result.path])
+    }
     profiles = tuple(
         Profile(
             widths=dict(widths),
             macs=int(session.footprint.measure(widths)["macs"]),
-            accuracy=evaluator.evaluate(widths, session.validation_batches).accuracy,
+            accuracy=accuracies[widths],
         )
         for widths in result.path
     )
     ShrinkingPath(profiles=profiles).write(session.path)
+    return accuracies[full]

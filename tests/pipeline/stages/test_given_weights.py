@@ -13,6 +13,7 @@ from pipeline.tiny import find_finished
 from pipeline.tiny import load_tiny
 
 from dpod_search.errors import RunFolderError
+from dpod_search.evaluation import Evaluator
 from dpod_search.models import build_model
 from dpod_search.pipeline import run_stages
 from dpod_search.search.worker.driving import Driver
@@ -69,6 +70,21 @@ def given_run(weights, tmp_path_factory):
     config = load_tiny(f"model.weights={weights}", *GIVEN)
     run_stages(config, folder, stages=STAGES)
     return config, folder
+
+
+def test_given_weights_are_evaluated_once_before_the_search(weights, tmp_path, monkeypatch):
+    seen = []
+    evaluate = Evaluator.evaluate
+
+    def watch(self, widths, *arguments, **options):
+        seen.append(widths)
+        return evaluate(self, widths, *arguments, **options)
+
+    monkeypatch.setattr(Evaluator, "evaluate", watch)
+    config = load_tiny(f"model.weights={weights}", *GIVEN)
+    run_stages(config, tmp_path / "run", stages=["train"])
+    assert len(seen) == 1
+    assert read(tmp_path / "run", "path.json")["profiles"][0]["accuracy"] > 0.2
 
 
 def test_nothing_is_trained_and_the_full_net_is_delivered_as_it_was_given(given_run, weights):
