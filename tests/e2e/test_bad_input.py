@@ -75,7 +75,7 @@ def test_an_unknown_study_names_the_shipped_ones(tmp_path: Path) -> None:
 
 
 def test_a_constraint_that_nothing_meets_names_the_smallest_footprint(tmp_path: Path) -> None:
-    refuse(tmp_path, "macs <= 1k", "8,400", sets=('search.constraints={macs="<= 1k"}',))
+    refuse(tmp_path, "macs <= 1k", "1,124", sets=('search.constraints={macs="<= 1k"}',))
 
 
 def test_missing_data_say_how_to_get_them(tmp_path: Path) -> None:
