@@ -44,12 +44,21 @@ if typing.TYPE_CHECKING:
     from dpod_search.search import Params
     from dpod_search.search import PeakBytes
     from dpod_search.search import SearchSettings
+    from dpod_search.search import TaskMetric
     from dpod_search.search import WeightBytes
     from dpod_search.search import search
     from dpod_search.supernet import Subnet
     from dpod_search.supernet import Supernet
     from dpod_search.supernet import build_supernet
     from dpod_search.supernet import extract_subnet
+    from dpod_search.tasks import Classification
+    from dpod_search.tasks import LanguageModel
+    from dpod_search.tasks import Metric
+    from dpod_search.tasks import Multilabel
+    from dpod_search.tasks import Regression
+    from dpod_search.tasks import Segmentation
+    from dpod_search.tasks import SequenceLabels
+    from dpod_search.tasks import Task
     from dpod_search.training import CheckpointFile
     from dpod_search.training import TrainingResult
     from dpod_search.training import TrainingSettings
@@ -66,6 +75,7 @@ __all__ = [
     "Candidate",
     "CheckpointError",
     "CheckpointFile",
+    "Classification",
     "ConfigError",
     "DataError",
     "DataSettings",
@@ -78,20 +88,28 @@ __all__ = [
     "Front",
     "GroupingError",
     "InfeasibleError",
+    "LanguageModel",
     "LatencyMs",
     "Macs",
+    "Metric",
     "ModelSettings",
     "ModelledLatency",
+    "Multilabel",
     "Objective",
     "ObjectiveError",
     "Params",
     "PeakBytes",
+    "Regression",
     "RunFolderError",
     "SearchSettings",
     "SeededLoader",
+    "Segmentation",
+    "SequenceLabels",
     "SolverError",
     "Subnet",
     "Supernet",
+    "Task",
+    "TaskMetric",
     "TrainingError",
     "TrainingResult",
     "TrainingSettings",
@@ -121,8 +139,10 @@ _ROOMS = {
     "footprint": "FootprintModel build_footprint",
     "models": "ModelSettings build_model",
     "search": "Accuracy Candidate Front LatencyMs Macs ModelledLatency Objective Params PeakBytes "
-    "SearchSettings WeightBytes search",
+    "SearchSettings TaskMetric WeightBytes search",
     "supernet": "Subnet Supernet build_supernet extract_subnet",
+    "tasks": "Classification LanguageModel Metric Multilabel Regression Segmentation SequenceLabels "
+    "Task",
     "training": "CheckpointFile TrainingResult TrainingSettings train_supernet",
     "widths": "Widths WidthSpace",
 }

@@ -9,7 +9,6 @@ from dpod_search.training.launch import choose_device
 from dpod_search.training.launch import is_first_to_fail
 from dpod_search.training.launch import joined_ranks
 from dpod_search.training.launch import launched_ranks
-from dpod_search.training.learner import distill
 from dpod_search.training.loop import Learner
 from dpod_search.training.loop import Loop
 from dpod_search.training.optimizers import OptimizerSettings
@@ -39,7 +38,6 @@ __all__ = [
     "TrainingResult",
     "TrainingSettings",
     "choose_device",
-    "distill",
     "is_first_to_fail",
     "joined_ranks",
     "launched_ranks",

@@ -11,17 +11,17 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
-from dpod_search.classification import check_labels
 from dpod_search.errors import ConfigError
 from dpod_search.own_code import own_code
 from dpod_search.supernet import Supernet
+from dpod_search.tasks import Classification
+from dpod_search.tasks import Task
 from dpod_search.training.lasso import SuffixLasso
 from dpod_search.training.policies import Plan
 from dpod_search.training.policies import Policy
 from dpod_search.training.policies import Scorer
-from dpod_search.training.precision import compute_scores
+from dpod_search.training.precision import compute_outputs
 from dpod_search.training.ranks import Ranks
 from dpod_search.training.settings import TrainingSettings
 from dpod_search.widths import Widths
@@ -63,6 +63,7 @@ class SupernetLearner:
         policy: Chooses the subnets.
         scorer: What the policy judges subnets with; what it has spent is kept in checkpoints.
         settings: Losses and precision.
+        task: What the net is trained for.
         ranks: The processes that train together; macs are those of all.
     """
 
@@ -73,6 +74,7 @@ class SupernetLearner:
         scorer: CountedScorer,
         settings: TrainingSettings | None = None,
         *,
+        task: Task | None = None,
         ranks: Ranks | None = None,
     ) -> None:
         """Join the net and the policy."""
@@ -80,6 +82,7 @@ class SupernetLearner:
         self._policy = policy
         self._scorer = scorer
         self._settings = settings = settings or TrainingSettings()
+        self._task = task or Classification()
         self._ranks = ranks = ranks or Ranks()
         self._forward = ranks.join(supernet)
         # What joins ranks sees gradients through hooks, which would not be called.
@@ -179,15 +182,15 @@ class SupernetLearner:
         return plan
 
     def _run(self, images: Tensor) -> Tensor:
-        return compute_scores(self._forward, images, self._settings.precision)
+        return compute_outputs(self._forward, images, self._task, self._settings.precision)
 
     def _count(self, images: Tensor, widths: Widths) -> None:
         self.macs += self._ranks.n_ranks * len(images) * self._scorer.cost(widths)
 
     def _on_labels(self, scores: Tensor, labels: Tensor) -> Tensor:
-        labels = check_labels(labels, *scores.shape)
+        targets = self._task.check_targets(labels, scores)
         smoothing = self._settings.label_smoothing
-        return functional.cross_entropy(scores, labels, label_smoothing=smoothing)
+        return self._task.compute_loss(scores, targets, label_smoothing=smoothing)
 
     def _on_both(self, scores: Tensor, labels: Tensor, full_scores: Tensor | None) -> Tensor:
         weight = 0.0 if full_scores is None else self._settings.distillation
@@ -195,27 +198,7 @@ class SupernetLearner:
         if weight < 1:
             loss = (1 - weight) * self._on_labels(scores, labels)
         if full_scores is not None and weight > 0:
-            loss = loss + weight * distill(scores, full_scores, self._settings.temperature)
+            loss = loss + weight * self._task.distill(
+                scores, full_scores, self._settings.temperature
+            )
         return loss
-
-
-def distill(scores: Tensor, full_scores: Tensor, temperature: float = 1.0) -> Tensor:
-    """Compute the Kullback-Leibler divergence of a subnet's answers from the full net's.
-
-    Args:
-        scores: Logits of the subnet, shape (N, n_classes).
-        full_scores: Logits of the full net, same shape; no gradient flows into them.
-        temperature: Both are divided by it; the loss is multiplied by its square.
-
-    Returns:
-        The mean over pictures, >= 0.
-
-    References:
-        Hinton et al.: Distilling the Knowledge in a Neural Network, 2015, section 2
-        (arXiv 1503.02531). In place, from the same step's full net: Yu and Huang, 2019,
-        section 3.3 (arXiv 1903.05134).
-    """
-    wanted = functional.log_softmax(full_scores.detach() / temperature, dim=1)
-    got = functional.log_softmax(scores / temperature, dim=1)
-    loss = functional.kl_div(got, wanted, reduction="batchmean", log_target=True)
-    return loss * temperature**2

@@ -24,6 +24,8 @@ from dpod_search.progress import SilentProgress
 from dpod_search.supernet import Supernet
 from dpod_search.supernet import check_one_input
 from dpod_search.supernet import check_supernet
+from dpod_search.tasks import Task
+from dpod_search.tasks import resolve_task
 from dpod_search.training.batches import count_batches
 from dpod_search.training.batches import count_images
 from dpod_search.training.batches import rewind
@@ -78,6 +80,7 @@ def train_supernet(
     calibration_images: Tensor | None = None,
     calibration_batch_size: int = 1024,
     seed: int = 0,
+    task: str | Task = "classification",
     checkpoint: CheckpointFile | None = None,
     progress: Progress | None = None,
 ) -> TrainingResult:
@@ -91,18 +94,20 @@ def train_supernet(
 
     Args:
         supernet: From ``build_supernet``, on its device.
-        train_loader: Batches of pictures (N, C, H, W) and labels (N,).
+        train_loader: Batches of samples (N, ...) and the task's targets.
         policy: Which subnets each step trains, by name or as a class of your own, called with a
             ``PolicyContext`` (bind options of its own with ``functools.partial``); overrides
             ``settings.policy``.
         epochs: Passes over the loader; overrides ``settings.epochs``.
         settings: How, otherwise.
-        scoring_loader: Labelled pictures that judge the shrinks of the path. Pictures kept
+        scoring_loader: Such batches that judge the shrinks of the path. Samples kept
             apart from training are better; by default the loader's own first batches are used.
         calibration_images: Pictures that BatchNorm statistics are estimated on; by default the
             loader's first 512.
         calibration_batch_size: Those of them that are run at once.
         seed: Seed of the policy's choices.
+        task: What it is trained for: losses, targets and what is measured; a name, the import
+            path of a class, or a task.
         checkpoint: Where the state is kept; training goes on from it if it exists.
         progress: Who is told.
 
@@ -110,15 +115,15 @@ def train_supernet(
         The path and the history.
 
     Raises:
-        ConfigError: If the policy or a setting is not known or out of range, or the model does
-            not return one logit a class.
+        ConfigError: If the policy, the task or a setting is not known or out of range, or the
+            model returns what the task cannot read.
         TrainingError: If a loss or the gradients are not finite, or another rank was lost.
         CheckpointError: If the checkpoint is damaged, of another run, or cannot be written.
-        DataError: If the loader is empty, or labels are no classes of the model.
+        DataError: If the loader is empty, or targets do not fit.
     """
     check_supernet(supernet)
     check_one_input(supernet)
-    chosen = settings or TrainingSettings()
+    chosen, aim = settings or TrainingSettings(), resolve_task(task)
     if isinstance(policy, str):
         chosen = replace(chosen, policy=policy)
     if epochs is not None:
@@ -131,7 +136,9 @@ def train_supernet(
     judged = scoring_loader
     if judged is None:
         judged = [(torch.as_tensor(x), labels) for x, labels in take_batches(train_loader, 512)]
-    judge = Judge(supernet, calibration_images, judged, batch_size=calibration_batch_size)
+    judge = Judge(
+        supernet, calibration_images, judged, batch_size=calibration_batch_size, task=aim
+    )
     footprint = build_footprint(supernet)
     result = train_by_policy(
         supernet,
@@ -139,6 +146,7 @@ def train_supernet(
         chosen,
         CountedScorer(judge, lambda widths: footprint.measure(widths)["macs"], judge.n_images),
         seed=seed,
+        task=aim,
         checkpoint=checkpoint,
         progress=progress,
         policy=None if isinstance(policy, str) else policy,
@@ -155,6 +163,7 @@ def train_by_policy(
     scorer: CountedScorer,
     *,
     seed: int,
+    task: Task | None = None,
     checkpoint: CheckpointFile | None = None,
     progress: Progress | None = None,
     policy: MakePolicy | None = None,
@@ -167,6 +176,7 @@ def train_by_policy(
         settings: How.
         scorer: What the policy judges subnets with. The first rank's is asked on all.
         seed: Seed of the study.
+        task: What it is trained for; classification by default.
         checkpoint: Read and written by the first rank alone.
         progress: Who is told.
         policy: A policy's class, used instead of the one that the settings name.
@@ -195,7 +205,7 @@ def train_by_policy(
             context.n_steps, "steps to train; give their loaders equally many batches"
         )
         chosen = make_policy(policy or settings.policy, settings.policy_options, context)
-        learner = SupernetLearner(supernet, chosen, scorer, settings, ranks=ranks)
+        learner = SupernetLearner(supernet, chosen, scorer, settings, task=task, ranks=ranks)
         loop = Loop(
             module=supernet,
             loader=loader,

@@ -68,7 +68,7 @@ def train(settings, dropout, n_workers, seed=0, **options):
         loader,
         settings,
         CountedScorer(
-            lambda widths: evaluator.evaluate(widths, judged).confidence,
+            lambda widths: evaluator.evaluate(widths, judged).quality,
             lambda widths: footprint.measure(widths)["macs"],
             0,
         ),

@@ -16,9 +16,9 @@ from training.fakes import make_scorer
 from training.fakes import make_supernet
 
 from dpod_search.errors import ConfigError
+from dpod_search.tasks.classes import compute_divergence as distill
 from dpod_search.training import Ranks
 from dpod_search.training import TrainingSettings
-from dpod_search.training import distill
 from dpod_search.training.learner import SupernetLearner
 from dpod_search.training.policies import Plan
 
