@@ -60,8 +60,10 @@ if typing.TYPE_CHECKING:
     from dpod_search.tasks import SequenceLabels
     from dpod_search.tasks import Task
     from dpod_search.training import CheckpointFile
+    from dpod_search.training import SubnetSchedule
     from dpod_search.training import TrainingResult
     from dpod_search.training import TrainingSettings
+    from dpod_search.training import make_schedule
     from dpod_search.training import train_supernet
     from dpod_search.widths import Widths
     from dpod_search.widths import WidthSpace
@@ -107,6 +109,7 @@ __all__ = [
     "SequenceLabels",
     "SolverError",
     "Subnet",
+    "SubnetSchedule",
     "Supernet",
     "Task",
     "TaskMetric",
@@ -124,6 +127,7 @@ __all__ = [
     "finetune",
     "finetune_all",
     "load_data",
+    "make_schedule",
     "search",
     "train_supernet",
 ]
@@ -143,7 +147,8 @@ _ROOMS = {
     "supernet": "Subnet Supernet build_supernet extract_subnet",
     "tasks": "Classification LanguageModel Metric Multilabel Regression Segmentation SequenceLabels "
     "Task",
-    "training": "CheckpointFile TrainingResult TrainingSettings train_supernet",
+    "training": "CheckpointFile SubnetSchedule TrainingResult TrainingSettings make_schedule "
+    "train_supernet",
     "widths": "Widths WidthSpace",
 }
 _HOMES = {name: room for room, names in _ROOMS.items() for name in names.split()}

@@ -18,6 +18,9 @@ from dpod_search.training.policies import Plan
 from dpod_search.training.policies import Policy
 from dpod_search.training.policies import PolicyContext
 from dpod_search.training.ranks import Ranks
+from dpod_search.training.schedule import SubnetSchedule
+from dpod_search.training.schedule import Turn
+from dpod_search.training.scheduling import make_schedule
 from dpod_search.training.settings import TrainingSettings
 from dpod_search.training.train import TrainingResult
 from dpod_search.training.train import train_supernet
@@ -35,8 +38,11 @@ __all__ = [
     "Policy",
     "PolicyContext",
     "Ranks",
+    "SubnetSchedule",
     "TrainingResult",
     "TrainingSettings",
+    "Turn",
+    "make_schedule",
     "choose_device",
     "is_first_to_fail",
     "joined_ranks",
