@@ -76,8 +76,9 @@ def check_scores(scores: object, n_samples: int | None = None) -> Tensor:
         got = type(scores).__name__
     raise ConfigError(
         "training and accuracy are those of classifiers: the model must return one logit a class, "
-        f"shape ({'N' if n_samples is None else n_samples}, classes), got a {got}; wrap it in a "
-        "module that returns the logits alone, or search with an objective of your own"
+        f"shape ({'N' if n_samples is None else n_samples}, classes), got a {got}; name "
+        "another task (docs/tasks.md), wrap it in a module that returns the logits alone, or search "
+        "with an objective of your own"
     )
 
 

@@ -75,7 +75,7 @@ def test_evaluating_is_calibrating_and_measuring_the_extracted_net(
 
         assert got.first == expected.first
         assert got.quality == pytest.approx(expected.quality, rel=1e-4)
-        assert got.n_images == 13
+        assert got.n_samples == 13
         with evaluator.calibrated(widths) as subnet:
             assert measure_accuracy(subnet, batches) == expected.first
             assert subnet.widths == supernet.widths == widths
