@@ -133,7 +133,7 @@ def _evaluate_some(
         evaluator.evaluate(Widths(names, tuple(widths)), session.validation_batches)
         for widths in active.tolist()
     ]
-    return [[one.accuracy, one.confidence] for one in found]
+    return [[one.metrics["accuracy"], one.quality] for one in found]
 
 
 @lru_cache(maxsize=1)

@@ -99,7 +99,7 @@ class Bench:
     def measure(self, widths: Widths) -> float:
         """Measure a calibrated subnet on the test split, as it is."""
         evaluator = Evaluator(self.prepared.supernet, self.prepared.calibration_images)
-        return evaluator.evaluate(widths, self.prepared.test).accuracy
+        return evaluator.evaluate(widths, self.prepared.test).first
 
     def reorder(self, criterion: str) -> UnitImportance:
         """Measure units on training pictures, and bring the important ones to the front.

@@ -219,13 +219,13 @@ def run_case(workload: Workload, policy: str, seed: int) -> dict[str, Any]:
     result = train(prepared, policy)
     evaluator = Evaluator(prepared.supernet, prepared.calibration_images)
     subnets = prepared.draw_subnets(N_SUBNETS)
-    before = [evaluator.evaluate(widths, prepared.test).accuracy for widths in subnets]
+    before = [evaluator.evaluate(widths, prepared.test).first for widths in subnets]
     after = [
         finetune_subnet(prepared, Subnet(prepared.supernet, widths), workload.ranking_epochs)
         for widths in subnets
         if seed < workload.n_ranked
     ]
-    full = evaluator.evaluate(prepared.supernet.space.full, prepared.test).accuracy
+    full = evaluator.evaluate(prepared.supernet.space.full, prepared.test).first
     rows = finetune_front(prepared, search_front(prepared, result))
     return {
         "policy": policy,

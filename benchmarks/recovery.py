@@ -186,13 +186,13 @@ def run(options: argparse.Namespace, console: Console) -> list[dict[str, Any]]:
         began = time.perf_counter()
         row = {
             "widths": str(widths),
-            "cut": cut.evaluate(widths, judged).accuracy,
+            "cut": cut.evaluate(widths, judged).first,
             "cut_seconds": time.perf_counter() - began,
         }
         began = time.perf_counter()
-        row["repaired"] = repairing.evaluate(widths, judged).accuracy
+        row["repaired"] = repairing.evaluate(widths, judged).first
         row["repaired_seconds"] = time.perf_counter() - began
-        row["supernet"] = in_supernet.evaluate(widths, judged).accuracy
+        row["supernet"] = in_supernet.evaluate(widths, judged).first
         row["distortion"] = -distortion.sum_up(widths)
         row["taylor"] = sum(
             float(scores[:width].sum())

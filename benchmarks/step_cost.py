@@ -28,10 +28,11 @@ from dpod_search.supernet import extract_subnet
 from dpod_search.training import Learner
 from dpod_search.training import OptimizerSettings
 from dpod_search.training import PolicyContext
-from dpod_search.training.learner import CountedScorer
 from dpod_search.training.learner import SupernetLearner
 from dpod_search.training.policies import Policy
 from dpod_search.training.policies import make_policy
+from dpod_search.training.schedule import CountedScorer
+from dpod_search.training.schedule import SubnetSchedule
 from dpod_search.widths import Widths
 from dpod_search.widths import WidthSpace
 
@@ -161,7 +162,11 @@ def compare_steps(
     images, labels = pictures
     batch = (placement_of(supernet).put(images), labels.to(device_of(supernet)))
     ours = Stepper(
-        supernet, SupernetLearner(supernet, policy, CountedScorer(lambda widths: 0.0, cost, 0))
+        supernet,
+        SupernetLearner(
+            supernet,
+            SubnetSchedule(supernet, policy, CountedScorer(lambda widths: 0.0, cost, 0)),
+        ),
     )
     dense = Stepper(net, DistillationLearner(net))
     with limit_threads(1):

@@ -44,15 +44,26 @@ if typing.TYPE_CHECKING:
     from dpod_search.search import Params
     from dpod_search.search import PeakBytes
     from dpod_search.search import SearchSettings
+    from dpod_search.search import TaskMetric
     from dpod_search.search import WeightBytes
     from dpod_search.search import search
     from dpod_search.supernet import Subnet
     from dpod_search.supernet import Supernet
     from dpod_search.supernet import build_supernet
     from dpod_search.supernet import extract_subnet
+    from dpod_search.tasks import Classification
+    from dpod_search.tasks import LanguageModel
+    from dpod_search.tasks import Metric
+    from dpod_search.tasks import Multilabel
+    from dpod_search.tasks import Regression
+    from dpod_search.tasks import Segmentation
+    from dpod_search.tasks import SequenceLabels
+    from dpod_search.tasks import Task
     from dpod_search.training import CheckpointFile
+    from dpod_search.training import SubnetSchedule
     from dpod_search.training import TrainingResult
     from dpod_search.training import TrainingSettings
+    from dpod_search.training import make_schedule
     from dpod_search.training import train_supernet
     from dpod_search.widths import Widths
     from dpod_search.widths import WidthSpace
@@ -66,6 +77,7 @@ __all__ = [
     "Candidate",
     "CheckpointError",
     "CheckpointFile",
+    "Classification",
     "ConfigError",
     "DataError",
     "DataSettings",
@@ -78,20 +90,29 @@ __all__ = [
     "Front",
     "GroupingError",
     "InfeasibleError",
+    "LanguageModel",
     "LatencyMs",
     "Macs",
+    "Metric",
     "ModelSettings",
     "ModelledLatency",
+    "Multilabel",
     "Objective",
     "ObjectiveError",
     "Params",
     "PeakBytes",
+    "Regression",
     "RunFolderError",
     "SearchSettings",
     "SeededLoader",
+    "Segmentation",
+    "SequenceLabels",
     "SolverError",
     "Subnet",
+    "SubnetSchedule",
     "Supernet",
+    "Task",
+    "TaskMetric",
     "TrainingError",
     "TrainingResult",
     "TrainingSettings",
@@ -106,6 +127,7 @@ __all__ = [
     "finetune",
     "finetune_all",
     "load_data",
+    "make_schedule",
     "search",
     "train_supernet",
 ]
@@ -121,9 +143,12 @@ _ROOMS = {
     "footprint": "FootprintModel build_footprint",
     "models": "ModelSettings build_model",
     "search": "Accuracy Candidate Front LatencyMs Macs ModelledLatency Objective Params PeakBytes "
-    "SearchSettings WeightBytes search",
+    "SearchSettings TaskMetric WeightBytes search",
     "supernet": "Subnet Supernet build_supernet extract_subnet",
-    "training": "CheckpointFile TrainingResult TrainingSettings train_supernet",
+    "tasks": "Classification LanguageModel Metric Multilabel Regression Segmentation SequenceLabels "
+    "Task",
+    "training": "CheckpointFile SubnetSchedule TrainingResult TrainingSettings make_schedule "
+    "train_supernet",
     "widths": "Widths WidthSpace",
 }
 _HOMES = {name: room for room, names in _ROOMS.items() for name in names.split()}

@@ -17,8 +17,6 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset
 
-from dpod_search.classification import check_pair
-from dpod_search.classification import check_samples
 from dpod_search.data.augmentation import CROP_FLIP
 from dpod_search.data.augmentation import Transform
 from dpod_search.data.augmentation import augment_batch
@@ -39,9 +37,11 @@ from dpod_search.placement import check_parallel
 from dpod_search.rng import derive_seed
 from dpod_search.rng import numpy_generator
 from dpod_search.rng import torch_generator
+from dpod_search.tasks.batches import check_pair
+from dpod_search.tasks.batches import check_samples
 
 
-# Pictures (N, C, ...) and labels (N,).
+# Samples (N, ...) and what the task asks of them, for classification labels (N,).
 Batch = tuple[Tensor, Tensor]
 Batches = Iterable[Batch]
 

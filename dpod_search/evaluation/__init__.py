@@ -9,6 +9,7 @@ from dpod_search.evaluation.evaluator import Evaluator
 from dpod_search.evaluation.evaluator import Measurement
 from dpod_search.evaluation.evaluator import measure
 from dpod_search.evaluation.evaluator import measure_accuracy
+from dpod_search.evaluation.evaluator import measure_metrics
 from dpod_search.evaluation.judge import Judge
 from dpod_search.evaluation.repair import RepairingEvaluator
 from dpod_search.evaluation.repair import make_evaluator
@@ -25,4 +26,5 @@ __all__ = [
     "make_evaluator",
     "measure",
     "measure_accuracy",
+    "measure_metrics",
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from collections.abc import Iterator
+from collections.abc import Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from dataclasses import field
@@ -15,9 +16,6 @@ import torch
 from torch import Tensor
 from torch import nn
 
-from dpod_search.classification import check_labels
-from dpod_search.classification import check_samples
-from dpod_search.classification import check_scores
 from dpod_search.data.loader import Batches
 from dpod_search.errors import DataError
 from dpod_search.errors import check_count
@@ -34,11 +32,17 @@ from dpod_search.placement import placement_of
 from dpod_search.supernet import Subnet
 from dpod_search.supernet import Supernet
 from dpod_search.supernet import check_one_input
+from dpod_search.tasks import Classification
+from dpod_search.tasks import Task
+from dpod_search.tasks.batches import check_samples
+from dpod_search.tasks.batches import move_targets
 from dpod_search.widths import Widths
 
 
 # Pictures of the run in which layers are watched.
 _N_WATCHED = 2
+
+_CLASSIFICATION = Classification()
 
 
 @dataclass(frozen=True)
@@ -71,17 +75,23 @@ class Measurement:
     """What one evaluation found.
 
     Args:
-        accuracy: Share of pictures classified rightly, in [0, 1].
-        confidence: Mean probability given to the right class, in [0, 1]; moves with every
-            picture, where accuracy moves in steps.
-        n_images: Pictures looked at.
+        metrics: The task's metrics by name, the first one first.
+        quality: How good the answers are, in [0, 1], larger is better; moves with every sample,
+            where accuracy moves in steps. For tasks of classes the mean probability given to the
+            right one.
+        n_samples: Samples looked at.
         seconds: Time taken, without calibration.
     """
 
-    accuracy: float
-    confidence: float
-    n_images: int
+    metrics: Mapping[str, float]
+    quality: float
+    n_samples: int
     seconds: float
+
+    @property
+    def first(self) -> float:
+        """The task's first metric."""
+        return next(iter(self.metrics.values()))
 
 
 @dataclass(frozen=True)
@@ -170,82 +180,101 @@ class Evaluator:
         ):
             yield CalibratedSubnet(self.supernet, widths, normed_layers)
 
-    def evaluate(self, widths: Widths, batches: Batches) -> Measurement:
+    def evaluate(
+        self, widths: Widths, batches: Batches, task: Task = _CLASSIFICATION
+    ) -> Measurement:
         """Calibrate and measure one subnet.
 
         Args:
             widths: Of the supernet's space.
-            batches: Pictures (N, *example_shape) with labels (N,).
+            batches: Samples (N, *example_shape) with the task's targets.
+            task: What is measured.
 
         Raises:
-            ConfigError: If the widths are not of the space, or the model does not return one
-                logit a class.
+            ConfigError: If the widths are not of the space, or the model returns what the task
+                cannot read.
             CalibrationError: If the statistics cannot be estimated.
-            DataError: If there are no pictures, or labels are no classes of the model.
+            DataError: If there are no samples, or targets do not fit.
         """
         with self.calibrated(widths) as subnet, subnet.folded() as run:
-            return measure(run, batches, subnet.placement)
+            return measure(run, batches, subnet.placement, task)
 
 
 def measure(
-    model: Callable[[Tensor], Tensor], batches: Batches, placement: Placement
+    model: Callable[[Tensor], object],
+    batches: Batches,
+    placement: Placement,
+    task: Task = _CLASSIFICATION,
 ) -> Measurement:
-    """Measure a classifier as it is, without calibration.
+    """Measure a model as it is, without calibration.
 
     Args:
-        model: Gives (N, n_classes) scores for (N, C, ...) pictures. Put modules in evaluation
-            mode first.
-        batches: Pictures with labels (N,).
-        placement: Where the pictures are moved to.
+        model: Gives what the task takes for samples (N, ...). Put modules in evaluation mode first.
+        batches: Samples with the task's targets.
+        placement: Where both are moved to.
+        task: What is measured.
 
     Raises:
-        ConfigError: If the model does not return one logit a class.
-        DataError: If there are no pictures, or labels are no classes of the model.
+        ConfigError: If the model returns what the task cannot read.
+        DataError: If there are no samples, or targets do not fit.
     """
     start = time.perf_counter()
-    n_right = n_images = 0
-    confidence = 0.0
+    tally = task.make_tally()
     with torch.no_grad():
-        for images, labels in batches:
-            check_samples(images)
-            scores = check_scores(model(placement.put(images)), len(images))
-            there = check_labels(labels, len(images), scores.shape[1]).to(placement.device)
-            n_right += int((scores.argmax(dim=1) == there).sum())
-            likely = scores.double().softmax(dim=1).gather(1, there[:, None])
-            confidence += float(likely.sum())
-            n_images += len(labels)
-    if n_images == 0:
-        raise DataError("there are no pictures to measure accuracy on")
+        for samples, targets in batches:
+            check_samples(samples)
+            outputs = task.check_outputs(model(placement.put(samples)), len(samples))
+            there = move_targets(targets, placement.device)
+            tally.add(outputs, task.check_targets(there, outputs))
+    if tally.n_samples == 0:
+        raise DataError(f"there are no samples to measure {task.metrics[0].name} on")
     seconds = time.perf_counter() - start
-    return Measurement(n_right / n_images, confidence / n_images, n_images, seconds)
+    return Measurement(tally.measure(), tally.measure_quality(), tally.n_samples, seconds)
 
 
-class Classifier(Protocol):
-    """Something that classifies pictures as it is: a calibrated or a finetuned subnet."""
+class Answering(Protocol):
+    """Something that answers as it is: a calibrated or a finetuned subnet."""
 
     @property
     def placement(self) -> Placement:
-        """Where its pictures must be."""
+        """Where its samples must be."""
 
-    def __call__(self, images: Tensor, /) -> Tensor:
-        """Return scores (N, n_classes)."""
+    def __call__(self, samples: Tensor, /) -> Tensor:
+        """Return its outputs."""
 
 
-def measure_accuracy(model: nn.Module | Classifier, batches: Batches) -> float:
-    """Return the share of pictures a classifier gets right, as it is, in [0, 1].
+def measure_metrics(
+    model: nn.Module | Answering, batches: Batches, task: Task = _CLASSIFICATION
+) -> Mapping[str, float]:
+    """Return a task's metrics of a model, as it is, by name.
 
     Args:
         model: A module, which is run in evaluation mode, or a subnet that was calibrated.
-        batches: Pictures with labels (N,).
+        batches: Samples with the task's targets.
+        task: What is measured.
 
     Raises:
-        ConfigError: If the model does not return one logit a class.
-        DataError: If there are no pictures, or labels are no classes of the model.
+        ConfigError: If the model returns what the task cannot read.
+        DataError: If there are no samples, or targets do not fit.
     """
     if isinstance(model, CalibratedSubnet):
         with model.folded() as run:
-            return measure(run, batches, model.placement).accuracy
+            return measure(run, batches, model.placement, task).metrics
     if not isinstance(model, nn.Module):
-        return measure(model, batches, model.placement).accuracy
+        return measure(model, batches, model.placement, task).metrics
     with evaluating(model):
-        return measure(model, batches, placement_of(model)).accuracy
+        return measure(model, batches, placement_of(model), task).metrics
+
+
+def measure_accuracy(model: nn.Module | Answering, batches: Batches) -> float:
+    """Return the share of samples a classifier gets right, as it is, in [0, 1].
+
+    Args:
+        model: A module, which is run in evaluation mode, or a subnet that was calibrated.
+        batches: Samples with labels (N,).
+
+    Raises:
+        ConfigError: If the model does not return one logit a class.
+        DataError: If there are no samples, or labels are no classes of the model.
+    """
+    return measure_metrics(model, batches)["accuracy"]

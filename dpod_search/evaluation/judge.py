@@ -1,4 +1,4 @@
-"""Judging subnets by their confidence, on all pictures that are there for it or on fewer."""
+"""Judging subnets by the quality of their answers, on all pictures that are there for it or on fewer."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from torch import Tensor
 from dpod_search.data.loader import Batches
 from dpod_search.evaluation.evaluator import Evaluator
 from dpod_search.supernet import Supernet
+from dpod_search.tasks import Classification
+from dpod_search.tasks import Task
 from dpod_search.widths import Widths
 
 
@@ -18,8 +20,9 @@ class Judge:
     Args:
         supernet: The weight-sharing parent; it is left as it was after every call.
         calibration_images: Shape (n, *example_shape): what BatchNorm statistics are estimated on.
-        batches: Pictures with labels (N,).
+        batches: Samples with the task's targets.
         batch_size: Pictures run at once in calibration.
+        task: What they are judged at; classification by default.
     """
 
     def __init__(
@@ -29,12 +32,14 @@ class Judge:
         batches: Batches,
         *,
         batch_size: int = 1024,
+        task: Task | None = None,
     ) -> None:
         """Count the pictures once."""
         self._supernet = supernet
         self._images = calibration_images
         self._batches = batches
         self._batch_size = batch_size
+        self._task = task or Classification()
         self._n_judging = sum(len(labels) for _, labels in batches)
         self._evaluators: dict[int, Evaluator] = {}
 
@@ -44,9 +49,10 @@ class Judge:
         return len(self._images) + self._n_judging
 
     def __call__(self, widths: Widths, n_images: int | None = None) -> float:
-        """Return the mean probability that a calibrated subnet gives the right class, in [0, 1].
+        """Return the quality of a calibrated subnet's answers, in [0, 1].
 
-        Confidence moves with every picture, where accuracy on a few hundred moves in steps.
+        It moves with every sample, where accuracy on a few hundred moves in steps: for tasks of
+        classes it is the mean probability given to the right one.
 
         Args:
             widths: Of the supernet's space.
@@ -61,7 +67,7 @@ class Judge:
                 self._supernet, self._images[:n_calibrating], batch_size=self._batch_size
             )
         batches = _take_first(self._batches, n_judging)
-        return self._evaluators[n_calibrating].evaluate(widths, batches).confidence
+        return self._evaluators[n_calibrating].evaluate(widths, batches, self._task).quality
 
 
 def _take_first(batches: Batches, n_images: int) -> Iterator[tuple[Tensor, Tensor]]:

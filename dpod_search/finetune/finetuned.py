@@ -23,8 +23,9 @@ class FinetunedSubnet:
         widths: The widths it was extracted at.
         footprint: Its footprints by name.
         input_shape: Shape (C, ...) of one sample.
-        accuracy_before: On the validation batches, inside the supernet; None without them.
-        accuracy: On the validation batches, as delivered; None without them.
+        metrics_before: The task's metrics by name, on the validation batches, inside the supernet;
+            None without them.
+        metrics: The same, as delivered.
         history: Step, lr and losses.
         seconds: Time training took, in all processes that worked on it up to their last
             checkpoints.
@@ -34,8 +35,8 @@ class FinetunedSubnet:
     widths: Widths
     footprint: Mapping[str, float]
     input_shape: tuple[int, ...]
-    accuracy_before: float | None = None
-    accuracy: float | None = None
+    metrics_before: Mapping[str, float] | None = None
+    metrics: Mapping[str, float] | None = None
     history: tuple[Mapping[str, float], ...] = ()
     seconds: float = 0.0
 
@@ -43,6 +44,16 @@ class FinetunedSubnet:
         """Run the module on a batch, so that custom objectives can look at it like a subnet."""
         result: Tensor = self.module(images)
         return result
+
+    @property
+    def accuracy_before(self) -> float | None:
+        """The metric of this name before; None if it was not measured."""
+        return (self.metrics_before or {}).get("accuracy")
+
+    @property
+    def accuracy(self) -> float | None:
+        """The metric of this name as delivered; None if it was not measured."""
+        return (self.metrics or {}).get("accuracy")
 
     @property
     def placement(self) -> Placement:

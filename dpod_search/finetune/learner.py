@@ -10,15 +10,14 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch import nn
-from torch.nn import functional
 
-from dpod_search.classification import check_labels
 from dpod_search.finetune.attention import compare_attention
 from dpod_search.finetune.attention import watching
 from dpod_search.finetune.settings import FinetuneSettings
 from dpod_search.finetune.teacher import Teacher
-from dpod_search.training import distill
-from dpod_search.training.precision import compute_scores
+from dpod_search.tasks import Classification
+from dpod_search.tasks import Task
+from dpod_search.training.precision import compute_outputs
 
 
 @dataclass
@@ -30,12 +29,14 @@ class DistillationLearner:
         teacher: What answers; None for labels alone.
         settings: Losses and precision.
         stages: Layers where they are compared, of the same names in both.
+        task: What it is trained for.
     """
 
     module: nn.Module
     teacher: Teacher | None = None
     settings: FinetuneSettings = field(default_factory=FinetuneSettings)
     stages: Sequence[str] = ()
+    task: Task = field(default_factory=Classification)
 
     def begin_step(self, step: int) -> None:
         """Nothing to prepare."""
@@ -44,18 +45,18 @@ class DistillationLearner:
         """Run the module and, if it has a say, ask the teacher."""
         settings = self.settings
         with watching(self.module, self.stages) as seen:
-            scores = compute_scores(self.module, images, settings.precision)
-        labels = check_labels(labels, *scores.shape)
+            scores = compute_outputs(self.module, images, self.task, settings.precision)
+        targets = self.task.check_targets(labels, scores)
         weight = settings.distillation if self.teacher is not None else 0.0
-        loss = (1 - weight) * functional.cross_entropy(scores, labels)
+        loss = (1 - weight) * self.task.compute_loss(scores, targets)
         if self.teacher is not None and self.stages:
             wanted, full = self.teacher.watch(images, self.stages)
-            loss = loss + weight * distill(scores, wanted, settings.temperature)
+            loss = loss + weight * self.task.distill(scores, wanted, settings.temperature)
             differences = [compare_attention(seen[name], full[name]) for name in self.stages]
             loss = loss + settings.features * torch.stack(differences).mean()
         elif self.teacher is not None and weight > 0:
             wanted = self.teacher.answer(step, images)
-            loss = loss + weight * distill(scores, wanted, settings.temperature)
+            loss = loss + weight * self.task.distill(scores, wanted, settings.temperature)
         torch.autograd.backward(loss)
         return {"loss": loss.item()}
 

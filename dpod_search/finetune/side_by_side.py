@@ -37,6 +37,8 @@ from dpod_search.rng import derive_seed
 from dpod_search.rng import seeded
 from dpod_search.search import Candidate
 from dpod_search.supernet import Subnet
+from dpod_search.tasks import Task
+from dpod_search.tasks import resolve_task
 
 
 def run_jobs(
@@ -126,23 +128,25 @@ def finetune_all(
     settings: FinetuneSettings | None = None,
     seed: int = 0,
     repair: bool = False,
+    task: str | Task = "classification",
     progress: Progress | None = None,
 ) -> list[FinetunedSubnet]:
     """Finetune several subnets of one supernet, with one teacher for all.
 
     Args:
         subnets: Members of a front, or any subnets.
-        train_loader: Batches of pictures (N, *example_shape) and labels (N,); picklable if
+        train_loader: Batches of samples (N, *example_shape) and the task's targets; picklable if
             ``n_jobs > 1``.
         n_jobs: Subnets that are finetuned side by side, each in a process of its own. A script
             that asks for more than one needs ``if __name__ == "__main__":``.
-        validation_loader: Batches that accuracy is measured on, before and after.
+        validation_loader: Batches that its metrics are measured on, before and after.
         calibration_images: What BatchNorm statistics are estimated on; by default those the
             supernet was trained with, else the loader's first 512.
         calibration_batch_size: Those of them that are run at once.
         settings: How.
         seed: Seed of what the modules themselves draw, such as dropout.
         repair: Whether they are measured before after a closed-form repair, as ``search`` did.
+        task: What the supernet was trained for, as for ``train_supernet``.
         progress: Who is told of each subnet that is done.
 
     Returns:
@@ -162,7 +166,7 @@ def finetune_all(
             "the subnets are of several supernets, and the full net of one would teach all; "
             "call finetune_all for each supernet"
         )
-    told = progress or SilentProgress()
+    told, aim = progress or SilentProgress(), resolve_task(task)
     context = FinetuneContext(
         train_loader,
         validation_loader,
@@ -170,8 +174,9 @@ def finetune_all(
         calibration_batch_size,
         chosen,
         seed,
-        make_teacher(wanted[0].supernet, train_loader, chosen) if wanted else None,
+        make_teacher(wanted[0].supernet, train_loader, chosen, task=aim) if wanted else None,
         repair,
+        aim,
     )
     parents = plan_parents(wanted, chosen)
     finetuned: dict[int | None, FinetunedSubnet] = {}

@@ -32,10 +32,12 @@ from dpod_search.placement import place_module
 from dpod_search.placement import placement_of
 from dpod_search.supernet import Supernet
 from dpod_search.supernet import extract_subnet
+from dpod_search.tasks import Classification
+from dpod_search.tasks import Task
 from dpod_search.training import rewind
 from dpod_search.training.batches import PositionedLoader
 from dpod_search.training.batches import count_batches
-from dpod_search.training.precision import compute_scores
+from dpod_search.training.precision import compute_outputs
 
 
 _logger = logging.getLogger(__name__)
@@ -77,6 +79,7 @@ class Teacher:
 
     Args:
         full_net: In evaluation mode, on its device; it is never trained.
+        task: What it was trained for.
         precision: What it runs in.
         n_views: Epochs after which the same batches come again, so that their answers are kept;
             0 for never.
@@ -87,12 +90,14 @@ class Teacher:
         self,
         full_net: nn.Module,
         *,
+        task: Task | None = None,
         precision: str = "float32",
         n_views: int = 0,
         n_batches: int = 0,
     ) -> None:
         """Know no answers yet."""
         self._full_net = full_net
+        self._task = task or Classification()
         self._precision = precision
         self._n_views = n_views
         self._period = n_views * n_batches
@@ -127,7 +132,7 @@ class Teacher:
             images: Its pictures, shape (N, C, ...), on the full net's device.
 
         Returns:
-            Shape (N, n_classes).
+            As the task has them, for classification shape (N, n_classes).
 
         Raises:
             ConfigError: If they are not as many as when the answer was kept.
@@ -172,7 +177,7 @@ class Teacher:
             names: Layers of it.
 
         Returns:
-            Its logits (N, n_classes), and what the layers gave out, by name.
+            Its answers, and what the layers gave out, by name.
         """
         with watching(self._full_net, names) as seen:
             answers = self._run(images)
@@ -181,11 +186,15 @@ class Teacher:
     def _run(self, images: Tensor) -> Tensor:
         self.n_images += len(images)
         with torch.no_grad():
-            return compute_scores(self._full_net, images, self._precision)
+            return compute_outputs(self._full_net, images, self._task, self._precision)
 
 
 def make_teacher(
-    supernet: Supernet, loader: Batches, settings: FinetuneSettings | None = None
+    supernet: Supernet,
+    loader: Batches,
+    settings: FinetuneSettings | None = None,
+    *,
+    task: Task | None = None,
 ) -> Teacher | None:
     """Make the teacher of a supernet's subnets.
 
@@ -194,6 +203,7 @@ def make_teacher(
         loader: What the subnets will be trained on; it is rewound.
         settings: How they are finetuned. Where the loader cannot repeat its batches, features are
             compared, or the answers would take more than 1 GiB, the full net runs at each step.
+        task: What it was trained for; classification by default.
 
     Returns:
         The teacher, or None if the settings give it no say.
@@ -213,15 +223,19 @@ def make_teacher(
     if n_views > 0 and isinstance(loader, PositionedLoader):
         rewind(loader)
         images, _ = next(iter(loader))
-        once = Teacher(full_net, precision=chosen.precision)
+        once = Teacher(full_net, task=task, precision=chosen.precision)
         answers = once.answer(0, placement_of(full_net).put(images))
         n_bytes = n_views * n_batches * answers.numel() * answers.element_size()
         if n_bytes <= _MAX_BYTES:
             return Teacher(
-                full_net, precision=chosen.precision, n_views=n_views, n_batches=n_batches
+                full_net,
+                task=task,
+                precision=chosen.precision,
+                n_views=n_views,
+                n_batches=n_batches,
             )
         _logger.info(
             "finetune: answers to %d views would take %.1f GiB; the full net runs at each step",
             *(n_views, n_bytes / (1 << 30)),
         )
-    return Teacher(full_net, precision=chosen.precision)
+    return Teacher(full_net, task=task, precision=chosen.precision)

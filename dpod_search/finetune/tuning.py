@@ -6,6 +6,7 @@ module after the last step, and both accuracies are measured with statistics of 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from dataclasses import field
 from dataclasses import replace
@@ -18,7 +19,7 @@ from dpod_search.data.loader import Batches
 from dpod_search.errors import ConfigError
 from dpod_search.evaluation import calibrate
 from dpod_search.evaluation import make_evaluator
-from dpod_search.evaluation import measure_accuracy
+from dpod_search.evaluation import measure_metrics
 from dpod_search.finetune.attention import find_stages
 from dpod_search.finetune.chain import inherit
 from dpod_search.finetune.finetuned import FinetunedSubnet
@@ -35,6 +36,9 @@ from dpod_search.progress import SilentProgress
 from dpod_search.search import Candidate
 from dpod_search.search import Front
 from dpod_search.supernet import Subnet
+from dpod_search.tasks import Classification
+from dpod_search.tasks import Task
+from dpod_search.tasks import resolve_task
 from dpod_search.training import CheckpointFile
 from dpod_search.training import Loop
 from dpod_search.training import rewind
@@ -47,8 +51,8 @@ class FinetuneContext:
     """What the finetuning of all subnets of a supernet has in common.
 
     Args:
-        train_loader: Batches of pictures (N, *example_shape) and labels (N,).
-        validation_loader: Batches that accuracy is measured on, before and after.
+        train_loader: Batches of samples (N, *example_shape) and the task's targets.
+        validation_loader: Batches that its metrics are measured on, before and after.
         calibration_images: What BatchNorm statistics are estimated on; by default those the
             supernet was trained with, else the loader's first 512.
         calibration_batch_size: Those of them that are run at once.
@@ -57,6 +61,7 @@ class FinetuneContext:
         teacher: The full net; by default one is made for each subnet, if it has a say.
         repair: Whether subnets are measured before after a closed-form repair, as in the search;
             ``settings.repair_steps`` says what is trained on repaired, too.
+        task: What the supernet was trained for.
     """
 
     train_loader: Batches
@@ -67,6 +72,7 @@ class FinetuneContext:
     seed: int = 0
     teacher: Teacher | None = None
     repair: bool = False
+    task: Task = field(default_factory=Classification)
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,13 +109,15 @@ class FinetuneJob:
         """
         context, module = self.context, self.start.module
         if self.n_epochs == 0:
-            return replace(self.start, accuracy=self._deliver(module))
+            return replace(self.start, metrics=self._deliver(module))
         teacher, loader, settings = context.teacher, context.train_loader, context.settings
         loop = Loop(
             module=module,
             loader=loader if teacher is None else teacher.show_views(loader),
             n_epochs=self.n_epochs,
-            learner=DistillationLearner(module, teacher, settings, self._find_stages()),
+            learner=DistillationLearner(
+                module, teacher, settings, self._find_stages(), context.task
+            ),
             optimizer=settings,
             task="finetune",
             checkpoint=self.checkpoint,
@@ -120,7 +128,7 @@ class FinetuneJob:
         history = loop.run()
         return replace(
             self.start,
-            accuracy=self._deliver(module),
+            metrics=self._deliver(module),
             history=tuple(history),
             seconds=loop.seconds,
         )
@@ -151,18 +159,20 @@ class FinetuneJob:
                 "finetune.patience needs pictures to look at; give a validation_loader, or set it to 0"
             )
 
+        first = self.context.task.metrics[0]
+
         def measure(module: nn.Module) -> float:
-            accuracy = self._deliver(module)
-            assert accuracy is not None
-            return accuracy
+            found = self._deliver(module)
+            assert found is not None
+            return first.gain(found[first.name])
 
         return EarlyStop(measure, self.context.settings.patience)
 
-    def _deliver(self, module: nn.Module) -> float | None:
+    def _deliver(self, module: nn.Module) -> Mapping[str, float] | None:
         """Bring a trained module into the state that is delivered, and measure that."""
         module.eval()
         calibrate(module, self._images, batch_size=self.context.calibration_batch_size)
-        return _measure(module, self.context.validation_loader)
+        return _measure(module, self.context)
 
 
 def finetune(
@@ -176,6 +186,7 @@ def finetune(
     seed: int = 0,
     teacher: Teacher | None = None,
     repair: bool = False,
+    task: str | Task = "classification",
     checkpoint: CheckpointFile | None = None,
     progress: Progress | None = None,
 ) -> FinetunedSubnet:
@@ -184,8 +195,8 @@ def finetune(
     Args:
         subnet: A member of a front, or any subnet. Its supernet is not changed; it must hold
             the full net's BatchNorm statistics, as ``train_supernet`` leaves it.
-        train_loader: Batches of pictures (N, *example_shape) and labels (N,).
-        validation_loader: Batches that accuracy is measured on, before and after.
+        train_loader: Batches of samples (N, *example_shape) and the task's targets.
+        validation_loader: Batches that its metrics are measured on, before and after.
         calibration_images: What BatchNorm statistics are estimated on; by default those the
             supernet was trained with, else the loader's first 512.
         calibration_batch_size: Those of them that are run at once.
@@ -194,6 +205,7 @@ def finetune(
         teacher: From ``make_teacher`` for the same supernet and loader, so that several subnets
             share its answers; by default one is made.
         repair: Whether it is measured before after a closed-form repair, as ``search`` did.
+        task: What the supernet was trained for, as for ``train_supernet``.
         checkpoint: Where the state is kept; finetuning goes on from it if it exists.
         progress: Who is told.
 
@@ -202,11 +214,11 @@ def finetune(
 
     Raises:
         ConfigError: If the candidate has no supernet, the teacher was made for another loader,
-            the settings want pictures or feature maps that are not there, or the model does not
-            return one logit a class.
+            the settings want pictures or feature maps that are not there, or the model returns
+            what the task cannot read.
         TrainingError: If a loss or the gradients are not finite.
         CheckpointError: If the checkpoint is damaged, of another run, or cannot be written.
-        DataError: If a loader is empty, or labels are no classes of the model.
+        DataError: If a loader is empty, or targets do not fit.
     """
     context = FinetuneContext(
         train_loader,
@@ -217,6 +229,7 @@ def finetune(
         seed,
         teacher,
         repair,
+        resolve_task(task),
     )
     return prepare_finetuning(subnet, context, checkpoint).run(progress)
 
@@ -249,7 +262,7 @@ def prepare_finetuning(
     evaluator = make_evaluator(supernet, images, batch_size=size, repair=context.repair)
     with evaluator.calibrated(widths) as measured_subnet:
         module = measured_subnet.extract()
-        before = _measure(measured_subnet, context.validation_loader)
+        before = _measure(measured_subnet, context)
     model = build_footprint(supernet)
     footprint = model.measure(widths)
     full_macs = model.measure(supernet.space.full)["macs"]
@@ -265,7 +278,9 @@ def prepare_finetuning(
             module = calibrated_subnet.extract()
     is_channels_last = supernet.grouping.runs_channels_last
     place_module(module, device_of(supernet), is_channels_last=is_channels_last)
-    teacher = context.teacher or make_teacher(supernet, loader, context.settings)
+    teacher = context.teacher or make_teacher(
+        supernet, loader, context.settings, task=context.task
+    )
     return FinetuneJob(
         FinetunedSubnet(module, widths, footprint, supernet.example_shape, before),
         macs_share=macs_share,
@@ -308,5 +323,6 @@ def find_subnet(subnet: Candidate | Subnet) -> Subnet:
     return subnet.subnet
 
 
-def _measure(model: nn.Module | Subnet, batches: Batches | None) -> float | None:
-    return None if batches is None else measure_accuracy(model, batches)
+def _measure(model: nn.Module | Subnet, context: FinetuneContext) -> Mapping[str, float] | None:
+    batches = context.validation_loader
+    return None if batches is None else measure_metrics(model, batches, context.task)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from collections.abc import Sequence
+from dataclasses import dataclass
+from dataclasses import field
 from dataclasses import replace
 from itertools import islice
 from types import MappingProxyType
@@ -12,10 +14,7 @@ from typing import Protocol
 
 import numpy as np
 from torch import Tensor
-from torch.nn import functional
 
-from dpod_search.classification import check_labels
-from dpod_search.classification import check_scores
 from dpod_search.data.loader import Batches
 from dpod_search.errors import ConfigError
 from dpod_search.errors import check_choice
@@ -27,6 +26,8 @@ from dpod_search.importance.taylor import score_taylor
 from dpod_search.importance.units import LayerScores
 from dpod_search.importance.units import UnitImportance
 from dpod_search.supernet import Supernet
+from dpod_search.tasks import Classification
+from dpod_search.tasks import Task
 
 
 class Criterion(Protocol):
@@ -47,10 +48,20 @@ CRITERIA: Mapping[str, Criterion] = MappingProxyType(
 )
 
 
-def compute_loss(scores: Any, labels: Tensor) -> Tensor:
-    """Compute the cross-entropy of logits, shape (N, n_classes), on labels, shape (N,)."""
-    logits = check_scores(scores)
-    return functional.cross_entropy(logits, check_labels(labels, *logits.shape))
+@dataclass(frozen=True)
+class TaskLoss:
+    """The loss of a task, as a function of what a net returned and of the targets.
+
+    Args:
+        task: What the net is trained for.
+    """
+
+    task: Task = field(default_factory=Classification)
+
+    def __call__(self, outputs: Any, targets: Tensor) -> Tensor:
+        """Return the mean over the batch."""
+        there = self.task.check_outputs(outputs)
+        return self.task.compute_loss(there, self.task.check_targets(targets, there))
 
 
 def measure_unit_importance(
@@ -59,7 +70,7 @@ def measure_unit_importance(
     *,
     criterion: str = "taylor",
     n_batches: int = 16,
-    loss: Loss = compute_loss,
+    loss: Loss = TaskLoss(),
 ) -> UnitImportance:
     """Measure how much each unit of every channel group matters to the full net.
 
@@ -69,7 +80,7 @@ def measure_unit_importance(
         batches: Pictures and labels that the net is trained on. Magnitudes need none.
         criterion: A key of ``CRITERIA``.
         n_batches: Batches to look at, at most.
-        loss: Of what the net returns and the labels.
+        loss: Of what the net returns and the targets; ``TaskLoss(task)`` is that of a task.
 
     Returns:
         Scores that add up to 1.

@@ -29,7 +29,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dpod_search.classification import move_labels
 from dpod_search.data.loader import Batch
 from dpod_search.data.loader import Batches
 from dpod_search.errors import DataError
@@ -52,6 +51,7 @@ from dpod_search.supernet import fixed
 from dpod_search.supernet import groups_of
 from dpod_search.supernet import kind_of
 from dpod_search.tabulated import FloatArray
+from dpod_search.tasks.batches import move_targets
 
 
 def score_taylor(supernet: Supernet, batches: Batches, loss: Loss) -> Sequence[LayerScores]:
@@ -127,7 +127,7 @@ def _differentiate(
     images, labels = batch
     names = sorted({name for name, _ in keys})
     parameters = [supernet.net.get_parameter(name) for name in names]
-    value = loss(supernet(placement.put(images)), move_labels(labels, placement.device))
+    value = loss(supernet(placement.put(images)), move_targets(labels, placement.device))
     gradients: Sequence[Tensor | None] = torch.autograd.grad(value, parameters, allow_unused=True)
     products: dict[str, Tensor] = {
         name: torch.zeros_like(parameter) if gradient is None else parameter.detach() * gradient

@@ -21,6 +21,7 @@ from dpod_search.imports import import_object
 from dpod_search.imports import is_import_path
 from dpod_search.models.families import Family
 from dpod_search.models.given_weights import load_given_weights
+from dpod_search.models.gru import build_gru
 from dpod_search.models.resnet import build_resnet8
 from dpod_search.models.resnet import build_resnet20
 from dpod_search.models.timm_nets import TIMM
@@ -37,6 +38,7 @@ from dpod_search.rng import seeded
 MODELS: Mapping[str, Callable[..., nn.Module]] = {
     "resnet8": build_resnet8,
     "resnet20": build_resnet20,
+    "gru": build_gru,
 }
 
 # Libraries of models, by what stands before the colon of a name.

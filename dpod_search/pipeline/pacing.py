@@ -35,11 +35,12 @@ from dpod_search.search.store.status import count_trials
 from dpod_search.supernet import Supernet
 from dpod_search.supernet import copy_supernet
 from dpod_search.training import Plan
-from dpod_search.training.learner import CountedScorer
 from dpod_search.training.learner import SupernetLearner
 from dpod_search.training.policies import make_policy
 from dpod_search.training.policies.drawing import Memoryless
-from dpod_search.training.train import make_context
+from dpod_search.training.schedule import CountedScorer
+from dpod_search.training.schedule import SubnetSchedule
+from dpod_search.training.scheduling import make_context
 from dpod_search.weights import read_state
 from dpod_search.widths import Widths
 
@@ -233,7 +234,7 @@ def _make_step(
     """Return a function that does a step on the first so many pictures."""
     settings = session.config.training
     scorer = CountedScorer(lambda widths: 0.0, lambda widths: 0.0, 0)
-    learner = SupernetLearner(supernet, _OnePlan(plan), scorer, settings)
+    learner = SupernetLearner(supernet, SubnetSchedule(supernet, _OnePlan(plan), scorer), settings)
     optimizer = settings.make_optimizer(supernet)
     skipping = find_skipping(supernet)
     for group in optimizer.param_groups:

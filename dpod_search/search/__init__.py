@@ -16,6 +16,7 @@ from dpod_search.search.objectives import ModelledLatency
 from dpod_search.search.objectives import Objective
 from dpod_search.search.objectives import Params
 from dpod_search.search.objectives import PeakBytes
+from dpod_search.search.objectives import TaskMetric
 from dpod_search.search.objectives import WeightBytes
 from dpod_search.search.objectives import call_objective
 from dpod_search.search.objectives import to_number
@@ -63,6 +64,7 @@ __all__ = [
     "SearchSettings",
     "SearchTask",
     "TrialRecord",
+    "TaskMetric",
     "WeightBytes",
     "WidthNSGAIISampler",
     "call_objective",

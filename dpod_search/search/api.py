@@ -209,7 +209,7 @@ def _make_evaluate(
 def _gather_images(measured: Sequence[Objective]) -> Any:
     import torch
 
-    from dpod_search.classification import check_samples
+    from dpod_search.tasks.batches import check_samples
 
     images: list[Any] = []
     for objective in measured:

@@ -111,6 +111,32 @@ def Accuracy(loader: Any) -> Objective:  # noqa: N802  (as above)
     return Objective("accuracy", "maximize", measure, batches=loader)
 
 
+def TaskMetric(name: str, loader: Any, task: Any) -> Objective:  # noqa: N802  (as above)
+    """Improve a metric of a task, measured on a loader's samples.
+
+    Args:
+        name: One of the task's metrics, for instance ``"mean_iou"``.
+        loader: Batches of (samples, targets); the validation split, never the test split.
+        task: A task, or its name, as for ``train_supernet``.
+
+    Raises:
+        ConfigError: If there is no such task, or it has no such metric.
+    """
+    from dpod_search.tasks import find_metric
+    from dpod_search.tasks import resolve_task
+
+    aim = resolve_task(task)
+    metric = find_metric(aim, name)
+
+    def measure(subnet: Any) -> float:
+        # Imported when it is needed, so that widths can be searched without a supernet.
+        from dpod_search.evaluation import measure_metrics
+
+        return float(measure_metrics(subnet, loader, aim)[name])
+
+    return Objective(name, metric.direction, measure, batches=loader)
+
+
 def ModelledLatency(model: Any) -> Objective:  # noqa: N802  (as above)
     """Minimise the milliseconds of a forward pass that a latency model says, at no cost.
 

@@ -9,7 +9,6 @@ from dpod_search.training.launch import choose_device
 from dpod_search.training.launch import is_first_to_fail
 from dpod_search.training.launch import joined_ranks
 from dpod_search.training.launch import launched_ranks
-from dpod_search.training.learner import distill
 from dpod_search.training.loop import Learner
 from dpod_search.training.loop import Loop
 from dpod_search.training.optimizers import OptimizerSettings
@@ -19,6 +18,9 @@ from dpod_search.training.policies import Plan
 from dpod_search.training.policies import Policy
 from dpod_search.training.policies import PolicyContext
 from dpod_search.training.ranks import Ranks
+from dpod_search.training.schedule import SubnetSchedule
+from dpod_search.training.schedule import Turn
+from dpod_search.training.scheduling import make_schedule
 from dpod_search.training.settings import TrainingSettings
 from dpod_search.training.train import TrainingResult
 from dpod_search.training.train import train_supernet
@@ -36,10 +38,12 @@ __all__ = [
     "Policy",
     "PolicyContext",
     "Ranks",
+    "SubnetSchedule",
     "TrainingResult",
     "TrainingSettings",
+    "Turn",
+    "make_schedule",
     "choose_device",
-    "distill",
     "is_first_to_fail",
     "joined_ranks",
     "launched_ranks",

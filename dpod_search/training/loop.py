@@ -19,7 +19,6 @@ import torch
 from torch import Tensor
 from torch import nn
 
-from dpod_search.classification import move_labels
 from dpod_search.data.loader import Batches
 from dpod_search.errors import CheckpointError
 from dpod_search.errors import TrainingError
@@ -31,6 +30,7 @@ from dpod_search.progress import SilentProgress
 from dpod_search.quantities import number
 from dpod_search.rng import derive_seed
 from dpod_search.rng import seeded
+from dpod_search.tasks.batches import move_targets
 from dpod_search.training.averaging import WeightAverage
 from dpod_search.training.batches import PositionedLoader
 from dpod_search.training.batches import count_batches
@@ -203,7 +203,7 @@ class Loop:
         device = placement.device
         # Each rank drops out channels of its own, for it has pictures of its own.
         rank = (self.ranks.rank,) if self.ranks.rank else ()
-        there = move_labels(labels, device)
+        there = move_targets(labels, device)
         # Dropout draws by the step, so that training resumes exactly.
         seed = derive_seed(self.seed, self.task, step, *rank)
         with seeded(seed, device), skipping_before(self._skipping):

@@ -4,44 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from dataclasses import replace
 
-import torch
 from torch import Tensor
 
-from dpod_search.data import gather_images
 from dpod_search.data.loader import Batches
-from dpod_search.data.loader import take_batches
-from dpod_search.errors import ConfigError
-from dpod_search.errors import check_count
-from dpod_search.evaluation import Judge
 from dpod_search.evaluation import calibrate
-from dpod_search.footprint import build_footprint
-from dpod_search.placement import device_of
-from dpod_search.placement import place_module
 from dpod_search.progress import Progress
 from dpod_search.progress import SilentProgress
 from dpod_search.supernet import Supernet
-from dpod_search.supernet import check_one_input
-from dpod_search.supernet import check_supernet
-from dpod_search.training.batches import count_batches
-from dpod_search.training.batches import count_images
-from dpod_search.training.batches import rewind
+from dpod_search.tasks import Task
+from dpod_search.tasks import resolve_task
 from dpod_search.training.checkpoint import CheckpointFile
-from dpod_search.training.learner import CountedScorer
 from dpod_search.training.learner import SupernetLearner
 from dpod_search.training.loop import Loop
 from dpod_search.training.policies import MakePolicy
-from dpod_search.training.policies import PolicyContext
-from dpod_search.training.policies import make_policy
 from dpod_search.training.ranks import Ranks
+from dpod_search.training.schedule import CountedScorer
+from dpod_search.training.scheduling import choose_settings
+from dpod_search.training.scheduling import plan_schedule
+from dpod_search.training.scheduling import prepare_scorer
 from dpod_search.training.settings import TrainingSettings
 from dpod_search.widths import Widths
-from dpod_search.widths import WidthSpace
-
-
-# Multiply-adds of a training step for each of its forward pass: the backward pass has two.
-_STEP_MACS = 3
 
 
 @dataclass(frozen=True)
@@ -78,6 +61,7 @@ def train_supernet(
     calibration_images: Tensor | None = None,
     calibration_batch_size: int = 1024,
     seed: int = 0,
+    task: str | Task = "classification",
     checkpoint: CheckpointFile | None = None,
     progress: Progress | None = None,
 ) -> TrainingResult:
@@ -91,18 +75,20 @@ def train_supernet(
 
     Args:
         supernet: From ``build_supernet``, on its device.
-        train_loader: Batches of pictures (N, C, H, W) and labels (N,).
+        train_loader: Batches of samples (N, ...) and the task's targets.
         policy: Which subnets each step trains, by name or as a class of your own, called with a
             ``PolicyContext`` (bind options of its own with ``functools.partial``); overrides
             ``settings.policy``.
         epochs: Passes over the loader; overrides ``settings.epochs``.
         settings: How, otherwise.
-        scoring_loader: Labelled pictures that judge the shrinks of the path. Pictures kept
+        scoring_loader: Such batches that judge the shrinks of the path. Samples kept
             apart from training are better; by default the loader's own first batches are used.
         calibration_images: Pictures that BatchNorm statistics are estimated on; by default the
             loader's first 512.
         calibration_batch_size: Those of them that are run at once.
         seed: Seed of the policy's choices.
+        task: What it is trained for: losses, targets and what is measured; a name, the import
+            path of a class, or a task.
         checkpoint: Where the state is kept; training goes on from it if it exists.
         progress: Who is told.
 
@@ -110,40 +96,34 @@ def train_supernet(
         The path and the history.
 
     Raises:
-        ConfigError: If the policy or a setting is not known or out of range, or the model does
-            not return one logit a class.
+        ConfigError: If the policy, the task or a setting is not known or out of range, or the
+            model returns what the task cannot read.
         TrainingError: If a loss or the gradients are not finite, or another rank was lost.
         CheckpointError: If the checkpoint is damaged, of another run, or cannot be written.
-        DataError: If the loader is empty, or labels are no classes of the model.
+        DataError: If the loader is empty, or targets do not fit.
     """
-    check_supernet(supernet)
-    check_one_input(supernet)
-    chosen = settings or TrainingSettings()
-    if isinstance(policy, str):
-        chosen = replace(chosen, policy=policy)
-    if epochs is not None:
-        chosen = replace(chosen, epochs=epochs)
-    check_count("training.epochs", chosen.epochs, low=1, high=1_000_000)
-    rewind(train_loader)  # where an interrupted training left it, other pictures would judge
-    if calibration_images is None:
-        calibration_images = gather_images(iter(train_loader), 512)
-    supernet.calibration_images = calibration_images
-    judged = scoring_loader
-    if judged is None:
-        judged = [(torch.as_tensor(x), labels) for x, labels in take_batches(train_loader, 512)]
-    judge = Judge(supernet, calibration_images, judged, batch_size=calibration_batch_size)
-    footprint = build_footprint(supernet)
+    chosen, aim = choose_settings(settings, policy, epochs), resolve_task(task)
+    scorer = prepare_scorer(
+        supernet,
+        train_loader,
+        aim,
+        judged=scoring_loader,
+        images=calibration_images,
+        batch_size=calibration_batch_size,
+    )
     result = train_by_policy(
         supernet,
         train_loader,
         chosen,
-        CountedScorer(judge, lambda widths: footprint.measure(widths)["macs"], judge.n_images),
+        scorer,
         seed=seed,
+        task=aim,
         checkpoint=checkpoint,
         progress=progress,
         policy=None if isinstance(policy, str) else policy,
     )
-    calibrate(supernet, calibration_images, batch_size=calibration_batch_size)
+    assert supernet.calibration_images is not None
+    calibrate(supernet, supernet.calibration_images, batch_size=calibration_batch_size)
     Ranks.joined().share_tensors(supernet)  # whose pictures for calibration may differ
     return result
 
@@ -155,6 +135,7 @@ def train_by_policy(
     scorer: CountedScorer,
     *,
     seed: int,
+    task: Task | None = None,
     checkpoint: CheckpointFile | None = None,
     progress: Progress | None = None,
     policy: MakePolicy | None = None,
@@ -167,35 +148,18 @@ def train_by_policy(
         settings: How.
         scorer: What the policy judges subnets with. The first rank's is asked on all.
         seed: Seed of the study.
+        task: What it is trained for; classification by default.
         checkpoint: Read and written by the first rank alone.
         progress: Who is told.
         policy: A policy's class, used instead of the one that the settings name.
     """
-    if len(supernet.groups) == 0:
-        raise ConfigError("the supernet has no channel group to train")
-    place_module(
-        supernet, device_of(supernet), is_channels_last=supernet.grouping.runs_channels_last
-    )
-    if policy is not None and settings.policy_options:
-        raise ConfigError(
-            f"training.policy_options are those of training.policy = {settings.policy!r}, and the "
-            f"policy was given as a class; got {dict(settings.policy_options)}, leave them out and "
-            "bind the class's own with functools.partial"
-        )
     ranks = Ranks.joined()
     progress = progress or SilentProgress()
     with ranks.noticing_losses():
-        scorer = CountedScorer(
-            ranks.agree(scorer.score), scorer.cost, ranks.share(scorer.n_images)
+        schedule = plan_schedule(
+            supernet, loader, settings, scorer, seed=seed, policy=policy, progress=progress
         )
-        context = make_context(
-            supernet.space, loader, settings, scorer, seed=seed, ranks=ranks, progress=progress
-        )
-        ranks.check_same(
-            context.n_steps, "steps to train; give their loaders equally many batches"
-        )
-        chosen = make_policy(policy or settings.policy, settings.policy_options, context)
-        learner = SupernetLearner(supernet, chosen, scorer, settings, ranks=ranks)
+        learner = SupernetLearner(supernet, schedule, settings, task=task, ranks=ranks)
         loop = Loop(
             module=supernet,
             loader=loader,
@@ -212,52 +176,10 @@ def train_by_policy(
         ranks.share_tensors(supernet)  # BatchNorm's statistics are of each rank's own pictures
     supernet.eval()
     return TrainingResult(
-        path=learner.path(),
+        path=schedule.path(),
         history=tuple(history),
-        n_steps=context.n_steps,
+        n_steps=schedule.n_steps,
         seconds=loop.seconds,
-        macs=learner.macs,
-        scoring_macs=scorer.macs,
-    )
-
-
-def make_context(
-    space: WidthSpace,
-    loader: Batches,
-    settings: TrainingSettings,
-    scorer: CountedScorer,
-    *,
-    seed: int,
-    ranks: Ranks | None = None,
-    progress: Progress | None = None,
-) -> PolicyContext:
-    """Gather what a policy may know.
-
-    Args:
-        space: The widths of the supernet.
-        loader: Batches of pictures and labels.
-        settings: How it is trained.
-        scorer: What the policy judges subnets with.
-        seed: Seed of the study.
-        ranks: The processes that train together.
-        progress: Who is told.
-
-    Raises:
-        DataError: If the loader is empty.
-    """
-    ranks = ranks or Ranks()
-    n_images = settings.epochs * count_images(loader, ranks.n_ranks)
-    full_macs = scorer.cost(space.full)
-    limit = settings.max_scoring_share * _STEP_MACS * n_images * full_macs
-    return PolicyContext(
-        space,
-        scorer.cost,
-        scorer,
-        n_steps=settings.epochs * count_batches(loader),
-        seed=seed,
-        distills=settings.distillation > 0,
-        n_scored=scorer.n_images,
-        # What is scored decides what is trained, so that all ranks must go by the same number.
-        scoring_macs=ranks.share(limit),
-        progress=progress or SilentProgress(),
+        macs=schedule.macs,
+        scoring_macs=schedule.scoring_macs,
     )

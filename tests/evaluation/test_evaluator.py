@@ -55,10 +55,10 @@ def test_measuring_is_counting_by_hand() -> None:
 
     measurement = measure(lambda x: x, batches, Placement(CPU))
 
-    assert measurement.accuracy == 3 / 4
+    assert measurement.first == 3 / 4
     by_hand = scores.softmax(1)[range(4), labels].mean().item()
-    assert measurement.confidence == pytest.approx(by_hand)
-    assert measurement.n_images == 4
+    assert measurement.quality == pytest.approx(by_hand)
+    assert measurement.n_samples == 4
     assert measurement.seconds >= 0
 
 
@@ -73,11 +73,11 @@ def test_evaluating_is_calibrating_and_measuring_the_extracted_net(
         expected = measure(plain.eval(), batches, Placement(CPU))
         got = evaluator.evaluate(widths, batches)
 
-        assert got.accuracy == expected.accuracy
-        assert got.confidence == pytest.approx(expected.confidence, rel=1e-4)
-        assert got.n_images == 13
+        assert got.first == expected.first
+        assert got.quality == pytest.approx(expected.quality, rel=1e-4)
+        assert got.n_samples == 13
         with evaluator.calibrated(widths) as subnet:
-            assert measure_accuracy(subnet, batches) == expected.accuracy
+            assert measure_accuracy(subnet, batches) == expected.first
             assert subnet.widths == supernet.widths == widths
 
 
@@ -110,7 +110,7 @@ def test_mistakes_leave_the_supernet_as_it_was(
     full = supernet.space.full
     before = copy.deepcopy(supernet.state_dict())
 
-    with pytest.raises(DataError, match="there are no pictures"):
+    with pytest.raises(DataError, match="there are no samples"):
         Evaluator(supernet, images).evaluate(full, [])
     with pytest.raises(CalibrationError, match="got none"):
         Evaluator(supernet, images[:0]).evaluate(full, batches)
@@ -154,7 +154,7 @@ def test_an_evaluation_does_not_depend_on_those_before(
         found = {}
         for i in order:
             measurement = evaluator.evaluate(widths[i], batches)
-            found[i] = (measurement.accuracy, measurement.confidence)
+            found[i] = (measurement.first, measurement.quality)
         return found
 
     first = measure_all(Evaluator(supernet, images), [0, 1, 2, 3, 4, 5])
@@ -201,4 +201,4 @@ def test_a_net_that_runs_otherwise_than_it_was_watched_is_measured_all_the_same(
         expected = measure(supernet, batches, Placement(CPU))
 
     got = evaluator.evaluate(widths, batches)
-    assert (got.accuracy, got.confidence) == (expected.accuracy, expected.confidence)
+    assert (got.first, got.quality) == (expected.first, expected.quality)

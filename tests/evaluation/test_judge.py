@@ -17,7 +17,7 @@ def supernet():
 
 def judge_by_hand(supernet, images, batches):
     widths = supernet.space.smallest
-    return Evaluator(supernet, images).evaluate(widths, batches).confidence
+    return Evaluator(supernet, images).evaluate(widths, batches).quality
 
 
 @pytest.mark.parametrize("asked", [(), (21,), (500,)])

@@ -89,7 +89,7 @@ def test_the_module_is_what_was_scored(subnet):
 def test_the_accuracy_before_is_that_of_the_calibrated_subnet(trained, subnet):
     tuned = run(subnet)
     evaluator = Evaluator(trained, trained.calibration_images)
-    assert tuned.accuracy_before == evaluator.evaluate(subnet.widths, VALIDATION).accuracy
+    assert tuned.accuracy_before == evaluator.evaluate(subnet.widths, VALIDATION).first
 
 
 def test_it_is_a_plain_module_of_the_right_size(trained, subnet):
@@ -293,9 +293,9 @@ def test_a_candidate_without_a_supernet_is_refused(trained):
 def test_broken_loaders_and_pictures_are_named(subnet):
     with pytest.raises(DataError, match="is empty"):
         run(subnet, [])
-    with pytest.raises(DataError, match="no pictures"):
+    with pytest.raises(DataError, match="no samples"):
         run(subnet, validation_loader=iter(()))
-    with pytest.raises(DataError, match="no pictures"):
+    with pytest.raises(DataError, match="no samples"):
         run(subnet, validation_loader=[])
     bad = make_batches()
     bad[1][0][0, 0, 0, 0] = math.nan

@@ -109,7 +109,7 @@ def test_a_failing_function_is_one_line_with_its_place(
     ("settings", "message"),
     [
         ({"name": "resnet9"}, "did you mean 'resnet8'"),
-        ({"name": "something else"}, "it is one of resnet8, resnet20, torchvision:<name>"),
+        ({"name": "something else"}, "it is one of resnet8, resnet20, gru, torchvision:<name>"),
         ({"name": "m" * 4000}, r"model.name 'mmm.* \.\.\. m*' is not known"),
         ({"name": "torchvision:" + "m" * 4000}, "no classification model 'mmm"),
         ({"arguments": {"width": 1025}}, "model.arguments.width must be .* got 1025"),

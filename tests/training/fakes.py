@@ -17,7 +17,7 @@ from dpod_search.data import SeededLoader
 from dpod_search.progress import SilentProgress
 from dpod_search.supernet import Supernet
 from dpod_search.supernet import build_supernet
-from dpod_search.training.learner import CountedScorer
+from dpod_search.training.schedule import CountedScorer
 
 
 Batch = tuple[Tensor, Tensor]

@@ -32,10 +32,11 @@ from dpod_search.training import PolicyContext
 from dpod_search.training import Ranks
 from dpod_search.training import TrainingResult
 from dpod_search.training import TrainingSettings
-from dpod_search.training.learner import CountedScorer
 from dpod_search.training.learner import SupernetLearner
 from dpod_search.training.policies import DpodOptions
 from dpod_search.training.policies import DpodPolicy
+from dpod_search.training.schedule import CountedScorer
+from dpod_search.training.schedule import SubnetSchedule
 from dpod_search.training.train import train_by_policy
 from dpod_search.weights import write_tensors
 
@@ -258,7 +259,8 @@ def compute_gradients(ranks: Ranks, half: int | None, *, full: bool) -> dict[str
     # The net without blocks comes last, after all parameters have gradients, and then first.
     smallest, whole = supernet.space.smallest, supernet.space.full
     plan = Plan(True, (smallest,)) if full else Plan(False, (smallest, whole.replace("stem", 2)))
-    learner = SupernetLearner(supernet, fakes.FixedPolicy(plan), fakes.make_scorer(), ranks=ranks)
+    schedule = SubnetSchedule(supernet, fakes.FixedPolicy(plan), fakes.make_scorer(), ranks=ranks)
+    learner = SupernetLearner(supernet, schedule, ranks=ranks)
     images, labels = fakes.make_pictures(8)
     own = slice(ranks.rank if half is None else half, None, 2)
     learner.compute_gradients(0, images[own], labels[own])

@@ -18,6 +18,7 @@ from dpod_search.errors import ConfigError
 from dpod_search.training import Plan
 from dpod_search.training import TrainingSettings
 from dpod_search.training.learner import SupernetLearner
+from dpod_search.training.schedule import SubnetSchedule
 from dpod_search.training.train import train_by_policy
 
 
@@ -61,7 +62,9 @@ class ContextOf:
 def run_step(supernet, options, **plan):
     """Return the losses of a step and the gradients it leaves."""
     policy = FixedPolicy(ContextOf(supernet), **plan)
-    learner = SupernetLearner(supernet, policy, make_scorer(), TrainingSettings(**options))
+    learner = SupernetLearner(
+        supernet, SubnetSchedule(supernet, policy, make_scorer()), TrainingSettings(**options)
+    )
     supernet.zero_grad()
     losses = learner.compute_gradients(0, *make_pictures(8))
     return losses, [parameter.grad for parameter in supernet.parameters()]

@@ -19,7 +19,7 @@ from dpod_search.footprint import build_footprint
 from dpod_search.rng import numpy_generator
 from dpod_search.training import CheckpointFile
 from dpod_search.training import TrainingSettings
-from dpod_search.training.learner import CountedScorer
+from dpod_search.training.schedule import CountedScorer
 from dpod_search.training.train import train_by_policy
 
 
@@ -68,7 +68,7 @@ def train(settings, dropout, n_workers, seed=0, **options):
         loader,
         settings,
         CountedScorer(
-            lambda widths: evaluator.evaluate(widths, judged).confidence,
+            lambda widths: evaluator.evaluate(widths, judged).quality,
             lambda widths: footprint.measure(widths)["macs"],
             0,
         ),

@@ -16,11 +16,12 @@ from training.fakes import make_scorer
 from training.fakes import make_supernet
 
 from dpod_search.errors import ConfigError
+from dpod_search.tasks.classes import compute_divergence as distill
 from dpod_search.training import Ranks
 from dpod_search.training import TrainingSettings
-from dpod_search.training import distill
 from dpod_search.training.learner import SupernetLearner
 from dpod_search.training.policies import Plan
+from dpod_search.training.schedule import SubnetSchedule
 
 
 def compute_by_hand(supernet, plan, images, labels, smoothing):
@@ -54,7 +55,8 @@ def compute_by_hand(supernet, plan, images, labels, smoothing):
 
 def make_learner(supernet, plan, ranks=None, **settings):
     chosen = TrainingSettings(**settings)
-    return SupernetLearner(supernet, FixedPolicy(plan), make_scorer(), chosen, ranks=ranks)
+    schedule = SubnetSchedule(supernet, FixedPolicy(plan), make_scorer(), ranks=ranks)
+    return SupernetLearner(supernet, schedule, chosen, ranks=ranks)
 
 
 @pytest.mark.parametrize(
@@ -177,7 +179,7 @@ def test_a_state_that_a_checkpoint_cannot_keep_is_refused(state):
     supernet = make_supernet()
     policy = FixedPolicy(Plan(True, ()))
     policy.state = lambda: state
-    learner = SupernetLearner(supernet, policy, make_scorer())
+    learner = SupernetLearner(supernet, SubnetSchedule(supernet, policy, make_scorer()))
     with pytest.raises(ConfigError, match="FixedPolicy cannot be kept in a checkpoint"):
         learner.state()
 

@@ -9,13 +9,14 @@ from training.fakes import make_pictures
 from training.fakes import make_supernet
 
 from dpod_search.errors import ConfigError
+from dpod_search.tasks import Classification
 from dpod_search.training import TrainingSettings
-from dpod_search.training.precision import compute_scores
+from dpod_search.training.precision import compute_outputs
 
 
 def test_float32_is_the_net_as_it_is():
     net, images = make_net(), make_pictures()[0]
-    assert torch.equal(compute_scores(copy.deepcopy(net), images), net(images))
+    assert torch.equal(compute_outputs(copy.deepcopy(net), images, Classification()), net(images))
 
 
 @pytest.mark.parametrize("width", ["full", "smallest"])
@@ -24,8 +25,8 @@ def test_bfloat16_is_used_inside_and_all_that_is_kept_is_float32(width):
     seen = []
     supernet.net.conv1.register_forward_hook(lambda _, __, output: seen.append(output.dtype))
     with supernet.active(getattr(supernet.space, width)):
-        wanted = compute_scores(copy.deepcopy(supernet), images)
-        scores = compute_scores(supernet, images, "bfloat16")
+        wanted = compute_outputs(copy.deepcopy(supernet), images, Classification())
+        scores = compute_outputs(supernet, images, Classification(), "bfloat16")
     scores.square().sum().backward()
     assert seen[-1] == torch.bfloat16
     assert scores.dtype == torch.float32

@@ -18,7 +18,7 @@ from dpod_search.footprint import build_footprint
 from dpod_search.supernet import build_supernet
 from dpod_search.training import CheckpointFile
 from dpod_search.training import TrainingSettings
-from dpod_search.training.learner import CountedScorer
+from dpod_search.training.schedule import CountedScorer
 from dpod_search.training.train import train_by_policy
 
 

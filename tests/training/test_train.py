@@ -25,8 +25,8 @@ from dpod_search.supernet import build_supernet
 from dpod_search.training import POLICIES
 from dpod_search.training import CheckpointFile
 from dpod_search.training import TrainingSettings
-from dpod_search.training.learner import CountedScorer
 from dpod_search.training.policies import Plan
+from dpod_search.training.schedule import CountedScorer
 from dpod_search.training.train import train_by_policy
 
 
@@ -44,7 +44,7 @@ def train(supernet, loader, settings=SETTINGS, *, seed=0, **options):
         loader,
         settings,
         CountedScorer(
-            lambda widths: evaluator.evaluate(widths, judged).confidence,
+            lambda widths: evaluator.evaluate(widths, judged).quality,
             lambda widths: footprint.measure(widths)["macs"],
             0,
         ),
@@ -57,10 +57,10 @@ def test_training_learns_and_leaves_the_full_net_in_evaluation_mode():
     supernet = make_supernet()
     evaluator = Evaluator(supernet, make_pictures(12, seed=5)[0])
     judged = make_batches(30, 30, seed=7)
-    before = evaluator.evaluate(supernet.space.full, judged).confidence
+    before = evaluator.evaluate(supernet.space.full, judged).quality
     settings = dataclasses.replace(SETTINGS, epochs=10)
     result = train(supernet, make_batches(), settings)
-    assert evaluator.evaluate(supernet.space.full, judged).confidence > before + 0.1
+    assert evaluator.evaluate(supernet.space.full, judged).quality > before + 0.1
     assert not supernet.training
     assert supernet.widths == supernet.space.full
     assert result.n_steps == 30

@@ -77,8 +77,8 @@ def read_finetuned(session: Session, name: str, widths: Widths) -> FinetunedSubn
         widths=widths,
         footprint=session.footprint.measure(widths),
         input_shape=session.blank_supernet.example_shape,
-        accuracy_before=kept.accuracy_before,
-        accuracy=kept.accuracy,
+        metrics_before={"accuracy": kept.accuracy_before},
+        metrics={"accuracy": kept.accuracy},
     )
 
 

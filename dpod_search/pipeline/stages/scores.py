@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dpod_search.classification import check_labels
-from dpod_search.classification import check_scores
 from dpod_search.errors import ExportError
+from dpod_search.tasks.classification import check_labels
+from dpod_search.tasks.classification import check_scores
 
 
 @dataclass(frozen=True)

@@ -185,7 +185,7 @@ def _write_path(session: Session, result: TrainingResult) -> float:
     # The full net begins the path: each is evaluated once.
     full = session.blank_supernet.space.full
     accuracies = {
-        widths: evaluator.evaluate(widths, session.validation_batches).accuracy
+        widths: evaluator.evaluate(widths, session.validation_batches).first
         for widths in dict.fromkeys([full, *result.path])
     }
     profiles = tuple(

@@ -122,7 +122,7 @@ def test_the_full_net_alone_is_trained_and_its_units_put_in_order(chosen):
     assert path[0]["widths"] == dict(supernet.space.full)
     batch_size = session.config.evaluation.batch_size
     evaluator = Evaluator(supernet, session.calibration_images, batch_size=batch_size)
-    accuracy = evaluator.evaluate(supernet.space.full, session.validation_batches).accuracy
+    accuracy = evaluator.evaluate(supernet.space.full, session.validation_batches).first
     assert accuracy == pytest.approx(kept["full"]["accuracy"], abs=1e-6)
     for scores in importance_file.find_importance(session).by_group():
         if scores is not None and len(scores) > 1:

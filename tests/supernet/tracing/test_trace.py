@@ -126,7 +126,7 @@ def test_a_model_with_a_view_stays_in_the_usual_memory_format() -> None:
     place_module(supernet, torch.device("cpu"), is_channels_last=False)
     evaluator = Evaluator(supernet, images)
     batches = [(images, torch.zeros(2, dtype=torch.long))]
-    assert evaluator.evaluate(supernet.space.smallest, batches).n_images == 2
+    assert evaluator.evaluate(supernet.space.smallest, batches).n_samples == 2
 
 
 def test_a_model_that_runs_differently_when_it_is_traced() -> None:

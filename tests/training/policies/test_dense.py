@@ -10,9 +10,9 @@ from training.policies.contract import run_policy
 
 from dpod_search.footprint import build_footprint
 from dpod_search.training import TrainingSettings
-from dpod_search.training.learner import CountedScorer
 from dpod_search.training.loop import Loop
 from dpod_search.training.policies import DensePolicy
+from dpod_search.training.schedule import CountedScorer
 from dpod_search.training.train import train_by_policy
 
 

@@ -1,24 +1,64 @@
-"""What training and accuracy take: one logit a class, and one class a sample."""
+"""Telling one class a sample: the task that is trained and searched where none is named."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from dpod_search.errors import ConfigError
 from dpod_search.errors import DataError
+from dpod_search.tasks.batches import find_answer
+from dpod_search.tasks.classes import ClassTally
+from dpod_search.tasks.classes import compute_divergence
+from dpod_search.tasks.task import Metric
 
 
 _INTEGERS = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
+
+
+@dataclass(frozen=True)
+class Classification:
+    """One class for each sample: logits (N, classes), integer targets (N,); cross-entropy."""
+
+    name: ClassVar[str] = "classification"
+    metrics: ClassVar[tuple[Metric, ...]] = (Metric("accuracy", "maximize", high=1.0),)
+
+    def check_outputs(self, outputs: object, n_samples: int | None = None) -> Tensor:
+        """Return logits (N, classes)."""
+        return check_scores(outputs, n_samples)
+
+    def check_targets(self, targets: object, outputs: Tensor) -> Tensor:
+        """Return classes (N,), int64."""
+        return check_labels(targets, *outputs.shape)
+
+    def compute_loss(
+        self, outputs: Tensor, targets: Tensor, *, label_smoothing: float = 0.0
+    ) -> Tensor:
+        """Return the mean cross-entropy."""
+        return functional.cross_entropy(outputs, targets, label_smoothing=label_smoothing)
+
+    def distill(self, outputs: Tensor, full_outputs: Tensor, temperature: float = 1.0) -> Tensor:
+        """Return the mean Kullback-Leibler divergence over samples."""
+        return compute_divergence(outputs, full_outputs, temperature)
+
+    def flatten(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Return both as they are: a sample is a place."""
+        return outputs, targets
+
+    def make_tally(self) -> ClassTally:
+        """Return a tally of right answers and of confidence."""
+        return ClassTally(self)
 
 
 def check_scores(scores: object, n_samples: int | None = None) -> Tensor:
     """Return what a model answered, if it is one logit a class for each sample.
 
     Args:
-        scores: What the model returned.
+        scores: What the model returned; of a dictionary what it calls ``logits`` or ``out``.
         n_samples: Samples that it was given; None where that is not known.
 
     Returns:
@@ -27,6 +67,7 @@ def check_scores(scores: object, n_samples: int | None = None) -> Tensor:
     Raises:
         ConfigError: If they are anything else: maps, one number a sample, several tensors.
     """
+    scores = find_answer(scores)
     if isinstance(scores, Tensor):
         got = f"tensor of shape {tuple(scores.shape)}"
         if scores.ndim == 2 and n_samples in (None, len(scores)):
@@ -35,30 +76,10 @@ def check_scores(scores: object, n_samples: int | None = None) -> Tensor:
         got = type(scores).__name__
     raise ConfigError(
         "training and accuracy are those of classifiers: the model must return one logit a class, "
-        f"shape ({'N' if n_samples is None else n_samples}, classes), got a {got}; wrap it in a "
-        "module that returns the logits alone, or search with an objective of your own"
+        f"shape ({'N' if n_samples is None else n_samples}, classes), got a {got}; name "
+        "another task (docs/tasks.md), wrap it in a module that returns the logits alone, or search "
+        "with an objective of your own"
     )
-
-
-def check_samples(samples: object) -> None:
-    """Raise if the samples of a batch are several inputs, a tuple or a dictionary of them.
-
-    Raises:
-        DataError: If they are.
-    """
-    if isinstance(samples, tuple | list | Mapping):
-        raise DataError(
-            "a batch must be (samples, labels), the samples one tensor: training and accuracy give "
-            f"a model one input; got a {type(samples).__name__} of {len(samples)}: wrap the model "
-            "in a module that takes its inputs in one tensor, or search with an objective of your "
-            "own"
-        )
-
-
-def check_pair(batch: object) -> None:
-    """Raise if a batch is no pair, as a loader of the user's may give it; errors as above."""
-    if isinstance(batch, Mapping) or (isinstance(batch, tuple | list) and len(batch) != 2):
-        check_samples(batch)
 
 
 def check_labels(labels: object, n_samples: int, n_classes: int | None = None) -> Tensor:
@@ -88,12 +109,3 @@ def check_labels(labels: object, n_samples: int, n_classes: int | None = None) -
         if lowest < 0 or highest >= n_classes:
             raise DataError(f"{wanted}, got {lowest if lowest < 0 else highest}; {fix}")
     return labels.to(torch.int64)
-
-
-def move_labels(labels: Tensor, device: torch.device) -> Tensor:
-    """Move labels to a device; what is no tensor stays, for :func:`check_labels` to refuse.
-
-    A loader may give anything, and what the model answers is looked at first.
-    """
-    given: object = labels
-    return labels.to(device) if isinstance(given, Tensor) else labels

@@ -19,8 +19,6 @@ from dpod_search import build_supernet
 from dpod_search import finetune
 from dpod_search import search
 from dpod_search import train_supernet
-from dpod_search.classification import check_labels
-from dpod_search.classification import check_scores
 from dpod_search.errors import ConfigError
 from dpod_search.errors import DataError
 from dpod_search.evaluation import Evaluator
@@ -31,6 +29,8 @@ from dpod_search.importance import measure_unit_importance
 from dpod_search.pipeline.stages.scores import count_right
 from dpod_search.supernet import Subnet
 from dpod_search.supernet import Supernet
+from dpod_search.tasks.classification import check_labels
+from dpod_search.tasks.classification import check_scores
 
 
 N = 8
@@ -53,7 +53,7 @@ class Net(nn.Module):
         logits = maps.mean((2, 3))
         if self.answers == "one number":
             return logits[:, 0]
-        named = {"tuple": (logits, maps), "dict": {"out": logits}}
+        named = {"tuple": (logits, maps), "dict": {"scores": logits}}
         return named.get(self.answers, logits)
 
 

@@ -1,0 +1,75 @@
+"""A class for every pixel."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from dpod_search.tasks.classes import ClassTally
+from dpod_search.tasks.classes import ClassTask
+from dpod_search.tasks.classes import Flattening
+from dpod_search.tasks.task import Metric
+
+
+@dataclass(frozen=True)
+class Segmentation(ClassTask):
+    """Logits (N, classes, H, W), integer masks (N, H, W); cross-entropy of the pixels.
+
+    Args:
+        ignored: Class of pixels that neither loss nor metrics look at.
+
+    References:
+        Everingham et al.: The PASCAL Visual Object Classes Challenge, 2015, section 4.3:
+        intersection over union of each class over all pictures at once, then their mean, here over
+        the classes that occur in masks or answers.
+    """
+
+    ignored: int = 255
+
+    name: ClassVar[str] = "segmentation"
+    shape: ClassVar[str] = "(N, classes, H, W)"
+    axis: ClassVar[int] = 1
+    n_axes: ClassVar[int] = 4
+    metrics: ClassVar[tuple[Metric, ...]] = (
+        Metric("mean_iou", "maximize", high=1.0),
+        Metric("pixel_accuracy", "maximize", high=1.0),
+    )
+
+    def make_tally(self) -> PixelTally:
+        """Return a tally of the pixels of each class."""
+        return PixelTally(self)
+
+
+class PixelTally(ClassTally):
+    """Counts pixels by the class that they have and the one that they are given.
+
+    Args:
+        task: Tells which pixels are looked at.
+    """
+
+    def __init__(self, task: Flattening) -> None:
+        """Have seen nothing."""
+        super().__init__(task)
+        self._confusion: Tensor | None = None
+
+    def add_places(self, logits: Tensor, classes: Tensor) -> None:
+        """Add pixels."""
+        super().add_places(logits, classes)
+        n_classes = logits.shape[1]
+        pairs = classes * n_classes + logits.argmax(dim=1)
+        counts = torch.bincount(pairs, minlength=n_classes**2).view(n_classes, n_classes).cpu()
+        self._confusion = counts if self._confusion is None else self._confusion + counts
+
+    def measure(self) -> dict[str, float]:
+        """Return mean intersection over union, and the share of pixels that are right."""
+        found = {"mean_iou": 0.0, "pixel_accuracy": super().measure()["accuracy"]}
+        if self._confusion is not None:
+            confusion = self._confusion.double()
+            both = confusion.diagonal()
+            either = confusion.sum(0) + confusion.sum(1) - both
+            if (either > 0).any():
+                found["mean_iou"] = float((both / either)[either > 0].mean())
+        return found

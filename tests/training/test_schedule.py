@@ -1,0 +1,179 @@
+"""A loop of one's own over the subnets of a schedule: it ends where ours ends."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+import dpod_search as dpod
+from dpod_search.errors import CheckpointError
+from dpod_search.errors import TrainingError
+from dpod_search.tasks import Classification
+from dpod_search.tasks import Task
+
+
+EPOCHS = 4
+SETTINGS = dpod.TrainingSettings(epochs=EPOCHS, lr=0.05, max_grad_norm=0.0, policy="dpod")
+TASK: Task = Classification()
+
+
+def make_supernet():
+    torch.manual_seed(0)
+    net = nn.Sequential(
+        nn.Conv2d(1, 8, 3, padding=1),
+        nn.BatchNorm2d(8),
+        nn.ReLU(),
+        nn.Conv2d(8, 8, 3, padding=1),
+        nn.BatchNorm2d(8),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(8, 3),
+    )
+    return dpod.build_supernet(net, torch.randn(2, 1, 6, 6), ratios=[0.25, 0.5, 1.0])
+
+
+def make_batches(n_batches=6):
+    draw = torch.Generator().manual_seed(1)
+    images = torch.randn(n_batches * 8, 1, 6, 6, generator=draw)
+    labels = images.mean((1, 2, 3)).mul(20).clamp(-1, 1).round().long() + 1
+    return list(zip(images.split(8), labels.split(8), strict=True))
+
+
+BATCHES = make_batches()
+
+
+def make_schedule(supernet, **options):
+    return dpod.make_schedule(supernet, BATCHES, settings=SETTINGS, seed=3, **options)
+
+
+def compute_loss(turn, outputs, labels, full_outputs):
+    """Return the loss as our loop has it, with the default settings."""
+    if turn.is_full:
+        return functional.cross_entropy(outputs, labels)
+    return TASK.distill(outputs, full_outputs)
+
+
+def train_by_hand(supernet, schedule, optimizer, last=None):
+    """Train with nothing but PyTorch, up to a step."""
+    n_steps = schedule.n_steps if last is None else last
+    while schedule.step < n_steps:
+        images, labels = BATCHES[schedule.step % len(BATCHES)]
+        optimizer.param_groups[0]["lr"] = SETTINGS.rate_at(schedule.step, schedule.n_steps)
+        optimizer.zero_grad()
+        supernet.train()
+        full_outputs = None
+        for turn in schedule.next_step(len(images)):
+            with turn:
+                outputs = supernet(schedule.put(images))
+                loss = compute_loss(turn, outputs, labels, full_outputs)
+                (turn.rate * loss).backward()
+            if turn.is_full:
+                full_outputs = outputs.detach()
+        optimizer.step()
+
+
+@pytest.fixture(scope="module")
+def ours():
+    supernet = make_supernet()
+    result = dpod.train_supernet(supernet, BATCHES, settings=SETTINGS, seed=3)
+    return supernet, result
+
+
+def assert_same(supernet, other):
+    for (name, tensor), wanted in zip(
+        supernet.state_dict().items(), other.state_dict().values(), strict=True
+    ):
+        assert torch.equal(tensor, wanted), name
+
+
+def test_a_loop_by_hand_ends_with_the_same_weights(ours):
+    wanted, result = ours
+    supernet = make_supernet()
+    schedule = make_schedule(supernet)
+    train_by_hand(supernet, schedule, SETTINGS.make_optimizer(supernet))
+    schedule.finish()
+    assert_same(supernet, wanted)
+    assert not supernet.training
+    assert schedule.path() == result.path
+    assert (schedule.macs, schedule.scoring_macs) == (result.macs, result.scoring_macs)
+    assert schedule.step == schedule.n_steps == result.n_steps == EPOCHS * len(BATCHES)
+
+
+def test_it_goes_on_from_its_state_as_if_nothing_had_been(ours):
+    wanted, _ = ours
+    supernet = make_supernet()
+    schedule, optimizer = make_schedule(supernet), SETTINGS.make_optimizer(supernet)
+    train_by_hand(supernet, schedule, optimizer, last=11)
+    kept = json.loads(json.dumps(schedule.state_dict()))
+    weights, momenta = supernet.state_dict(), optimizer.state_dict()
+    later = make_supernet()
+    again, moved = make_schedule(later), SETTINGS.make_optimizer(later)
+    later.load_state_dict(weights)
+    moved.load_state_dict(momenta)
+    again.load_state_dict(kept)
+    train_by_hand(later, again, moved)
+    again.finish()
+    assert_same(later, wanted)
+
+
+def test_gradients_may_be_gathered_over_several_batches():
+    supernet = make_supernet()
+    schedule = make_schedule(supernet, policy="uniform")
+    supernet.eval()  # BatchNorm would see half of the pictures at a time
+    images, labels = BATCHES[0]
+
+    def run(parts):
+        supernet.zero_grad()
+        for turn in schedule.turns(0, len(images)):
+            with turn:
+                for x, y in parts:
+                    loss = functional.cross_entropy(supernet(x), y) * len(x) / len(images)
+                    loss.backward()
+        return [p.grad.clone() for p in supernet.parameters()]
+
+    schedule.begin_step(0)
+    whole = run([(images, labels)])
+    halves = run(list(zip(images.split(4), labels.split(4), strict=True)))
+    for one, other in zip(whole, halves, strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_a_step_that_fails_leaves_the_supernet_whole():
+    supernet = make_supernet()
+    schedule = make_schedule(supernet, policy="uniform")
+    with pytest.raises(ZeroDivisionError):
+        for turn in schedule.next_step(8):
+            with turn:
+                if not turn.is_full:
+                    raise ZeroDivisionError
+    assert supernet.widths == supernet.space.full
+    with pytest.raises(TrainingError, match="left before its last turn"):
+        next(schedule.next_step(8))
+    assert schedule.step == 0
+
+
+def test_a_turn_that_is_not_entered_is_noticed():
+    schedule = make_schedule(make_supernet())
+    with pytest.raises(TrainingError, match="with turn"):
+        list(schedule.next_step(8))
+
+
+def test_there_are_no_more_steps_than_were_planned():
+    schedule = make_schedule(make_supernet(), epochs=1)
+    for _ in range(schedule.n_steps):
+        for turn in schedule.next_step(8):
+            with turn:
+                pass
+    with pytest.raises(TrainingError, match="all 6 steps"):
+        next(schedule.next_step(8))
+
+
+@pytest.mark.parametrize("state", [{}, {"step": 1}, {"step": "x", "policy": {}, "macs": 0}])
+def test_what_is_no_state_is_refused(state):
+    with pytest.raises(CheckpointError, match="no state of a schedule"):
+        make_schedule(make_supernet()).load_state_dict(state)
