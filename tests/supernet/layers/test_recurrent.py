@@ -391,6 +391,16 @@ def test_gradients_can_be_added_past_autograd() -> None:
             assert_close(got, wanted)
 
 
+def test_the_weights_of_a_layer_are_cut_in_one_step() -> None:
+    """One by one they cost a layer that is given few samples a third of its training step."""
+    supernet = build_supernet(Net(num_layers=2, bidirectional=True), X)
+    with supernet.active(supernet.space.smallest):
+        layers = supernet.net.rnn._active_layers()
+    steps = {part.grad_fn for layer in layers for part in layer.values()}
+    assert len(steps) == 1
+    assert sum(map(len, layers)) == 16
+
+
 def test_macs_are_those_of_all_gates_directions_layers_and_steps() -> None:
     supernet = build_supernet(Net(nn.GRU, num_layers=2, bidirectional=True), X)
     macs = build_footprint(supernet).measure(supernet.space.full)["macs"]
