@@ -75,9 +75,13 @@ def write(discovery: Discovery, node: fx.Node) -> Axes:
         return {}
     where = discovery.where(node)
     sizes = discovery.shapes[value]
+    shift = len(part) - len(sizes)
     for axis, size in enumerate(sizes):
         layout = discovery.layout(value, axis)
-        held = part[len(part) - len(sizes) + axis]
+        if axis + shift < 0:  # axes of one element may stand in front
+            discovery.dims.freeze(layout, f"{where} drops its axis")
+            continue
+        held = part[axis + shift]
         if size == 1 < full_size(held):
             discovery.dims.freeze(layout, f"{where} repeats it")
         else:
