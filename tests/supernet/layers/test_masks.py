@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable
 
 import pytest
@@ -11,10 +12,12 @@ from supernet.exactness import assert_exact
 from supernet.exactness import assert_exports
 from supernet.exactness import reasons
 from torch import Tensor
+from torch import fx
 from torch import nn
 
 from dpod_search.errors import ConfigError
 from dpod_search.errors import GroupingError
+from dpod_search.supernet import Supernet
 from dpod_search.supernet import build_supernet
 from dpod_search.supernet import extract_subnet
 
@@ -215,6 +218,25 @@ def test_a_call_of_another_kind_than_the_examples_is_one_line() -> None:
     masked = build_supernet(Optional(), (X, CAUSAL))
     with pytest.raises(ConfigError, match="in the example with attn_mask, attn_mask of truths"):
         masked(X, as_numbers(CAUSAL))
+
+    def cut(supernet: Supernet) -> nn.Module:
+        heads = next(group.name for group in supernet.groups if group.kind == "heads")
+        found = extract_subnet(supernet, supernet.space.full.replace(heads, HEADS // 2))
+        assert isinstance(found.get_submodule("inner"), fx.GraphModule)
+        return pickle.loads(pickle.dumps(found.get_submodule("inner")))  # noqa: S301  # our own
+
+    x = torch.randn(2, 6, DIM)
+    with pytest.raises(AssertionError, match="called with attn_mask, and in the example without"):
+        cut(plain)(x, x, x, attn_mask=as_numbers(CAUSAL))
+    with pytest.raises(AssertionError, match="called with key_padding_mask, and in the example"):
+        cut(plain)(x, x, x, PADDED)
+    with pytest.raises(AssertionError, match="called without attn_mask, and in the example with"):
+        cut(masked)(x, x, x)
+    with pytest.raises(AssertionError, match="takes as attn_mask truth values"):
+        cut(masked)(x, x, x, attn_mask=as_numbers(CAUSAL))
+    numbers = build_supernet(Optional(), (X, as_numbers(CAUSAL)))
+    with pytest.raises(AssertionError, match="takes as attn_mask numbers"):
+        cut(numbers)(x, x, x, attn_mask=CAUSAL)
 
 
 def test_what_is_dropped_in_training_costs_no_width() -> None:
