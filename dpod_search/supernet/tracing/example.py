@@ -68,8 +68,12 @@ class ExampleCall:
         """
         n = self.n_samples
         lengths = {len(tensor) for tensor in self.tensors if tensor.dim()}
-        few = next((k for k in range(2, n) if k not in lengths), n)
-        return self.map(lambda t: (t[:few] if self.has_samples(t) else t).detach().clone())
+        few = self.take(slice(next((k for k in range(2, n) if k not in lengths), n)))
+        return few.map(lambda tensor: tensor.detach().clone())
+
+    def take(self, rows: slice) -> ExampleCall:
+        """Return the call with some of its samples."""
+        return self.map(lambda tensor: tensor[rows] if self.has_samples(tensor) else tensor)
 
     def map(self, function: Callable[[Tensor], Any]) -> ExampleCall:
         """Return the call with another value in the place of each tensor."""
@@ -116,6 +120,17 @@ def read_example(example_input: Example) -> ExampleCall:
             _check_samples(tensor)
         check_values(tensor, "an example input")
     return call
+
+
+def call_with_samples(samples: Example | ExampleCall) -> ExampleCall:
+    """Return the call that samples stand for, which one tensor may have none of.
+
+    Raises:
+        GroupingError: As :func:`read_example`, of anything but one tensor.
+    """
+    if isinstance(samples, ExampleCall):
+        return samples
+    return ExampleCall((samples,), {}) if isinstance(samples, Tensor) else read_example(samples)
 
 
 _NOTED = "_dpod_example"
