@@ -26,8 +26,8 @@ from dpod_search.supernet.tracing.computed import computes_weight
 from dpod_search.supernet.tracing.computed import is_step
 from dpod_search.supernet.tracing.example import ExampleCall
 from dpod_search.supernet.tracing.peeking import Peek
+from dpod_search.supernet.tracing.peeking import with_len
 from dpod_search.supernet.tracing.peeking import without_checks
-from dpod_search.supernet.tracing.peeking import without_len
 from dpod_search.supernet.tracing.recording import leaves_of
 from dpod_search.supernet.tracing.tracked import tracking
 from dpod_search.supernet.tracing.transformers import TRANSFORMERS
@@ -202,10 +202,14 @@ class Tracer(fx.Tracer):
         """Return what a node makes on the example."""
         return self._peek.evaluate(node, self.root)
 
+    def measure(self, obj: fx.Proxy) -> int:
+        """Return how many parts a value has on the example; raise a ``TypeError`` if it has none."""
+        return self._peek.measure(obj.node, self.root)
+
     def iter(self, obj: fx.Proxy) -> Iterator[fx.Proxy]:
         """Iterate over what an operation makes, as many parts as it makes on the example."""
         try:
-            n_parts = self._peek.measure(obj.node, self.root)
+            n_parts = self.measure(obj)
         except TypeError:
             return super().iter(obj)
         part = operator.getitem
@@ -285,7 +289,7 @@ def run_tracer(tracer: Tracer, model: nn.Module) -> fx.Graph:
     tracer.record_stack_traces = True
     # Functions of PyTorch are replaced for the time of a trace, by one thread at a time.
     whole = recording_whole_calls(model, tracer.require_sizes if tracer.answers else None)
-    with _TRACING, tracking(model), without_len(), without_checks(), whole:
+    with _TRACING, tracking(model), with_len(tracer.measure), without_checks(), whole:
         return tracer.trace(model)
 
 
