@@ -124,6 +124,14 @@ class Discovery:
         """Return the first tensor that a node reads."""
         return self.tensor_inputs(node)[0]
 
+    def is_used(self, node: fx.Node) -> bool:
+        """Say whether what a node makes is read, returned, or kept in an attribute."""
+        return bool(node.users) or node.op == "output" or self.is_held(node)
+
+    def is_held(self, node: fx.Node) -> bool:
+        """Say whether the model's code keeps what a node makes in an attribute."""
+        return node in self._traced.held
+
     def part_shapes(self, node: fx.Node) -> tuple[tuple[int, ...], ...]:
         """Return the shapes of the tensors that a node makes, if it makes several."""
         return self._traced.parts.get(node, ())

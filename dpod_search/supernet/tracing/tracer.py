@@ -110,7 +110,7 @@ class Tracer(fx.Tracer):
     """Leaves PyTorch's modules and further ones whole, and notes the calls of the others.
 
     What the code decides by sizes it decides as on the example; ``deciding`` has the values that
-    were asked for.
+    were asked for. ``held`` has what lies in attributes of modules after the trace.
 
     Args:
         is_leaf: Says of a module whether it is one operation, whatever its code does.
@@ -135,6 +135,7 @@ class Tracer(fx.Tracer):
         super().__init__((math, *loaded), tuple(leaf_functions))  # type: ignore[arg-type]
         self.calls: list[Call] = []
         self.deciding: list[fx.Node] = []
+        self.held: frozenset[fx.Node] = frozenset()
         self.answers = answers
         self._buffers = buffers
         self._is_leaf = is_leaf
@@ -290,7 +291,17 @@ def run_tracer(tracer: Tracer, model: nn.Module) -> fx.Graph:
     # Functions of PyTorch are replaced for the time of a trace, by one thread at a time.
     whole = recording_whole_calls(model, tracer.require_sizes if tracer.answers else None)
     with _TRACING, tracking(model), with_len(tracer.measure), without_checks(), whole:
-        return tracer.trace(model)
+        graph = tracer.trace(model)
+        tracer.held = _find_held(model)
+        return graph
+
+
+def _find_held(model: nn.Module) -> frozenset[fx.Node]:
+    """Return what the code of a model that was just traced has put into attributes of modules."""
+    held = (vars(module) for module in model.modules())
+    return frozenset(
+        leaf.node for leaf in pytree.tree_leaves(list(held)) if isinstance(leaf, fx.Proxy)
+    )
 
 
 def _nodes_of(value: Any) -> Any:

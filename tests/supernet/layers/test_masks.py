@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -288,3 +289,47 @@ def test_an_encoder_that_sets_padding_to_zero_only_in_use_is_refused() -> None:
     )
     with pytest.raises(GroupingError, match="enable_nested_tensor=False"):
         build_supernet(net, X)
+
+
+class Keeping(nn.Module):
+    """Keeps the attention weights of its last call, which nothing else reads."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__()
+        self.embed, self.head, self.how = nn.Linear(12, DIM), nn.Linear(DIM, 3), how
+        self.inner = nn.MultiheadAttention(DIM, HEADS, batch_first=True)
+        self.kept: Any = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.embed(x)
+        if self.how == "whole":
+            self.kept = self.inner(x, x, x)
+            return self.head(self.kept[0])
+        options = {"none": {"need_weights": False}, "each": {"average_attn_weights": False}}
+        y, weights = self.inner(x, x, x, **options.get(self.how, {}))
+        self.kept = {"weights": [weights]} if self.how == "in a list" else weights
+        return self.head(y)
+
+
+@pytest.mark.parametrize("how", ["alone", "in a list", "whole", "none"])
+def test_weights_that_are_kept_in_an_attribute_are_there(how: str) -> None:
+    model = Keeping(how).eval()
+    supernet = build_supernet(model, X).eval()
+    model(X), supernet(X)
+    assert {group.name for group in supernet.groups} == {"embed", "inner", "inner.out_proj"}
+    torch.testing.assert_close(supernet.net.kept, model.kept)
+    widths = supernet.space.smallest
+    with supernet.active(widths):
+        supernet(X)
+    subnet = extract_subnet(supernet, widths).eval()
+    subnet(X)
+    torch.testing.assert_close(subnet.kept, supernet.net.kept)
+
+
+def test_weights_of_each_head_that_are_kept_freeze_the_attention() -> None:
+    model = Keeping("each")
+    model.head = nn.Sequential(nn.Linear(DIM, 8), nn.ReLU(), nn.Linear(8, 3))
+    supernet = build_supernet(model.eval(), X)
+    assert "gives the attention weights of each head away" in reasons(supernet)["inner"]
+    supernet(X), model(X)
+    torch.testing.assert_close(supernet.net.kept, model.kept)
