@@ -3,6 +3,7 @@
 Writes ``docs/supernet-cost.md`` and ``benchmarks/results/supernet_cost.json``:
 
     python benchmarks/supernet_cost.py
+    python benchmarks/supernet_cost.py --step LSTM    # these nets' steps, and the rest as it is
 
 Times are processor seconds of one thread, which other work on the machine changes less than what
 a clock on the wall shows. They are no tests: the machine should have nothing else to do.
@@ -17,6 +18,7 @@ import multiprocessing
 import os
 import time
 from collections.abc import Callable
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from statistics import median
 from typing import Any
@@ -127,6 +129,10 @@ def build_step_nets() -> dict[str, tuple[nn.Module, Tensor]]:
             Recurrent(),
             torch.randn(32, 50, 64, generator=generator),
         ),
+        "LSTM of 2 layers of 256, 20 steps, batch 8": (
+            Recurrent(),
+            torch.randn(8, 20, 64, generator=generator),
+        ),
     }
 
 
@@ -228,7 +234,7 @@ def write_page(results: dict[str, Any]) -> str:
         "| net | weights of the subnet | extracted net | ratio | forward and backward alone | optimizer | within |",
         "|---|---|---|---|---|---|---|",
         *(
-            f"| {name} | {100 * s['params_share']:.0f} % | {s['plain_ms']:.0f} ms | {s['ratio']:.2f} "
+            f"| {name}{_note_commit(s, results)} | {100 * s['params_share']:.0f} % | {s['plain_ms']:.0f} ms | {s['ratio']:.2f} "
             f"| {s['forward_backward_ratio']:.2f} | {s['optimizer_extra_ms']:+.1f} ms | {'no' if name in wide else 'yes'} |"
             for name, s in results["steps"].items()
         ),
@@ -248,6 +254,11 @@ def write_page(results: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _note_commit(step: dict[str, Any], results: dict[str, Any]) -> str:
+    commit = step.get("commit", results["commit"])
+    return "" if commit == results["commit"] else f" (at {commit})"
+
+
 def be_quiet() -> None:
     """Use one thread, and leave out what discovery warns of."""
     torch.set_num_threads(1)
@@ -258,27 +269,53 @@ def main() -> None:
     """Measure and write the results and the page."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--nets", default=",".join(NETS), help="nets of the discovery part")
-    names = parser.parse_args().nets.split(",")
+    parser.add_argument("--step", help="measure the steps of nets with this name alone")
+    arguments = parser.parse_args()
     be_quiet()
     console = Console()
+    results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    if arguments.step is None:
+        results |= measure_all(arguments.nets.split(","), results.get("discovery_s", {}), console)
+    else:
+        steps = results["steps"] | measure_steps(arguments.step, console)
+        results["steps"] = {name: steps[name] for name in build_step_nets() if name in steps}
+    RESULTS.parent.mkdir(exist_ok=True)
+    RESULTS.write_text(json.dumps(results, indent=1) + "\n")
+    PAGE.write_text(write_page(results))
+
+
+def measure_steps(part: str, console: Console) -> dict[str, Any]:
+    """Time the training steps of the nets whose name holds a part."""
+    steps, commit = {}, describe_commit()
+    for name, (model, images) in build_step_nets().items():
+        if part in name:
+            steps[name] = measure_step(model, images) | {"commit": commit}
+            console.print(name, steps[name])
+    return steps
+
+
+def measure_all(names: Sequence[str], known: dict[str, float], console: Console) -> dict[str, Any]:
+    """Measure everything.
+
+    Args:
+        names: Nets of the discovery part.
+        known: Seconds of that part that were measured before.
+        console: Where to show what is known by now.
+    """
     load = os.getloadavg()[0]
     resnet50 = measure_widths_of_resnet50()
     console.print(resnet50)
-    steps = {}
-    for name, (model, images) in build_step_nets().items():
-        steps[name] = measure_step(model, images)
-        console.print(name, steps[name])
+    steps = measure_steps("", console)
     policy = {}
     for name, (model, images) in build_policy_nets().items():
         policy[name] = measure_policy(model, images)
         console.print(name, policy[name])
-    known = json.loads(RESULTS.read_text())["discovery_s"] if RESULTS.exists() else {}
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, context, max_tasks_per_child=1) as alone:
         for name, seconds in zip(names, alone.map(measure_discovery, names), strict=True):
             known[name] = seconds
             console.print(f"{name} {seconds:.2f} s")
-    results = {
+    return {
         "machine": describe_machine(),
         "commit": describe_commit(),
         "load": load,
@@ -287,9 +324,6 @@ def main() -> None:
         "policy": policy,
         "discovery_s": {name: known[name] for name in NETS if name in known},
     }
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps(results, indent=1) + "\n")
-    PAGE.write_text(write_page(results))
 
 
 if __name__ == "__main__":

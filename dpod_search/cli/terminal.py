@@ -46,15 +46,22 @@ def hearing_models(tell: Callable[[str], None]) -> Iterator[None]:
     """Say what a model is made of inside the block, where that is not just what was named.
 
     Args:
-        tell: Says a line: which weights of a file were taken, and what was drawn anew.
+        tell: Says a line: which weights of a file were taken, what was drawn anew, and what of it
+            a subnet has little of.
     """
-    logger = logging.getLogger("dpod_search.models")
+    loggers = [logging.getLogger(name) for name in _ABOUT_MODELS]
     handler = _Teller(tell)
-    logger.addHandler(handler)
+    for logger in loggers:
+        logger.addHandler(handler)
     try:
         yield
     finally:
-        logger.removeHandler(handler)
+        for logger in loggers:
+            logger.removeHandler(handler)
+
+
+# What discovery warns of stands in what inspect prints, and in the report.
+_ABOUT_MODELS = ("dpod_search.models", "dpod_search.pipeline.session")
 
 
 class _Teller(logging.Handler):

@@ -84,8 +84,7 @@ class StudyConfig:
         parse_device(self.device)
         if self.training.epochs == 0 and not self.model.is_trained:
             raise ConfigError(
-                "training.epochs = 0 takes trained weights as they are; name their file in "
-                "model.weights, or train for at least one epoch"
+                f"training.epochs = 0 takes trained weights as they are; {self.model.advice}"
             )
         if self.data.image_size is not None:
             self._check_pixels(self.data.image_size)

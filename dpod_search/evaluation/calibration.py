@@ -12,6 +12,7 @@ References:
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Sequence
@@ -36,9 +37,12 @@ from dpod_search.evaluation.pooling import pool_calls
 from dpod_search.evaluation.pooling import read_call
 from dpod_search.placement import evaluating
 from dpod_search.placement import placement_of
+from dpod_search.supernet.tracing.example import Example
+from dpod_search.supernet.tracing.example import ExampleCall
+from dpod_search.supernet.tracing.example import call_with_samples
 
 
-def calibrate(model: nn.Module, images: Tensor, *, batch_size: int = 1024) -> None:
+def calibrate(model: nn.Module, images: Example | ExampleCall, *, batch_size: int = 1024) -> None:
     """Replace the statistics of every BatchNorm by those of the given pictures.
 
     Works on plain modules and, inside ``supernet.active(widths)``, on a supernet, where only
@@ -46,7 +50,8 @@ def calibrate(model: nn.Module, images: Tensor, *, batch_size: int = 1024) -> No
 
     Args:
         model: Changed in place: its BatchNorm statistics, nothing else.
-        images: Shape (n, C, ...), n >= 1.
+        images: Shape (n, C, ...), n >= 1; of a model of several inputs all of them, n samples
+            each, as ``build_supernet`` takes an example.
         batch_size: Pictures run at once, or a few more so that no batch has only one. Below n,
             upstream layers are normalised per batch.
 
@@ -57,7 +62,7 @@ def calibrate(model: nn.Module, images: Tensor, *, batch_size: int = 1024) -> No
     norms = _norms(model)
     saved = _save_statistics(norms)
     try:
-        _calibrate(model, images, batch_size, norms, ())
+        _calibrate(model, call_with_samples(images), batch_size, norms, ())
     except BaseException:
         _restore_statistics(saved)
         raise
@@ -66,7 +71,7 @@ def calibrate(model: nn.Module, images: Tensor, *, batch_size: int = 1024) -> No
 @contextmanager
 def calibrated(
     model: nn.Module,
-    images: Tensor,
+    images: Example | ExampleCall,
     *,
     batch_size: int = 1024,
     normed_layers: Sequence[NormedLayer] = (),
@@ -85,7 +90,7 @@ def calibrated(
     norms = _norms(model)
     saved = _save_statistics(norms)
     try:
-        _calibrate(model, images, batch_size, norms, normed_layers)
+        _calibrate(model, call_with_samples(images), batch_size, norms, normed_layers)
         yield
     finally:
         _restore_statistics(saved)
@@ -104,25 +109,25 @@ def in_evaluation_mode(model: nn.Module) -> AbstractContextManager[None]:
 
 def _calibrate(
     model: nn.Module,
-    images: Tensor,
+    call: ExampleCall,
     batch_size: int,
     norms: Sequence[_NormBase],
     normed_layers: Sequence[NormedLayer],
 ) -> None:
     if not norms:
         return
-    if len(images) == 0:
+    if call.n_samples == 0:
         raise CalibrationError("calibration needs at least one picture, got none")
     with in_evaluation_mode(model):
         try:
-            _run(model, images, batch_size, norms, normed_layers)
+            _run(model, call, batch_size, norms, normed_layers)
         except RanOtherwiseError:
-            _run(model, images, batch_size, norms, ())
+            _run(model, call, batch_size, norms, ())
 
 
 def _run(
     model: nn.Module,
-    images: Tensor,
+    call: ExampleCall,
     batch_size: int,
     norms: Sequence[_NormBase],
     normed_layers: Sequence[NormedLayer],
@@ -133,9 +138,9 @@ def _run(
     calls: dict[_NormBase, list[NormCall]] = {norm: [] for norm in norms if norm not in standing}
     placement = placement_of(model)
     with torch.no_grad(), _collecting(norms, calls), standing_in(stands):
-        for chunk in _cut(images, batch_size):
+        for chunk in _cut(call, batch_size):
             try:
-                model(placement.put(chunk))
+                chunk.map(placement.put).run(model)
             except ValueError as error:  # PyTorch's words for a single value per channel
                 raise CalibrationError(f"{error}; use more calibration pictures") from error
             for stand in stands:
@@ -192,11 +197,14 @@ def _norms(model: nn.Module) -> list[_NormBase]:
     ]
 
 
-def _cut(images: Tensor, batch_size: int) -> tuple[Tensor, ...]:
+def _cut(call: ExampleCall, batch_size: int) -> Iterator[ExampleCall]:
     check_count("batch_size", batch_size, low=1, high=1_000_000)
+    n = call.n_samples
     # Equal parts: a last batch of one picture could not be normalised where space is 1 x 1.
-    n_batches = min(-(-len(images) // batch_size), len(images) // 2)
-    return images.tensor_split(max(1, n_batches))
+    n_batches = max(1, min(-(-n // batch_size), n // 2))
+    bounds = [i * (n // n_batches) + min(i, n % n_batches) for i in range(n_batches + 1)]
+    for start, stop in itertools.pairwise(bounds):
+        yield call.take(slice(start, stop))
 
 
 def _save_statistics(norms: Sequence[_NormBase]) -> list[tuple[Tensor, Tensor]]:

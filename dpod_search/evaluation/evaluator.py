@@ -31,7 +31,10 @@ from dpod_search.placement import evaluating
 from dpod_search.placement import placement_of
 from dpod_search.supernet import Subnet
 from dpod_search.supernet import Supernet
-from dpod_search.supernet import check_one_input
+from dpod_search.supernet import check_inputs
+from dpod_search.supernet.tracing.example import Example
+from dpod_search.supernet.tracing.example import ExampleCall
+from dpod_search.supernet.tracing.example import call_with_samples
 from dpod_search.tasks import Classification
 from dpod_search.tasks import Task
 from dpod_search.tasks.batches import check_samples
@@ -133,25 +136,34 @@ class Evaluator:
 
     Args:
         supernet: The weight-sharing parent; it is left as it was after every call.
-        calibration_images: Shape (n, *example_shape): what BatchNorm statistics are estimated on.
+        calibration_images: Shape (n, *example_shape): what BatchNorm statistics are estimated on;
+            of a model of several inputs all of them, as ``build_supernet`` takes an example.
         batch_size: Pictures run at once in calibration.
+
+    Raises:
+        ConfigError: If the model cannot be called with them.
     """
 
     def __init__(
-        self, supernet: Supernet, calibration_images: Tensor, *, batch_size: int = 1024
+        self,
+        supernet: Supernet,
+        calibration_images: Example | ExampleCall,
+        *,
+        batch_size: int = 1024,
     ) -> None:
         """Move the calibration pictures to the supernet's device once."""
-        check_one_input(supernet)
+        call = call_with_samples(calibration_images)
+        check_inputs(supernet, call)
         self.supernet = supernet
-        self._images = placement_of(supernet).put(calibration_images)
+        self._call = call.map(placement_of(supernet).put)
         self._batch_size = batch_size
 
     @cached_property
     def _normed_layers(self) -> tuple[NormedLayer, ...]:
-        if not len(self._images):
+        if not self._call.n_samples:
             return ()  # calibration will say so
         with self.supernet.active(self.supernet.space.full):
-            return find_normed_layers(self.supernet, self._images[:_N_WATCHED])
+            return find_normed_layers(self.supernet, self._call.take(slice(_N_WATCHED)))
 
     @contextmanager
     def calibrated(self, widths: Widths) -> Iterator[CalibratedSubnet]:
@@ -173,7 +185,7 @@ class Evaluator:
             self.supernet.active(widths),
             calibrated(
                 self.supernet,
-                self._images,
+                self._call,
                 batch_size=self._batch_size,
                 normed_layers=normed_layers,
             ),

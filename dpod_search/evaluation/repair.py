@@ -45,6 +45,9 @@ from dpod_search.supernet.extract import count_holders
 from dpod_search.supernet.layout import full_size
 from dpod_search.supernet.layout import list_places
 from dpod_search.supernet.layout import take
+from dpod_search.supernet.tracing.example import Example
+from dpod_search.supernet.tracing.example import ExampleCall
+from dpod_search.supernet.tracing.example import call_with_samples
 from dpod_search.widths import Widths
 
 
@@ -84,17 +87,23 @@ class Repair:
     """
 
     def __init__(
-        self, supernet: Supernet, images: Tensor, *, target: Widths | None = None, seed: int = 0
+        self,
+        supernet: Supernet,
+        images: Example | ExampleCall,
+        *,
+        target: Widths | None = None,
+        seed: int = 0,
     ) -> None:
         """Run the target once."""
         self._supernet = supernet
         self._target = supernet.space.full if target is None else target
-        self._n_images = len(images)
+        call = call_with_samples(images)
+        self._n_images = call.n_samples
         self._seed = seed
         self.left: dict[str, str] = {}
-        self._records = self._record(images)
+        self._records = self._record(call)
 
-    def _record(self, images: Tensor) -> Mapping[nn.Module, _Record]:
+    def _record(self, call: ExampleCall) -> Mapping[nn.Module, _Record]:
         net, found = self._supernet.net, dict[nn.Module, _Record]()
         calls = Counter(
             operation.what
@@ -117,7 +126,7 @@ class Repair:
             else:
                 handles.append(layer.register_forward_hook(self._recorder(plan, found)))
         try:
-            with self._supernet.active(self._target), _running_calibrating(self._supernet, images):
+            with self._supernet.active(self._target), _running_calibrating(self._supernet, call):
                 pass
         finally:
             for handle in handles:
@@ -242,18 +251,18 @@ def _solve(rows: Tensor, wanted: Tensor, penalty: float) -> Tensor:
 
 
 @contextmanager
-def _running_calibrating(supernet: Supernet, images: Tensor) -> Iterator[None]:
+def _running_calibrating(supernet: Supernet, call: ExampleCall) -> Iterator[None]:
     """Run a supernet on all pictures at once; its norms keep what they saw until the block ends.
 
     Norms stand by themselves here: what is looked at is the layer in front.
     """
     with (
         in_evaluation_mode(supernet),
-        calibrated(supernet, images, batch_size=max(1, len(images))),
+        calibrated(supernet, call, batch_size=max(1, call.n_samples)),
     ):
         if not has_statistics(supernet):  # then it was not run
             with torch.no_grad():
-                supernet(images)
+                call.run(supernet)
         yield
 
 
@@ -274,7 +283,7 @@ class RepairingEvaluator(Evaluator):
     def __init__(
         self,
         supernet: Supernet,
-        calibration_images: Tensor,
+        calibration_images: Example | ExampleCall,
         *,
         batch_size: int = 1024,
         target: Widths | None = None,
@@ -283,20 +292,21 @@ class RepairingEvaluator(Evaluator):
         """Keep as many pictures as fit."""
         peak = build_footprint(supernet).measure(supernet.space.full)["peak_bytes"]
         n_images = max(2, int(_MAX_BYTES // max(1, peak)))
-        super().__init__(supernet, calibration_images[:n_images], batch_size=batch_size)
-        self._n_given = len(calibration_images)
+        call = call_with_samples(calibration_images)
+        super().__init__(supernet, call.take(slice(n_images)), batch_size=batch_size)
+        self._n_given = call.n_samples
         self._target = target
         self._is_told = is_told
 
     @cached_property
     def repair(self) -> Repair:
         """What solves the layers; made when it is first asked for."""
-        made = Repair(self.supernet, self._images, target=self._target)
+        made = Repair(self.supernet, self._call, target=self._target)
         if self._is_told:
-            if len(self._images) < self._n_given:
+            if self._call.n_samples < self._n_given:
                 _logger.warning(
                     "repair: %d of %d calibration pictures are used, for more would take much memory",
-                    len(self._images),
+                    self._call.n_samples,
                     self._n_given,
                 )
             for layer, reason in made.left.items():
@@ -310,13 +320,13 @@ class RepairingEvaluator(Evaluator):
         repair = self.repair
         with self.supernet.active(widths), repair.restoring(), ExitStack() as stack:
             with repair.solving(widths):
-                stack.enter_context(_running_calibrating(self.supernet, self._images))
+                stack.enter_context(_running_calibrating(self.supernet, self._call))
             yield CalibratedSubnet(self.supernet, widths, normed_layers)
 
 
 def make_evaluator(
     supernet: Supernet,
-    calibration_images: Tensor,
+    calibration_images: Example | ExampleCall,
     *,
     batch_size: int = 1024,
     repair: bool = False,

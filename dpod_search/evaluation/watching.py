@@ -26,14 +26,17 @@ from torch.utils.weak import WeakIdKeyDictionary
 from dpod_search.evaluation.normed_layer import NormedLayer
 from dpod_search.placement import evaluating
 from dpod_search.supernet import kind_of
+from dpod_search.supernet.tracing.example import Example
+from dpod_search.supernet.tracing.example import ExampleCall
+from dpod_search.supernet.tracing.example import call_with_samples
 
 
-def find_normed_layers(model: nn.Module, images: Tensor) -> tuple[NormedLayer, ...]:
+def find_normed_layers(model: nn.Module, images: Example | ExampleCall) -> tuple[NormedLayer, ...]:
     """Find the layers whose output one BatchNorm alone reads, by running the model once.
 
     Args:
         model: Run in evaluation mode, and left as it was.
-        images: A few, shape (n, C, ...), where the model is.
+        images: A few, shape (n, C, ...), where the model is; or all inputs of a few samples.
 
     Returns:
         Each with its norm, in the order in which they ran.
@@ -47,7 +50,7 @@ def find_normed_layers(model: nn.Module, images: Tensor) -> tuple[NormedLayer, .
                 hooks.callback(module.register_forward_pre_hook(watch.note_input).remove)
                 hooks.callback(module.register_forward_hook(watch.note_end).remove)
         with watch:
-            returned = model(images)
+            returned = call_with_samples(images).run(model)
     found = watch.pairs()
     del returned  # held until now: what the model returns is not forgotten
     return found

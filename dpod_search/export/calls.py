@@ -28,11 +28,7 @@ def resize(call: ExampleCall, n_samples: int) -> ExampleCall:
         n_samples: Samples that are wanted.
     """
     rows = torch.arange(n_samples) % call.n_samples
-    return call.map(lambda t: t[rows].clone() if _has_samples(t, call) else t.clone())
-
-
-def _has_samples(tensor: Tensor, call: ExampleCall) -> bool:
-    return tensor.dim() > 0 and len(tensor) == call.n_samples
+    return call.map(lambda t: t[rows].clone() if call.has_samples(t) else t.clone())
 
 
 def describe_dynamic(module: nn.Module, call: ExampleCall) -> dict[str, Any]:
@@ -40,7 +36,7 @@ def describe_dynamic(module: nn.Module, call: ExampleCall) -> dict[str, Any]:
     batch = torch.export.Dim("batch", min=1)
 
     def describe(value: Any) -> Any:
-        is_batch = isinstance(value, Tensor) and _has_samples(value, call)
+        is_batch = isinstance(value, Tensor) and call.has_samples(value)
         return {0: batch} if is_batch else None
 
     args, kwargs = pytree.tree_map(describe, (call.args, dict(call.kwargs)))

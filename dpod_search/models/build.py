@@ -20,6 +20,7 @@ from dpod_search.imports import call_with
 from dpod_search.imports import import_object
 from dpod_search.imports import is_import_path
 from dpod_search.models.families import Family
+from dpod_search.models.families import name_a_file
 from dpod_search.models.given_weights import load_given_weights
 from dpod_search.models.gru import build_gru
 from dpod_search.models.resnet import build_resnet8
@@ -84,6 +85,13 @@ class ModelSettings:
     def is_trained(self) -> bool:
         """Whether the model starts from trained weights, of a file or of its own."""
         return self.weights is not None or comes_trained(self.name, self.arguments)
+
+    @property
+    def advice(self) -> str:
+        """What to do where trained weights are wanted and the model comes with none."""
+        family, own_name = _find_family(self.name)
+        advise = name_a_file if family is None else family.advise
+        return advise(own_name, self.arguments)
 
     @property
     def files(self) -> tuple[Path, ...]:

@@ -48,6 +48,11 @@ def _list_nothing(_name: str, _arguments: Mapping[str, Any]) -> tuple[Path, ...]
     return ()
 
 
+def name_a_file(_name: str, _arguments: Mapping[str, Any]) -> str:
+    """Say where trained weights may come from with any model."""
+    return "name their file in model.weights, or train for at least one epoch"
+
+
 @dataclass(frozen=True)
 class Family:
     """A library of models.
@@ -56,11 +61,14 @@ class Family:
         build: Builds one of its nets.
         is_trained: Whether a net comes with trained weights, by its name and arguments.
         list_files: The files that such a net is made of, by its name and arguments.
+        advise: What to do where trained weights are wanted and a net comes with none, or what is
+            wrong with its name; for messages.
     """
 
     build: Builder
     is_trained: Callable[[str, Mapping[str, Any]], bool] = _is_never_trained
     list_files: Callable[[str, Mapping[str, Any]], tuple[Path, ...]] = _list_nothing
+    advise: Callable[[str, Mapping[str, Any]], str] = name_a_file
 
 
 def check_extra(package: str, name: str) -> None:

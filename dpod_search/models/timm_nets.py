@@ -100,7 +100,15 @@ def _load(told: str, build: Any, n_classes: int, n_channels: int) -> nn.Module:
     return net
 
 
+def _advise(_name: str, _arguments: Mapping[str, Any]) -> str:
+    return (
+        "say model.arguments.pretrained = true for those that timm downloads, or name a file in "
+        "model.weights, or train for at least one epoch"
+    )
+
+
 TIMM = Family(
     build=build_timm_net,
     is_trained=lambda _, arguments: arguments.get("pretrained") is True,
+    advise=_advise,
 )

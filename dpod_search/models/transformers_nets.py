@@ -89,10 +89,7 @@ def build_transformers_net(
     check_extra("transformers", told)
     folder = expand_path(name)
     if not (folder / _CONFIG).is_file():
-        raise ConfigError(
-            f"{told} must be a local folder with {_CONFIG}, and there is none; nothing is "
-            "downloaded: save one with save_pretrained, or fetch it with `hf download`"
-        )
+        raise ConfigError(_describe_missing(folder))
     check_fixed(arguments, _FIXED, told)
     loads = _finds_weights(folder, arguments)
     ensure_torchvision()
@@ -119,6 +116,15 @@ def build_transformers_net(
     return LogitsOnly(net.float())
 
 
+def _describe_missing(folder: Path) -> str:
+    """Say that there is no folder with a model, of one that lacks its configuration."""
+    what = f"{folder} has no {_CONFIG}" if folder.is_dir() else f"there is no folder {folder}"
+    return (
+        f"model hf:<folder> must name a local folder with {_CONFIG}, and {what}; nothing is "
+        "downloaded: save one with save_pretrained, or fetch it with `hf download`"
+    )
+
+
 def _is_there(folder: Path) -> bool:
     """Say whether a folder has weights in the form that is read."""
     return any((folder / name).is_file() for name in _WEIGHTS)
@@ -132,13 +138,31 @@ def _finds_weights(folder: Path, arguments: Mapping[str, Any]) -> bool:
     """
     is_there = _is_there(folder)
     wanted = is_pretrained(arguments, default=is_there)
-    others = [file.name for file in sorted(folder.glob("*.bin"))]
-    if not is_there and (wanted or (others and "pretrained" not in arguments)):
+    if not is_there and (wanted or (_list_others(folder) and "pretrained" not in arguments)):
         raise CheckpointError(
-            f"{folder} has no {_WEIGHTS[0]}{f', but {others[0]}' if others else ''}; write one with "
-            "save_pretrained, or say model.arguments.pretrained = false to start from random weights"
+            f"{_describe_weightless(folder)}, or say model.arguments.pretrained = false to start "
+            "from random weights"
         )
     return wanted
+
+
+def _list_others(folder: Path) -> list[str]:
+    return [file.name for file in sorted(folder.glob("*.bin"))]
+
+
+def _describe_weightless(folder: Path) -> str:
+    others = _list_others(folder)
+    held = f", but {others[0]}" if others else ""
+    return f"{folder} has no {_WEIGHTS[0]}{held}; write one with save_pretrained"
+
+
+def _advise(name: str, arguments: Mapping[str, Any]) -> str:
+    folder = expand_path(name)
+    if not (folder / _CONFIG).is_file():
+        return _describe_missing(folder)
+    if _is_there(folder):
+        return "leave out model.arguments.pretrained = false to start from those of the folder"
+    return _describe_weightless(folder)
 
 
 def _read_config(transformers: Any, folder: Path, changes: Mapping[str, Any], told: str) -> Any:
@@ -234,5 +258,8 @@ def _list_files(name: str, arguments: Mapping[str, Any]) -> tuple[Path, ...]:
 
 
 TRANSFORMERS = Family(
-    build=build_transformers_net, is_trained=_has_weights, list_files=_list_files
+    build=build_transformers_net,
+    is_trained=_has_weights,
+    list_files=_list_files,
+    advise=_advise,
 )

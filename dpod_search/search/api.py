@@ -78,7 +78,9 @@ def search(
         sampler: Any Optuna sampler, in place of the one the settings name.
         calibration_images: Images on which BatchNorm statistics are estimated again. None takes
             the training images that ``train_supernet`` left with the supernet, else those (not
-            the labels) that accuracy is measured on.
+            the labels) that accuracy is measured on. For a model of several inputs give all of
+            them, a tuple or a dictionary as ``build_supernet`` takes; a model without BatchNorm
+            needs none.
         repair: Solve the layers of each subnet in closed form before it is measured, for a net
             that was trained at full width alone.
         seeds: Subnets to try first, such as the path of the training; then comes the ladder.
@@ -189,12 +191,16 @@ def _make_evaluate(
     import torch
 
     from dpod_search.evaluation import make_evaluator
+    from dpod_search.evaluation.calibration import has_statistics
 
     if not measured:
         return lambda widths: {}
     if images is None:
         images = supernet.calibration_images
-    images = _gather_images(measured) if images is None else images
+    if images is None and (repair or has_statistics(supernet) or _has_batches(measured)):
+        images = _gather_images(measured)
+    if images is None:
+        images = supernet.example  # there is nothing to calibrate
     evaluator = make_evaluator(
         supernet, images, batch_size=batch_size, repair=repair, is_told=True
     )
@@ -204,6 +210,10 @@ def _make_evaluate(
             return {o.name: call_objective(o, subnet, widths) for o in measured}
 
     return evaluate
+
+
+def _has_batches(measured: Sequence[Objective]) -> bool:
+    return any(objective.batches is not None for objective in measured)
 
 
 def _gather_images(measured: Sequence[Objective]) -> Any:
@@ -220,4 +230,7 @@ def _gather_images(measured: Sequence[Objective]) -> Any:
                 return torch.cat(images)[:MAX_CALIBRATION_IMAGES]
         if images:
             return torch.cat(images)
-    raise ConfigError("no objective has images to calibrate BatchNorm on; pass calibration_images")
+    raise ConfigError(
+        "no objective has images to calibrate BatchNorm on; pass calibration_images (for a model of "
+        "several inputs a tuple of them, or a dictionary)"
+    )

@@ -31,6 +31,7 @@ from dpod_search.supernet.reordering import Reordering
 from dpod_search.supernet.reordering import plan_weights
 from dpod_search.supernet.reordering import reorder_units
 from dpod_search.supernet.supernet import Supernet
+from dpod_search.supernet.supernet import check_inputs
 from dpod_search.supernet.supernet import check_one_input
 from dpod_search.supernet.supernet import check_supernet
 from dpod_search.supernet.supernet import copy_supernet
@@ -54,6 +55,7 @@ __all__ = [
     "build_supernet",
     "carry",
     "carry_with",
+    "check_inputs",
     "check_one_input",
     "check_supernet",
     "copy_supernet",

@@ -122,74 +122,145 @@ def take_matrix(
         Its gradient is written into the full one once: two narrowings in a row would fill two of
         them with zeros.
     """
-    of_rows, of_columns = _read_runs(rows, widths), _read_runs(columns, widths)
-    if of_rows is not None and of_columns is not None:
-        sizes = zip((of_rows, of_columns), weight.shape, strict=False)
-        # What is whole is one run.
-        runs = [(n, size) if n * size != whole else (1, whole) for (n, size), whole in sizes]
-        cut = [n * size != whole for (n, size), whole in zip(runs, weight.shape, strict=False)]
-        is_copied = any(n > 1 for n, _ in runs)
-        if not any(cut):
-            return weight
-        if weight.dim() > 2 and is_copied:  # a kernel keeps its memory format
-            return take(take(weight, 0, rows, widths), 1, columns, widths)
-        if all(cut) or is_copied or (adds_in_place and any(cut)):
-            corner: Tensor = _Corner.apply(weight, *runs, adds_in_place)  # type: ignore[no-untyped-call]
-            return corner
-    return take(take(weight, 0, rows, widths), 1, columns, widths)
+    layouts = (rows, columns)
+    runs = _find_runs(weight, layouts, widths, adds_in_place=adds_in_place)
+    if not runs:
+        return _take_along(weight, layouts, widths)
+    (corner,) = _Corners.apply((runs,), adds_in_place, weight)  # type: ignore[no-untyped-call]
+    taken: Tensor = corner
+    return taken
+
+
+def take_parts(
+    tensors: Sequence[tuple[Tensor, Sequence[Layout]]],
+    widths: Sequence[int],
+    *,
+    adds_in_place: bool = False,
+) -> list[Tensor]:
+    """Keep the active elements of several tensors, as :func:`take` along each axis would.
+
+    Cut one by one, the many small weights of a layer with gates cost as much as its kernel does:
+    here they are one step of autograd's.
+
+    Args:
+        tensors: Each with the layouts of its first axes, one or two.
+        widths: Active width of every group.
+        adds_in_place: As of :func:`take_matrix`.
+
+    Returns:
+        For each tensor what :func:`take_matrix` returns of a weight.
+    """
+    found = [
+        _find_runs(tensor, layouts, widths, adds_in_place=adds_in_place)
+        for tensor, layouts in tensors
+    ]
+    cut = [tensor for (tensor, _), runs in zip(tensors, found, strict=True) if runs]
+    at_once = tuple(runs for runs in found if runs)
+    corners = iter(_Corners.apply(at_once, adds_in_place, *cut) if cut else ())  # type: ignore[no-untyped-call]
+    return [
+        next(corners) if runs else _take_along(tensor, layouts, widths)
+        for (tensor, layouts), runs in zip(tensors, found, strict=True)
+    ]
+
+
+def _take_along(tensor: Tensor, layouts: Sequence[Layout], widths: Sequence[int]) -> Tensor:
+    for dim, layout in enumerate(layouts):
+        if active_size(layout, widths) != tensor.shape[dim]:
+            tensor = take(tensor, dim, layout, widths)
+    return tensor
 
 
 _EqualRuns = tuple[int, int]  # how many, and how long each of them is
+_Runs = tuple[_EqualRuns, ...]  # of each of the first axes
 
 
-def _read_runs(layout: Layout, widths: Sequence[int]) -> _EqualRuns | None:
-    """Return the active elements of a dimension as runs of the same units; None if they differ."""
-    first = layout[0]
-    same = layout.count(first) == len(layout)
-    return (len(layout), first.active_size(widths)) if same else None
+def _find_runs(
+    tensor: Tensor, layouts: Sequence[Layout], widths: Sequence[int], *, adds_in_place: bool
+) -> _Runs:
+    """Return the active elements of each axis as runs of the same units.
+
+    Empty where they differ, and where a gradient for each axis and run costs no more than one of
+    its own.
+    """
+    found, n_cut, is_row = list[_EqualRuns](), 0, False
+    for layout, whole in zip(layouts, tensor.shape, strict=False):
+        n, first = len(layout), layout[0]
+        if n > 1 and layout.count(first) != n:
+            return ()
+        size = first.active_size(widths)
+        if n * size == whole:
+            found.append((1, whole))  # what is whole is one run
+            continue
+        found.append((n, size))
+        n_cut += 1
+        is_row |= n > 1
+    # A kernel of such rows keeps its memory format.
+    is_worth_it = tensor.dim() <= 2 if is_row else n_cut == 2 or (adds_in_place and n_cut > 0)
+    return tuple(found) if is_worth_it else ()
 
 
-def _find_corner(matrix: Tensor, rows: _EqualRuns, columns: _EqualRuns) -> Tensor:
+def _is_row_of_runs(runs: _Runs) -> bool:
+    return runs[0][0] > 1 or runs[-1][0] > 1
+
+
+def _find_corner(tensor: Tensor, runs: _Runs) -> Tensor:
     """Return a view of the active elements: as it is, or with an axis more for each of its runs."""
-    (n, n_rows), (m, n_columns) = rows, columns
-    if n == m == 1:
-        return matrix[:n_rows, :n_columns]
-    by_run: Tensor = matrix.unflatten(1, (m, -1)).unflatten(0, (n, -1))  # type: ignore[no-untyped-call]
-    return by_run[:, :n_rows, :, :n_columns]
+    if not _is_row_of_runs(runs):
+        return tensor[tuple([slice(size) for _, size in runs])]
+    sizes, strides = list[int](), list[int]()
+    for (n, size), whole, stride in zip(runs, tensor.shape, tensor.stride(), strict=True):
+        sizes += [n, size]
+        strides += [whole // n * stride, stride]
+    return tensor.as_strided(sizes, strides)  # one call, where slices of views are three
 
 
-class _Corner(torch.autograd.Function):
-    """The first rows and columns of a tensor, or of each of its equal runs of them."""
+class _Corners(torch.autograd.Function):
+    """The first rows and columns of tensors, or of each of their equal runs of them."""
 
     @staticmethod
     def forward(
         ctx: torch.autograd.function.FunctionCtx,
-        weight: Tensor,
-        rows: _EqualRuns,
-        columns: _EqualRuns,
+        runs: Sequence[_Runs],
         adds_in_place: bool,
-    ) -> Tensor:
-        ctx.save_for_backward(weight)
-        ctx.settings = (rows, columns, adds_in_place)  # type: ignore[attr-defined]  # its own place for such
-        corner = _find_corner(weight, rows, columns)
-        return corner.flatten(2).flatten(0, 1) if rows[0] * columns[0] > 1 else corner
+        *tensors: Tensor,
+    ) -> tuple[Tensor, ...]:
+        ctx.save_for_backward(*tensors)
+        ctx.set_materialize_grads(False)
+        ctx.settings = (runs, adds_in_place)  # type: ignore[attr-defined]  # its own place for such
+        corners = []
+        for tensor, own in zip(tensors, runs, strict=True):
+            corner = _find_corner(tensor, own)
+            if _is_row_of_runs(own):
+                corner = corner.reshape([n * size for n, size in own])
+            corners.append(corner)
+        return tuple(corners)
 
     @staticmethod
     def backward(
-        ctx: torch.autograd.function.FunctionCtx, *gradients: Tensor
-    ) -> tuple[Tensor | None, None, None, None]:
-        (gradient,) = gradients
-        (weight,) = ctx.saved_tensors  # type: ignore[attr-defined]  # not in its annotations
-        rows, columns, adds_in_place = ctx.settings  # type: ignore[attr-defined]
-        if adds_in_place and not _has_hooks(weight) and weight.is_leaf and weight.grad is not None:
-            # A full gradient of zeros, filled and added, would move many times as much memory.
-            corner = _find_corner(weight.grad, rows, columns)
-            corner += gradient.reshape(corner.shape)
-            return None, None, None, None
-        full = torch.zeros_like(weight)  # in the memory format of the weight
-        corner = _find_corner(full, rows, columns)
-        corner.copy_(gradient.reshape(corner.shape))
-        return full, None, None, None
+        ctx: torch.autograd.function.FunctionCtx, *gradients: Tensor | None
+    ) -> tuple[Tensor | None, ...]:
+        runs, adds_in_place = ctx.settings  # type: ignore[attr-defined]  # not in its annotations
+        tensors = ctx.saved_tensors  # type: ignore[attr-defined]
+        parts = zip(tensors, runs, gradients, strict=True)
+        full = [_fill_up(*part, adds_in_place=adds_in_place) for part in parts]
+        return None, None, *full
+
+
+def _fill_up(
+    tensor: Tensor, runs: _Runs, gradient: Tensor | None, *, adds_in_place: bool
+) -> Tensor | None:
+    """Return the gradient of a whole tensor, None if there is none or it is added already."""
+    if gradient is None:
+        return None
+    if adds_in_place and not _has_hooks(tensor) and tensor.is_leaf and tensor.grad is not None:
+        # A full gradient of zeros, filled and added, would move many times as much memory.
+        corner = _find_corner(tensor.grad, runs)
+        corner += gradient.reshape(corner.shape)
+        return None
+    full = torch.zeros_like(tensor)  # in the memory format of the weight
+    corner = _find_corner(full, runs)
+    corner.copy_(gradient.reshape(corner.shape))
+    return full
 
 
 def _has_hooks(weight: Tensor) -> bool:

@@ -198,6 +198,22 @@ def check_supernet(value: object) -> None:
         )
 
 
+def check_inputs(supernet: Supernet, call: ExampleCall) -> None:
+    """Raise if the model cannot be called with what it is to be calibrated on.
+
+    Raises:
+        ConfigError: If it takes other arguments.
+    """
+    try:
+        inspect.signature(supernet.net.forward).bind(*call.args, **call.kwargs)
+    except TypeError as error:
+        raise ConfigError(
+            f"the model cannot be called with the calibration images alone ({error}); give all "
+            "that it takes, as build_supernet takes an example: calibration_images=(first, second) "
+            "or a dictionary by the names of its arguments"
+        ) from error
+
+
 def check_one_input(supernet: Supernet) -> None:
     """Raise if the model cannot be called with one tensor, as training and accuracy call it.
 

@@ -162,3 +162,20 @@ def test_inspect_says_what_it_takes_of_a_file_of_weights(tmp_path, call_main, mo
     code, _, err = call_main("inspect", *asked, "--classes", 10, "--set=model.arguments.width=8")
     assert (code, err.count("\n")) == (2, 1)
     assert "conv.weight is (16, 1, 3, 3) instead of (8, 1, 3, 3)" in err
+
+
+def test_inspect_says_that_weights_are_applied_to_other_channels(tmp_path, call_main, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    settings = ModelSettings(name="torchvision:shufflenet_v2_x0_5")
+    model = build_model(settings, input_shape=(3, 32, 32), n_classes=4, seed=0)
+    torch.save(model.state_dict(), "net.pth")
+    asked = ("--model", settings.name, "--input-shape", "3,32,32", "--classes", 4)
+    code, out, err = call_main("inspect", *asked, "--set", "model.weights=net.pth")
+    assert code == 0
+    assert "weights not shared in order" in out
+    (line,) = err.splitlines()
+    assert line.startswith("model.weights: stage")
+    assert (
+        "apply their weights to other channels when they are narrower (inspect says why)" in line
+    )
+    assert call_main("inspect", *asked)[2] == ""

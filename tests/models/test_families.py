@@ -83,6 +83,23 @@ def timm() -> Any:
     return pytest.importorskip("timm")
 
 
+def test_weights_that_a_study_takes_as_they_are_and_that_are_not_there(tmp_path: Path) -> None:
+    def refuse(name: str, match: str, *more: str) -> None:
+        with pytest.raises(ConfigError, match=match):
+            make_study("any", [f'model.name="{name}"', "training.epochs=0", *more])
+
+    refuse("resnet8", "as they are; name their file in model.weights, or train")
+    refuse("timm:resnet10t", "say model.arguments.pretrained = true")
+    refuse(f"hf:{tmp_path / 'none'}", f"there is no folder {tmp_path / 'none'};")
+    refuse(f"hf:{tmp_path}", f"{tmp_path} has no config.json")
+    (tmp_path / "config.json").write_text("{}")
+    refuse(f"hf:{tmp_path}", "has no model.safetensors; write one")
+    (tmp_path / "pytorch_model.bin").write_bytes(b"")
+    refuse(f"hf:{tmp_path}", "has no model.safetensors, but pytorch_model.bin; write one")
+    (tmp_path / "model.safetensors").write_bytes(b"")
+    refuse(f"hf:{tmp_path}", "leave out model", "model.arguments.pretrained=false")
+
+
 @pytest.fixture
 def vit(tmp_path: Path) -> Path:
     """A folder that holds a small vision transformer of five classes."""
@@ -207,7 +224,8 @@ def change_config(folder: Path, **changes: Any) -> None:
 @pytest.mark.parametrize(
     ("harm", "arguments", "message"),
     [
-        (shutil.rmtree, {}, "must be a local folder with config.json"),
+        (shutil.rmtree, {}, "must name a local folder with config.json, and there is no folder "),
+        (lambda folder: (folder / "config.json").unlink(), {}, "vit has no config.json"),
         (lambda _: None, {"hidden_sizes": 3}, "no setting 'hidden_sizes' .* mean 'hidden_size'"),
         (lambda _: None, {"num_labels": 3}, r"must not hold \['num_labels'\]"),
         (lambda folder: change_config(folder, model_type="bert"), {}, "holds no image classifier"),

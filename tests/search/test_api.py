@@ -135,3 +135,54 @@ def test_an_objective_that_raises_stops_the_search_at_its_trial(supernet, batche
     assert len(search(supernet, [third, "macs"], **options)) >= 1
     assert calls[2] == calls[3]
     assert count_trials("dpod", options["storage"]) == {"complete": 4}
+
+
+class TwoInputs(nn.Module):
+    def __init__(self, norm):
+        super().__init__()
+        self.first, self.second, self.norm = nn.Linear(6, 8), nn.Linear(5, 8), norm
+        self.head = nn.Linear(8, 3)
+
+    def forward(self, u, v):
+        return self.head(self.norm(self.first(u) + self.second(v)).relu())
+
+
+@pytest.mark.parametrize("repair", [False, True])
+def test_a_model_of_two_inputs_is_searched_by_an_objective_of_the_users(repair):
+    torch.manual_seed(0)
+    u, v = torch.randn(32, 6), torch.randn(32, 5)
+    supernet = build_supernet(TwoInputs(nn.BatchNorm1d(8)), (u[:2], v[:2]))
+    seen = {}
+
+    def spread(subnet):
+        assert subnet.supernet.net.norm.running_mean.isfinite().all()
+        seen[subnet.widths] = subnet.supernet.net.norm.running_var[
+            : subnet.widths["first"]
+        ].clone()
+        return subnet(u, v).std()
+
+    spread.direction = "minimize"
+    options = {"n_trials": 4, "settings": SearchSettings(n_ladder=2), "repair": repair}
+    with pytest.raises(ConfigError, match=r"for a model of several inputs a tuple of them"):
+        search(supernet, [spread, "macs"], **options)
+    with pytest.raises(ConfigError, match=r"missing .*'v'.*calibration_images=\(first, second\)"):
+        search(supernet, [spread, "macs"], calibration_images=u, **options)
+    for images in ((u, v), {"v": v, "u": u}):
+        assert len(search(supernet, [spread, "macs"], calibration_images=images, **options)) >= 1
+    if not repair:
+        for widths, found in seen.items():
+            with supernet.active(widths), torch.no_grad():
+                net = supernet.net
+                wanted = (net.first(u) + net.second(v)).var(0, correction=0)
+            torch.testing.assert_close(found, wanted)
+
+
+def test_a_model_without_batchnorm_needs_nothing_to_calibrate_on():
+    u, v = torch.randn(4, 6), torch.randn(4, 5)
+    supernet = build_supernet(TwoInputs(nn.Identity()), (u, v))
+
+    def spread(subnet):
+        return subnet(u, v).std()
+
+    spread.direction = "minimize"
+    assert len(search(supernet, [spread, "macs"], n_trials=3)) >= 1

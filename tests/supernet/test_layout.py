@@ -18,6 +18,7 @@ from dpod_search.supernet.layout import is_elastic
 from dpod_search.supernet.layout import put
 from dpod_search.supernet.layout import take
 from dpod_search.supernet.layout import take_matrix
+from dpod_search.supernet.layout import take_parts
 
 
 FULL = (3, 5, 2)  # full widths of three groups
@@ -115,3 +116,47 @@ def test_a_kernel_whose_rows_are_whole_runs_keeps_its_axes() -> None:
     weight = torch.randn(6, 4, 3, 3, requires_grad=True)
     taken = take_matrix(weight, rows, columns, (3, 2), adds_in_place=True)
     assert torch.equal(taken, weight[:, :2])
+
+
+@settings(max_examples=60)
+@given(
+    st.tuples(*(st.integers(1, full) for full in FULL)),
+    st.lists(st.tuples(layouts(), layouts()), min_size=1, max_size=3),
+    st.tuples(st.sampled_from([0, 1, 2]), st.integers(1, 4)),
+    st.booleans(),
+)
+def test_many_tensors_are_cut_as_each_of_them_alone(
+    widths: tuple[int, ...],
+    uneven: list[tuple[Layout, Layout]],
+    gates: tuple[int, int],
+    adds_in_place: bool,
+) -> None:
+    """Matrices and vectors, of equal runs and others, in value and gradient."""
+    rows = (Segment(gates[0], FULL[gates[0]]),) * gates[1]
+    axes = [(rows, rows), (rows,), *uneven, *((first,) for first, _ in uneven)]
+    tensors = [torch.randn([full_size(layout) for layout in own]) for own in axes]
+    for tensor in tensors:
+        tensor.requires_grad_().grad = torch.ones_like(tensor)
+    parts = list(zip(tensors, axes, strict=True))
+    taken = take_parts(parts, widths, adds_in_place=adds_in_place)
+    expected = []
+    for tensor, own in parts:
+        part = tensor
+        for dim, layout in enumerate(own):
+            part = take(part, dim, layout, widths)
+        expected.append(part)
+    gradients = torch.autograd.grad(sum((part**2).sum() for part in expected), tensors)
+    sum((part**2).sum() for part in taken).backward()
+    for part, alone in zip(taken, expected, strict=True):
+        assert torch.equal(part, alone)
+    for tensor, gradient in zip(tensors, gradients, strict=True):
+        assert torch.equal(tensor.grad, 1 + gradient)
+
+
+def test_what_is_not_used_of_many_has_no_gradient() -> None:
+    rows = (Segment(0, 3),) * 2
+    first, second = (torch.randn(6, requires_grad=True) for _ in range(2))
+    taken, _ = take_parts([(first, (rows,)), (second, (rows,))], (2,))
+    taken.sum().backward()
+    assert first.grad is not None
+    assert second.grad is None

@@ -12,6 +12,7 @@ from torch import fx
 from dpod_search.supernet.dimensions.walk import Axes
 from dpod_search.supernet.dimensions.walk import Discovery
 from dpod_search.supernet.dimensions.walk import freeze_inputs
+from dpod_search.supernet.dimensions.walk import pass_but
 from dpod_search.supernet.tracing.tracer import argument
 from dpod_search.supernet.tracing.tracer import name_of
 
@@ -96,9 +97,7 @@ def turn(discovery: Discovery, node: fx.Node) -> Axes:
         return freeze_inputs(discovery, node, "turns it along every axis, or a computed one")
     n_axes = len(discovery.shapes[source])
     turned = {axis % n_axes for axis in listed if isinstance(axis, int)}
-    for axis in turned:
-        discovery.dims.freeze(discovery.layout(source, axis), f"{discovery.where(node)} turns it")
-    return {axis: held for axis, held in discovery.axes(source).items() if axis not in turned}
+    return pass_but(discovery, node, turned, "turns it")
 
 
 def read_shape(_discovery: Discovery, _node: fx.Node) -> Axes:

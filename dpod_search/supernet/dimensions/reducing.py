@@ -17,6 +17,7 @@ from dpod_search.supernet.dimensions.basic import combine
 from dpod_search.supernet.dimensions.walk import Axes
 from dpod_search.supernet.dimensions.walk import Discovery
 from dpod_search.supernet.dimensions.walk import freeze_inputs
+from dpod_search.supernet.dimensions.walk import pass_but
 from dpod_search.supernet.tracing.tracer import argument
 
 
@@ -96,15 +97,10 @@ def find_extremes(discovery: Discovery, node: fx.Node) -> Axes:
     if not isinstance(chosen, int):
         return freeze_inputs(discovery, node, "looks along an axis that is computed")
     axis = chosen % len(discovery.shapes[source])
-    if axis in discovery.axes(source):
-        discovery.dims.freeze(
-            discovery.layout(source, axis), f"{discovery.where(node)} numbers its channels"
-        )
+    passing = pass_but(discovery, node, {axis}, "numbers its channels")
     keeps = len(discovery.part_shapes(node)[0]) == len(discovery.shapes[source])
     held = {
-        other if keeps else other - (other > axis): layout
-        for other, layout in discovery.axes(source).items()
-        if other != axis
+        other if keeps else other - (other > axis): layout for other, layout in passing.items()
     }
     discovery.parts[node] = [held, held]
     return {}

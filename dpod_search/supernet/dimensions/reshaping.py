@@ -19,6 +19,7 @@ from dpod_search.supernet.dimensions.walk import Axes
 from dpod_search.supernet.dimensions.walk import Discovery
 from dpod_search.supernet.dimensions.walk import freeze_inputs
 from dpod_search.supernet.dimensions.walk import keep_groups_whole
+from dpod_search.supernet.dimensions.walk import pass_but
 from dpod_search.supernet.layout import Layout
 from dpod_search.supernet.layout import fixed
 from dpod_search.supernet.layout import full_size
@@ -150,22 +151,14 @@ def resize(discovery: Discovery, node: fx.Node) -> Axes:
     """Squeeze or unsqueeze: axes of size 1 go or come."""
     source = discovery.first_input(node)
     before, after = discovery.shapes[source], discovery.shapes[node]
-    axes = discovery.axes(source)
     chosen = argument(node, 1, "dim", None)
     if len(after) > len(before):
         new = chosen % len(after)
-        return {axis + (axis >= new): layout for axis, layout in axes.items()}
+        return {axis + (axis >= new): held for axis, held in discovery.axes(source).items()}
     listed = range(len(before)) if chosen is None else np.atleast_1d(chosen)
     gone = {int(axis) % len(before) for axis in listed if before[axis] == 1}
-    for axis in gone:
-        discovery.dims.freeze(
-            discovery.layout(source, axis), f"{discovery.where(node)} drops its axis"
-        )
-    return {
-        axis - sum(other < axis for other in gone): layout
-        for axis, layout in axes.items()
-        if axis not in gone
-    }
+    axes = pass_but(discovery, node, gone, "drops its axis")
+    return {axis - sum(other < axis for other in gone): layout for axis, layout in axes.items()}
 
 
 def permute(discovery: Discovery, node: fx.Node) -> Axes:

@@ -8,6 +8,7 @@ from dpod_search.supernet.dimensions.splitting import index_axes
 from dpod_search.supernet.dimensions.walk import Axes
 from dpod_search.supernet.dimensions.walk import Discovery
 from dpod_search.supernet.dimensions.walk import freeze_inputs
+from dpod_search.supernet.dimensions.walk import pass_but
 from dpod_search.supernet.layout import full_size
 from dpod_search.supernet.tracing.tracer import argument
 from dpod_search.supernet.tracing.tracer import name_of
@@ -15,12 +16,10 @@ from dpod_search.supernet.tracing.tracer import name_of
 
 def choose_by_number(discovery: Discovery, node: fx.Node) -> Axes:
     """``index_select``: some elements of an axis, in an order of the caller's."""
-    source = discovery.first_input(node)
     axis = _axis_of(discovery, node, 1)
     if axis is None:
         return freeze_inputs(discovery, node, "chooses along an axis that is computed")
-    _freeze(discovery, source, axis, f"{discovery.where(node)} chooses of it by number")
-    return _others(discovery, source, axis)
+    return pass_but(discovery, node, {axis}, "chooses of it by number")
 
 
 def gather(discovery: Discovery, node: fx.Node) -> Axes:
@@ -37,7 +36,7 @@ def gather(discovery: Discovery, node: fx.Node) -> Axes:
     assert isinstance(index, fx.Node)
     where = discovery.where(node)
     for tensor in (source, index):
-        _freeze(discovery, tensor, axis, f"{where} chooses of it by number")
+        discovery.dims.freeze(discovery.layout(tensor, axis), f"{where} chooses of it by number")
     axes: Axes = {}
     for other, size in enumerate(discovery.shapes[node]):
         if other == axis:
@@ -54,12 +53,10 @@ def gather(discovery: Discovery, node: fx.Node) -> Axes:
 
 def order_along(discovery: Discovery, node: fx.Node) -> Axes:
     """``topk``, ``sort``, running sums: the axis stays where it is, and is not narrowed."""
-    source = discovery.first_input(node)
     axis = _axis_of(discovery, node, 2 if name_of(node) == "topk" else 1, default=-1)
     if axis is None:
         return freeze_inputs(discovery, node, "orders along an axis that is computed")
-    _freeze(discovery, source, axis, f"{discovery.where(node)} puts it in an order")
-    held = _others(discovery, source, axis)
+    held = pass_but(discovery, node, {axis}, "puts it in an order")
     if node in discovery.shapes:
         return held
     discovery.parts[node] = [held] * len(discovery.part_shapes(node))
@@ -78,9 +75,13 @@ def write(discovery: Discovery, node: fx.Node) -> Axes:
         return {}
     where = discovery.where(node)
     sizes = discovery.shapes[value]
+    shift = len(part) - len(sizes)
     for axis, size in enumerate(sizes):
         layout = discovery.layout(value, axis)
-        held = part[len(part) - len(sizes) + axis]
+        if axis + shift < 0:  # axes of one element may stand in front
+            discovery.dims.freeze(layout, f"{where} drops its axis")
+            continue
+        held = part[axis + shift]
         if size == 1 < full_size(held):
             discovery.dims.freeze(layout, f"{where} repeats it")
         else:
@@ -94,11 +95,3 @@ def _axis_of(
     chosen = argument(node, position, "dim", node.kwargs.get("axis", default))
     n_axes = len(discovery.shapes[discovery.first_input(node)])
     return chosen % n_axes if isinstance(chosen, int) else None
-
-
-def _freeze(discovery: Discovery, source: fx.Node, axis: int, reason: str) -> None:
-    discovery.dims.freeze(discovery.layout(source, axis), reason)
-
-
-def _others(discovery: Discovery, source: fx.Node, axis: int) -> Axes:
-    return {a: layout for a, layout in discovery.axes(source).items() if a != axis}

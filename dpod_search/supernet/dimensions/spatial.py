@@ -22,6 +22,7 @@ from dpod_search.supernet.dimensions.walk import Axes
 from dpod_search.supernet.dimensions.walk import Discovery
 from dpod_search.supernet.dimensions.walk import freeze_inputs
 from dpod_search.supernet.dimensions.walk import keep_groups_whole
+from dpod_search.supernet.dimensions.walk import pass_but
 from dpod_search.supernet.dimensions.walk import pin_numbers
 from dpod_search.supernet.layout import Layout
 from dpod_search.supernet.layout import fixed
@@ -94,7 +95,7 @@ def slide(discovery: Discovery, node: fx.Node) -> Axes:
     n_axes = len(discovery.shapes[source])
     n_spatial = _count_spatial(discovery, node, n_axes)
     freeze_sizes(discovery, node, n_spatial)
-    return _pass_but(discovery, node, set(range(n_axes - n_spatial, n_axes)))
+    return pass_but(discovery, node, set(range(n_axes - n_spatial, n_axes)), "slides over it")
 
 
 def pad(discovery: Discovery, node: fx.Node) -> Axes:
@@ -122,7 +123,7 @@ def pad(discovery: Discovery, node: fx.Node) -> Axes:
     for axis in beside:
         before, after = (_lay_out(discovery, n) for n in sides[axis])
         added[axis] = (*before, *discovery.layout(source, axis), *after)
-    return _pass_but(discovery, node, padded - set(added)) | added
+    return pass_but(discovery, node, padded - set(added), "slides over it") | added
 
 
 def unfold(discovery: Discovery, node: fx.Node) -> Axes:
@@ -130,7 +131,9 @@ def unfold(discovery: Discovery, node: fx.Node) -> Axes:
     source = discovery.first_input(node)
     n_times = discovery.shapes[node][-2] // discovery.shapes[source][-3]
     freeze_sizes(discovery, node, 2)
-    axes = _pass_but(discovery, node, {len(discovery.shapes[source]) - i for i in (1, 2)})
+    axes = pass_but(
+        discovery, node, {len(discovery.shapes[source]) - i for i in (1, 2)}, "slides over it"
+    )
     axis = len(discovery.shapes[source]) - 3
     return {a: scale(held, Fraction(n_times)) if a == axis else held for a, held in axes.items()}
 
@@ -141,7 +144,7 @@ def fold(discovery: Discovery, node: fx.Node) -> Axes:
     axis = len(discovery.shapes[source]) - 2
     n_times = discovery.shapes[source][axis] // discovery.shapes[node][axis]
     freeze_sizes(discovery, node, 2)
-    axes = _pass_but(discovery, node, {axis + 1})
+    axes = pass_but(discovery, node, {axis + 1}, "slides over it")
     channels = axes.pop(axis, None)
     if channels is not None and keep_groups_whole(discovery, node, channels, n_times):
         axes[axis] = scale(channels, Fraction(1, n_times))
@@ -155,7 +158,7 @@ def slide_along(discovery: Discovery, node: fx.Node) -> Axes:
     if not isinstance(chosen, int):
         return freeze_inputs(discovery, node, "slides along an axis that is computed")
     pin_numbers(discovery, node)
-    return _pass_but(discovery, node, {chosen % len(discovery.shapes[source])})
+    return pass_but(discovery, node, {chosen % len(discovery.shapes[source])}, "slides over it")
 
 
 def _lay_out(discovery: Discovery, number: int) -> Layout:
@@ -223,13 +226,3 @@ def _count_spatial(discovery: Discovery, node: fx.Node, n_axes: int) -> int:
     )
     ending = re.search(r"(\d)d$", name)
     return int(ending[1]) if ending else n_axes - 2
-
-
-def _pass_but(discovery: Discovery, node: fx.Node, changed: set[int]) -> Axes:
-    axes: Axes = {}
-    for axis, layout in discovery.axes(discovery.first_input(node)).items():
-        if axis in changed:
-            discovery.dims.freeze(layout, f"{discovery.where(node)} slides over it")
-        else:
-            axes[axis] = layout
-    return axes

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from collections.abc import Collection
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import replace
@@ -122,6 +123,14 @@ class Discovery:
     def first_input(self, node: fx.Node) -> fx.Node:
         """Return the first tensor that a node reads."""
         return self.tensor_inputs(node)[0]
+
+    def is_used(self, node: fx.Node) -> bool:
+        """Say whether what a node makes is read, returned, or kept in an attribute."""
+        return bool(node.users) or node.op == "output" or self.is_held(node)
+
+    def is_held(self, node: fx.Node) -> bool:
+        """Say whether the model's code keeps what a node makes in an attribute."""
+        return node in self._traced.held
 
     def part_shapes(self, node: fx.Node) -> tuple[tuple[int, ...], ...]:
         """Return the shapes of the tensors that a node makes, if it makes several."""
@@ -282,6 +291,21 @@ def freeze_inputs(discovery: Discovery, node: fx.Node, does: str) -> Axes:
     for source in discovery.tensor_inputs(node):
         discovery.freeze_axes(source, f"{discovery.where(node)} {does}")
     return {}
+
+
+def pass_but(discovery: Discovery, node: fx.Node, frozen: Collection[int], does: str) -> Axes:
+    """Freeze some axes of the first tensor that a node reads, with the reason; the others pass.
+
+    Args:
+        discovery: The walk.
+        node: The operation.
+        frozen: The axes.
+        does: What it does to them.
+    """
+    source = discovery.first_input(node)
+    for axis in frozen:
+        discovery.dims.freeze(discovery.layout(source, axis), f"{discovery.where(node)} {does}")
+    return {axis: held for axis, held in discovery.axes(source).items() if axis not in frozen}
 
 
 def keep_groups_whole(discovery: Discovery, node: fx.Node, layout: Layout, per_group: int) -> bool:

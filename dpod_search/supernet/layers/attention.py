@@ -137,14 +137,17 @@ def _list_given(discovery: Discovery, node: fx.Node) -> frozenset[str]:
             found.add(name)
             if mask in discovery.truths:
                 found.add(f"{name} of truths")
-    if any(_takes_weights(user) for user in node.users):
+    if _takes_weights(discovery, node):
         found.add("weights")
     return frozenset(found)
 
 
-def _takes_weights(user: fx.Node) -> bool:
-    is_used = user.users or user.op == "output"
-    return bool(is_used and name_of(user) == "getitem" and user.args[1] == 1)
+def _takes_weights(discovery: Discovery, node: fx.Node) -> bool:
+    """Say whether attention weights are made, and used or kept, maybe with the whole result."""
+    if argument(node, 4, "need_weights", True) is False:
+        return False
+    taken = [u for u in node.users if name_of(u) == "getitem" and u.args[1] == 1]
+    return discovery.is_held(node) or any(map(discovery.is_used, taken))
 
 
 def _hold(
@@ -178,12 +181,11 @@ def _why_not_followed(
     discovery: Discovery, node: fx.Node, module: nn.MultiheadAttention
 ) -> str | None:
     tensors = _list_tokens(node)
-    taken = [user for user in node.users if user.users or user.op == "output"]
+    taken = [user for user in node.users if discovery.is_used(user)]
     if not all(name_of(user) == "getitem" and user.args[1] in (0, 1) for user in taken):
         return "gives its attention weights away"
-    if "weights" in _list_given(discovery, node) and not (
-        argument(node, 4, "need_weights", True) and argument(node, 6, "average_attn_weights", True)
-    ):
+    is_averaged = argument(node, 6, "average_attn_weights", True)
+    if _takes_weights(discovery, node) and not is_averaged:
         return "gives the attention weights of each head away"
     if any(tensor not in discovery.shapes for tensor in tensors):
         return "attends to what is no tensor of the model's"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
 from collections.abc import Sequence
 from typing import Any
@@ -15,6 +16,10 @@ from torch.nn import functional
 
 # The masks of a call: where they stand, and their names.
 MASKS = ((3, "key_padding_mask"), (5, "attn_mask"))
+
+
+# A graph holds it, so that what is wrong with a call is found when the graph is run.
+_require: Callable[[Any, str], None] = torch._assert
 
 
 def as_numbers(mask: Tensor, like: Tensor) -> Tensor:
@@ -119,6 +124,8 @@ class _Attention(nn.Module):
         average_attn_weights: bool = True,
         is_causal: bool = False,
     ) -> tuple[Tensor, Tensor | None]:
+        for (_, name), mask in zip(MASKS, (key_padding_mask, attn_mask), strict=True):
+            self._check_mask(name, mask)
         masks: list[Any] = [
             None
             if name not in self.given
@@ -138,6 +145,29 @@ class _Attention(nn.Module):
             dropout=self.attention_dropout,
             is_dropping=self.attention_dropout.p > 0,
             gives_weights="weights" in self.given,
+        )
+
+    def _check_mask(self, name: str, mask: Any) -> None:
+        """Raise if a mask is of another kind than the example's, when the graph is run.
+
+        By calls that a graph records, and that a subnet needs PyTorch alone for.
+        """
+        told = "build the supernet with an example of the other kind"
+        if name not in self.given:
+            _require(
+                operator.eq(mask, None),
+                f"an attention is called with {name}, and in the example without; {told}",
+            )
+            return
+        _require(
+            operator.ne(mask, None),
+            f"an attention is called without {name}, and in the example with one; {told}",
+        )
+        is_of_truths = f"{name} of truths" in self.given
+        _require(
+            (operator.eq if is_of_truths else operator.ne)(mask.dtype, torch.bool),
+            f"an attention takes as {name} {'truth values' if is_of_truths else 'numbers'}, as in "
+            f"the example; {told}",
         )
 
 

@@ -145,7 +145,7 @@ class _Uses:
         pairs: Nodes that are both states of an LSTM.
         states: Nodes that are the states of all layers, each with its number.
         is_whole: The result, or the pair, is used in a way that is not understood.
-        are_alike: The states of all layers are used together, or the first ones are given.
+        are_alike: The states of all layers are used together or kept, or the first ones are given.
     """
 
     pairs: tuple[fx.Node, ...]
@@ -169,7 +169,9 @@ def _find_uses(discovery: Discovery, call: fx.Node) -> _Uses:
         others += [user for user in handed_on if not _starts_from_pair(discovery, user)]
     is_given = argument(call, 1, "hx", None) is not None
     is_picked = all(_index_of(user) is not None for _, state in states for user in state.users)
-    are_alike = is_given or bool(handed_on) or not is_picked
+    # Who keeps states in an attribute wants the tensor that holds those of all layers.
+    is_kept = any(map(discovery.is_held, (call, *pairs, *(state for _, state in states))))
+    are_alike = is_given or bool(handed_on) or is_kept or not is_picked
     return _Uses(pairs, tuple(states), bool(others), are_alike)
 
 

@@ -20,9 +20,8 @@ from torch import nn
 from torch.nn import functional
 
 from dpod_search.supernet.layers.state import ElasticLayer
-from dpod_search.supernet.layout import active_size
-from dpod_search.supernet.layout import take
-from dpod_search.supernet.layout import take_matrix
+from dpod_search.supernet.layout import Layout
+from dpod_search.supernet.layout import take_parts
 
 
 # How many blocks of rows the weights have, one for each gate.
@@ -67,19 +66,14 @@ class ElasticRecurrent(ElasticLayer, nn.RNNBase):
 
     def _active_layers(self) -> list[dict[str, Tensor]]:
         """Return the active weights of each layer by name, in the order in which they are given."""
-        state, parts = self.state, dict[str, Tensor]()
+        state, axes = self.state, dict[str, tuple[Layout, ...]]()
         for matrix in self.plan.matrices:
-            parts[matrix.name] = take_matrix(
-                self.get_parameter(matrix.name),
-                matrix.rows,
-                matrix.columns,
-                state.widths,
-                adds_in_place=state.adds_in_place,
-            )
+            axes[matrix.name] = (matrix.rows, matrix.columns)
             if matrix.bias:
-                bias = self.get_parameter(matrix.bias)
-                is_whole = active_size(matrix.rows, state.widths) == len(bias)
-                parts[matrix.bias] = bias if is_whole else take(bias, 0, matrix.rows, state.widths)
+                axes[matrix.bias] = (matrix.rows,)
+        tensors = [(self.get_parameter(name), layouts) for name, layouts in axes.items()]
+        taken = take_parts(tensors, state.widths, adds_in_place=state.adds_in_place)
+        parts = dict(zip(axes, taken, strict=True))
         n_directions = 1 + int(self.bidirectional)
         names = [
             [name for side in self._all_weights[i : i + n_directions] for name in side]

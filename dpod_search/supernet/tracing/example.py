@@ -56,6 +56,25 @@ class ExampleCall:
         """Shape of one sample of its leading tensor."""
         return tuple(self.leading.shape[1:])
 
+    def has_samples(self, tensor: Tensor) -> bool:
+        """Say whether a tensor has a sample a row: it is as long as the leading one."""
+        return tensor.dim() > 0 and len(tensor) == self.n_samples
+
+    def take_few(self) -> ExampleCall:
+        """Return a call like it, with copies of its tensors and few samples.
+
+        They are two, so that it can be told what has samples, or more where another tensor is
+        as long as that.
+        """
+        n = self.n_samples
+        lengths = {len(tensor) for tensor in self.tensors if tensor.dim()}
+        few = self.take(slice(next((k for k in range(2, n) if k not in lengths), n)))
+        return few.map(lambda tensor: tensor.detach().clone())
+
+    def take(self, rows: slice) -> ExampleCall:
+        """Return the call with some of its samples."""
+        return self.map(lambda tensor: tensor[rows] if self.has_samples(tensor) else tensor)
+
     def map(self, function: Callable[[Tensor], Any]) -> ExampleCall:
         """Return the call with another value in the place of each tensor."""
         args, kwargs = pytree.tree_map_only(Tensor, function, (self.args, dict(self.kwargs)))
@@ -103,6 +122,17 @@ def read_example(example_input: Example) -> ExampleCall:
     return call
 
 
+def call_with_samples(samples: Example | ExampleCall) -> ExampleCall:
+    """Return the call that samples stand for, which one tensor may have none of.
+
+    Raises:
+        GroupingError: As :func:`read_example`, of anything but one tensor.
+    """
+    if isinstance(samples, ExampleCall):
+        return samples
+    return ExampleCall((samples,), {}) if isinstance(samples, Tensor) else read_example(samples)
+
+
 _NOTED = "_dpod_example"
 
 
@@ -116,7 +146,7 @@ def note_example(module: nn.Module, call: ExampleCall) -> None:
     """
     is_plain = len(call.args) == 1 and not call.kwargs and isinstance(call.args[0], Tensor)
     if not is_plain or call.args[0].dtype != torch.float32:
-        noted = call.map(lambda tensor: tensor.detach())
+        noted = call.take_few()  # a module must not carry a batch of the user's about
         setattr(module, _NOTED, (noted.args, dict(noted.kwargs)))
 
 

@@ -7,6 +7,7 @@ they made is known.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -74,17 +75,19 @@ class Peek:
 
 
 @contextmanager
-def without_len() -> Iterator[None]:
-    """Let what is being traced have no ``len`` inside the block, and not one that fails.
+def with_len(measure: Callable[[fx.Proxy], int]) -> Iterator[None]:
+    """Let what is being traced have a ``len`` inside the block: axes of a shape, parts of a split.
 
-    ``[*x.shape]`` asks for it, and does without if there is none.
+    Args:
+        measure: Returns it; raises a ``TypeError`` where there is none, such as of a tensor, which
+            ``[*x]`` does without.
     """
     plain = fx.Proxy.__len__
 
-    def refuse(proxy: fx.Proxy) -> int:
-        raise TypeError("'len' is not supported in symbolic tracing")
+    def count(proxy: fx.Proxy) -> int:
+        return measure(proxy)
 
-    fx.Proxy.__len__ = refuse  # type: ignore[method-assign]
+    fx.Proxy.__len__ = count  # type: ignore[method-assign]
     try:
         yield
     finally:

@@ -58,6 +58,7 @@ class TracedModel:
         lines: ``file:line`` of the user's code that made each node, where it is known.
         output_shapes: Shapes of the tensors that it returns.
         deciding: What was computed from sizes and decided which way the code went.
+        held: What the model's code keeps in attributes of its modules.
     """
 
     model: nn.Module
@@ -73,6 +74,7 @@ class TracedModel:
     lines: dict[fx.Node, str]
     output_shapes: tuple[Shape, ...]
     deciding: tuple[fx.Node, ...]
+    held: frozenset[fx.Node]
 
     def where(self, node: fx.Node) -> str:
         """Describe a node for a message: what it does, and the user's line."""
@@ -136,6 +138,7 @@ def trace_model(
         lines=lines,
         output_shapes=tuple(tuple(tensor.shape) for tensor in outputs),
         deciding=tuple(tracer.deciding),
+        held=tracer.held,
     )
 
 

@@ -26,8 +26,8 @@ from dpod_search.supernet.tracing.computed import computes_weight
 from dpod_search.supernet.tracing.computed import is_step
 from dpod_search.supernet.tracing.example import ExampleCall
 from dpod_search.supernet.tracing.peeking import Peek
+from dpod_search.supernet.tracing.peeking import with_len
 from dpod_search.supernet.tracing.peeking import without_checks
-from dpod_search.supernet.tracing.peeking import without_len
 from dpod_search.supernet.tracing.recording import leaves_of
 from dpod_search.supernet.tracing.tracked import tracking
 from dpod_search.supernet.tracing.transformers import TRANSFORMERS
@@ -110,7 +110,7 @@ class Tracer(fx.Tracer):
     """Leaves PyTorch's modules and further ones whole, and notes the calls of the others.
 
     What the code decides by sizes it decides as on the example; ``deciding`` has the values that
-    were asked for.
+    were asked for. ``held`` has what lies in attributes of modules after the trace.
 
     Args:
         is_leaf: Says of a module whether it is one operation, whatever its code does.
@@ -135,6 +135,7 @@ class Tracer(fx.Tracer):
         super().__init__((math, *loaded), tuple(leaf_functions))  # type: ignore[arg-type]
         self.calls: list[Call] = []
         self.deciding: list[fx.Node] = []
+        self.held: frozenset[fx.Node] = frozenset()
         self.answers = answers
         self._buffers = buffers
         self._is_leaf = is_leaf
@@ -202,10 +203,14 @@ class Tracer(fx.Tracer):
         """Return what a node makes on the example."""
         return self._peek.evaluate(node, self.root)
 
+    def measure(self, obj: fx.Proxy) -> int:
+        """Return how many parts a value has on the example; raise a ``TypeError`` if it has none."""
+        return self._peek.measure(obj.node, self.root)
+
     def iter(self, obj: fx.Proxy) -> Iterator[fx.Proxy]:
         """Iterate over what an operation makes, as many parts as it makes on the example."""
         try:
-            n_parts = self._peek.measure(obj.node, self.root)
+            n_parts = self.measure(obj)
         except TypeError:
             return super().iter(obj)
         part = operator.getitem
@@ -285,8 +290,18 @@ def run_tracer(tracer: Tracer, model: nn.Module) -> fx.Graph:
     tracer.record_stack_traces = True
     # Functions of PyTorch are replaced for the time of a trace, by one thread at a time.
     whole = recording_whole_calls(model, tracer.require_sizes if tracer.answers else None)
-    with _TRACING, tracking(model), without_len(), without_checks(), whole:
-        return tracer.trace(model)
+    with _TRACING, tracking(model), with_len(tracer.measure), without_checks(), whole:
+        graph = tracer.trace(model)
+        tracer.held = _find_held(model)
+        return graph
+
+
+def _find_held(model: nn.Module) -> frozenset[fx.Node]:
+    """Return what the code of a model that was just traced has put into attributes of modules."""
+    held = (vars(module) for module in model.modules())
+    return frozenset(
+        leaf.node for leaf in pytree.tree_leaves(list(held)) if isinstance(leaf, fx.Proxy)
+    )
 
 
 def _nodes_of(value: Any) -> Any:

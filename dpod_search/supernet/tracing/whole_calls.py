@@ -3,8 +3,9 @@
 Tensors that the model's code makes by sizes, such as the zeros that an LSTM starts from:
 ``torch.zeros(n_layers, x.size(0), self.hidden)`` is no constant, so that the attribute is known that
 its size was read from. Convolutions, which would ask for the value of ``groups=x.shape[1]`` while
-they look at their arguments, as if the way that the code goes depended on it. And what packs
-sequences, by values.
+they look at their arguments, as if the way that the code goes depended on it. What packs
+sequences, by values. And methods of constants, ``mask.expand(x.size(0), -1)``, which know no sizes
+of the trace among those that stand one by one.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch import fx
 from torch import nn
 from torch.nn import functional
@@ -45,6 +47,8 @@ _MAKERS: tuple[Callable[..., Any], ...] = (
     torch.tril_indices,
     torch.triu_indices,
 )
+# Methods that are given sizes one by one, of tensors that may be constants.
+_METHODS = ("expand", "new_empty", "new_ones", "new_zeros", "repeat", "reshape", "tile", "view")
 CONVOLUTIONS: tuple[Callable[..., Any], ...] = (
     functional.conv1d,
     functional.conv2d,
@@ -84,10 +88,14 @@ def recording_whole_calls(
     try:
         for scope, name, value in changed:
             scope[name] = records[id(value)]
+        for name in _METHODS:  # which its base class has
+            setattr(Tensor, name, _make_whole(getattr(Tensor, name), check, is_method=True))
         yield
     finally:
         for scope, name, value in changed:
             scope[name] = value
+        for name in vars(Tensor).keys() & _METHODS:
+            delattr(Tensor, name)
 
 
 def _list_scopes(model: nn.Module) -> list[dict[str, Any]]:
@@ -99,8 +107,13 @@ def _list_scopes(model: nn.Module) -> list[dict[str, Any]]:
 
 
 def _make_whole(
-    function: Callable[..., Any], check: Callable[[fx.Proxy], None] | None
+    function: Callable[..., Any],
+    check: Callable[[fx.Proxy], None] | None,
+    *,
+    is_method: bool = False,
 ) -> Callable[..., Any]:
+    kind, target = ("call_method", function.__name__) if is_method else ("call_function", function)
+
     @functools.wraps(function)
     def record(*args: Any, **kwargs: Any) -> Any:
         given = pytree.tree_leaves((args, kwargs if check is None else kwargs.get("size")))
@@ -110,6 +123,6 @@ def _make_whole(
         if check is not None:
             for proxy in proxies:
                 check(proxy)
-        return proxies[0].tracer.create_proxy("call_function", function, args, kwargs)
+        return proxies[0].tracer.create_proxy(kind, target, args, kwargs)
 
     return record

@@ -46,6 +46,12 @@ def write_places(y: Tensor) -> Tensor:
     return wide
 
 
+def write_wrapped(y: Tensor) -> Tensor:
+    y = y.clone()
+    y[:, :, 0, 0] = y[:, :, 1, 1][None, None, None]  # more axes than it is written to
+    return y
+
+
 def choose_places(y: Tensor) -> Tensor:
     tokens = y.flatten(2)
     chosen = tokens.mean(1).topk(4).indices[:, None].expand(-1, tokens.shape[1], -1)
@@ -92,6 +98,7 @@ PASSES: dict[str, tuple[Callable[[Tensor], Tensor], int]] = {
     ),
     "windows along an axis": (lambda y: y.unfold(2, 2, 2).mean(-1), 16),
     "written rows": (write_rows, 16),
+    "written with axes in front": (write_wrapped, 16),
     "written places": (write_places, 16),
     "made of sizes": (add_ones, 16),
     "baddbmm": (attend_over_places, 16),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -11,10 +13,12 @@ from supernet.exactness import assert_exact
 from supernet.exactness import assert_exports
 from supernet.exactness import reasons
 from torch import Tensor
+from torch import fx
 from torch import nn
 
 from dpod_search.errors import ConfigError
 from dpod_search.errors import GroupingError
+from dpod_search.supernet import Supernet
 from dpod_search.supernet import build_supernet
 from dpod_search.supernet import extract_subnet
 
@@ -216,6 +220,25 @@ def test_a_call_of_another_kind_than_the_examples_is_one_line() -> None:
     with pytest.raises(ConfigError, match="in the example with attn_mask, attn_mask of truths"):
         masked(X, as_numbers(CAUSAL))
 
+    def cut(supernet: Supernet) -> nn.Module:
+        heads = next(group.name for group in supernet.groups if group.kind == "heads")
+        found = extract_subnet(supernet, supernet.space.full.replace(heads, HEADS // 2))
+        assert isinstance(found.get_submodule("inner"), fx.GraphModule)
+        return pickle.loads(pickle.dumps(found.get_submodule("inner")))  # noqa: S301  # our own
+
+    x = torch.randn(2, 6, DIM)
+    with pytest.raises(AssertionError, match="called with attn_mask, and in the example without"):
+        cut(plain)(x, x, x, attn_mask=as_numbers(CAUSAL))
+    with pytest.raises(AssertionError, match="called with key_padding_mask, and in the example"):
+        cut(plain)(x, x, x, PADDED)
+    with pytest.raises(AssertionError, match="called without attn_mask, and in the example with"):
+        cut(masked)(x, x, x)
+    with pytest.raises(AssertionError, match="takes as attn_mask truth values"):
+        cut(masked)(x, x, x, attn_mask=as_numbers(CAUSAL))
+    numbers = build_supernet(Optional(), (X, as_numbers(CAUSAL)))
+    with pytest.raises(AssertionError, match="takes as attn_mask numbers"):
+        cut(numbers)(x, x, x, attn_mask=CAUSAL)
+
 
 def test_what_is_dropped_in_training_costs_no_width() -> None:
     def make() -> nn.Module:
@@ -266,3 +289,47 @@ def test_an_encoder_that_sets_padding_to_zero_only_in_use_is_refused() -> None:
     )
     with pytest.raises(GroupingError, match="enable_nested_tensor=False"):
         build_supernet(net, X)
+
+
+class Keeping(nn.Module):
+    """Keeps the attention weights of its last call, which nothing else reads."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__()
+        self.embed, self.head, self.how = nn.Linear(12, DIM), nn.Linear(DIM, 3), how
+        self.inner = nn.MultiheadAttention(DIM, HEADS, batch_first=True)
+        self.kept: Any = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.embed(x)
+        if self.how == "whole":
+            self.kept = self.inner(x, x, x)
+            return self.head(self.kept[0])
+        options = {"none": {"need_weights": False}, "each": {"average_attn_weights": False}}
+        y, weights = self.inner(x, x, x, **options.get(self.how, {}))
+        self.kept = {"weights": [weights]} if self.how == "in a list" else weights
+        return self.head(y)
+
+
+@pytest.mark.parametrize("how", ["alone", "in a list", "whole", "none"])
+def test_weights_that_are_kept_in_an_attribute_are_there(how: str) -> None:
+    model = Keeping(how).eval()
+    supernet = build_supernet(model, X).eval()
+    model(X), supernet(X)
+    assert {group.name for group in supernet.groups} == {"embed", "inner", "inner.out_proj"}
+    torch.testing.assert_close(supernet.net.kept, model.kept)
+    widths = supernet.space.smallest
+    with supernet.active(widths):
+        supernet(X)
+    subnet = extract_subnet(supernet, widths).eval()
+    subnet(X)
+    torch.testing.assert_close(subnet.kept, supernet.net.kept)
+
+
+def test_weights_of_each_head_that_are_kept_freeze_the_attention() -> None:
+    model = Keeping("each")
+    model.head = nn.Sequential(nn.Linear(DIM, 8), nn.ReLU(), nn.Linear(8, 3))
+    supernet = build_supernet(model.eval(), X)
+    assert "gives the attention weights of each head away" in reasons(supernet)["inner"]
+    supernet(X), model(X)
+    torch.testing.assert_close(supernet.net.kept, model.kept)

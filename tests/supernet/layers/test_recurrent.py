@@ -133,6 +133,26 @@ def test_states_that_are_used_together_share_a_width(kind: type[nn.RNNBase]) -> 
     assert type(extract_subnet(supernet, supernet.space.smallest).rnn) is kind
 
 
+@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU])
+def test_states_that_are_kept_in_an_attribute_share_a_width(kind: type[nn.RNNBase]) -> None:
+    class Keeps(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.rnn = kind(N_INPUTS, N_HIDDEN, 2, batch_first=True)
+            self.head = nn.Linear(N_HIDDEN, 3)
+            self.state = None
+
+        def forward(self, x: Tensor) -> Tensor:
+            y, self.state = self.rnn(x)
+            return self.head(y[:, -1])
+
+    supernet = build_supernet(Keeps().double(), X)
+    assert [group.name for group in supernet.groups] == ["rnn"]
+    supernet(X)
+    states = supernet.net.state if kind is nn.LSTM else [supernet.net.state]
+    assert all(state.shape == (2, len(X), N_HIDDEN) for state in states)
+
+
 @pytest.mark.parametrize("reads", ["outputs", "both ends", "cells"])
 def test_projections_keep_the_share_of_the_units(reads: str) -> None:
     net = Net(nn.LSTM, reads, num_layers=2, bidirectional=True, proj_size=4)
@@ -389,6 +409,16 @@ def test_gradients_can_be_added_past_autograd() -> None:
     with supernet.adding_gradients():
         for got, wanted in zip(add_up(), expected, strict=True):
             assert_close(got, wanted)
+
+
+def test_the_weights_of_a_layer_are_cut_in_one_step() -> None:
+    """One by one they cost a layer that is given few samples a third of its training step."""
+    supernet = build_supernet(Net(num_layers=2, bidirectional=True), X)
+    with supernet.active(supernet.space.smallest):
+        layers = supernet.net.rnn._active_layers()
+    steps = {part.grad_fn for layer in layers for part in layer.values()}
+    assert len(steps) == 1
+    assert sum(map(len, layers)) == 16
 
 
 def test_macs_are_those_of_all_gates_directions_layers_and_steps() -> None:

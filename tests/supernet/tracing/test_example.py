@@ -15,6 +15,7 @@ from dpod_search.errors import GroupingError
 from dpod_search.footprint import build_footprint
 from dpod_search.supernet import build_supernet
 from dpod_search.supernet import extract_subnet
+from dpod_search.supernet.tracing.example import find_example
 from dpod_search.supernet.tracing.example import read_example
 from dpod_search.supernet.tracing.recording import tensors_of
 
@@ -135,3 +136,21 @@ def test_a_call_needs_a_tensor_with_a_sample(example) -> None:
 def test_a_name_that_the_model_does_not_know_is_its_own_error() -> None:
     with pytest.raises(GroupingError, match="does not run on an example input.*'third'"):
         build_supernet(ByName().eval(), {"third": X})
+
+
+class Masked(Base):
+    def forward(self, x, mask, factor):
+        return self.run((mask @ x).amax(1)) * factor
+
+
+def test_a_subnet_carries_no_batch_of_the_users() -> None:
+    """But as few samples as tell them from what has none: a mask is as long as its sequences."""
+    x, mask, factor = torch.randn(64, 2, 16), torch.ones(2, 2), torch.tensor(2.0)
+    supernet = build_supernet(Masked().eval(), {"x": x, "mask": mask, "factor": factor})
+    subnet = extract_subnet(supernet, supernet.space.smallest)
+    noted = find_example(subnet)
+    assert [tuple(tensor.shape) for tensor in noted.tensors] == [(3, 2, 16), (2, 2), ()]
+    assert noted.n_samples == 3
+    torch.testing.assert_close(noted.tensors[0], x[:3])
+    assert all(t.untyped_storage().nbytes() == t.numel() * 4 for t in noted.tensors)
+    torch.testing.assert_close(noted.run(subnet), subnet(x, mask, factor)[:3])

@@ -51,6 +51,56 @@ def test_an_attribute_that_sizes_them_is_a_width() -> None:
     assert_exact(supernet, PICTURE, n_trained=1)
 
 
+class Constants(Padded):
+    """Adds constants that are made as large as its features, by sizes one by one."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.conv(x)
+        n, height = x.size(0), x.size(2)
+        y = y + torch.zeros(1, 1, 1, 1).expand(n, -1, height, -1)
+        y = y + torch.full((1,), 0.5).new_ones(n, y.size(1), 1, 1)
+        y = y * torch.ones(1).repeat(n, y.shape[1], 1, 1) + torch.arange(4.0).view(height, -1)
+        y = y + torch.ones(4).reshape(x.shape[-1], 1) + torch.ones(1).tile(height, 1)
+        return self.head(y)
+
+
+def test_constants_are_expanded_by_sizes() -> None:
+    supernet = build_supernet(Constants(), PICTURE)
+    assert [group.name for group in supernet.groups] == ["conv"]
+    assert_exact(supernet, PICTURE, n_trained=1)
+    # Not as many samples as the example has.
+    assert supernet(PICTURE[:1]).shape == (1, 2, 4, 4)
+
+
+def test_a_constant_is_not_expanded_by_the_values_of_a_tensor() -> None:
+    class Net(Padded):
+        def forward(self, x: Tensor) -> Tensor:
+            return self.head(self.conv(x) + torch.zeros(1, 1).expand(x.argmax(), -1).sum())
+
+    with pytest.raises(GroupingError, match="depends on the values of a tensor"):
+        build_supernet(Net(), PICTURE)
+
+
+def test_a_shape_has_a_length_and_a_tensor_has_none() -> None:
+    class Net(Padded):
+        def forward(self, x: Tensor) -> Tensor:
+            y = self.conv(x)
+            if len(y.shape) == 4 and len(y.chunk(2, dim=1)) == 2:
+                y = y.mean(len(y.shape) - 1, keepdim=True)
+            return self.head(y)
+
+    supernet = build_supernet(Net(), PICTURE)
+    assert [group.name for group in supernet.groups] == ["conv"]
+    assert_exact(supernet, PICTURE, n_trained=1)
+
+    class Long(Padded):
+        def forward(self, x: Tensor) -> Tensor:
+            return self.head(self.conv(x) * len(x))
+
+    with pytest.raises(GroupingError, match="a tensor of the trace has no length"):
+        build_supernet(Long(), PICTURE)
+
+
 @pytest.mark.parametrize("fails", [False, True])
 def test_pytorch_is_as_it_was(fails: bool) -> None:
     class Net(Padded):
@@ -67,3 +117,4 @@ def test_pytorch_is_as_it_was(fails: bool) -> None:
         trace_model(Net(), read_example(PICTURE))
     assert before == [getattr(torch, function.__name__) for function in CREATORS]
     assert zeros is torch.zeros
+    assert not vars(Tensor).keys() & {"expand", "view", "new_zeros"}
