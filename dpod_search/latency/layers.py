@@ -92,7 +92,7 @@ def list_placed_layers(supernet: Supernet) -> tuple[PlacedLayer, ...]:
         placed
         for plan in plans
         for shape in shapes[plan.name]
-        if (placed := _place(plan, modules[plan.name], shape, chains)) is not None
+        for placed in _place(plan, modules[plan.name], shape, chains)
     )
 
 
@@ -104,12 +104,15 @@ def hash_model(supernet: Supernet) -> str:
 
 def _place(
     plan: LayerPlan, layer: nn.Module, shape: tuple[int, ...], chains: _Chains
-) -> PlacedLayer | None:
+) -> Iterator[PlacedLayer]:
     spec = read_spec(layer, shape, chains.find_followers(plan.name))
     if spec is None:
-        return None
-    spec = replace(spec, full=(full_size(plan.weight_input), full_size(plan.output)))
-    return PlacedLayer(plan.name, spec, plan.output, plan.weight_input, tuple(sorted(plan.blocks)))
+        return
+    blocks = tuple(sorted(plan.blocks))
+    for part in spec.rebuilder.take_apart(spec, plan):
+        full = (full_size(part.inputs), full_size(part.output))
+        own = replace(spec, n_layers=part.n_layers, full=full)
+        yield PlacedLayer(plan.name, own, part.output, part.inputs, blocks)
 
 
 class _Chains:

@@ -33,6 +33,7 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
     "mish": nn.Mish,
 }
 NORM = "norm"
+_REQUIRED = {"kind": str, "size": tuple}
 _NORMS: dict[int, type[nn.Module]] = {
     0: nn.BatchNorm1d,
     1: nn.BatchNorm1d,
@@ -73,18 +74,21 @@ class LayerSpec(Geometry):
         rebuilder = self.rebuilder
         layer = rebuilder.build(self, n_channels, n_outputs, conv_groups)
         generator = torch.Generator().manual_seed(0)
-        own = (n_channels, *self.size) if rebuilder.has_kernel else (*self.size, n_channels)
         behind = (
             self._build_norm(n_outputs) if n == NORM else ACTIVATIONS[n]() for n in self.followers
         )
-        images = torch.randn((batch_size, *own), generator=generator)
+        shape = rebuilder.lay_out_input(self, n_channels, batch_size)
+        images = torch.randn(shape, generator=generator)
         return nn.Sequential(layer, *behind).eval(), images
 
     def describe(self) -> str:
         """Return it in words, for messages."""
         size = "x".join(map(str, self.size)) or "1"
         kernel = "x".join(map(str, self.kernel))
-        return " ".join(filter(None, [self.kind, kernel, f"at {size}", *self.followers]))
+        ways = "bidirectional" if self.is_bidirectional else ""
+        layers = f"of {self.n_layers} layers" if self.n_layers > 1 else ""
+        words = [ways, self.cell or self.kind, layers, kernel, f"at {size}", *self.followers]
+        return " ".join(filter(None, words))
 
     def to_json(self) -> dict[str, Any]:
         """Return it as JSON values, defaults left out."""
@@ -104,9 +108,10 @@ class LayerSpec(Geometry):
         unknown = sorted(set(value) - {field.name for field in fields(cls)})
         if unknown:
             raise DataError(f"a layer has the unknown property {unknown[0]!r}")
-        if not isinstance(value["kind"], str) or type(value.get("has_bias", False)) is not bool:
+        kinds = {field.name: type(field.default) for field in fields(cls)} | _REQUIRED
+        if any(type(v) is not kinds[n] for n, v in value.items() if kinds[n] is not tuple):
             raise DataError(f"{value!r} describes no layer")
-        lists = {n: v for n, v in value.items() if n not in ("kind", "has_bias")}
+        lists = {n: v for n, v in value.items() if kinds[n] is tuple}
         for name, entries in lists.items():
             kind = str if name == "followers" else int
             if not isinstance(entries, list) or any(type(entry) is not kind for entry in entries):
@@ -125,6 +130,7 @@ class LayerSpec(Geometry):
             *self.dilation,
             *self.conv_group,
             *self.full,
+            *self.projected,
         )
         if min(numbers, default=1) < 1 or min(self.padding + self.output_padding, default=0) < 0:
             raise DataError(f"a layer cannot have the sizes of {self.to_json()}")
@@ -135,7 +141,8 @@ class LayerSpec(Geometry):
         due = (n_axes, n_axes, n_axes, n_axes, of_output)
         axes = (self.kernel, self.stride, self.padding, self.dilation, self.output_padding)
         pairs = (len(self.full), len(self.conv_group))
-        if tuple(map(len, axes)) != due or not set(pairs) <= {0, 2} or (not n_axes and pairs[1]):
+        is_odd = not set(pairs) <= {0, 2} or (not n_axes and pairs[1])
+        if tuple(map(len, axes)) != due or is_odd or not rebuilder.fits(self):
             raise DataError(f"a layer has properties that do not fit each other: {self.to_json()}")
         spans = (d * (k - 1) + 1 for d, k in zip(self.dilation, self.kernel, strict=True))
         padded = (n + 2 * p for n, p in zip(self.size, self.padding, strict=False))
@@ -170,7 +177,7 @@ def read_spec(
 
     Args:
         layer: A plain layer.
-        input_shape: Shape of its input, the batch first.
+        input_shape: Shape of its input for one sample, its axis among the others.
         followers: What follows it.
 
     Returns:

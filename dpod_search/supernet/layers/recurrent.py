@@ -26,6 +26,7 @@ from dpod_search.supernet.dimensions.walk import Axes
 from dpod_search.supernet.dimensions.walk import Discovery
 from dpod_search.supernet.dimensions.walk import freeze_inputs
 from dpod_search.supernet.layers.kind import LayerKind
+from dpod_search.supernet.layers.recurrent_geometry import REBUILDER
 from dpod_search.supernet.layers.recurrent_twins import N_GATES
 from dpod_search.supernet.layers.recurrent_twins import ElasticGRU
 from dpod_search.supernet.layers.recurrent_twins import ElasticLSTM
@@ -261,4 +262,5 @@ RECURRENT = LayerKind(
     twins={nn.LSTM: ElasticLSTM, nn.GRU: ElasticGRU, nn.RNN: ElasticRNN},
     handler=recur,
     weight="weight_ih_l0",
+    rebuilder=REBUILDER,
 )
