@@ -13,6 +13,8 @@ from torch import Tensor
 from torch import nn
 
 from dpod_search.errors import DataError
+from dpod_search.latency.computed import STEPS
+from dpod_search.latency.computed import compute_weight
 from dpod_search.supernet import kind_of
 from dpod_search.supernet.layers.elastic import kind_named
 from dpod_search.supernet.layers.kind import Geometry
@@ -50,10 +52,12 @@ class LayerSpec(Geometry):
         followers: What is timed with it, in order: ``norm`` and names of activations.
         full: Input and output channels at full width, so that layers of other widths have tables
             of their own; empty where that is all the same.
+        weight: What computes its weight in each pass, see ``computed.py``; empty if nothing does.
     """
 
     followers: tuple[str, ...] = ()
     full: tuple[int, ...] = ()
+    weight: tuple[str, ...] = ()
 
     def build(self, n_inputs: int, n_outputs: int, *, batch_size: int) -> tuple[nn.Module, Tensor]:
         """Make the layer at widths of its own, and pictures for it.
@@ -73,6 +77,7 @@ class LayerSpec(Geometry):
             n_channels = conv_groups * self.conv_group[0]
         rebuilder = self.rebuilder
         layer = rebuilder.build(self, n_channels, n_outputs, conv_groups)
+        layer = compute_weight(layer, self.weight)
         generator = torch.Generator().manual_seed(0)
         behind = (
             self._build_norm(n_outputs) if n == NORM else ACTIVATIONS[n]() for n in self.followers
@@ -87,7 +92,9 @@ class LayerSpec(Geometry):
         kernel = "x".join(map(str, self.kernel))
         ways = "bidirectional" if self.is_bidirectional else ""
         layers = f"of {self.n_layers} layers" if self.n_layers > 1 else ""
-        words = [ways, self.cell or self.kind, layers, kernel, f"at {size}", *self.followers]
+        computed = "of a computed weight" if self.weight else ""
+        kind = self.cell or self.kind
+        words = [ways, kind, layers, kernel, f"at {size}", computed, *self.followers]
         return " ".join(filter(None, words))
 
     def to_json(self) -> dict[str, Any]:
@@ -113,7 +120,7 @@ class LayerSpec(Geometry):
             raise DataError(f"{value!r} describes no layer")
         lists = {n: v for n, v in value.items() if kinds[n] is tuple}
         for name, entries in lists.items():
-            kind = str if name == "followers" else int
+            kind = str if name in ("followers", "weight") else int
             if not isinstance(entries, list) or any(type(entry) is not kind for entry in entries):
                 raise DataError(f"{name} of a layer cannot be {entries!r}")
         tuples: dict[str, Any] = {n: tuple(v) for n, v in lists.items()}
@@ -153,6 +160,9 @@ class LayerSpec(Geometry):
         for name in self.followers:
             if name != NORM and name not in ACTIVATIONS:
                 raise DataError(f"{name!r} cannot follow a layer; known are norm and activations")
+        unknown = [step for step in self.weight if step not in STEPS]
+        if unknown or (self.weight and self.cell):
+            raise DataError(f"a weight cannot be computed by {unknown or self.weight}")
 
     @property
     def rebuilder(self) -> Rebuilder:
@@ -187,7 +197,12 @@ def read_spec(
     geometry = None if rebuilder is None else rebuilder.read(layer, input_shape)
     if rebuilder is None or geometry is None:
         return None
+    return LayerSpec(**vars(geometry), followers=keep_followers(geometry, followers))
+
+
+def keep_followers(geometry: Geometry, followers: tuple[str, ...]) -> tuple[str, ...]:
+    """Return what can be timed with a layer of what follows it."""
     # Behind several places of features a norm counts the places as its channels.
-    if not rebuilder.has_kernel and geometry.size and NORM in followers:
-        followers = followers[: followers.index(NORM)]
-    return LayerSpec(**vars(geometry), followers=followers)
+    if not geometry.kernel and geometry.size and NORM in followers:
+        return followers[: followers.index(NORM)]
+    return followers

@@ -63,10 +63,8 @@ def write_program(module: nn.Module, images: Tensor) -> dict[str, Value]:
     """
     try:
         with warnings.catch_warnings():
-            # A recurrent layer keeps a list of its parameters, and makes it anew.
-            warnings.filterwarnings(
-                "ignore", "The tensor attributes .* were assigned during export"
-            )
+            # A recurrent layer makes its list of parameters anew, and a hook a weight.
+            warnings.filterwarnings("ignore", "The tensor attribute.* assigned during export")
             program = torch.export.export(module, (images,))
     except Exception as error:  # it raises whatever a model or an operator makes it
         raise ConfigError(
