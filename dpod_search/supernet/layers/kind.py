@@ -223,5 +223,9 @@ class LayerKind:
 
 def holds_layer_tensors(module: nn.Module) -> bool:
     """Say whether a layer holds no parameters and buffers besides those of PyTorch's."""
-    listed = module._flat_weights_names if isinstance(module, nn.RNNBase) else ()
+    listed: Iterable[str] = ()
+    if isinstance(module, nn.RNNBase):
+        listed = module._flat_weights_names
+    elif isinstance(module, nn.RNNCellBase):
+        listed = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
     return {*module._parameters, *module._buffers} <= {*LAYER_TENSORS, *listed}
