@@ -45,6 +45,7 @@ from dpod_search.supernet.extract import count_holders
 from dpod_search.supernet.layout import full_size
 from dpod_search.supernet.layout import list_places
 from dpod_search.supernet.layout import take
+from dpod_search.supernet.tracing.computed import holder_of
 from dpod_search.supernet.tracing.example import Example
 from dpod_search.supernet.tracing.example import ExampleCall
 from dpod_search.supernet.tracing.example import call_with_samples
@@ -125,6 +126,7 @@ class Repair:
                 self.left[plan.name] = "it is not called once by itself"
             else:
                 handles.append(layer.register_forward_hook(self._recorder(plan, found)))
+        self.left |= dict.fromkeys(_list_computed(self._supernet), "its weight is computed")
         try:
             with self._supernet.active(self._target), _running_calibrating(self._supernet, call):
                 pass
@@ -181,6 +183,17 @@ class Repair:
             with torch.no_grad():
                 for parameter, before in zip(parameters, kept, strict=True):
                     parameter.copy_(before)
+
+
+def _list_computed(supernet: Supernet) -> Iterator[str]:
+    """Yield the layers without a plan of which parameters are cut where a weight is computed."""
+    grouping = supernet.grouping
+    planned = {plan.name for plan in grouping.layers}
+    holders = [holder_of(p.name) for p in grouping.parameters if p.is_elastic and p.is_learnt]
+    for name in dict.fromkeys(holders):
+        kind = kind_of(supernet.net.get_submodule(name))
+        if name not in planned and kind.twins and kind.makes_units and kind.multiplies:
+            yield name
 
 
 class _Solver:

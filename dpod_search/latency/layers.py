@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 import torch
 from torch import nn
 
+from dpod_search.latency.computed import list_steps
+from dpod_search.latency.placed import PlacedLayer
 from dpod_search.latency.specs import ACTIVATIONS
 from dpod_search.latency.specs import NORM
 from dpod_search.latency.specs import LayerSpec
+from dpod_search.latency.specs import keep_followers
 from dpod_search.latency.specs import read_spec
 from dpod_search.latency.table import hash_nets
+from dpod_search.latency.weight_calls import WeightCall
+from dpod_search.latency.weight_calls import list_weight_calls
+from dpod_search.latency.weight_calls import record_calls
 from dpod_search.rng import torch_generator
 from dpod_search.supernet import LayerPlan
-from dpod_search.supernet import Layout
 from dpod_search.supernet import Operation
 from dpod_search.supernet import Subnet
 from dpod_search.supernet import Supernet
-from dpod_search.supernet import active_size
 from dpod_search.supernet import full_size
-from dpod_search.supernet import groups_of
 from dpod_search.supernet import kind_of
 from dpod_search.widths import Widths
 from dpod_search.widths import WidthSpace
@@ -32,39 +35,6 @@ from dpod_search.widths import WidthSpace
 _BY_CLASS: dict[type[object], str] = {kind: name for name, kind in ACTIVATIONS.items()}
 
 
-@dataclass(frozen=True)
-class PlacedLayer:
-    """A layer in its place in a supernet.
-
-    Args:
-        name: Its path in the user's model.
-        spec: What it is to a clock.
-        output: Layout of its output channels.
-        inputs: Layout of dimension 1 of its weight.
-        blocks: Groups of the removable blocks that it is in, ascending.
-    """
-
-    name: str
-    spec: LayerSpec
-    output: Layout
-    inputs: Layout
-    blocks: tuple[int, ...]
-
-    @property
-    def groups(self) -> tuple[int, ...]:
-        """The groups that its latency depends on, ascending."""
-        found = {segment.group for layout in (self.output, self.inputs) for segment in layout}
-        return tuple(sorted(group for group in found if group is not None))
-
-    def find_widths(self, space: WidthSpace) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """Return the widths that its inputs and its outputs can have, ascending.
-
-        Where several groups make them up, those of all groups narrowed alike.
-        """
-        return _find_sizes(self.inputs, space), _find_sizes(self.output, space)
-
-
-@torch.no_grad()
 def list_placed_layers(supernet: Supernet) -> tuple[PlacedLayer, ...]:
     """List the layers of a supernet that can be made anew, each call of one by itself.
 
@@ -72,11 +42,13 @@ def list_placed_layers(supernet: Supernet) -> tuple[PlacedLayer, ...]:
         supernet: It is run once, on random pictures, as the full net.
 
     Returns:
-        The layers in the order of the model; those of no kind a table knows are left out.
+        The layers in the order of the model, and behind them calls of functions with weights of no
+        layer's; those of no kind a table knows are left out.
     """
     net = Subnet(supernet, supernet.space.full).extract().cpu().eval()
     modules = dict(net.named_modules())
-    plans = [plan for plan in supernet.grouping.layers if kind_of(modules[plan.name]).rebuilder]
+    grouping = supernet.grouping
+    plans = [plan for plan in grouping.layers if kind_of(modules[plan.name]).rebuilder]
     shapes: dict[str, list[tuple[int, ...]]] = {plan.name: [] for plan in plans}
     for name, seen in shapes.items():
         modules[name].register_forward_pre_hook(
@@ -86,14 +58,19 @@ def list_placed_layers(supernet: Supernet) -> tuple[PlacedLayer, ...]:
             with_kwargs=True,
         )
     generator = torch_generator(0, "latency")
-    net(torch.randn((1, *supernet.example_shape), generator=generator))
-    chains = _Chains(supernet.grouping.operations, modules)
-    return tuple(
-        placed
+    images = torch.randn((1, *supernet.example_shape), generator=generator)
+    planned = frozenset(plan.name for plan in grouping.layers)
+    whole = planned | {o.what for o in grouping.operations if o.kind == "module"}
+    recorder = record_calls(net, [modules[name] for name in whole if name in modules], images)
+    chains = _Chains(grouping.operations, modules)
+    placed = [
+        part
         for plan in plans
         for shape in shapes[plan.name]
-        if (placed := _place(plan, modules[plan.name], shape, chains)) is not None
-    )
+        for part in _place(plan, modules[plan.name], shape, chains)
+    ]
+    calls = list_weight_calls(grouping.operations, planned, recorder)
+    return (*placed, *_place_calls(calls, grouping.operations, chains))
 
 
 def hash_model(supernet: Supernet) -> str:
@@ -104,12 +81,30 @@ def hash_model(supernet: Supernet) -> str:
 
 def _place(
     plan: LayerPlan, layer: nn.Module, shape: tuple[int, ...], chains: _Chains
-) -> PlacedLayer | None:
+) -> Iterator[PlacedLayer]:
     spec = read_spec(layer, shape, chains.find_followers(plan.name))
     if spec is None:
-        return None
-    spec = replace(spec, full=(full_size(plan.weight_input), full_size(plan.output)))
-    return PlacedLayer(plan.name, spec, plan.output, plan.weight_input, tuple(sorted(plan.blocks)))
+        return
+    blocks = tuple(sorted(plan.blocks))
+    for part in spec.rebuilder.take_apart(spec, plan):
+        full = (full_size(part.inputs), full_size(part.output))
+        own = replace(spec, n_layers=part.n_layers, full=full)
+        yield PlacedLayer(plan.name, own, part.output, part.inputs, blocks)
+
+
+def _place_calls(
+    calls: Sequence[WeightCall], operations: Sequence[Operation], chains: _Chains
+) -> Iterator[PlacedLayer]:
+    for call in calls:
+        steps = list_steps(operations, call.weight)
+        if steps is None:
+            continue
+        operation, geometry = operations[call.place], call.geometry
+        followers = keep_followers(geometry, chains.find_followers_of(call.place))
+        full = (full_size(call.inputs), full_size(call.output))
+        spec = LayerSpec(**vars(geometry), followers=followers, full=full, weight=steps)
+        blocks = tuple(sorted(operation.blocks))
+        yield PlacedLayer(operation.name, spec, call.output, call.inputs, blocks)
 
 
 class _Chains:
@@ -131,7 +126,11 @@ class _Chains:
     def find_followers(self, name: str) -> tuple[str, ...]:
         """Return the norm and the activations that follow a layer."""
         place = self._places.get(name)
-        return () if place is None else tuple(self._walk(place))
+        return () if place is None else self.find_followers_of(place)
+
+    def find_followers_of(self, place: int) -> tuple[str, ...]:
+        """Return them for the operation at a position."""
+        return tuple(self._walk(place))
 
     def _walk(self, place: int) -> Iterator[str]:
         has_norm = False
@@ -150,18 +149,6 @@ class _Chains:
             return NORM if is_norm else _BY_CLASS.get(type(module))
         name = operation.what.rstrip("_")
         return name if operation.kind in ("function", "method") and name in ACTIVATIONS else None
-
-
-def _find_sizes(layout: Layout, space: WidthSpace) -> tuple[int, ...]:
-    groups = groups_of(layout)
-    if not groups:
-        return (active_size(layout, ()),)
-    longest = max(len(space.rungs[group]) for group in groups)
-    sizes = set()
-    for place in np.linspace(0, 1, longest):
-        widths = [rungs[round(float(place) * (len(rungs) - 1))] for rungs in space.rungs]
-        sizes.add(active_size(layout, widths))
-    return tuple(sorted(sizes))
 
 
 def sample_subnets(space: WidthSpace, n: int, rng: np.random.Generator) -> list[Widths]:

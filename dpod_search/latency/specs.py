@@ -13,6 +13,8 @@ from torch import Tensor
 from torch import nn
 
 from dpod_search.errors import DataError
+from dpod_search.latency.computed import STEPS
+from dpod_search.latency.computed import compute_weight
 from dpod_search.supernet import kind_of
 from dpod_search.supernet.layers.elastic import kind_named
 from dpod_search.supernet.layers.kind import Geometry
@@ -33,6 +35,7 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
     "mish": nn.Mish,
 }
 NORM = "norm"
+_REQUIRED = {"kind": str, "size": tuple}
 _NORMS: dict[int, type[nn.Module]] = {
     0: nn.BatchNorm1d,
     1: nn.BatchNorm1d,
@@ -49,10 +52,12 @@ class LayerSpec(Geometry):
         followers: What is timed with it, in order: ``norm`` and names of activations.
         full: Input and output channels at full width, so that layers of other widths have tables
             of their own; empty where that is all the same.
+        weight: What computes its weight in each pass, see ``computed.py``; empty if nothing does.
     """
 
     followers: tuple[str, ...] = ()
     full: tuple[int, ...] = ()
+    weight: tuple[str, ...] = ()
 
     def build(self, n_inputs: int, n_outputs: int, *, batch_size: int) -> tuple[nn.Module, Tensor]:
         """Make the layer at widths of its own, and pictures for it.
@@ -72,19 +77,25 @@ class LayerSpec(Geometry):
             n_channels = conv_groups * self.conv_group[0]
         rebuilder = self.rebuilder
         layer = rebuilder.build(self, n_channels, n_outputs, conv_groups)
+        layer = compute_weight(layer, self.weight)
         generator = torch.Generator().manual_seed(0)
-        own = (n_channels, *self.size) if rebuilder.has_kernel else (*self.size, n_channels)
         behind = (
             self._build_norm(n_outputs) if n == NORM else ACTIVATIONS[n]() for n in self.followers
         )
-        images = torch.randn((batch_size, *own), generator=generator)
+        shape = rebuilder.lay_out_input(self, n_channels, batch_size)
+        images = torch.randn(shape, generator=generator)
         return nn.Sequential(layer, *behind).eval(), images
 
     def describe(self) -> str:
         """Return it in words, for messages."""
         size = "x".join(map(str, self.size)) or "1"
         kernel = "x".join(map(str, self.kernel))
-        return " ".join(filter(None, [self.kind, kernel, f"at {size}", *self.followers]))
+        ways = "bidirectional" if self.is_bidirectional else ""
+        layers = f"of {self.n_layers} layers" if self.n_layers > 1 else ""
+        computed = "of a computed weight" if self.weight else ""
+        kind = self.cell or self.kind
+        words = [ways, kind, layers, kernel, f"at {size}", computed, *self.followers]
+        return " ".join(filter(None, words))
 
     def to_json(self) -> dict[str, Any]:
         """Return it as JSON values, defaults left out."""
@@ -104,11 +115,12 @@ class LayerSpec(Geometry):
         unknown = sorted(set(value) - {field.name for field in fields(cls)})
         if unknown:
             raise DataError(f"a layer has the unknown property {unknown[0]!r}")
-        if not isinstance(value["kind"], str) or type(value.get("has_bias", False)) is not bool:
+        kinds = {field.name: type(field.default) for field in fields(cls)} | _REQUIRED
+        if any(type(v) is not kinds[n] for n, v in value.items() if kinds[n] is not tuple):
             raise DataError(f"{value!r} describes no layer")
-        lists = {n: v for n, v in value.items() if n not in ("kind", "has_bias")}
+        lists = {n: v for n, v in value.items() if kinds[n] is tuple}
         for name, entries in lists.items():
-            kind = str if name == "followers" else int
+            kind = str if name in ("followers", "weight") else int
             if not isinstance(entries, list) or any(type(entry) is not kind for entry in entries):
                 raise DataError(f"{name} of a layer cannot be {entries!r}")
         tuples: dict[str, Any] = {n: tuple(v) for n, v in lists.items()}
@@ -125,6 +137,7 @@ class LayerSpec(Geometry):
             *self.dilation,
             *self.conv_group,
             *self.full,
+            *self.projected,
         )
         if min(numbers, default=1) < 1 or min(self.padding + self.output_padding, default=0) < 0:
             raise DataError(f"a layer cannot have the sizes of {self.to_json()}")
@@ -135,7 +148,8 @@ class LayerSpec(Geometry):
         due = (n_axes, n_axes, n_axes, n_axes, of_output)
         axes = (self.kernel, self.stride, self.padding, self.dilation, self.output_padding)
         pairs = (len(self.full), len(self.conv_group))
-        if tuple(map(len, axes)) != due or not set(pairs) <= {0, 2} or (not n_axes and pairs[1]):
+        is_odd = not set(pairs) <= {0, 2} or (not n_axes and pairs[1])
+        if tuple(map(len, axes)) != due or is_odd or not rebuilder.fits(self):
             raise DataError(f"a layer has properties that do not fit each other: {self.to_json()}")
         spans = (d * (k - 1) + 1 for d, k in zip(self.dilation, self.kernel, strict=True))
         padded = (n + 2 * p for n, p in zip(self.size, self.padding, strict=False))
@@ -146,6 +160,9 @@ class LayerSpec(Geometry):
         for name in self.followers:
             if name != NORM and name not in ACTIVATIONS:
                 raise DataError(f"{name!r} cannot follow a layer; known are norm and activations")
+        unknown = [step for step in self.weight if step not in STEPS]
+        if unknown or (self.weight and self.cell):
+            raise DataError(f"a weight cannot be computed by {unknown or self.weight}")
 
     @property
     def rebuilder(self) -> Rebuilder:
@@ -170,7 +187,7 @@ def read_spec(
 
     Args:
         layer: A plain layer.
-        input_shape: Shape of its input, the batch first.
+        input_shape: Shape of its input for one sample, its axis among the others.
         followers: What follows it.
 
     Returns:
@@ -180,7 +197,12 @@ def read_spec(
     geometry = None if rebuilder is None else rebuilder.read(layer, input_shape)
     if rebuilder is None or geometry is None:
         return None
+    return LayerSpec(**vars(geometry), followers=keep_followers(geometry, followers))
+
+
+def keep_followers(geometry: Geometry, followers: tuple[str, ...]) -> tuple[str, ...]:
+    """Return what can be timed with a layer of what follows it."""
     # Behind several places of features a norm counts the places as its channels.
-    if not rebuilder.has_kernel and geometry.size and NORM in followers:
-        followers = followers[: followers.index(NORM)]
-    return LayerSpec(**vars(geometry), followers=followers)
+    if not geometry.kernel and geometry.size and NORM in followers:
+        return followers[: followers.index(NORM)]
+    return followers

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from dpod_search.errors import DataError
-from dpod_search.latency.layers import PlacedLayer
+from dpod_search.latency.placed import PlacedLayer
 from dpod_search.latency.table import LatencyTable
 from dpod_search.latency.table import LayerGrid
 from dpod_search.supernet import Layout

@@ -207,10 +207,11 @@ def parse_axes(entry: Mapping[str, Any], spec: LayerSpec) -> tuple[tuple[int, ..
         if not is_axis or not widths or widths != sorted(set(widths)):
             raise DataError(f"{axis} of {spec.describe()} must be ascending widths, got {widths}")
         axes.append(tuple(widths))
-    if spec.conv_group and any(width % spec.conv_group[1] for width in axes[1]):
+    unit = spec.output_unit
+    if any(width % unit for width in axes[1]):
+        of = "of a group" if spec.conv_group else "that come together"
         raise DataError(
-            f"outputs of {spec.describe()} must be multiples of the {spec.conv_group[1]} of a "
-            f"group, got {list(axes[1])}"
+            f"outputs of {spec.describe()} must be multiples of the {unit} {of}, got {list(axes[1])}"
         )
     return tuple(axes)
 

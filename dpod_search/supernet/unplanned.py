@@ -1,7 +1,7 @@
 """What has parameters that no plan covers: nothing of a model goes unsaid.
 
 A layer is told by the dimensions that it makes or carries. What has parameters and is no layer
-here, an LSTM cell, a convolution whose weight is computed, a table of embeddings, makes none. It is
+here, an LSTM on packed sequences, a layer of spectral normalisation, makes none. It is
 told as a frozen dimension of its own, with the reason, and its macs as not counted.
 """
 

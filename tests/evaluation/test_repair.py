@@ -9,6 +9,7 @@ import pytest
 import torch
 from strategies import scramble_norms
 from torch import nn
+from torch.nn.utils import parametrizations
 
 from dpod_search.evaluation import Evaluator
 from dpod_search.evaluation import RepairingEvaluator
@@ -159,6 +160,53 @@ def test_what_cannot_be_solved_is_named_and_left():
     assert "once" in evaluator.repair.left["twice"]
     with evaluator.calibrated(supernet.space.smallest) as subnet:
         assert subnet(images).isfinite().all()
+
+
+class Recurrent(nn.Module):
+    """Layers with a closed form in front of one without, and behind it."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.kind = kind
+        self.front, self.hidden, self.head = nn.Linear(4, 8), nn.Linear(8, 6), nn.Linear(6, 3)
+        if kind == "weight norm":
+            self.middle = parametrizations.weight_norm(nn.Linear(8, 8))
+        else:
+            self.middle = nn.LSTM(8, 8, num_layers=2, batch_first=True)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.middle(self.front(x))
+        x = torch.relu(x) if self.kind == "weight norm" else x[0]
+        return self.head(torch.relu(self.hidden(x[:, -1])))
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [
+        ("weight norm", "its weight is computed"),
+        ("lstm", "a recurrent layer has no closed form here"),
+    ],
+)
+def test_what_stands_around_a_layer_without_a_closed_form_is_solved(kind, reason, caplog):
+    torch.manual_seed(0)
+    net, images = Recurrent(kind).eval(), torch.randn(256, 5, 4)
+    supernet = build_supernet(net, images[:2])
+    widths, wanted = supernet.space.uniform(0.5), net(images)
+    evaluator = RepairingEvaluator(supernet, images, is_told=True)
+    errors = []
+    with torch.no_grad():
+        for each in (Evaluator(supernet, images), evaluator):
+            with each.calibrated(widths) as subnet:
+                errors.append(float((subnet(images) - wanted).square().mean()))
+                changed = {
+                    name.partition(".")[0]
+                    for name, p in supernet.net.named_parameters()
+                    if not torch.equal(p, dict(net.named_parameters())[name])
+                }
+    assert evaluator.repair.left == {"middle": reason}
+    assert f"repair: middle stays as it is cut: {reason}" in caplog.text
+    assert changed == {"front", "hidden", "head"}
+    assert errors[1] < 0.7 * errors[0]
 
 
 class Named(nn.Module):

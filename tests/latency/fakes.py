@@ -17,8 +17,8 @@ from dpod_search.latency import LatencyRequest
 from dpod_search.latency import LatencySettings
 from dpod_search.latency import LatencyTable
 from dpod_search.latency import make_request
-from dpod_search.latency.layers import PlacedLayer
 from dpod_search.latency.layers import list_placed_layers
+from dpod_search.latency.placed import PlacedLayer
 from dpod_search.latency.table import LayerGrid
 from dpod_search.latency.table import MeasuredNet
 from dpod_search.supernet import Supernet

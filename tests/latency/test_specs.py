@@ -130,6 +130,7 @@ def test_json_leaves_defaults_out():
     "change",
     [
         {"kind": "recurrent"},
+        {"kind": "attention"},
         {"kind": 3},
         {"size": 8},
         {"size": "8x8"},

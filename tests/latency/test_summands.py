@@ -130,7 +130,8 @@ def test_a_layer_that_the_table_lacks_is_named(is_there):
         build_summands(supernet, list_placed_layers(supernet), replace(table, layers=layers))
 
 
-def test_a_recurrent_layer_weighs_its_macs_in_the_part_that_no_table_knows():
+def test_a_recurrent_layer_that_no_table_knows_weighs_its_macs():
+    # Its sequence is the batch.
     class Net(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -139,11 +140,11 @@ def test_a_recurrent_layer_weighs_its_macs_in_the_part_that_no_table_knows():
         def forward(self, x):
             return self.head(self.rnn(self.embed(x))[0])
 
-    supernet = build_supernet(Net().eval(), torch.zeros(2, 5, 6))
+    supernet = build_supernet(Net().eval(), torch.zeros(2, 6))
     settings = replace(SETTINGS, n_fit=8, n_held_out=4)
     summands, subnets = add_up_summands(supernet, make_table(supernet, settings))
     footprint = build_footprint(supernet)
-    others = {"embed": 5 * 6, "head": 5 * 4}
+    others = {"embed": 6, "head": 4}
     recurrent = [
         footprint.measure(w)["macs"] - others["embed"] * w["embed"] - others["head"] * w["rnn[1]"]
         for w in subnets

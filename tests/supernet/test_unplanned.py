@@ -114,16 +114,13 @@ CASES: dict[str, tuple[Callable[[], nn.Module], Tensor, dict[str, str], list[str
         {"0": "its weight is computed by a hook (L1Unstructured)"},
         ["0"],
     ),
-    "LSTMCell": (
-        lambda: Sequence(nn.LSTMCell(6, 6), lambda inner, x: inner(x[:, 0])[0]),
+    "LSTMCell on single samples": (
+        lambda: Sequence(
+            nn.LSTMCell(6, 6),
+            lambda inner, x: torch.stack([inner(row)[0] for row in x[:, 0].unbind(0)]),
+        ),
         TOKENS,
-        {"inner": "is not understood (LSTMCell)"},
-        ["inner"],
-    ),
-    "GRUCell": (
-        lambda: Sequence(nn.GRUCell(6, 6), lambda inner, x: inner(x[:, 0])),
-        TOKENS,
-        {"inner": "is not understood (GRUCell)"},
+        {"inner": "is given one sample without a batch axis"},
         ["inner"],
     ),
     "attention with a mask for each head": (
@@ -191,13 +188,18 @@ def test_it_is_told_with_its_reason(case: str) -> None:
 
 def test_what_is_told_has_its_width_if_it_is_known() -> None:
     widths = {}
-    for case in ("spectral norm", "LSTMCell", "an embedding", "a norm of several axes"):
+    for case in (
+        "spectral norm",
+        "LSTMCell on single samples",
+        "an embedding",
+        "a norm of several axes",
+    ):
         make, x, wanted, _ = CASES[case]
         name = next(iter(wanted))
         frozen = build_supernet(make(), x).grouping.frozen
         widths[case] = next(item.full_width for item in frozen if item.name == name)
 
-    known = {"spectral norm": 8, "LSTMCell": 6, "an embedding": 6}
+    known = {"spectral norm": 8, "LSTMCell on single samples": 6, "an embedding": 6}
     assert widths == {**known, "a norm of several axes": None}
 
 
@@ -266,7 +268,8 @@ class OnlyRecurrent(nn.Module):
         self.head = nn.Linear(6, 3)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.head(self.norm(self.inner(x[:, 0])[0]))
+        made = [self.inner(row)[0] for row in x[:, 0].unbind(0)]
+        return self.head(self.norm(torch.stack(made)))
 
 
 REFUSED: dict[str, tuple[Callable[[], nn.Module], Tensor, str]] = {
@@ -282,7 +285,7 @@ REFUSED: dict[str, tuple[Callable[[], nn.Module], Tensor, str]] = {
     "LSTMCell alone": (
         OnlyRecurrent,
         TOKENS,
-        r"\(inner: inner \(.*\) is not understood \(LSTMCell\); head: output",
+        r"\(inner: inner \(.*\) is given one sample without a batch axis; head: output",
     ),
     "one layer": (lambda: nn.Conv2d(3, 4, 1), PICTURE, "the model is one layer, a Conv2d"),
     "many": (

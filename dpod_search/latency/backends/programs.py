@@ -17,6 +17,7 @@ from __future__ import annotations
 import math
 import operator
 import re
+import warnings
 from collections.abc import Callable
 from collections.abc import Mapping
 from typing import Any
@@ -61,7 +62,10 @@ def write_program(module: nn.Module, images: Tensor) -> dict[str, Value]:
         ConfigError: If PyTorch cannot export it, or it calls operators that are not PyTorch's.
     """
     try:
-        program = torch.export.export(module, (images,))
+        with warnings.catch_warnings():
+            # A recurrent layer makes its list of parameters anew, and a hook a weight.
+            warnings.filterwarnings("ignore", "The tensor attribute.* assigned during export")
+            program = torch.export.export(module, (images,))
     except Exception as error:  # it raises whatever a model or an operator makes it
         raise ConfigError(
             f"the net cannot be exported ({tell_first_line(error)}); "

@@ -24,6 +24,7 @@ from dpod_search.supernet.layers.kind import Geometry
 from dpod_search.supernet.layers.kind import LayerKind
 from dpod_search.supernet.layers.kind import Rebuilder
 from dpod_search.supernet.layers.kind import Regression
+from dpod_search.supernet.layers.kind import lay_out_channels
 from dpod_search.supernet.layers.own_calls import plan_own
 from dpod_search.supernet.layers.state import ElasticLayer
 from dpod_search.supernet.layers.state import fill_plain
@@ -308,6 +309,6 @@ CONV = LayerKind(
     subclasses="own forward",
     resize=_resize,
     run=_run,
-    rebuilder=Rebuilder(read_convolution, _build, has_kernel=True),
+    rebuilder=Rebuilder(read_convolution, _build, lay_out_input=lay_out_channels, has_kernel=True),
     regression=Regression(_gather, _pick, _count),
 )

@@ -30,6 +30,7 @@ from dpod_search.supernet.layers.linear import PROJECTION
 from dpod_search.supernet.layers.own_classes import own_elastic_type
 from dpod_search.supernet.layers.prelu import PRELU
 from dpod_search.supernet.layers.recurrent import RECURRENT
+from dpod_search.supernet.layers.recurrent_cells import CELL
 from dpod_search.supernet.layers.state import ElasticLayer
 from dpod_search.supernet.layers.state import WidthState
 from dpod_search.supernet.layers.transposed import TRANSPOSED
@@ -50,6 +51,7 @@ KINDS: dict[type[nn.Module] | str, LayerKind] = {
         PROJECTION,
         ATTENTION,
         RECURRENT,
+        CELL,
         BATCH_NORM,
         INSTANCE_NORM,
         LAYER_NORM,

@@ -7,6 +7,7 @@ Whoever asks what a layer is, in this room or above it, reads that.
 from __future__ import annotations
 
 from collections.abc import Callable
+from collections.abc import Iterable
 from collections.abc import Mapping
 from dataclasses import dataclass
 from dataclasses import field
@@ -57,6 +58,12 @@ class Geometry:
         conv_group: Input and output channels of each of its ``conv_groups``, (1, 1) for a
             depthwise convolution; empty if it has one group of all channels.
         has_bias: Whether it has a bias.
+        cell: PyTorch's mode of a recurrent layer, ``LSTM`` or ``RNN_TANH`` for instance. Its
+            ``size`` is the number of steps and, where a sample has several, of sequences.
+        n_layers: Recurrent layers of one width that run in one call.
+        is_bidirectional: They run in both directions.
+        batch_first: Their first axis is that of sequences, and not of steps.
+        projected: Of a projection, outputs and hidden units in lowest terms.
     """
 
     kind: str
@@ -68,6 +75,51 @@ class Geometry:
     output_padding: tuple[int, ...] = ()
     conv_group: tuple[int, ...] = ()
     has_bias: bool = False
+    cell: str = ""
+    n_layers: int = 1
+    is_bidirectional: bool = False
+    batch_first: bool = False
+    projected: tuple[int, ...] = ()
+
+    @property
+    def output_unit(self) -> int:
+        """Outputs that come together: those of a group, or of a unit in both directions."""
+        of_group = self.conv_group[1] if self.conv_group else 1
+        of_unit = self.projected[0] if self.projected else 1
+        return of_group * of_unit * (1 + int(self.is_bidirectional))
+
+
+@dataclass(frozen=True)
+class TimedPart:
+    """What is timed by itself of a layer: mostly the whole of it.
+
+    Args:
+        inputs: Layout of dimension 1 of its weight.
+        output: Layout of its output channels.
+        n_layers: As of the geometry.
+    """
+
+    inputs: Layout
+    output: Layout
+    n_layers: int = 1
+
+
+def _lay_out_features(geometry: Geometry, n_inputs: int, batch_size: int) -> tuple[int, ...]:
+    return (batch_size, *geometry.size, n_inputs)
+
+
+def lay_out_channels(geometry: Geometry, n_inputs: int, batch_size: int) -> tuple[int, ...]:
+    """Return the shape of a convolution's input."""
+    return (batch_size, n_inputs, *geometry.size)
+
+
+def _recurs_not(geometry: Geometry) -> bool:
+    recurs = geometry.is_bidirectional or geometry.batch_first or geometry.projected
+    return not (geometry.cell or recurs) and geometry.n_layers == 1
+
+
+def _take_whole(_geometry: Geometry, plan: LayerPlan) -> Iterable[TimedPart]:
+    return [TimedPart(plan.weight_input, plan.output)]
 
 
 @dataclass(frozen=True)
@@ -75,9 +127,12 @@ class Rebuilder:
     """How a layer is made anew at widths of its own, to be timed.
 
     Args:
-        read: From a plain layer and the shape of its input, the batch first, to what it is but
-            for its widths; None if it cannot be rebuilt.
+        read: From a plain layer and the shape of its input for one sample to what it is but for
+            its widths; None if it cannot be rebuilt.
         build: From that, input channels, output channels and ``conv_groups`` to a layer.
+        lay_out_input: From that, input channels and samples to the shape of its input.
+        fits: Says whether what was read from a file can be such a layer.
+        take_apart: From that and the plan to what is timed by itself, in the order of its running.
         has_kernel: It slides over one to three axes behind the channels. Else the channels are
             the last axis.
         is_transposed: Its stride is a factor on the positions, and it has an output padding.
@@ -85,6 +140,9 @@ class Rebuilder:
 
     read: Callable[[Any, tuple[int, ...]], Geometry | None]
     build: Callable[[Geometry, int, int, int], nn.Module]
+    lay_out_input: Callable[[Geometry, int, int], tuple[int, ...]] = _lay_out_features
+    fits: Callable[[Geometry], bool] = _recurs_not
+    take_apart: Callable[[Geometry, LayerPlan], Iterable[TimedPart]] = _take_whole
     has_kernel: bool = False
     is_transposed: bool = False
 
@@ -165,5 +223,9 @@ class LayerKind:
 
 def holds_layer_tensors(module: nn.Module) -> bool:
     """Say whether a layer holds no parameters and buffers besides those of PyTorch's."""
-    listed = module._flat_weights_names if isinstance(module, nn.RNNBase) else ()
+    listed: Iterable[str] = ()
+    if isinstance(module, nn.RNNBase):
+        listed = module._flat_weights_names
+    elif isinstance(module, nn.RNNCellBase):
+        listed = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
     return {*module._parameters, *module._buffers} <= {*LAYER_TENSORS, *listed}

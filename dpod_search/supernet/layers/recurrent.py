@@ -26,6 +26,7 @@ from dpod_search.supernet.dimensions.walk import Axes
 from dpod_search.supernet.dimensions.walk import Discovery
 from dpod_search.supernet.dimensions.walk import freeze_inputs
 from dpod_search.supernet.layers.kind import LayerKind
+from dpod_search.supernet.layers.recurrent_geometry import REBUILDER
 from dpod_search.supernet.layers.recurrent_twins import N_GATES
 from dpod_search.supernet.layers.recurrent_twins import ElasticGRU
 from dpod_search.supernet.layers.recurrent_twins import ElasticLSTM
@@ -155,7 +156,7 @@ class _Uses:
 
 
 def _find_uses(discovery: Discovery, call: fx.Node) -> _Uses:
-    taken = [(_index_of(user), user) for user in call.users]
+    taken = [(index_of(user), user) for user in call.users]
     second = [user for index, user in taken if index in (1, -1)]
     others = [user for index, user in taken if index not in (0, 1, -1, -2)]
     pairs: tuple[fx.Node, ...] = ()
@@ -163,19 +164,19 @@ def _find_uses(discovery: Discovery, call: fx.Node) -> _Uses:
     states = [(0, user) for user in second]
     if isinstance(discovery.module(call), nn.LSTM):
         pairs = tuple(second)
-        users = [(_index_of(user), user) for pair in pairs for user in pair.users]
+        users = [(index_of(user), user) for pair in pairs for user in pair.users]
         states = [(index % 2, user) for index, user in users if index is not None]
         handed_on = [user for index, user in users if index is None]
         others += [user for user in handed_on if not _starts_from_pair(discovery, user)]
     is_given = argument(call, 1, "hx", None) is not None
-    is_picked = all(_index_of(user) is not None for _, state in states for user in state.users)
+    is_picked = all(index_of(user) is not None for _, state in states for user in state.users)
     # Who keeps states in an attribute wants the tensor that holds those of all layers.
     is_kept = any(map(discovery.is_held, (call, *pairs, *(state for _, state in states))))
     are_alike = is_given or bool(handed_on) or is_kept or not is_picked
     return _Uses(pairs, tuple(states), bool(others), are_alike)
 
 
-def _index_of(user: fx.Node) -> int | None:
+def index_of(user: fx.Node) -> int | None:
     """Return the number by which a node takes one part of what it reads, None if it does not."""
     index = user.args[1] if name_of(user) == "getitem" else None
     return index if isinstance(index, int) and not isinstance(index, bool) else None
@@ -228,7 +229,7 @@ def _read_first_state(discovery: Discovery, node: fx.Node, cells: _Cells) -> Non
         return
     where = f"{discovery.where(node)}, whose first state is given,"
     own = (cells.output, cells.hidden) if _has_pair(discovery, node) else (cells.output,)
-    found = _read_states(discovery, given)
+    found = read_states(discovery, given)
     if len(found) != len(own):
         discovery.dims.freeze(cells.hidden, f"{where} does not show from what")
     for layout, (state, others) in zip(own, found, strict=False):
@@ -241,7 +242,7 @@ def _has_pair(discovery: Discovery, node: fx.Node) -> bool:
     return isinstance(discovery.module(node), nn.LSTM)
 
 
-def _read_states(discovery: Discovery, given: Any) -> list[tuple[Layout, list[Layout]]]:
+def read_states(discovery: Discovery, given: Any) -> list[tuple[Layout, list[Layout]]]:
     """Return the layout of the last axis of each state, as far as it is known, and the others."""
     if isinstance(given, fx.Node) and given not in discovery.shapes:
         shapes, parts = discovery.part_shapes(given), discovery.parts.get(given, [])
@@ -263,4 +264,5 @@ RECURRENT = LayerKind(
     twins={nn.LSTM: ElasticLSTM, nn.GRU: ElasticGRU, nn.RNN: ElasticRNN},
     handler=recur,
     weight="weight_ih_l0",
+    rebuilder=REBUILDER,
 )

@@ -29,6 +29,7 @@ from dpod_search.supernet.layers.kind import Geometry
 from dpod_search.supernet.layers.kind import LayerKind
 from dpod_search.supernet.layers.kind import Rebuilder
 from dpod_search.supernet.layers.kind import WeightAxes
+from dpod_search.supernet.layers.kind import lay_out_channels
 from dpod_search.supernet.layers.state import fill_plain
 from dpod_search.supernet.layers.weight_calls import convolve_transposed_by
 from dpod_search.supernet.layout import Layout
@@ -188,5 +189,7 @@ TRANSPOSED = LayerKind(
     ),
     lay_out=_inputs_first,
     resize=_resize,
-    rebuilder=Rebuilder(_read, _build, has_kernel=True, is_transposed=True),
+    rebuilder=Rebuilder(
+        _read, _build, lay_out_input=lay_out_channels, has_kernel=True, is_transposed=True
+    ),
 )

@@ -145,7 +145,7 @@ def _is_users(module: nn.Module, name: str) -> bool:
     if type(module) is nn.Transformer:  # it asks whether its inputs are as wide as it says
         return name == "d_model"
     if type(module).__module__.startswith("torch.nn.") and not computes_weight(module):
-        return isinstance(module, nn.RNNBase) and name == "hidden_size"
+        return isinstance(module, nn.RNNBase | nn.RNNCellBase) and name == "hidden_size"
     return not name.startswith("_")
 
 
