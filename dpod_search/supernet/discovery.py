@@ -7,6 +7,7 @@ operation that is not understood is frozen, with the reason kept for the user.
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections.abc import Iterable
 from collections.abc import Sequence
@@ -133,7 +134,8 @@ def _follow(discovery: Discovery, node: fx.Node, handler: Handler) -> Axes:
 def _read_parameter(discovery: Discovery, node: fx.Node) -> Axes:
     # The weight of what is called as a whole is no free parameter.
     name = str(node.target)
-    is_of_call = any(name.startswith(f"{path}.") for path in discovery.called)
+    around = itertools.accumulate(name.split(".")[:-1], lambda path, part: f"{path}.{part}")
+    is_of_call = not discovery.called.isdisjoint(around)
     is_of_root = "." not in name and kind_run_as(discovery.modules[""]) is not None
     return {} if is_of_call or is_of_root else discovery.read_parameter(node)
 

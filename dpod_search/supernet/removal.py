@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from collections.abc import Collection
 from collections.abc import Iterable
@@ -13,7 +14,6 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch import nn
-from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from dpod_search.supernet.layout import Layout
@@ -91,10 +91,49 @@ def find_places(
     leaving: set[str] = set()
     for owner, held in lists.items():
         is_safe = is_chain(modules[owner]) and owner in called
-        trials = [] if is_safe else [held, *([block] for block in held)]
+        trials = [] if is_safe else [held, *([b] for b in _choose_alone(traced, owner, held))]
         if all(_is_same_without(traced.model, example, trial) for trial in trials):
             leaving |= {block.path for block in held}
     return tuple(replace(block, leaves_list=block.path in leaving) for block in blocks)
+
+
+def _choose_alone(
+    traced: TracedModel, owner: str, blocks: Sequence[BlockPlan]
+) -> Sequence[BlockPlan]:
+    """Return the blocks of a list whose removal alone is tried: all, or the first and the last.
+
+    What a list's code does with a part, and around it, can depend on the place of the part and on
+    how many there are. Where each part is called once, all that happens without one of them is
+    that those behind it have a place less in a shorter list, and those before it the same place in
+    a shorter list. Without the first block the former is tried of every part behind it, without
+    the last block the latter of every part before it; so between them nothing is left to try. That
+    parts are told apart, and so nothing is taken for the same that is not, is due to their weights:
+    each has some, and shares them with nothing.
+    """
+    first, last = blocks[0], blocks[-1]
+    paths = [f"{owner}.{name}" for name in traced.model.get_submodule(owner)._modules]
+    between = paths[paths.index(first.path) : paths.index(last.path) + 1]
+    n_calls = Counter(call.path for call in traced.calls)
+    n_calls.update(str(node.target) for node in traced.graph.nodes if node.op == "call_module")
+    is_clear = all(n_calls[path] == 1 for path in between) and _have_own_weights(
+        traced.model, between
+    )
+    return (first, last) if is_clear and len(blocks) > 1 else blocks
+
+
+def _have_own_weights(model: nn.Module, paths: Sequence[str]) -> bool:
+    """Say whether modules have weights, each others than the other and the rest of the model."""
+    parts = [model.get_submodule(path) for path in paths]
+    inside = {part for module in parts for part in module.modules()}
+    rest = [module for module in model.modules() if module not in inside]
+    places = [{_place(p) for p in part.parameters()} for part in parts]
+    places_of_rest = {_place(p) for module in rest for p in module.parameters(recurse=False)}
+    n_places = sum(map(len, (*places, places_of_rest)))
+    return all(places) and len(places_of_rest.union(*places)) == n_places
+
+
+def _place(tensor: Tensor) -> int:
+    return int(tensor.untyped_storage()._cdata)
 
 
 def is_chain(module: nn.Module) -> bool:
@@ -109,7 +148,7 @@ def _is_same_without(model: nn.Module, example: ExampleCall, blocks: Sequence[Bl
         owner, _, name = block.path.rpartition(".")
         held.get_submodule(owner)._modules[name] = RemovedBlock()
     remove_blocks(dropped, blocks)
-    places = {tensor.untyped_storage()._cdata for tensor in shared.values()}
+    places = {_place(tensor) for tensor in shared.values()}
     try:
         return _watch(held, example, places) == _watch(dropped, example, places)
     except Exception:  # noqa: BLE001  # the user's code may raise anything: then it is not the same
@@ -141,15 +180,17 @@ class _Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
-        read = map(self._describe, pytree.tree_leaves((args, kwargs)))
-        self.seen.append((str(func), *read))
+        read = map(self._describe, (*args, *(kwargs or {}).items()))
+        self.seen.append((func, *read))
         return func(*args, **(kwargs or {}))
 
     def _describe(self, value: object) -> object:
-        if not isinstance(value, Tensor):
-            return repr(value)
-        place = value.untyped_storage()._cdata
-        return (tuple(value.shape), place if place in self._places else None)
+        if isinstance(value, Tensor):
+            place = _place(value)
+            return (tuple(value.shape), place if place in self._places else None)
+        if isinstance(value, (tuple, list)):
+            return tuple(map(self._describe, value))
+        return repr(value)
 
 
 def find_inside(grouping: Grouping) -> dict[str, tuple[str, ...]]:

@@ -192,7 +192,7 @@ class TrialRuns:
                 extracted = self._run(plain)
         if not trains and not self._expects(calls, widths):
             return False
-        if self._is_finite and not all(map(_is_finite, narrow)):
+        if not all(map(_is_finite, narrow)) and self._is_finite:
             return False  # the deviation of one channel, say
         shapes = [tuple(tensor.shape) for tensor in narrow]
         wanted = shapes if trains else self._shapes  # training may return auxiliary scores too

@@ -20,6 +20,7 @@ from torch import nn
 from dpod_search.supernet.layers.state import WidthState
 from dpod_search.supernet.layout import put
 from dpod_search.supernet.plans import LayerPlan
+from dpod_search.supernet.tracing.copying import reduces_to_state
 
 
 # In the order in which the elastic layers give the active ones.
@@ -41,6 +42,7 @@ class KeepsClass(nn.Module):
     own_type: ClassVar[Any]
     runs_own_forward: ClassVar[bool]
 
+    @reduces_to_state
     def __reduce_ex__(self, _protocol: Any) -> Any:
         """Pickle and copy by the types that it is made of: its own class has no name."""
         types = (self.elastic_type, self.own_type, self.runs_own_forward)

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import fields
 from dataclasses import is_dataclass
 from typing import Any
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -19,6 +20,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 
 Shape = tuple[int, ...]
+_NUMBERS = frozenset({bool, int, float, str})
 
 
 def tensors_of(result: object) -> list[Tensor]:
@@ -28,6 +30,17 @@ def tensors_of(result: object) -> list[Tensor]:
 
 def leaves_of(result: object, kinds: Any) -> Iterator[Any]:
     """Yield the values of some kinds in tuples, dictionaries and dataclasses, in order."""
+    if isinstance(result, kinds):
+        yield result
+        return
+    # As pytree takes them apart, which is asked for each operation and takes ten times as long.
+    kind = type(result)
+    if kind is tuple or kind is list or kind is dict:
+        for held in cast(Any, result).values() if kind is dict else cast(Any, result):
+            yield from leaves_of(held, kinds)
+        return
+    if result is None or kind in _NUMBERS:
+        return
     for leaf in pytree.tree_leaves(result):
         if isinstance(leaf, kinds):
             yield leaf
@@ -49,9 +62,10 @@ def copy_held(module: nn.Module) -> dict[int, object]:
     return {
         id(tensor): tensor.detach().clone()
         for part in module.modules()
-        for value in vars(part).values()
-        if isinstance(value, (Tensor, dict, list, tuple))
-        for tensor in tensors_of(value)
+        for name, value in vars(part).items()
+        # What is in its parts is found there.
+        if isinstance(value, (Tensor, dict, list, tuple)) and name != "_modules"
+        for tensor in (tensors_of(value) if isinstance(value, Tensor) or value else ())
         if tensor.grad_fn is not None
     }
 

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import re
 import traceback
 from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -23,6 +20,7 @@ from dpod_search.errors import GroupingError
 from dpod_search.supernet.tracing.copying import copy_module
 from dpod_search.supernet.tracing.example import ExampleCall
 from dpod_search.supernet.tracing.example import check_values
+from dpod_search.supernet.tracing.lines import is_internal
 from dpod_search.supernet.tracing.recording import Recorder
 from dpod_search.supernet.tracing.recording import Shape
 from dpod_search.supernet.tracing.recording import copy_held
@@ -33,10 +31,7 @@ from dpod_search.supernet.tracing.tracer import Tracer
 from dpod_search.supernet.tracing.tracer import run_tracer
 
 
-_TORCH_FOLDER = f"{Path(torch.__file__).parent}{os.sep}"  # and not torchvision's beside it
-_OWN_FOLDER = f"{Path(__file__).parents[1]}{os.sep}"
 _BUFFERS: tuple[Buffers, ...] = ("filters", "all", "none")
-_FRAME = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+)')
 
 
 @dataclass(frozen=True)
@@ -123,7 +118,6 @@ def trace_model(
     if not outputs:
         _run_once(model, example)
         raise GroupingError("the model must return tensors, and its trace returns none")
-    lines = {node: line for node in graph.nodes if (line := _node_line(node))}
     return TracedModel(
         model=model,
         batch_size=example.n_samples,
@@ -135,7 +129,7 @@ def trace_model(
         parts=recorder.parts,
         reuses=recorder.reuses,
         scratch_bytes=recorder.scratch_bytes,
-        lines=lines,
+        lines=tracer.lines,
         output_shapes=tuple(tuple(tensor.shape) for tensor in outputs),
         deciding=tuple(tracer.deciding),
         held=tracer.held,
@@ -268,15 +262,5 @@ def _at(line: str) -> str:
 
 def _user_line(error: Exception) -> str:
     frames = traceback.extract_tb(error.__traceback__)
-    own = [f for f in frames if not _is_internal(f.filename)]
+    own = [f for f in frames if not is_internal(f.filename)]
     return f"{own[-1].filename}:{own[-1].lineno}" if own else ""
-
-
-def _node_line(node: fx.Node) -> str:
-    frames = list(_FRAME.finditer(node.stack_trace or ""))
-    own = [frame for frame in frames if not _is_internal(frame["file"])]
-    return f"{own[-1]['file']}:{own[-1]['line']}" if own else ""
-
-
-def _is_internal(filename: str) -> bool:
-    return filename.startswith((_TORCH_FOLDER, _OWN_FOLDER, "<"))

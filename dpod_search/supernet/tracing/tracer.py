@@ -25,9 +25,11 @@ from torch.utils import _pytree as pytree
 from dpod_search.supernet.tracing.computed import computes_weight
 from dpod_search.supernet.tracing.computed import is_step
 from dpod_search.supernet.tracing.example import ExampleCall
+from dpod_search.supernet.tracing.lines import find_line
 from dpod_search.supernet.tracing.peeking import Peek
 from dpod_search.supernet.tracing.peeking import with_len
 from dpod_search.supernet.tracing.peeking import without_checks
+from dpod_search.supernet.tracing.places import Places
 from dpod_search.supernet.tracing.recording import leaves_of
 from dpod_search.supernet.tracing.tracked import tracking
 from dpod_search.supernet.tracing.transformers import TRANSFORMERS
@@ -111,6 +113,7 @@ class Tracer(fx.Tracer):
 
     What the code decides by sizes it decides as on the example; ``deciding`` has the values that
     were asked for. ``held`` has what lies in attributes of modules after the trace.
+    were asked for. ``lines`` has the ``file:line`` of the user's code that made a node.
 
     Args:
         is_leaf: Says of a module whether it is one operation, whatever its code does.
@@ -136,11 +139,42 @@ class Tracer(fx.Tracer):
         self.calls: list[Call] = []
         self.deciding: list[fx.Node] = []
         self.held: frozenset[fx.Node] = frozenset()
+        self.lines: dict[fx.Node, str] = {}
         self.answers = answers
         self._buffers = buffers
         self._is_leaf = is_leaf
         self._example = example
         self._peek = Peek(example.tensors)
+        self._places: Places | None = None
+
+    def create_node(  # noqa: PLR0917  # as PyTorch has it
+        self,
+        kind: str,
+        target: fx.node.Target,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        name: str | None = None,
+        type_expr: Any | None = None,
+    ) -> fx.Node:
+        """Note which line of the user's makes the node; whole stack traces take a tenth of a build."""
+        node = super().create_node(kind, target, args, kwargs, name, type_expr)
+        line = find_line(sys._getframe(1))
+        if line:
+            self.lines[node] = line
+        return node
+
+    def create_arg(self, a: Any) -> Any:
+        """Let a tensor of the model be read where it lies."""
+        name = self._find_name(a) if isinstance(a, Tensor) else None
+        return (
+            super().create_arg(a) if name is None else self.create_node("get_attr", name, (), {})
+        )
+
+    def _find_name(self, tensor: Tensor) -> str | None:
+        """Return the path of a tensor of the model; PyTorch goes through all of them each time."""
+        if self._places is None:
+            self._places = Places(self.root)
+        return self._places.find(tensor)
 
     def create_args_for_root(
         self,
@@ -234,6 +268,12 @@ class Tracer(fx.Tracer):
 
         A filter is repeated for every channel, and how many there are would be a plain number.
         """
+        if isinstance(attr_val, nn.Parameter) and not self.param_shapes_constant:
+            name = self._find_name(attr_val)
+            if name is not None:
+                if name not in parameter_proxy_cache:
+                    parameter_proxy_cache[name] = self.create_proxy("get_attr", name, (), {})
+                return parameter_proxy_cache[name]
         plain, self.proxy_buffer_attributes = (
             self.proxy_buffer_attributes,
             self.proxy_buffer_attributes
@@ -287,7 +327,6 @@ def _name_tensors(example: ExampleCall, forward: Callable[..., Any]) -> Iterator
 
 def run_tracer(tracer: Tracer, model: nn.Module) -> fx.Graph:
     """Trace a model whose integer attributes remember where they stand."""
-    tracer.record_stack_traces = True
     # Functions of PyTorch are replaced for the time of a trace, by one thread at a time.
     whole = recording_whole_calls(model, tracer.require_sizes if tracer.answers else None)
     with _TRACING, tracking(model), with_len(tracer.measure), without_checks(), whole:
