@@ -74,13 +74,13 @@ def test_the_verb_counts_the_pictures_that_calibrate_and_those_that_judge(monkey
     asked, run = [], []
     evaluate = Evaluator.evaluate
 
-    def watched(self, widths, batches):
+    def watched(self, widths, batches, *task):
         asked.append(widths)
         with_hook = supernet.net.pool.register_forward_pre_hook(
             lambda _, inputs: run.append(len(inputs[0]) * footprint.measure(widths)["macs"])
         )
         try:
-            return evaluate(self, widths, batches)
+            return evaluate(self, widths, batches, *task)
         finally:
             with_hook.remove()
 
