@@ -76,7 +76,7 @@ class Peek:
 
 @contextmanager
 def with_len(measure: Callable[[fx.Proxy], int]) -> Iterator[None]:
-    """Let what is being traced have a ``len`` inside the block: axes of a shape, parts of a split.
+    """Let what is being traced have a ``len`` inside the block.
 
     Args:
         measure: Returns it; raises a ``TypeError`` where there is none, such as of a tensor, which

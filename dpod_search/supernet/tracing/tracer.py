@@ -238,13 +238,19 @@ class Tracer(fx.Tracer):
         return self._peek.evaluate(node, self.root)
 
     def measure(self, obj: fx.Proxy) -> int:
-        """Return how many parts a value has on the example; raise a ``TypeError`` if it has none."""
+        """Return the length of a shape, or of what was made of one.
+
+        Raises:
+            TypeError: If it is of a tensor, or may come from the values of one.
+        """
+        if not self._is_of_sizes(obj.node):
+            raise TypeError("in a trace only shapes have a length")
         return self._peek.measure(obj.node, self.root)
 
     def iter(self, obj: fx.Proxy) -> Iterator[fx.Proxy]:
         """Iterate over what an operation makes, as many parts as it makes on the example."""
         try:
-            n_parts = self.measure(obj)
+            n_parts = self._peek.measure(obj.node, self.root)
         except TypeError:
             return super().iter(obj)
         part = operator.getitem

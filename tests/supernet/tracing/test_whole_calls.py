@@ -85,7 +85,7 @@ def test_a_shape_has_a_length_and_a_tensor_has_none() -> None:
     class Net(Padded):
         def forward(self, x: Tensor) -> Tensor:
             y = self.conv(x)
-            if len(y.shape) == 4 and len(y.chunk(2, dim=1)) == 2:
+            if len(y.shape) == 4 and len(y.shape[2:]) == 2:
                 y = y.mean(len(y.shape) - 1, keepdim=True)
             return self.head(y)
 
@@ -97,7 +97,7 @@ def test_a_shape_has_a_length_and_a_tensor_has_none() -> None:
         def forward(self, x: Tensor) -> Tensor:
             return self.head(self.conv(x) * len(x))
 
-    with pytest.raises(GroupingError, match="a tensor of the trace has no length"):
+    with pytest.raises(GroupingError, match="only shapes have a length"):
         build_supernet(Long(), PICTURE)
 
 
