@@ -1,0 +1,178 @@
+"""How channels pass through an attention, and which of its calls are followed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from torch import fx
+from torch import nn
+
+from dpod_search.supernet.dimensions.products import plan_product
+from dpod_search.supernet.dimensions.walk import Axes
+from dpod_search.supernet.dimensions.walk import Discovery
+from dpod_search.supernet.dimensions.walk import freeze_inputs
+from dpod_search.supernet.layers.attention_graph import MASKS
+from dpod_search.supernet.layout import Layout
+from dpod_search.supernet.layout import fixed
+from dpod_search.supernet.plans import LayerPlan
+from dpod_search.supernet.plans import Scratch
+from dpod_search.supernet.tracing.tracer import argument
+from dpod_search.supernet.tracing.tracer import name_of
+
+
+def attend_by_heads(discovery: Discovery, node: fx.Node) -> Axes:
+    """``nn.MultiheadAttention`` to the tokens themselves or to others: new heads, new embedding."""
+    module = discovery.module(node)
+    assert isinstance(module, nn.MultiheadAttention)
+    # One call that is not followed leaves the module as it is, for all of them.
+    calls = [n for n in node.graph.nodes if n.op == "call_module" and n.target == node.target]
+    why = next(filter(None, (_why_not_followed(discovery, n, module) for n in calls)), None)
+    given = {_list_given(discovery, n) for n in calls}
+    if why is None and len(given) > 1:
+        why = "has masks or other tokens in one call and not in another"
+    if why:
+        discovery.uncounted.append(discovery.where(node))
+        return freeze_inputs(discovery, node, why)
+    where = discovery.where(node)
+    query, key, value = _list_tokens(node)
+    inputs = discovery.layout(query, 2)
+    for source in dict.fromkeys((query, key, value)):
+        discovery.freeze_axes(source, f"{where} attends along it", but=2)
+        # One weight multiplies all of them.
+        discovery.dims.unify(inputs, discovery.layout(source, 2), where)
+    inputs = discovery.dims.expand(inputs)
+    name = str(node.target)
+    known = discovery.layers.get(name)
+    if known is None:
+        heads = discovery.dims.add(module.embed_dim, name)
+        discovery.dims.coarsen(heads[0], module.num_heads)
+        discovery.dims.mark_heads(heads)
+        output = discovery.dims.add(module.embed_dim, f"{name}.out_proj")
+    else:
+        heads, output = known.output[:1], discovery.layers[f"{name}.out_proj"].output
+    along = int(module.batch_first)
+    n_queries, n_keys = _plan_products(discovery, node, (query, key), along, (inputs, heads))
+    fewest = min(n_queries, n_keys)
+    rest = (1, int(module.in_proj_bias is not None), 0)  # kernel, vectors, statistics
+    itemsize = module.in_proj_weight.element_size()
+    for plan, layout in (
+        (LayerPlan(name, "attention", heads * 3, inputs, fewest, *rest, itemsize), inputs),
+        (
+            LayerPlan(f"{name}.out_proj", "linear", output, heads, n_queries, *rest, itemsize),
+            heads,
+        ),
+    ):
+        discovery.keep(replace(plan, given=next(iter(given))), layout, where)
+    if not next(iter(given)):
+        places = [discovery.layout(query, 0), discovery.layout(query, 1)]
+        discovery.scratch[node] = _hold(itemsize, [*places, heads], [*places, inputs], module)
+    discovery.parts[node] = [{2: output}, {}]
+    return {}
+
+
+def _plan_products(
+    discovery: Discovery,
+    node: fx.Node,
+    tokens: tuple[fx.Node, fx.Node],
+    along: int,
+    widths: tuple[Layout, Layout],
+) -> tuple[int, int]:
+    """Note what an attention multiplies besides what plans of its two weights count.
+
+    Args:
+        discovery: The walk.
+        node: The attention.
+        tokens: Queries and keys.
+        along: The axis of tokens.
+        widths: Layouts of the embedding and of all heads' channels.
+
+    Returns:
+        Queries and keys of a sample; windows or rows of it may be folded into the batch.
+    """
+    inputs, heads = widths
+    n_samples = discovery.n_samples(node)
+    rows = discovery.shapes[tokens[0]][1 - along]
+    queries, keys = (discovery.shapes[source][along] for source in tokens)
+    for _ in ("scores", "values"):
+        plan_product(discovery, node, [fixed(rows), fixed(queries), fixed(keys), heads])
+    n_queries, n_keys = rows * queries // n_samples, rows * keys // n_samples
+    # Of queries, or of keys and values, there are more than the fewest, which the plan counts.
+    more = max(n_queries - n_keys, 2 * (n_keys - n_queries))
+    if more:
+        plan_product(discovery, node, [fixed(n_samples), fixed(more), inputs, heads])
+    return n_queries, n_keys
+
+
+def _list_tokens(node: fx.Node) -> list[Any]:
+    return [argument(node, i, name, None) for i, name in enumerate(("query", "key", "value"))]
+
+
+def _list_given(discovery: Discovery, node: fx.Node) -> frozenset[str]:
+    """Say what a call gives besides tokens, of a mask also whether it holds truth values."""
+    query, key, value = _list_tokens(node)
+    found = {"memory"} if key is not query or value is not query else set()
+    for i, name in MASKS:
+        mask = argument(node, i, name, None)
+        if mask is not None:
+            found.add(name)
+            if mask in discovery.truths:
+                found.add(f"{name} of truths")
+    if any(_takes_weights(user) for user in node.users):
+        found.add("weights")
+    return frozenset(found)
+
+
+def _takes_weights(user: fx.Node) -> bool:
+    is_used = user.users or user.op == "output"
+    return bool(is_used and name_of(user) == "getitem" and user.args[1] == 1)
+
+
+def _hold(
+    itemsize: int,
+    inner: Sequence[Layout],
+    outer: Sequence[Layout],
+    module: nn.MultiheadAttention,
+) -> list[Scratch]:
+    """Return what an attention holds, one after the other.
+
+    Args:
+        itemsize: Bytes of an element.
+        inner: Axes of all heads' channels.
+        outer: Axes of the embedding.
+        module: The attention.
+    """
+    size = float(itemsize)
+    # For each head and token, the logarithm of its sum of exponents.
+    sums = 4.0 / (module.embed_dim // module.num_heads)
+    return [
+        Scratch(((3 * size, tuple(inner)),), has_result=False),
+        Scratch(((4 * size + sums, tuple(inner)),), has_result=False, has_inputs=False),
+        Scratch(((size, tuple(inner)),), has_result=True, has_inputs=False),
+        # PyTorch's own module, which is extracted where heads fill the embedding, copies
+        # queries, keys and values once more.
+        Scratch(((6 * size, tuple(inner)),), has_result=False, if_equal=(inner[-1], outer[-1])),
+    ]
+
+
+def _why_not_followed(
+    discovery: Discovery, node: fx.Node, module: nn.MultiheadAttention
+) -> str | None:
+    tensors = _list_tokens(node)
+    taken = [user for user in node.users if user.users or user.op == "output"]
+    if not all(name_of(user) == "getitem" and user.args[1] in (0, 1) for user in taken):
+        return "gives its attention weights away"
+    if "weights" in _list_given(discovery, node) and not (
+        argument(node, 4, "need_weights", True) and argument(node, 6, "average_attn_weights", True)
+    ):
+        return "gives the attention weights of each head away"
+    if any(tensor not in discovery.shapes for tensor in tensors):
+        return "attends to what is no tensor of the model's"
+    if not module._qkv_same_embed_dim or module.bias_k is not None or module.add_zero_attn:
+        return "has keys or values of its own"
+    if any(len(discovery.shapes[tensor]) != 3 for tensor in tensors):
+        return "is given tokens without a batch axis"
+    masks = [argument(node, i, name, None) for i, name in MASKS]
+    sizes = [len(discovery.shapes.get(mask, ())) for mask in masks if mask is not None]
+    return "has a mask for each head" if any(size != 2 for size in sizes) else None
