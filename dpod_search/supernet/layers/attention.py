@@ -8,6 +8,7 @@ are widths of their own here, so the plain module of a subnet that does not meet
 from __future__ import annotations
 
 from collections.abc import Iterable
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -17,6 +18,8 @@ from torch.nn import functional
 from dpod_search.errors import ConfigError
 from dpod_search.supernet.layers.attention_calls import attend_by_heads
 from dpod_search.supernet.layers.attention_graph import MASKS
+from dpod_search.supernet.layers.attention_graph import OF_HEADS
+from dpod_search.supernet.layers.attention_graph import SEPARATE
 from dpod_search.supernet.layers.attention_graph import as_numbers
 from dpod_search.supernet.layers.attention_graph import attend
 from dpod_search.supernet.layers.attention_graph import trace_attention
@@ -27,6 +30,7 @@ from dpod_search.supernet.layout import Layout
 from dpod_search.supernet.layout import fixed
 from dpod_search.supernet.layout import full_size
 from dpod_search.supernet.layout import take
+from dpod_search.supernet.layout import take_matrix
 
 
 class ElasticMultiheadAttention(ElasticLayer, nn.MultiheadAttention):
@@ -50,7 +54,7 @@ class ElasticMultiheadAttention(ElasticLayer, nn.MultiheadAttention):
     ) -> tuple[Tensor, Tensor | None]:
         """Attend with the active heads; shapes as the plain layer's."""
         self._check_call(query, key, value, key_padding_mask, attn_mask)
-        weight, bias = self._active()
+        weights, bias = self._active()
         tokens = [query] if key is query and value is query else [query, key, value]
         masks = [
             None if mask is None else as_numbers(mask, query) if mask.dtype == torch.bool else mask
@@ -59,13 +63,13 @@ class ElasticMultiheadAttention(ElasticLayer, nn.MultiheadAttention):
         return attend(
             tokens,
             masks,
-            (weight, bias),
+            (weights, bias),
             self.out_proj,
             head_dim=self.head_dim,
             batch_first=self.batch_first,
             dropout=lambda scores: functional.dropout(scores, self.dropout, self.training),
             is_dropping=self.dropout > 0 and self.training,
-            gives_weights="weights" in self.plan.given,
+            given=self.plan.given,
         )
 
     def _check_call(self, *given: Tensor | None) -> None:
@@ -75,6 +79,7 @@ class ElasticMultiheadAttention(ElasticLayer, nn.MultiheadAttention):
         for (_, name), mask in zip(MASKS, masks, strict=True):
             if mask is not None:
                 found |= {name, f"{name} of truths"} if mask.dtype == torch.bool else {name}
+                found |= {OF_HEADS[name]} if mask.dim() == 3 else set()
         wanted = self.plan.given - {"weights"}
         if found - {"memory"} != wanted - {"memory"} or not found <= wanted:
             raise ConfigError(
@@ -84,32 +89,59 @@ class ElasticMultiheadAttention(ElasticLayer, nn.MultiheadAttention):
 
     def extract(self) -> nn.Module:
         """Return a plain attention of the active size with copies of the active weights."""
-        weight, bias = self._active()
+        weights, bias = self._active()
         out_proj = self.out_proj.extract()  # type: ignore[operator]  # an elastic layer too
-        n_heads = weight.shape[0] // (3 * self.head_dim)
-        plain: nn.Module
-        if weight.shape[0] == 3 * weight.shape[1] and out_proj.out_features == weight.shape[1]:
-            plain = nn.MultiheadAttention(
-                weight.shape[1],
-                n_heads,
-                self.dropout,
-                bias=bias is not None,
-                batch_first=self.batch_first,
-                device="meta",
-            )
-            plain.out_proj = out_proj
-        else:
+        names = SEPARATE if len(weights) > 1 else ("in_proj_weight",)
+        parts = dict(zip(names, weights, strict=True))
+        plain = self._make_plain(weights, out_proj, has_bias=bias is not None)
+        if plain is None:
+            shapes = {name: part.shape for name, part in parts.items()}
             plain = trace_attention(
-                self, weight.shape, out_proj, has_bias=bias is not None, given=self.plan.given
+                self, shapes, out_proj, has_bias=bias is not None, given=self.plan.given
             )
-        return fill_plain(plain, self, in_proj_weight=weight, in_proj_bias=bias)
+        return fill_plain(plain, self, **parts, in_proj_bias=bias)
 
-    def _active(self) -> tuple[Tensor, Tensor | None]:
-        widths = self.state.widths
-        weight = take(self.in_proj_weight, 0, self.plan.output, widths)
-        weight = take(weight, 1, self.plan.weight_input, widths)
+    def _make_plain(
+        self, weights: Sequence[Tensor], out_proj: nn.Module, *, has_bias: bool
+    ) -> nn.Module | None:
+        """Return an attention of PyTorch's own; None if these widths are none of its."""
+        n_rows, n_inputs = weights[0].shape
+        n_rows = n_rows // 3 if len(weights) == 1 else n_rows
+        others = {"kdim": weights[1].shape[1], "vdim": weights[2].shape[1]} if weights[1:] else {}
+        # With keys and values of its own width it would pack its weights in one.
+        is_packed_alike = bool(others) and set(others.values()) == {n_inputs}
+        if n_rows != n_inputs or out_proj.out_features != n_inputs or is_packed_alike:
+            return None
+        plain = nn.MultiheadAttention(
+            n_inputs,
+            n_rows // self.head_dim,
+            self.dropout,
+            bias=has_bias,
+            batch_first=self.batch_first,
+            device="meta",
+            **others,
+        )
+        plain._modules["out_proj"] = out_proj
+        return plain
+
+    def _active(self) -> tuple[list[Tensor], Tensor | None]:
+        """Return the active weights, one for all or three, and the active bias."""
+        state = self.state
         (bias,) = self._vectors("in_proj_bias")
-        return weight, bias
+        if not self.plan.matrices:
+            weight = take(self.in_proj_weight, 0, self.plan.output, state.widths)
+            return [take(weight, 1, self.plan.weight_input, state.widths)], bias
+        weights = [
+            take_matrix(
+                self.get_parameter(matrix.name),
+                matrix.rows,
+                matrix.columns,
+                state.widths,
+                adds_in_place=state.adds_in_place,
+            )
+            for matrix in self.plan.matrices
+        ]
+        return weights, bias
 
 
 def _spell(given: Iterable[str]) -> str:
@@ -133,4 +165,5 @@ ATTENTION = LayerKind(
     is_composite=True,
     weight="in_proj_weight",
     made=_values_only,
+    makes=SEPARATE[2:],
 )

@@ -14,9 +14,12 @@ from dpod_search.supernet.dimensions.walk import Axes
 from dpod_search.supernet.dimensions.walk import Discovery
 from dpod_search.supernet.dimensions.walk import freeze_inputs
 from dpod_search.supernet.layers.attention_graph import MASKS
+from dpod_search.supernet.layers.attention_graph import OF_HEADS
+from dpod_search.supernet.layers.attention_graph import SEPARATE
 from dpod_search.supernet.layout import Layout
 from dpod_search.supernet.layout import fixed
 from dpod_search.supernet.plans import LayerPlan
+from dpod_search.supernet.plans import MatrixPlan
 from dpod_search.supernet.plans import Scratch
 from dpod_search.supernet.tracing.tracer import argument
 from dpod_search.supernet.tracing.tracer import name_of
@@ -35,14 +38,8 @@ def attend_by_heads(discovery: Discovery, node: fx.Node) -> Axes:
     if why:
         discovery.uncounted.append(discovery.where(node))
         return freeze_inputs(discovery, node, why)
-    where = discovery.where(node)
-    query, key, value = _list_tokens(node)
-    inputs = discovery.layout(query, 2)
-    for source in dict.fromkeys((query, key, value)):
-        discovery.freeze_axes(source, f"{where} attends along it", but=2)
-        # One weight multiplies all of them.
-        discovery.dims.unify(inputs, discovery.layout(source, 2), where)
-    inputs = discovery.dims.expand(inputs)
+    (what,) = given
+    streams = _read_streams(discovery, node, module)
     name = str(node.target)
     known = discovery.layers.get(name)
     if known is None:
@@ -52,32 +49,102 @@ def attend_by_heads(discovery: Discovery, node: fx.Node) -> Axes:
         output = discovery.dims.add(module.embed_dim, f"{name}.out_proj")
     else:
         heads, output = known.output[:1], discovery.layers[f"{name}.out_proj"].output
-    along = int(module.batch_first)
-    n_queries, n_keys = _plan_products(discovery, node, (query, key), along, (inputs, heads))
-    fewest = min(n_queries, n_keys)
-    rest = (1, int(module.in_proj_bias is not None), 0)  # kernel, vectors, statistics
-    itemsize = module.in_proj_weight.element_size()
-    for plan, layout in (
-        (LayerPlan(name, "attention", heads * 3, inputs, fewest, *rest, itemsize), inputs),
-        (
-            LayerPlan(f"{name}.out_proj", "linear", output, heads, n_queries, *rest, itemsize),
-            heads,
-        ),
-    ):
-        discovery.keep(replace(plan, given=next(iter(given))), layout, where)
-    if not next(iter(given)):
+    if OF_HEADS["attn_mask"] in what:
+        why = f"{discovery.where(node)} has a mask for each head"
+        discovery.dims.freeze(heads, why)
+        discovery.freeze_axes(argument(node, 5, "attn_mask", None), why)
+    _keep_plans(discovery, node, streams, heads, output, what)
+    if not what:
+        query = _list_tokens(node)[0]
         places = [discovery.layout(query, 0), discovery.layout(query, 1)]
-        discovery.scratch[node] = _hold(itemsize, [*places, heads], [*places, inputs], module)
+        outer = [*places, streams[0]]
+        itemsize = discovery.layers[name].itemsize
+        discovery.scratch[node] = _hold(itemsize, [*places, heads], outer, module)
     discovery.parts[node] = [{2: output}, {}]
     return {}
+
+
+def _read_streams(
+    discovery: Discovery, node: fx.Node, module: nn.MultiheadAttention
+) -> list[Layout]:
+    """Return the layouts of what queries, keys and values are made of."""
+    where, sources = discovery.where(node), _list_tokens(node)
+    for source in dict.fromkeys(sources):
+        discovery.freeze_axes(source, f"{where} attends along it", but=2)
+    streams = [discovery.layout(source, 2) for source in sources]
+    known = discovery.layers.get(str(node.target))
+    if module._qkv_same_embed_dim:  # one weight multiplies all of them
+        for stream in streams[1:]:
+            discovery.dims.unify(streams[0], stream, where)
+    elif known is not None:
+        for matrix, stream in zip(known.matrices, streams, strict=True):
+            discovery.dims.unify(matrix.columns, stream, f"{where}, called again,")
+    return [discovery.dims.expand(stream) for stream in streams]
+
+
+def _keep_plans(  # noqa: PLR0917  # all that is known of a call
+    discovery: Discovery,
+    node: fx.Node,
+    streams: Sequence[Layout],
+    heads: Layout,
+    output: Layout,
+    given: frozenset[str],
+) -> None:
+    """Record both weights of an attention: in front of the heads and behind them."""
+    module, name = discovery.module(node), str(node.target)
+    assert isinstance(module, nn.MultiheadAttention)
+    query, key, _ = _list_tokens(node)
+    is_packed = module.in_proj_weight is not None
+    inputs = streams[0]
+    n_queries, n_keys = _plan_products(
+        discovery, node, (query, key), (inputs, heads), is_packed=is_packed
+    )
+    matrices = (
+        ()
+        if is_packed
+        else tuple(
+            MatrixPlan(weight, "", heads, stream, n)
+            for weight, stream, n in zip(
+                SEPARATE, streams, (n_queries, n_keys, n_keys), strict=True
+            )
+        )
+    )
+    has_bias = int(module.in_proj_bias is not None)
+    first = LayerPlan(
+        name=name,
+        kind="attention",
+        output=heads * 3,
+        weight_input=inputs,
+        n_positions=min(n_queries, n_keys),
+        kernel_numel=int(is_packed),
+        n_vectors=has_bias,
+        n_statistics=0,
+        itemsize=module.out_proj.weight.element_size(),
+        given=given,
+        matrices=matrices,
+    )
+    last = replace(
+        first,
+        name=f"{name}.out_proj",
+        kind="linear",
+        output=output,
+        weight_input=heads,
+        n_positions=n_queries,
+        kernel_numel=1,
+        matrices=(),
+    )
+    where = discovery.where(node)
+    discovery.keep(first, inputs, where)
+    discovery.keep(last, heads, where)
 
 
 def _plan_products(
     discovery: Discovery,
     node: fx.Node,
     tokens: tuple[fx.Node, fx.Node],
-    along: int,
     widths: tuple[Layout, Layout],
+    *,
+    is_packed: bool,
 ) -> tuple[int, int]:
     """Note what an attention multiplies besides what plans of its two weights count.
 
@@ -85,13 +152,16 @@ def _plan_products(
         discovery: The walk.
         node: The attention.
         tokens: Queries and keys.
-        along: The axis of tokens.
         widths: Layouts of the embedding and of all heads' channels.
+        is_packed: One weight makes queries, keys and values.
 
     Returns:
         Queries and keys of a sample; windows or rows of it may be folded into the batch.
     """
     inputs, heads = widths
+    module = discovery.module(node)
+    assert isinstance(module, nn.MultiheadAttention)
+    along = int(module.batch_first)
     n_samples = discovery.n_samples(node)
     rows = discovery.shapes[tokens[0]][1 - along]
     queries, keys = (discovery.shapes[source][along] for source in tokens)
@@ -100,33 +170,9 @@ def _plan_products(
     n_queries, n_keys = rows * queries // n_samples, rows * keys // n_samples
     # Of queries, or of keys and values, there are more than the fewest, which the plan counts.
     more = max(n_queries - n_keys, 2 * (n_keys - n_queries))
-    if more:
+    if more and is_packed:
         plan_product(discovery, node, [fixed(n_samples), fixed(more), inputs, heads])
     return n_queries, n_keys
-
-
-def _list_tokens(node: fx.Node) -> list[Any]:
-    return [argument(node, i, name, None) for i, name in enumerate(("query", "key", "value"))]
-
-
-def _list_given(discovery: Discovery, node: fx.Node) -> frozenset[str]:
-    """Say what a call gives besides tokens, of a mask also whether it holds truth values."""
-    query, key, value = _list_tokens(node)
-    found = {"memory"} if key is not query or value is not query else set()
-    for i, name in MASKS:
-        mask = argument(node, i, name, None)
-        if mask is not None:
-            found.add(name)
-            if mask in discovery.truths:
-                found.add(f"{name} of truths")
-    if any(_takes_weights(user) for user in node.users):
-        found.add("weights")
-    return frozenset(found)
-
-
-def _takes_weights(user: fx.Node) -> bool:
-    is_used = user.users or user.op == "output"
-    return bool(is_used and name_of(user) == "getitem" and user.args[1] == 1)
 
 
 def _hold(
@@ -156,9 +202,36 @@ def _hold(
     ]
 
 
+def _list_tokens(node: fx.Node) -> list[Any]:
+    return [argument(node, i, name, None) for i, name in enumerate(("query", "key", "value"))]
+
+
+def _list_given(discovery: Discovery, node: fx.Node) -> frozenset[str]:
+    """Say what a call gives besides tokens, of a mask also whether it holds truth values."""
+    query, key, value = _list_tokens(node)
+    found = {"memory"} if key is not query or value is not query else set()
+    for i, name in MASKS:
+        mask = argument(node, i, name, None)
+        if mask is not None:
+            found.add(name)
+            if mask in discovery.truths:
+                found.add(f"{name} of truths")
+            if name in OF_HEADS and len(discovery.shapes[mask]) == 3:
+                found.add(OF_HEADS[name])
+    if any(_takes_weights(user) for user in node.users):
+        found.add("weights")
+    return frozenset(found)
+
+
+def _takes_weights(user: fx.Node) -> bool:
+    is_used = user.users or user.op == "output"
+    return bool(is_used and name_of(user) == "getitem" and user.args[1] == 1)
+
+
 def _why_not_followed(
     discovery: Discovery, node: fx.Node, module: nn.MultiheadAttention
 ) -> str | None:
+    """Say why a call of an attention leaves it as it is; None if it can be narrowed."""
     tensors = _list_tokens(node)
     taken = [user for user in node.users if user.users or user.op == "output"]
     if not all(name_of(user) == "getitem" and user.args[1] in (0, 1) for user in taken):
@@ -169,10 +242,11 @@ def _why_not_followed(
         return "gives the attention weights of each head away"
     if any(tensor not in discovery.shapes for tensor in tensors):
         return "attends to what is no tensor of the model's"
-    if not module._qkv_same_embed_dim or module.bias_k is not None or module.add_zero_attn:
+    if module.bias_k is not None or module.add_zero_attn:
         return "has keys or values of its own"
     if any(len(discovery.shapes[tensor]) != 3 for tensor in tensors):
         return "is given tokens without a batch axis"
-    masks = [argument(node, i, name, None) for i, name in MASKS]
-    sizes = [len(discovery.shapes.get(mask, ())) for mask in masks if mask is not None]
-    return "has a mask for each head" if any(size != 2 for size in sizes) else None
+    masks = [(name, argument(node, i, name, None)) for i, name in MASKS]
+    sizes = [(n, len(discovery.shapes.get(mask, ()))) for n, mask in masks if mask is not None]
+    is_known = all(size == 2 or (size == 3 and name in OF_HEADS) for name, size in sizes)
+    return None if is_known else "has a mask of other axes"
