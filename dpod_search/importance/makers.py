@@ -151,16 +151,19 @@ def _groups_made(plan: LayerPlan) -> tuple[int, ...]:
 def _own_parts(
     supernet: Supernet, plan: LayerPlan, weights: Mapping[str, ParameterPlan]
 ) -> Iterator[UnitAxis]:
-    for matrix in plan.matrices:
-        for name in filter(None, (matrix.name, matrix.bias)):
-            yield UnitAxis(f"{plan.name}.{name}", 0, matrix.rows)
-    if plan.matrices:
-        return
     layer = supernet.net.get_submodule(plan.name)
     kind = kind_of(layer)
+    bias = kind.weight.replace("weight", "bias")
+    for matrix in plan.matrices:
+        if not kind.makes or matrix.name in kind.makes:
+            for name in filter(None, (matrix.name, matrix.bias)):
+                yield UnitAxis(f"{plan.name}.{name}", 0, matrix.rows)
+    if plan.matrices:
+        if plan.n_vectors:  # one for all of them
+            yield UnitAxis(f"{plan.name}.{bias}", 0, kind.made(plan.output))
+        return
     axis = kind.lay_out(layer, plan).maker
     weight = weights[f"{plan.name}.{kind.weight}"]
     yield UnitAxis(weight.name, axis, kind.made(weight.axes[axis]))
-    bias = kind.weight.replace("weight", "bias")
     if getattr(layer, bias, None) is not None:
         yield UnitAxis(f"{plan.name}.{bias}", 0, kind.made(plan.output))

@@ -99,8 +99,8 @@ class LayerPlan:
         itemsize: Bytes of one element of its parameters.
         blocks: Groups of the removable blocks that it is in.
         given: What its calls give it besides tokens, of an attention.
-        matrices: The weights of a layer that has several; ``kernel_numel`` and ``n_vectors`` are
-            then 0.
+        matrices: The weights of a layer that has several; ``kernel_numel`` is then 0, and
+            ``n_vectors`` counts what is none of theirs.
     """
 
     name: str

@@ -227,7 +227,7 @@ def _list_tensors(supernet: Supernet) -> Iterator[tuple[Tensor, tuple[Layout, ..
         for matrix in layer.matrices:
             if matrix.bias and is_elastic(matrix.rows):
                 yield module.get_parameter(matrix.bias), (matrix.rows,)
-        if is_elastic(layer.output) and not layer.matrices:
+        if is_elastic(layer.output) and (layer.n_vectors or not layer.matrices):
             for vector in _vectors_of(module):
                 yield vector, (layer.output,)
 

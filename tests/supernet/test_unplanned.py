@@ -123,13 +123,13 @@ CASES: dict[str, tuple[Callable[[], nn.Module], Tensor, dict[str, str], list[str
         {"inner": "is given one sample without a batch axis"},
         ["inner"],
     ),
-    "attention with a mask for each head": (
+    "attention with keys of its own": (
         lambda: Sequence(
-            nn.MultiheadAttention(6, 2, batch_first=True),
-            lambda inner, x: inner(x, x, x, attn_mask=torch.zeros(4, 5, 5))[0],
+            nn.MultiheadAttention(6, 2, batch_first=True, add_zero_attn=True),
+            lambda inner, x: inner(x, x, x)[0],
         ),
         TOKENS,
-        {"inner": "has a mask for each head"},
+        {"inner": "has keys or values of its own"},
         ["inner"],
     ),
     "Bilinear": (

@@ -9,21 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from collections.abc import Sequence
-from dataclasses import replace
-from typing import Any
 
 import torch
 from torch import Tensor
-from torch import fx
 from torch import nn
 from torch.nn import functional
 
 from dpod_search.errors import ConfigError
-from dpod_search.supernet.dimensions.products import plan_product
-from dpod_search.supernet.dimensions.walk import Axes
-from dpod_search.supernet.dimensions.walk import Discovery
-from dpod_search.supernet.dimensions.walk import freeze_inputs
+from dpod_search.supernet.layers.attention_calls import attend_by_heads
 from dpod_search.supernet.layers.attention_graph import MASKS
+from dpod_search.supernet.layers.attention_graph import OF_HEADS
+from dpod_search.supernet.layers.attention_graph import SEPARATE
 from dpod_search.supernet.layers.attention_graph import as_numbers
 from dpod_search.supernet.layers.attention_graph import attend
 from dpod_search.supernet.layers.attention_graph import trace_attention
@@ -34,168 +30,7 @@ from dpod_search.supernet.layout import Layout
 from dpod_search.supernet.layout import fixed
 from dpod_search.supernet.layout import full_size
 from dpod_search.supernet.layout import take
-from dpod_search.supernet.plans import LayerPlan
-from dpod_search.supernet.plans import Scratch
-from dpod_search.supernet.tracing.tracer import argument
-from dpod_search.supernet.tracing.tracer import name_of
-
-
-def attend_by_heads(discovery: Discovery, node: fx.Node) -> Axes:
-    """``nn.MultiheadAttention`` to the tokens themselves or to others: new heads, new embedding."""
-    module = discovery.module(node)
-    assert isinstance(module, nn.MultiheadAttention)
-    # One call that is not followed leaves the module as it is, for all of them.
-    calls = [n for n in node.graph.nodes if n.op == "call_module" and n.target == node.target]
-    why = next(filter(None, (_why_not_followed(discovery, n, module) for n in calls)), None)
-    given = {_list_given(discovery, n) for n in calls}
-    if why is None and len(given) > 1:
-        why = "has masks or other tokens in one call and not in another"
-    if why:
-        discovery.uncounted.append(discovery.where(node))
-        return freeze_inputs(discovery, node, why)
-    where = discovery.where(node)
-    query, key, value = _list_tokens(node)
-    inputs = discovery.layout(query, 2)
-    for source in dict.fromkeys((query, key, value)):
-        discovery.freeze_axes(source, f"{where} attends along it", but=2)
-        # One weight multiplies all of them.
-        discovery.dims.unify(inputs, discovery.layout(source, 2), where)
-    inputs = discovery.dims.expand(inputs)
-    name = str(node.target)
-    known = discovery.layers.get(name)
-    if known is None:
-        heads = discovery.dims.add(module.embed_dim, name)
-        discovery.dims.coarsen(heads[0], module.num_heads)
-        discovery.dims.mark_heads(heads)
-        output = discovery.dims.add(module.embed_dim, f"{name}.out_proj")
-    else:
-        heads, output = known.output[:1], discovery.layers[f"{name}.out_proj"].output
-    along = int(module.batch_first)
-    n_queries, n_keys = _plan_products(discovery, node, (query, key), along, (inputs, heads))
-    fewest = min(n_queries, n_keys)
-    rest = (1, int(module.in_proj_bias is not None), 0)  # kernel, vectors, statistics
-    itemsize = module.in_proj_weight.element_size()
-    for plan, layout in (
-        (LayerPlan(name, "attention", heads * 3, inputs, fewest, *rest, itemsize), inputs),
-        (
-            LayerPlan(f"{name}.out_proj", "linear", output, heads, n_queries, *rest, itemsize),
-            heads,
-        ),
-    ):
-        discovery.keep(replace(plan, given=next(iter(given))), layout, where)
-    if not next(iter(given)):
-        places = [discovery.layout(query, 0), discovery.layout(query, 1)]
-        discovery.scratch[node] = _hold(itemsize, [*places, heads], [*places, inputs], module)
-    discovery.parts[node] = [{2: output}, {}]
-    return {}
-
-
-def _plan_products(
-    discovery: Discovery,
-    node: fx.Node,
-    tokens: tuple[fx.Node, fx.Node],
-    along: int,
-    widths: tuple[Layout, Layout],
-) -> tuple[int, int]:
-    """Note what an attention multiplies besides what plans of its two weights count.
-
-    Args:
-        discovery: The walk.
-        node: The attention.
-        tokens: Queries and keys.
-        along: The axis of tokens.
-        widths: Layouts of the embedding and of all heads' channels.
-
-    Returns:
-        Queries and keys of a sample; windows or rows of it may be folded into the batch.
-    """
-    inputs, heads = widths
-    n_samples = discovery.n_samples(node)
-    rows = discovery.shapes[tokens[0]][1 - along]
-    queries, keys = (discovery.shapes[source][along] for source in tokens)
-    for _ in ("scores", "values"):
-        plan_product(discovery, node, [fixed(rows), fixed(queries), fixed(keys), heads])
-    n_queries, n_keys = rows * queries // n_samples, rows * keys // n_samples
-    # Of queries, or of keys and values, there are more than the fewest, which the plan counts.
-    more = max(n_queries - n_keys, 2 * (n_keys - n_queries))
-    if more:
-        plan_product(discovery, node, [fixed(n_samples), fixed(more), inputs, heads])
-    return n_queries, n_keys
-
-
-def _list_tokens(node: fx.Node) -> list[Any]:
-    return [argument(node, i, name, None) for i, name in enumerate(("query", "key", "value"))]
-
-
-def _list_given(discovery: Discovery, node: fx.Node) -> frozenset[str]:
-    """Say what a call gives besides tokens, of a mask also whether it holds truth values."""
-    query, key, value = _list_tokens(node)
-    found = {"memory"} if key is not query or value is not query else set()
-    for i, name in MASKS:
-        mask = argument(node, i, name, None)
-        if mask is not None:
-            found.add(name)
-            if mask in discovery.truths:
-                found.add(f"{name} of truths")
-    if _takes_weights(discovery, node):
-        found.add("weights")
-    return frozenset(found)
-
-
-def _takes_weights(discovery: Discovery, node: fx.Node) -> bool:
-    """Say whether attention weights are made, and used or kept, maybe with the whole result."""
-    if argument(node, 4, "need_weights", True) is False:
-        return False
-    taken = [u for u in node.users if name_of(u) == "getitem" and u.args[1] == 1]
-    return discovery.is_held(node) or any(map(discovery.is_used, taken))
-
-
-def _hold(
-    itemsize: int,
-    inner: Sequence[Layout],
-    outer: Sequence[Layout],
-    module: nn.MultiheadAttention,
-) -> list[Scratch]:
-    """Return what an attention holds, one after the other.
-
-    Args:
-        itemsize: Bytes of an element.
-        inner: Axes of all heads' channels.
-        outer: Axes of the embedding.
-        module: The attention.
-    """
-    size = float(itemsize)
-    # For each head and token, the logarithm of its sum of exponents.
-    sums = 4.0 / (module.embed_dim // module.num_heads)
-    return [
-        Scratch(((3 * size, tuple(inner)),), has_result=False),
-        Scratch(((4 * size + sums, tuple(inner)),), has_result=False, has_inputs=False),
-        Scratch(((size, tuple(inner)),), has_result=True, has_inputs=False),
-        # PyTorch's own module, which is extracted where heads fill the embedding, copies
-        # queries, keys and values once more.
-        Scratch(((6 * size, tuple(inner)),), has_result=False, if_equal=(inner[-1], outer[-1])),
-    ]
-
-
-def _why_not_followed(
-    discovery: Discovery, node: fx.Node, module: nn.MultiheadAttention
-) -> str | None:
-    tensors = _list_tokens(node)
-    taken = [user for user in node.users if discovery.is_used(user)]
-    if not all(name_of(user) == "getitem" and user.args[1] in (0, 1) for user in taken):
-        return "gives its attention weights away"
-    is_averaged = argument(node, 6, "average_attn_weights", True)
-    if _takes_weights(discovery, node) and not is_averaged:
-        return "gives the attention weights of each head away"
-    if any(tensor not in discovery.shapes for tensor in tensors):
-        return "attends to what is no tensor of the model's"
-    if not module._qkv_same_embed_dim or module.bias_k is not None or module.add_zero_attn:
-        return "has keys or values of its own"
-    if any(len(discovery.shapes[tensor]) != 3 for tensor in tensors):
-        return "is given tokens without a batch axis"
-    masks = [argument(node, i, name, None) for i, name in MASKS]
-    sizes = [len(discovery.shapes.get(mask, ())) for mask in masks if mask is not None]
-    return "has a mask for each head" if any(size != 2 for size in sizes) else None
+from dpod_search.supernet.layout import take_matrix
 
 
 class ElasticMultiheadAttention(ElasticLayer, nn.MultiheadAttention):
@@ -219,7 +54,7 @@ class ElasticMultiheadAttention(ElasticLayer, nn.MultiheadAttention):
     ) -> tuple[Tensor, Tensor | None]:
         """Attend with the active heads; shapes as the plain layer's."""
         self._check_call(query, key, value, key_padding_mask, attn_mask)
-        weight, bias = self._active()
+        weights, bias = self._active()
         tokens = [query] if key is query and value is query else [query, key, value]
         masks = [
             None if mask is None else as_numbers(mask, query) if mask.dtype == torch.bool else mask
@@ -228,13 +63,13 @@ class ElasticMultiheadAttention(ElasticLayer, nn.MultiheadAttention):
         return attend(
             tokens,
             masks,
-            (weight, bias),
+            (weights, bias),
             self.out_proj,
             head_dim=self.head_dim,
             batch_first=self.batch_first,
             dropout=lambda scores: functional.dropout(scores, self.dropout, self.training),
             is_dropping=self.dropout > 0 and self.training,
-            gives_weights="weights" in self.plan.given,
+            given=self.plan.given,
         )
 
     def _check_call(self, *given: Tensor | None) -> None:
@@ -244,6 +79,7 @@ class ElasticMultiheadAttention(ElasticLayer, nn.MultiheadAttention):
         for (_, name), mask in zip(MASKS, masks, strict=True):
             if mask is not None:
                 found |= {name, f"{name} of truths"} if mask.dtype == torch.bool else {name}
+                found |= {OF_HEADS[name]} if mask.dim() == 3 else set()
         wanted = self.plan.given - {"weights"}
         if found - {"memory"} != wanted - {"memory"} or not found <= wanted:
             raise ConfigError(
@@ -253,32 +89,59 @@ class ElasticMultiheadAttention(ElasticLayer, nn.MultiheadAttention):
 
     def extract(self) -> nn.Module:
         """Return a plain attention of the active size with copies of the active weights."""
-        weight, bias = self._active()
+        weights, bias = self._active()
         out_proj = self.out_proj.extract()  # type: ignore[operator]  # an elastic layer too
-        n_heads = weight.shape[0] // (3 * self.head_dim)
-        plain: nn.Module
-        if weight.shape[0] == 3 * weight.shape[1] and out_proj.out_features == weight.shape[1]:
-            plain = nn.MultiheadAttention(
-                weight.shape[1],
-                n_heads,
-                self.dropout,
-                bias=bias is not None,
-                batch_first=self.batch_first,
-                device="meta",
-            )
-            plain.out_proj = out_proj
-        else:
+        names = SEPARATE if len(weights) > 1 else ("in_proj_weight",)
+        parts = dict(zip(names, weights, strict=True))
+        plain = self._make_plain(weights, out_proj, has_bias=bias is not None)
+        if plain is None:
+            shapes = {name: part.shape for name, part in parts.items()}
             plain = trace_attention(
-                self, weight.shape, out_proj, has_bias=bias is not None, given=self.plan.given
+                self, shapes, out_proj, has_bias=bias is not None, given=self.plan.given
             )
-        return fill_plain(plain, self, in_proj_weight=weight, in_proj_bias=bias)
+        return fill_plain(plain, self, **parts, in_proj_bias=bias)
 
-    def _active(self) -> tuple[Tensor, Tensor | None]:
-        widths = self.state.widths
-        weight = take(self.in_proj_weight, 0, self.plan.output, widths)
-        weight = take(weight, 1, self.plan.weight_input, widths)
+    def _make_plain(
+        self, weights: Sequence[Tensor], out_proj: nn.Module, *, has_bias: bool
+    ) -> nn.Module | None:
+        """Return an attention of PyTorch's own; None if these widths are none of its."""
+        n_rows, n_inputs = weights[0].shape
+        n_rows = n_rows // 3 if len(weights) == 1 else n_rows
+        others = {"kdim": weights[1].shape[1], "vdim": weights[2].shape[1]} if weights[1:] else {}
+        # With keys and values of its own width it would pack its weights in one.
+        is_packed_alike = bool(others) and set(others.values()) == {n_inputs}
+        if n_rows != n_inputs or out_proj.out_features != n_inputs or is_packed_alike:
+            return None
+        plain = nn.MultiheadAttention(
+            n_inputs,
+            n_rows // self.head_dim,
+            self.dropout,
+            bias=has_bias,
+            batch_first=self.batch_first,
+            device="meta",
+            **others,
+        )
+        plain._modules["out_proj"] = out_proj
+        return plain
+
+    def _active(self) -> tuple[list[Tensor], Tensor | None]:
+        """Return the active weights, one for all or three, and the active bias."""
+        state = self.state
         (bias,) = self._vectors("in_proj_bias")
-        return weight, bias
+        if not self.plan.matrices:
+            weight = take(self.in_proj_weight, 0, self.plan.output, state.widths)
+            return [take(weight, 1, self.plan.weight_input, state.widths)], bias
+        weights = [
+            take_matrix(
+                self.get_parameter(matrix.name),
+                matrix.rows,
+                matrix.columns,
+                state.widths,
+                adds_in_place=state.adds_in_place,
+            )
+            for matrix in self.plan.matrices
+        ]
+        return weights, bias
 
 
 def _spell(given: Iterable[str]) -> str:
@@ -302,4 +165,5 @@ ATTENTION = LayerKind(
     is_composite=True,
     weight="in_proj_weight",
     made=_values_only,
+    makes=SEPARATE[2:],
 )

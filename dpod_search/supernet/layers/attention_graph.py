@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable
+from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,6 +17,10 @@ from torch.nn import functional
 
 # The masks of a call: where they stand, and their names.
 MASKS = ((3, "key_padding_mask"), (5, "attn_mask"))
+# The weights of an attention whose keys or values are as wide as they like, else there is one.
+SEPARATE = ("q_proj_weight", "k_proj_weight", "v_proj_weight")
+# What is said of a call whose mask has a row for each head of each sample, shape (N * heads, L, S).
+OF_HEADS = {"attn_mask": "attn_mask of heads"}
 
 
 # A graph holds it, so that what is wrong with a call is found when the graph is run.
@@ -30,40 +35,43 @@ def as_numbers(mask: Tensor, like: Tensor) -> Tensor:
 def attend(
     tokens: Sequence[Tensor],
     masks: Sequence[Tensor | None],
-    project_in: tuple[Tensor, Tensor | None],
+    project_in: tuple[Sequence[Tensor], Tensor | None],
     project_out: Callable[[Tensor], Tensor],
     *,
     head_dim: int,
     batch_first: bool,
     dropout: Callable[[Tensor], Tensor],
     is_dropping: bool,
-    gives_weights: bool,
+    given: frozenset[str],
 ) -> tuple[Tensor, Tensor | None]:
     """Attention as in Vaswani et al., 2017, section 3.2 (arXiv 1706.03762).
 
     Args:
         tokens: Queries, keys and values, or one for all; shape (N, T, C), or (T, N, C).
-        masks: What is added to scores: of keys, shape (N, S), and of all pairs, shape (L, S).
-        project_in: Weight and bias to queries, keys and values one after the other.
+        masks: What is added to scores: of keys, shape (N, S), and of all pairs, shape (L, S), or
+            of those of each head, shape (N * heads, L, S).
+        project_in: Weights to queries, keys and values, or one to all of them one after the other;
+            and the bias, which is one in any case.
         project_out: Back to the embedding.
         head_dim: Channels of a head.
         batch_first: The first axis is N.
         dropout: Of the attention weights.
         is_dropping: It drops some, so that the weights must be made.
-        gives_weights: They are asked for.
+        given: What calls give besides tokens, and whether the weights are asked for.
 
     Returns:
         Tokens of the embedding that ``project_out`` makes, and the mean over heads of the
         attention weights, shape (N, L, S), if they are asked for.
     """
-    weight, bias = project_in
+    weights_in, bias = project_in
     streams = [x if batch_first else x.transpose(0, 1) for x in tokens]
     if len(streams) == 1:
-        made = functional.linear(streams[0], weight, bias)
+        made = functional.linear(streams[0], weights_in[0], bias)
         shape = (made.size(0), made.size(1), 3, -1, head_dim)
         query, key, value = made.view(shape).permute(2, 0, 3, 1, 4).unbind(0)
     else:
-        parts, shifts = weight.chunk(3), None if bias is None else bias.chunk(3)
+        parts = weights_in[0].chunk(3) if len(weights_in) == 1 else weights_in
+        shifts = None if bias is None else bias.chunk(3)
         made_of = [
             functional.linear(x, parts[i], None if shifts is None else shifts[i])
             for i, x in enumerate(streams)
@@ -72,6 +80,9 @@ def attend(
             y.view(y.size(0), y.size(1), -1, head_dim).transpose(1, 2) for y in made_of
         )
     of_keys, mask = masks
+    gives_weights = "weights" in given
+    if mask is not None and OF_HEADS["attn_mask"] in given:
+        mask = mask.unflatten(0, (query.size(0), -1))  # type: ignore[no-untyped-call]
     if of_keys is not None:
         of_keys = of_keys[:, None, None, :]
         mask = of_keys if mask is None else of_keys + mask
@@ -95,16 +106,19 @@ class _Attention(nn.Module):
     def __init__(
         self,
         like: nn.MultiheadAttention,
-        shape: torch.Size,
+        shapes: Mapping[str, torch.Size],
         out_proj: nn.Module,
         has_bias: bool,
         given: frozenset[str],
     ) -> None:
         super().__init__()
-        self.in_proj_weight = nn.Parameter(torch.empty(shape, device="meta"))
+        self.names = tuple(shapes)
+        for name, shape in shapes.items():
+            self.register_parameter(name, nn.Parameter(torch.empty(shape, device="meta")))
+        n_rows = sum(shape[0] for shape in shapes.values())
         self.register_parameter(
             "in_proj_bias",
-            nn.Parameter(torch.empty(shape[0], device="meta")) if has_bias else None,
+            nn.Parameter(torch.empty(n_rows, device="meta")) if has_bias else None,
         )
         self.out_proj = out_proj
         self.attention_dropout = nn.Dropout(like.dropout)
@@ -138,13 +152,13 @@ class _Attention(nn.Module):
         return attend(
             tokens,
             masks,
-            (self.in_proj_weight, self.in_proj_bias),
+            ([getattr(self, name) for name in self.names], self.in_proj_bias),
             self.out_proj,
             head_dim=self.head_dim,
             batch_first=self.batch_first,
             dropout=self.attention_dropout,
             is_dropping=self.attention_dropout.p > 0,
-            gives_weights="weights" in self.given,
+            given=self.given,
         )
 
     def _check_mask(self, name: str, mask: Any) -> None:
@@ -173,7 +187,7 @@ class _Attention(nn.Module):
 
 def trace_attention(
     layer: nn.MultiheadAttention,
-    shape: torch.Size,
+    shapes: Mapping[str, torch.Size],
     out_proj: nn.Module,
     *,
     has_bias: bool,
@@ -183,12 +197,12 @@ def trace_attention(
 
     Args:
         layer: What it is cut from.
-        shape: Of the weight to queries, keys and values.
+        shapes: Of the weights to queries, keys and values, by name.
         out_proj: The plain output projection.
-        has_bias: That weight has a bias beside it.
+        has_bias: These weights have a bias beside them.
         given: What calls give it besides tokens.
     """
-    root = _Attention(layer, shape, out_proj, has_bias, given)
+    root = _Attention(layer, shapes, out_proj, has_bias, given)
     graph = fx.Tracer().trace(root)
     for node in graph.nodes:
         node.type = None  # annotations are strings here, which a pickled graph cannot hold

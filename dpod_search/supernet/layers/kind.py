@@ -191,6 +191,7 @@ class LayerKind:
         weight: Name of its weight; the bias has the same name but for that word.
         lay_out: From a layer and its plan to how a weight of two axes or more belongs to groups.
         made: Of the layout of its output, the part without which units add nothing.
+        makes: Likewise, of several weights the names of those; by default all of them.
         resize: Lets a layer whose weight was cut say its new sizes.
         run: What a layer computes of an input with the given weight and bias.
         folds: It is a norm that can be folded into the weight of the layer in front.
@@ -210,6 +211,7 @@ class LayerKind:
     weight: str = "weight"
     lay_out: Callable[[Any, LayerPlan], WeightAxes] = _outputs_first
     made: Callable[[Layout], Layout] = _whole
+    makes: tuple[str, ...] = ()
     resize: Callable[[Any], None] | None = None
     run: Callable[[Any, Tensor, Tensor, Tensor | None], Tensor] | None = None
     folds: bool = False

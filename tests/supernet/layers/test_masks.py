@@ -6,6 +6,7 @@ import pickle
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from supernet import attentions as a
@@ -18,9 +19,12 @@ from torch import nn
 
 from dpod_search.errors import ConfigError
 from dpod_search.errors import GroupingError
+from dpod_search.importance import measure_unit_importance
 from dpod_search.supernet import Supernet
+from dpod_search.supernet import absorb_subnet
 from dpod_search.supernet import build_supernet
 from dpod_search.supernet import extract_subnet
+from dpod_search.supernet import reorder_units
 
 
 DIM, HEADS, HIDDEN, N_OTHER = 16, 4, 24, 5
@@ -143,6 +147,153 @@ def test_an_attention_is_narrowed_whatever_it_is_called_with(name: str) -> None:
     assert_exports(supernet, X)
 
 
+def of_heads(n: nn.Module, x: Tensor) -> Tensor:
+    """Return a mask of another slope for each head, as ALiBi's is."""
+    slopes = torch.tensor([1.0, 0.5, 0.25, 0.1]).view(1, HEADS, 1, 1)
+    far = (torch.arange(6) - torch.arange(6)[:, None]).abs()
+    return (x.new_zeros(x.size(0), 1, 1, 1) - slopes * far).flatten(0, 1)
+
+
+OF_HEADS: dict[str, tuple[Callable[[], nn.Module], Callable[..., Tensor]]] = {
+    "numbers": (attention(), lambda n, x, m: n.inner(x, x, x, attn_mask=of_heads(n, x))[0]),
+    "numbers and padding": (
+        attention(bias=False),
+        lambda n, x, m: n.inner(x, x, x, n.padded_numbers, attn_mask=of_heads(n, x))[0],
+    ),
+    "truths, other tokens": (
+        attention(batch_first=False),
+        lambda n, x, m: turned(
+            n.inner(turned(x), turned(m), turned(m), attn_mask=of_heads(n, x)[..., 1:] < -1)[0]
+        ),
+    ),
+    "weights": (
+        attention(),
+        lambda n, x, m: add_up(*n.inner(x, x, x, attn_mask=of_heads(n, x))),
+    ),
+    "an encoder": (
+        encoder(n_layers=2),
+        lambda n, x, m: n.inner(x, of_heads(n, x), is_causal=False),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", OF_HEADS)
+def test_a_mask_for_each_head_keeps_the_heads_and_narrows_the_rest(name: str) -> None:
+    torch.manual_seed(0)
+    supernet = build_supernet(a.scramble(Net(*OF_HEADS[name])), X)
+
+    assert all(group.kind == "channels" for group in supernet.groups)
+    assert any("embed" in group.members for group in supernet.groups)
+    told = [text for text in reasons(supernet).values() if "has a mask for each head" in text]
+    assert len(told) == (2 if name == "an encoder" else 1)
+    assert_exact(supernet, X)
+    assert_exports(supernet, X)
+
+
+def test_a_mask_for_each_head_is_of_another_kind_than_one_for_all() -> None:
+    class Optional(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.embed, self.head = nn.Linear(12, DIM), nn.Linear(DIM, 3)
+            self.inner = nn.MultiheadAttention(DIM, HEADS, batch_first=True)
+
+        def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+            x = self.embed(x)
+            return self.head(self.inner(x, x, x, attn_mask=mask)[0])
+
+    supernet = build_supernet(Optional(), (X, as_numbers(CAUSAL)))
+    with pytest.raises(ConfigError, match="inner is called with attn_mask, attn_mask of heads"):
+        supernet(X, as_numbers(CAUSAL).expand(2 * HEADS, 6, 6))
+
+
+class Wide(nn.Module):
+    """Looks up tokens of other widths than its own."""
+
+    def __init__(self, kdim: int, vdim: int, *, bias: bool = True, twice: bool = False) -> None:
+        super().__init__()
+        self.embed, self.keys = nn.Linear(12, DIM), nn.Linear(12, kdim)
+        self.values = self.keys if kdim == vdim else nn.Linear(12, vdim)
+        self.inner = nn.MultiheadAttention(
+            DIM, HEADS, kdim=kdim, vdim=vdim, bias=bias, batch_first=True, dropout=0.0
+        )
+        self.norm, self.head = nn.LayerNorm(DIM), nn.Linear(DIM, 3)
+        self.twice = twice
+
+    def forward(self, x: Tensor) -> Tensor:
+        memory, queries = x[:, :N_OTHER], self.embed(x)
+        keys = self.keys(memory)
+        values = keys if self.values is self.keys else self.values(memory)
+        made = self.norm(queries + self.inner(queries, keys, values, need_weights=False)[0])
+        if self.twice:
+            made = self.inner(made[:, 1:], keys.flip(1), values)[0]
+        return self.head(made)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize(("kdim", "vdim"), [(12, 12), (12, 20), (16, 10)])
+@pytest.mark.parametrize("twice", [False, True])
+def test_keys_and_values_have_widths_of_their_own(
+    kdim: int, vdim: int, bias: bool, twice: bool
+) -> None:
+    torch.manual_seed(0)
+    supernet = build_supernet(a.scramble(Wide(kdim, vdim, bias=bias, twice=twice)), X)
+
+    own = {"embed", "keys", "values"} if kdim != vdim else {"embed", "keys"}
+    assert {group.name for group in supernet.groups} == {"inner", *own}
+    assert set(reasons(supernet)) == {"head"}
+    assert_exact(supernet, X)
+    assert_exports(supernet, X)
+
+
+def test_what_is_cut_out_is_pytorchs_own_where_it_can_be() -> None:
+    supernet = build_supernet(Wide(12, 20), X)
+    space = supernet.space
+    narrow = extract_subnet(supernet, space.full.replace("keys", 3).replace("values", 5)).inner
+    assert type(narrow) is nn.MultiheadAttention
+    assert (narrow.kdim, narrow.vdim) == (3, 5)
+    half = space.full.replace("embed", 8).replace("inner", 2)
+    assert type(extract_subnet(supernet, half).inner) is nn.MultiheadAttention
+    # An attention of PyTorch's whose keys and values are as wide as its embedding packs its weights.
+    same = extract_subnet(supernet, half.replace("keys", 8).replace("values", 8)).inner
+    assert isinstance(same, torch.fx.GraphModule)
+    assert {name for name, _ in same.named_parameters()} == {
+        name for name, _ in narrow.named_parameters()
+    }
+
+
+def test_heads_of_separate_weights_have_scores_and_an_order_and_come_back() -> None:
+    torch.manual_seed(0)
+    supernet = build_supernet(a.scramble(Wide(12, 20)), X)
+    before = supernet(X)
+    importance = measure_unit_importance(supernet, criterion="magnitude")
+    made = {layer.layer for layer in importance.layers}
+    assert "inner" in made
+    norms = (
+        supernet.net.inner.v_proj_weight.detach().unflatten(0, (HEADS, -1)).square().sum((1, 2))
+    )
+    norms += (
+        supernet.net.inner.in_proj_bias.detach()[2 * DIM :]
+        .unflatten(0, (HEADS, -1))
+        .square()
+        .sum(1)
+    )
+    (scores,) = (layer.scores for layer in importance.layers if layer.layer == "inner")
+    assert list(np.argsort(scores)) == list(np.argsort(norms.numpy()))
+
+    found = reorder_units(supernet, importance.by_group(), inputs=(X,))
+    assert not found.left
+    torch.testing.assert_close(supernet(X), before)
+
+    widths = supernet.space.uniform(0.5)
+    subnet = extract_subnet(supernet, widths)
+    with torch.no_grad():
+        for parameter in subnet.parameters():
+            parameter.mul_(1.5)
+    absorb_subnet(supernet, widths, subnet)
+    with supernet.active(widths):
+        torch.testing.assert_close(supernet(X), subnet(X))
+
+
 TRANSFORMERS: dict[str, tuple[Callable[[], nn.Module], Callable[..., Tensor]]] = {
     "encoder, mask": (encoder(n_layers=2), lambda n, x, m: n.inner(x, n.causal, is_causal=True)),
     "encoder, padding": (
@@ -252,10 +403,6 @@ def test_what_is_dropped_in_training_costs_no_width() -> None:
 
 
 REFUSED: dict[str, tuple[Callable[..., Tensor], str]] = {
-    "a mask for each head": (
-        lambda n, x, m: n.inner(x, x, x, attn_mask=n.causal.expand(2 * HEADS, 6, 6))[0],
-        "has a mask for each head",
-    ),
     "weights of each head": (
         lambda n, x, m: (
             n.inner(x, x, x, average_attn_weights=False)[1].sum(1).sum(2, keepdim=True) + x
