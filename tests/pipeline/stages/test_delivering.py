@@ -91,7 +91,7 @@ def test_stale_statistics_after_finetuning_stop_the_run(run, monkeypatch):
 
 def test_a_subnet_that_is_not_what_was_searched_is_not_finetuned(run, monkeypatch):
     # As if its statistics were still the full net's.
-    monkeypatch.setattr(tuning, "_measure", lambda model, batches: 0.01)
+    monkeypatch.setattr(tuning, "_measure", lambda model, context: {"accuracy": 0.01})
     with pytest.raises(CalibrationError, match=r"has 1.00 % of validation right, and had"):
         finetune(run, *AGAIN)
 
@@ -121,7 +121,7 @@ def test_weights_that_were_changed_are_noticed(run, change):
     if change == "statistics":
         error = CalibrationError
         accuracy = measure_accuracy(tuned, session.validation_batches)
-        tuned = dataclasses.replace(tuned, accuracy=accuracy)
+        tuned = dataclasses.replace(tuned, metrics={"accuracy": accuracy})
     with pytest.raises(error, match=f"delete finetuned/{folder.name} and run"):
         check_delivered(session, folder.name, tuned)
 
