@@ -67,17 +67,22 @@ class TrialRuns:
         self._smallest, self._mixed = space.smallest, space.from_rungs(mixed)
         self._spread = space.from_rungs(_spread_rungs(space))
         self._shapes = list(output_shapes)
+        self._agreed_channels_last = False
 
     @property
     def _device(self) -> torch.device:
         return self._example.tensors[0].device
+
+    @property
+    def _channels_last(self) -> Placement:
+        return Placement(self._device, is_channels_last=True)
 
     def runs_narrow(self) -> bool:
         """Say whether the smallest subnet runs, and two in which groups differ in their rungs."""
         return (
             self._runs_at(self._smallest, trains=False)
             and self._runs_at(self._spread, trains=True)
-            and self._runs_at(self._mixed, trains=True)
+            and self._runs_at(self._mixed, trains=True, tries_channels_last=True)
         )
 
     def runs_channels_last(self) -> bool:
@@ -85,13 +90,13 @@ class TrialRuns:
 
         The smallest is not asked: with one channel both layouts are the same.
         """
-        device = self._device
+        if self._agreed_channels_last:
+            return True
         with evaluating(self._supernet):
             plain = extract_subnet(self._supernet, self._mixed)
-        placement = Placement(device, is_channels_last=True)
         try:
             with torch.no_grad():
-                self._example.map(placement.put).run(place_module(plain, device))
+                self._example.map(self._channels_last.put).run(place_module(plain, self._device))
         except RuntimeError:
             return False
         return True
@@ -146,15 +151,18 @@ class TrialRuns:
                 widths = widths.replace(name, rungs[place])
         return widths
 
-    def _runs_at(self, widths: Widths, *, trains: bool) -> bool:
+    def _runs_at(self, widths: Widths, *, trains: bool, tries_channels_last: bool = False) -> bool:
         """Say whether a subnet runs, agrees with its extracted twin, and keeps the output shapes.
 
         Args:
             widths: Of the subnet.
             trains: In training mode, too, unless the full net itself cannot train here.
+            tries_channels_last: The extracted twin runs on channels-last tensors first, and its
+                numbers are compared all the same; only where it fails so is it asked as it is.
         """
         try:
-            if not self._agrees_at(widths, trains=False):
+            is_known = tries_channels_last and self._agrees_channels_last_at(widths)
+            if not is_known and not self._agrees_at(widths, trains=False):
                 return False
         except Exception:  # noqa: BLE001  # whatever the user's code raises at a size it is not for
             return False
@@ -162,6 +170,14 @@ class TrialRuns:
             return not trains or self._agrees_at(widths, trains=True)
         except Exception:  # noqa: BLE001  # as above
             return not self._can_train
+
+    def _agrees_channels_last_at(self, widths: Widths) -> bool:
+        try:
+            agrees = self._agrees_at(widths, trains=False, is_channels_last=True)
+        except Exception:  # noqa: BLE001  # as above
+            agrees = False
+        self._agreed_channels_last = agrees
+        return agrees
 
     @cached_property
     def _can_train(self) -> bool:
@@ -179,7 +195,7 @@ class TrialRuns:
         with self._mode(trains=False):
             return all(map(_is_finite, self._run(self._copy())))
 
-    def _agrees_at(self, widths: Widths, *, trains: bool) -> bool:
+    def _agrees_at(self, widths: Widths, *, trains: bool, is_channels_last: bool = False) -> bool:
         with self._mode(trains=trains):
             plain = extract_subnet(self._supernet, widths)
             twin = self._copy()
@@ -188,8 +204,12 @@ class TrialRuns:
                 _drop_nothing(twin)
             with twin.active(widths):
                 narrow = self._run(twin)
+            example = self._example
+            if is_channels_last:
+                plain = place_module(plain, self._device)
+                example = example.map(self._channels_last.put)
             with _watching_calls(plain, watches=not trains) as calls:
-                extracted = self._run(plain)
+                extracted = self._run(plain, example)
         if not trains and not self._expects(calls, widths):
             return False
         if not all(map(_is_finite, narrow)) and self._is_finite:
@@ -233,12 +253,14 @@ class TrialRuns:
         shared: dict[int, Any] = {id(thing): thing for thing in never_changed}
         return copy_module(self._supernet, shared)
 
-    def _run(self, net: nn.Module) -> list[Tensor]:
+    def _run(self, net: nn.Module, example: ExampleCall | None = None) -> list[Tensor]:
         device = self._device
         devices = [device] if device.type == "cuda" else []
         with torch.no_grad(), torch.random.fork_rng(devices=devices), _fork_others():
             torch.manual_seed(0)
-            return tensors_of(self._example.map(Tensor.clone).run(net))  # it may write into it
+            return tensors_of(
+                (example or self._example).map(Tensor.clone).run(net)
+            )  # it may write into it
 
 
 def _spread_rungs(space: WidthSpace) -> list[int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -25,6 +26,9 @@ from dpod_search.models import build_model
 from dpod_search.supernet import Supernet
 from dpod_search.supernet import build_supernet
 from dpod_search.supernet import extract_subnet
+from dpod_search.supernet import removal
+from dpod_search.supernet.plans import BlockPlan
+from dpod_search.supernet.tracing.example import ExampleCall
 from dpod_search.widths import Widths
 
 
@@ -175,3 +179,76 @@ def test_nothing_changes_in_graphs_of_any_kind(net: Net, seed: int) -> None:
     rng = np.random.default_rng(seed)
     for _ in range(4):
         assert_hidden(supernet, supernet.space.sample(rng), net.example)
+
+
+class Listed(nn.Module):
+    """Runs through a list, and does something more at some of its places."""
+
+    def __init__(self, is_marked: Callable[[int, int], bool], *blocks: nn.Module) -> None:
+        super().__init__()
+        self.is_marked = is_marked
+        self.stem = nn.Conv2d(3, 6, 3)
+        self.blocks = nn.ModuleList(blocks)
+        self.head = nn.Linear(6, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        for i, block in enumerate(self.blocks):
+            x = block(x)
+            if self.is_marked(i, len(self.blocks)):
+                x = x * 2
+        return self.head(x.mean((2, 3)))
+
+
+PLACES: dict[str, Callable[[int, int], bool]] = {
+    "nowhere": lambda i, n: False,
+    "everywhere": lambda i, n: True,
+    "third": lambda i, n: i == 2,
+    "half": lambda i, n: i == n // 2,
+    "third from the end": lambda i, n: n - i == 3,
+    "odd": lambda i, n: i % 2 == 1,
+    "last": lambda i, n: i == n - 1,
+    "if there are five": lambda i, n: n == 5,
+    "quarters": lambda i, n: 4 * i // n > 2,
+}
+
+
+def list_removals(monkeypatch: pytest.MonkeyPatch, net: nn.Module) -> tuple[list[list[str]], bool]:
+    """Return which blocks were taken out together to try it, and whether they leave their list."""
+    tried: list[list[str]] = []
+    compare = removal._is_same_without
+
+    def note(model: nn.Module, example: ExampleCall, blocks: Sequence[BlockPlan]) -> bool:
+        tried.append([block.path for block in blocks])
+        return compare(model, example, blocks)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(removal, "_is_same_without", note)
+        supernet = build_supernet(net.eval(), SMALL, ratios=[0.5])
+    (leaves,) = {block.leaves_list for block in supernet.grouping.blocks}
+    return tried, leaves
+
+
+@pytest.mark.parametrize("name", PLACES)
+def test_the_first_and_the_last_block_tell_what_each_alone_would(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    net = Listed(PLACES[name], *(Inverted(6, 4) for _ in range(5)))
+
+    tried, leaves = list_removals(monkeypatch, net)
+
+    assert len(tried) <= 3
+    monkeypatch.setattr(removal, "_choose_alone", lambda _traced, _owner, blocks: blocks)
+    assert list_removals(monkeypatch, net)[1] is leaves
+    assert leaves is (name == "nowhere")
+
+
+def test_blocks_that_share_weights_are_tried_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What runs in the place of another could not be told from it."""
+    blocks = [Inverted(6, 4) for _ in range(4)]
+    blocks[2].expand.weight = blocks[1].expand.weight
+    paths = [f"blocks.{i}" for i in range(4)]
+
+    tried, _ = list_removals(monkeypatch, Listed(PLACES["nowhere"], *blocks))
+
+    assert tried == [paths, *([path] for path in paths)]

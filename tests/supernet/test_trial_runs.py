@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +13,8 @@ from torch import nn
 
 from dpod_search.supernet import build_supernet
 from dpod_search.supernet import extract_subnet
+from dpod_search.supernet.tracing.example import ExampleCall
+from dpod_search.supernet.tracing.example import read_example
 from dpod_search.supernet.trial_runs import TrialRuns
 
 
@@ -134,3 +137,45 @@ def test_results_that_a_model_keeps_in_a_dictionary_are_copied() -> None:
     supernet = build_supernet(model, torch.ones(2, 8))
     supernet(torch.ones(2, 8))
     extract_subnet(supernet, supernet.space.smallest)
+
+
+def count_runs(monkeypatch: pytest.MonkeyPatch, net: nn.Module, x: Tensor) -> int:
+    """Return how many nets were run to try subnets, and the layout of memory out."""
+    n_runs = 0
+    run = ExampleCall.run
+
+    def count(self: ExampleCall, model: Any) -> Any:
+        nonlocal n_runs
+        n_runs += 1
+        return run(self, model)
+
+    supernet = build_supernet(net.eval(), x)
+    runs = TrialRuns(supernet, read_example(x), [(len(x), 3)])
+    monkeypatch.setattr(ExampleCall, "run", count)
+    assert runs.runs_narrow()
+    assert runs.runs_channels_last() is supernet.grouping.runs_channels_last
+    return n_runs
+
+
+def test_what_is_known_is_not_run_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Five pairs of twins; neither the full net, whose numbers nobody doubts, nor another layout."""
+    net = nn.Sequential(
+        nn.Conv2d(3, 8, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 3)
+    )
+
+    assert count_runs(monkeypatch, net, torch.randn(2, 3, 6, 6)) == 10
+
+
+def test_what_fails_on_channels_last_tensors_is_compared_on_contiguous_ones(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Viewing(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.head = nn.Conv2d(3, 8, 3), nn.Linear(8 * 16, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.head(self.conv(x).view(x.shape[0], -1))
+
+    # Two more for the attempt, and one for what the supernet is asked of it in the end.
+    assert count_runs(monkeypatch, Viewing(), torch.randn(2, 3, 6, 6)) == 13

@@ -6,7 +6,6 @@ One with a forward of its own runs that forward, and finds the active part of it
 
 from __future__ import annotations
 
-import copy
 import functools
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ from torch import nn
 from dpod_search.supernet.layers.state import WidthState
 from dpod_search.supernet.layout import put
 from dpod_search.supernet.plans import LayerPlan
+from dpod_search.supernet.tracing.copying import copy_attribute
 from dpod_search.supernet.tracing.copying import reduces_to_state
 
 
@@ -72,7 +72,7 @@ class KeepsClass(nn.Module):
         for name, value in vars(self).items():
             is_narrow = name in vars(own) and not name.startswith("_")
             if not is_narrow and name not in _OF_SIZES:
-                own.__dict__[name] = copy.deepcopy(value, memo)
+                own.__dict__[name] = copy_attribute(name, value, memo)
 
     @contextmanager
     def _narrowed(self) -> Iterator[None]:

@@ -56,14 +56,21 @@ def copy_module(module: _Module, memo: _Memo | None = None) -> _Module:
     memo[id(module)] = made
     state: dict[str, Any] = nn.Module.__getstate__(module)  # type: ignore[no-untyped-call]
     copied = {
-        name: value if type(value) in _VALUES else _copy_held(name, value, memo)
+        name: value if type(value) in _VALUES else copy_attribute(name, value, memo)
         for name, value in state.items()
     }
     made.__setstate__(copied)  # type: ignore[no-untyped-call]
     return made
 
 
-def _copy_held(name: str, value: Any, memo: _Memo) -> Any:
+def copy_attribute(name: str, value: Any, memo: _Memo) -> Any:
+    """Copy what a module holds under a name.
+
+    Args:
+        name: Of the attribute; tables of parts are known by it.
+        value: What is held.
+        memo: As of ``copy.deepcopy``.
+    """
     if id(value) in memo:
         return memo[id(value)]
     kind = type(value)

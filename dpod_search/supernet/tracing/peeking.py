@@ -18,14 +18,14 @@ from torch import fx
 from torch import nn
 
 
-# Tracing replaces both for its time; values are computed as without it.
-_PLAIN_CALL, _PLAIN_GETATTR = nn.Module.__call__, nn.Module.__getattr__
 # Their forward raises on a wrong number of axes.
 _CHECKING: tuple[type[Any], ...] = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
 class Peek:
     """Runs a growing graph as far as it goes.
+
+    While it does, ``is_running``, the tracer lets modules be: values are computed as without it.
 
     Args:
         inputs: What the model is called with.
@@ -35,6 +35,7 @@ class Peek:
         """Start before the first operation."""
         self._inputs = tuple(map(torch.clone, inputs))  # the model may write into them
         self._runner: fx.Interpreter | None = None
+        self.is_running = False
 
     def measure(self, node: fx.Node, model: nn.Module) -> int:
         """Return how many parts a node of the graph makes.
@@ -67,10 +68,14 @@ class Peek:
             self._runner.args_iter = iter(self._inputs)
         if node in self._runner.env:
             return self._runner.env[node]
-        with _untraced(), torch.no_grad():
-            for made in node.graph.nodes:
-                if made not in self._runner.env:
-                    self._runner.env[made] = self._runner.run_node(made)
+        self.is_running = True
+        try:
+            with torch.no_grad():
+                for made in node.graph.nodes:
+                    if made not in self._runner.env:
+                        self._runner.env[made] = self._runner.run_node(made)
+        finally:
+            self.is_running = False
         return self._runner.env[node]
 
 
@@ -112,13 +117,3 @@ def without_checks() -> Iterator[None]:
 
 def _accept(_norm: nn.Module, _input: object) -> None:
     pass
-
-
-@contextmanager
-def _untraced() -> Iterator[None]:
-    patched = nn.Module.__call__, nn.Module.__getattr__
-    nn.Module.__call__, nn.Module.__getattr__ = _PLAIN_CALL, _PLAIN_GETATTR  # type: ignore[method-assign]
-    try:
-        yield
-    finally:
-        nn.Module.__call__, nn.Module.__getattr__ = patched  # type: ignore[method-assign]

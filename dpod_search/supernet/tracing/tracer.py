@@ -274,6 +274,8 @@ class Tracer(fx.Tracer):
 
         A filter is repeated for every channel, and how many there are would be a plain number.
         """
+        if self._peek.is_running:
+            return attr_val
         if isinstance(attr_val, nn.Parameter) and not self.param_shapes_constant:
             name = self._find_name(attr_val)
             if name is not None:
@@ -299,7 +301,7 @@ class Tracer(fx.Tracer):
         kwargs: dict[str, Any],
     ) -> Any:
         """Note the call of a module that is looked into."""
-        if self._is_made_here(m):
+        if self._peek.is_running or self._is_made_here(m):
             return forward(*args, **kwargs)
         path = self.path_of_module(m)
         if self.is_leaf_module(m, path):

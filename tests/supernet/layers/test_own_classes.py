@@ -22,6 +22,9 @@ from dpod_search.footprint import build_footprint
 from dpod_search.supernet import Supernet
 from dpod_search.supernet import build_supernet
 from dpod_search.supernet import extract_subnet
+from dpod_search.supernet.layers.linear import ElasticLinear
+from dpod_search.supernet.layers.own_classes import own_elastic_type
+from dpod_search.supernet.tracing.copying import copy_module
 
 
 X = torch.linspace(-2, 2, 4 * 3 * 36).sin().reshape(4, 3, 6, 6)
@@ -327,3 +330,28 @@ def test_a_layer_inside_a_norm_counts_once() -> None:
         params = sum(p.numel() for p in extract_subnet(supernet, widths).parameters())
         assert footprint.measure(widths)["params"] == params
     assert "extra.act" in {group.name for group in supernet.groups}
+
+
+class Renamed(nn.Linear):
+    """Computes as its base does."""
+
+
+def test_copies_of_own_classes_go_by_their_attributes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And not through ``copy.deepcopy``, which is slow, but for tensors."""
+    elastic = own_elastic_type(ElasticLinear, Renamed, False)
+    layer = elastic.__new__(elastic)
+    nn.Linear.__init__(layer, 2, 3)
+    taken: list[type] = []
+    deepcopy = copy.deepcopy
+
+    def note(value: object, memo: dict[int, Any]) -> object:
+        taken.append(type(value))
+        return deepcopy(value, memo)
+
+    monkeypatch.setattr(copy, "deepcopy", note)
+    copied = copy_module(layer)
+
+    assert type(copied) is elastic
+    assert torch.equal(copied.weight, layer.weight)
+    assert copied.weight is not layer.weight
+    assert set(taken) == {nn.Parameter}
