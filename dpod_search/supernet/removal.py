@@ -111,7 +111,8 @@ def _choose_alone(
     each has some, and shares them with nothing.
     """
     first, last = blocks[0], blocks[-1]
-    paths = [f"{owner}.{name}" for name in traced.model.get_submodule(owner)._modules]
+    names = traced.model.get_submodule(owner)._modules
+    paths = [f"{owner}.{name}".removeprefix(".") for name in names]
     between = paths[paths.index(first.path) : paths.index(last.path) + 1]
     n_calls = Counter(call.path for call in traced.calls)
     n_calls.update(str(node.target) for node in traced.graph.nodes if node.op == "call_module")
