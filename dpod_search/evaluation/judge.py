@@ -40,7 +40,7 @@ class Judge:
         self._batches = batches
         self._batch_size = batch_size
         self._task = task or Classification()
-        self._n_judging = sum(len(labels) for _, labels in batches)
+        self._n_judging = sum(len(images) for images, _ in batches)
         self._evaluators: dict[int, Evaluator] = {}
 
     @property

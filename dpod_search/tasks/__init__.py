@@ -56,8 +56,12 @@ def resolve_task(task: str | Task, options: Mapping[str, Any] = MappingProxyType
         make = import_object(task) if is_own else TASKS[task]
         with own_code(f"task {task}", ConfigError):
             made: Task = call_with(make, options, name=f"task {task}")
+    elif options:
+        raise ConfigError(f"a task that is made has its options already, got {dict(options)}")
     else:
         made = task
+    if isinstance(made, type):
+        raise ConfigError(f"give a task, not its class: {made.__name__}()")
     missing = [name for name in _MEMBERS if not callable(getattr(made, name, None))]
     missing += [name for name in ("name", "metrics") if not getattr(made, name, None)]
     if missing:

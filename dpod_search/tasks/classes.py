@@ -20,6 +20,9 @@ from dpod_search.tasks.batches import describe_value
 from dpod_search.tasks.batches import find_answer
 
 
+# Of outputs that are added up at once.
+_MAX_ELEMENTS = 1 << 22
+
 _INTEGERS = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
 
 
@@ -60,7 +63,7 @@ class ClassTask:
         shape = [*outputs.shape]
         n_classes = shape.pop(self.axis)
         wanted = f"{self.name} takes integer targets of shape {tuple(shape)}"
-        if not isinstance(targets, Tensor) or targets.dtype not in _INTEGERS:
+        if not isinstance(targets, Tensor) or targets.dtype not in (*_INTEGERS, torch.bool):
             raise DataError(f"{wanted}, got {describe_value(targets)}; mend the loader")
         if list(targets.shape) != shape:
             raise DataError(
@@ -82,13 +85,16 @@ class ClassTask:
         self, outputs: Tensor, targets: Tensor, *, label_smoothing: float = 0.0
     ) -> Tensor:
         """Return the mean cross-entropy of the places where something is asked."""
-        logits, classes = self.flatten(outputs, targets)
-        if not len(classes):  # the mean of nothing would be no number
+        if not (targets != self.ignored).any():  # the mean of nothing would be no number
             return outputs.sum() * 0
-        return functional.cross_entropy(logits, classes, label_smoothing=label_smoothing)
+        if self.axis != 1:  # the last one: rows of logits lie in memory one after the other
+            outputs, targets = outputs.flatten(0, -2), targets.flatten()
+        return functional.cross_entropy(
+            outputs, targets, ignore_index=self.ignored, label_smoothing=label_smoothing
+        )
 
     def distill(self, outputs: Tensor, full_outputs: Tensor, temperature: float = 1.0) -> Tensor:
-        """Return the mean over places of :func:`compute_divergence`."""
+        """Return the mean over places of :func:`compute_divergence`, those not asked for too."""
         got, wanted = (t.movedim(self.axis, -1).flatten(0, -2) for t in (outputs, full_outputs))
         return compute_divergence(got, wanted, temperature)
 
@@ -147,19 +153,37 @@ class ClassTally:
     def add(self, outputs: Tensor, targets: Tensor) -> None:
         """Add a batch."""
         self.n_samples += len(targets)
-        self.add_places(*self._task.flatten(outputs, targets))
+        # A few samples at a time: what is computed in float64 takes twice the outputs' memory.
+        size = max(1, _MAX_ELEMENTS // max(1, outputs[:1].numel()))
+        parts = zip(torch.split(outputs, size), torch.split(targets, size), strict=True)
+        for part, wanted in parts:
+            self.add_places(*self._task.flatten(part, wanted))
 
     def add_places(self, logits: Tensor, classes: Tensor) -> None:
-        """Add places, shapes (places, classes) and (places,)."""
-        self._n_right += int((logits.argmax(dim=1) == classes).sum())
+        """Add places, shapes (places, classes) and (places,); answers that are NaN are wrong."""
+        chosen = logits.argmax(dim=1)
+        self._n_right += int(((chosen == classes) & ~logits.isnan().any(dim=1)).sum())
         likely = logits.double().softmax(dim=1).gather(1, classes[:, None])
         self._confidence += float(likely.sum())
         self.n_places += len(classes)
 
     def measure(self) -> dict[str, float]:
         """Return the share of places that are right."""
-        return {"accuracy": self._n_right / max(1, self.n_places)}
+        return {"accuracy": self._n_right / self.count_places()}
 
     def measure_quality(self) -> float:
         """Return the mean probability given to what is right."""
-        return self._confidence / max(1, self.n_places)
+        return self._confidence / self.count_places()
+
+    def count_places(self) -> int:
+        """Return the places where something is asked.
+
+        Raises:
+            DataError: If there are none: nothing can be measured.
+        """
+        if not self.n_places:
+            raise DataError(
+                f"nothing is asked in any of {self.n_samples} samples: all their targets are "
+                "those that are ignored; mend the loader, or the task's `ignored`"
+            )
+        return self.n_places

@@ -15,6 +15,10 @@ from dpod_search.tasks.classes import ClassTask
 from dpod_search.tasks.task import Metric
 
 
+# Of which the exponential is a float still.
+_MAX_LOSS = 709.0
+
+
 @dataclass(frozen=True)
 class LanguageModel(ClassTask):
     """Logits (N, length, vocabulary), tokens that come next (N, length); cross-entropy.
@@ -64,14 +68,13 @@ class TokenTally(ClassTally):
     def add_places(self, logits: Tensor, classes: Tensor) -> None:
         """Add tokens."""
         super().add_places(logits, classes)
-        self._loss += float(functional.cross_entropy(logits.double(), classes, reduction="sum"))
+        losses = functional.cross_entropy(logits.float(), classes, reduction="none")
+        self._loss += float(losses.double().sum())
 
     def measure(self) -> dict[str, float]:
         """Return the mean loss in nats, and what follows from it."""
-        loss = self._loss / max(1, self.n_places)
-        try:
-            perplexity = math.exp(loss)
-        except OverflowError:
-            perplexity = math.inf
+        loss = self._loss / self.count_places()
+        # A number that is too large for a float is the largest: worst, and not a failure.
+        perplexity = math.exp(min(loss, _MAX_LOSS))
         bits = loss / math.log(2) / self._characters
         return {"bits_per_character": bits, "loss": loss, "perplexity": perplexity}

@@ -82,7 +82,7 @@ class LabelTally:
     def add(self, outputs: Tensor, targets: Tensor) -> None:
         """Add a batch."""
         given, wanted = outputs > 0, targets > 0
-        is_right = given == wanted
+        is_right = (given == wanted) & ~outputs.isnan()  # what is NaN is not denied
         self.n_samples += len(targets)
         self._n_labels += targets.numel()
         self._n_right += int(is_right.sum())
@@ -94,7 +94,9 @@ class LabelTally:
 
     def measure(self) -> dict[str, float]:
         """Return F1 of all labels together, the share of labels and of samples that are right."""
-        f1 = 2 * self._n_given_rightly / self._n_either if self._n_either else 1.0
+        # Where no label is given nor wanted, F1 is 1 if nothing is wrong.
+        is_right = float(self._n_right == self._n_labels)
+        f1 = 2 * self._n_given_rightly / self._n_either if self._n_either else is_right
         return {
             "f1": f1,
             "label_accuracy": self._n_right / max(1, self._n_labels),

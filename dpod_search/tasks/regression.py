@@ -34,6 +34,9 @@ _LOSSES = {
 class Regression:
     """Numbers (N,) or (N, targets), and targets of that shape; a column of one may be missing.
 
+    Targets are rounded to the type of the outputs: standardise those that are large beside their
+    differences.
+
     Args:
         loss: ``squared`` error, ``absolute`` error, or ``huber``: squared where it is below 1.
     """
@@ -60,7 +63,7 @@ class Regression:
             and answer.is_floating_point()
             and n_samples in (None, len(answer))
         ):
-            return answer.view(len(answer), -1)
+            return answer[:, None] if answer.ndim == 1 else answer
         raise ConfigError(
             "regression takes numbers of shape (N,) or (N, targets) from the model, got "
             f"{describe_value(answer)}; wrap it in a module that returns them alone"
@@ -74,9 +77,13 @@ class Regression:
         there = targets[:, None] if targets.ndim == 1 else targets
         if there.shape != outputs.shape:
             raise DataError(f"{wanted}, got {describe_value(targets)}; mend the loader")
+        there = there.to(outputs.dtype)
         if not bool(there.isfinite().all()):
-            raise DataError(f"{wanted}, got NaN or infinity; drop or fill what is missing")
-        return there.to(outputs.dtype)
+            raise DataError(
+                f"{wanted} in {outputs.dtype}, got NaN, infinity or what is too large for it; drop, "
+                "fill or rescale"
+            )
+        return there
 
     def compute_loss(
         self, outputs: Tensor, targets: Tensor, *, label_smoothing: float = 0.0
@@ -138,7 +145,9 @@ class ErrorTally:
         return float((1 / (2 - self._explained())).mean())
 
     def _explained(self) -> Tensor:
-        # A target that is always the same is explained by an answer without error alone.
-        is_exact = self._squared == 0
-        share = 1 - self._squared / self._spread.clamp(min=1e-300)
-        return torch.where(is_exact, torch.ones_like(share), share)
+        # Of a target that is always the same nothing is explained, unless there is no error.
+        is_flat = self._spread == 0
+        share = 1 - self._squared / torch.where(
+            is_flat, torch.ones_like(self._spread), self._spread
+        )
+        return torch.where(is_flat, (self._squared == 0).to(share.dtype), share)

@@ -19,7 +19,8 @@ class Segmentation(ClassTask):
     """Logits (N, classes, H, W), integer masks (N, H, W); cross-entropy of the pixels.
 
     Args:
-        ignored: Class of pixels that neither loss nor metrics look at.
+        ignored: Class of pixels that neither loss nor metrics look at. Masks of 0 and 255 have one
+            class then; give them as 0 and 1, or as truth values.
 
     References:
         Everingham et al.: The PASCAL Visual Object Classes Challenge, 2015, section 4.3:
@@ -59,8 +60,11 @@ class PixelTally(ClassTally):
         """Add pixels."""
         super().add_places(logits, classes)
         n_classes = logits.shape[1]
-        pairs = classes * n_classes + logits.argmax(dim=1)
-        counts = torch.bincount(pairs, minlength=n_classes**2).view(n_classes, n_classes).cpu()
+        # Answers that are NaN are of no class: of one behind the last.
+        chosen = logits.argmax(dim=1).masked_fill(logits.isnan().any(dim=1), n_classes)
+        shape = (n_classes, n_classes + 1)
+        pairs = classes * shape[1] + chosen
+        counts = torch.bincount(pairs, minlength=shape[0] * shape[1]).view(shape).cpu()
         self._confusion = counts if self._confusion is None else self._confusion + counts
 
     def measure(self) -> dict[str, float]:
@@ -69,7 +73,7 @@ class PixelTally(ClassTally):
         if self._confusion is not None:
             confusion = self._confusion.double()
             both = confusion.diagonal()
-            either = confusion.sum(0) + confusion.sum(1) - both
+            either = confusion.sum(0)[:-1] + confusion.sum(1) - both
             if (either > 0).any():
                 found["mean_iou"] = float((both / either)[either > 0].mean())
         return found

@@ -57,8 +57,8 @@ class Tally(Protocol):
 class Task(Protocol):
     """What a net is trained for: losses, metrics, and what outputs and targets look like.
 
-    A batch is (samples, targets), the samples one tensor that the model takes. Frozen, and safe to
-    send to another process.
+    A batch is (samples, targets), each one tensor with a sample a row. Frozen, and safe to send to
+    another process.
     """
 
     @property
@@ -104,6 +104,8 @@ class Task(Protocol):
             outputs: Of the subnet.
             full_outputs: Of the full net, same shape; no gradient flows into them.
             temperature: Logits are divided by it; of other outputs it means nothing.
+
+        It is not told the targets: places where nothing is asked are compared too.
         """
 
     def make_tally(self) -> Tally:

@@ -42,11 +42,11 @@ __all__ = [
     "TrainingResult",
     "TrainingSettings",
     "Turn",
-    "make_schedule",
     "choose_device",
     "is_first_to_fail",
     "joined_ranks",
     "launched_ranks",
+    "make_schedule",
     "rewind",
     "train_supernet",
 ]

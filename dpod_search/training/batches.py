@@ -59,10 +59,10 @@ def count_images(loader: Batches, n_ranks: int = 1) -> int:
     if isinstance(n_images, int):
         return n_images
     if isinstance(loader, list | tuple):
-        return n_ranks * sum(len(labels) for _, labels in loader)
+        return n_ranks * sum(len(samples) for samples, _ in loader)
     n_batches = count_batches(loader)
     size = getattr(loader, "batch_size", None)
     if not isinstance(size, int):
-        size = len(next(iter(loader))[1])
+        size = len(next(iter(loader))[0])
     is_even = getattr(loader, "drop_last", False)
     return n_ranks * (n_batches * size if is_even else (n_batches - 1) * size + 1)

@@ -92,16 +92,21 @@ class Turn:
         """Whether it was entered and left."""
         self.contexts = contexts
         """What is entered meanwhile."""
-        self._entered = ExitStack()
+        self._entered: ExitStack | None = None
 
     def __enter__(self) -> Turn:
         """Make the supernet the subnet."""
-        for context in self.contexts:
-            self._entered.enter_context(context())
+        if self._entered is not None:
+            raise TrainingError("a turn is entered once, and not again inside itself")
+        with ExitStack() as stack:
+            for context in self.contexts:
+                stack.enter_context(context())
+            self._entered = stack.pop_all()
         return self
 
     def __exit__(self, *error: object) -> None:
         """Make it what it was before."""
+        assert self._entered is not None
         self._entered.close()
         self.was_run = True
 
@@ -123,7 +128,8 @@ class SubnetSchedule:
         supernet: The net in training.
         policy: Chooses the subnets.
         scorer: What the policy judges subnets with; what it has spent is part of the state.
-        n_steps: Steps of the whole training.
+        n_steps: Steps of the whole training; :meth:`next_step` gives no more.
+        calibration_batch_size: Pictures run at once in :meth:`finish`.
         ranks: The processes that train together; macs are those of all.
     """
 
@@ -134,6 +140,7 @@ class SubnetSchedule:
         scorer: CountedScorer,
         *,
         n_steps: int = 0,
+        calibration_batch_size: int = 1024,
         ranks: Ranks | None = None,
     ) -> None:
         """Stand before the first step."""
@@ -144,6 +151,7 @@ class SubnetSchedule:
         # What joins ranks sees gradients through hooks, which would not be called.
         self._adding_gradients = supernet.adding_gradients if ranks.is_alone else nullcontext
         self._is_in_step = False
+        self._calibration_batch_size = calibration_batch_size
         self.n_steps = n_steps
         """Steps of the whole training."""
         self.step = 0
@@ -192,34 +200,42 @@ class SubnetSchedule:
         """Move samples to where the supernet is, laid out in memory as its weights are."""
         return placement_of(self._supernet).put(samples)
 
-    def finish(self, *, batch_size: int = 1024) -> None:
+    def finish(self) -> None:
         """Leave the supernet as a search wants it: in evaluation mode, the full net calibrated.
 
-        Args:
-            batch_size: Pictures run at once in calibration.
+        Of several ranks each has the first one's statistics then.
 
         Raises:
             CalibrationError: If the statistics cannot be estimated.
         """
         self._supernet.eval()
-        if self._supernet.calibration_images is not None:
-            calibrate(self._supernet, self._supernet.calibration_images, batch_size=batch_size)
+        images = self._supernet.calibration_images
+        if images is not None:
+            calibrate(self._supernet, images, batch_size=self._calibration_batch_size)
+        self._ranks.share_tensors(self._supernet)
 
     def state_dict(self) -> dict[str, Any]:
         """Return what must be kept to go on from here, between two steps, as a JSON value.
 
         Weights and the optimizer's state are the caller's to keep.
         """
-        return {"step": self.step, **self.state()}
+        name = type(self._policy).__name__
+        return {"step": self.step, "n_steps": self.n_steps, "chosen by": name, **self.state()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from what :meth:`state_dict` returned.
 
         Raises:
-            CheckpointError: If it is no such state.
+            CheckpointError: If it is no such state, or that of another schedule.
         """
         try:
             step = int(state["step"])
+            of = (state["chosen by"], state["n_steps"])
+            if of != (type(self._policy).__name__, self.n_steps) or not 0 <= step <= self.n_steps:
+                raise CheckpointError(
+                    f"this is step {step} of {of[1]} by {of[0]}, and not of {self.n_steps} by "
+                    f"{type(self._policy).__name__}; make the schedule as that one was made"
+                )
             self.restore(state)
         except (LookupError, TypeError, ValueError) as error:
             raise CheckpointError(

@@ -86,7 +86,15 @@ def make_schedule(
         batch_size=calibration_batch_size,
     )
     given = None if isinstance(policy, str) else policy
-    return plan_schedule(supernet, train_loader, chosen, scorer, seed=seed, policy=given)
+    return plan_schedule(
+        supernet,
+        train_loader,
+        chosen,
+        scorer,
+        seed=seed,
+        policy=given,
+        calibration_batch_size=calibration_batch_size,
+    )
 
 
 def choose_settings(
@@ -149,6 +157,7 @@ def plan_schedule(
     *,
     seed: int,
     policy: MakePolicy | None,
+    calibration_batch_size: int = 1024,
     progress: Progress | None = None,
 ) -> SubnetSchedule:
     """Make the schedule of a training; all ranks that there are judge as the first one does."""
@@ -170,7 +179,14 @@ def plan_schedule(
     )
     ranks.check_same(context.n_steps, "steps to train; give their loaders equally many batches")
     chosen = make_policy(policy or settings.policy, settings.policy_options, context)
-    return SubnetSchedule(supernet, chosen, scorer, n_steps=context.n_steps, ranks=ranks)
+    return SubnetSchedule(
+        supernet,
+        chosen,
+        scorer,
+        n_steps=context.n_steps,
+        calibration_batch_size=calibration_batch_size,
+        ranks=ranks,
+    )
 
 
 def make_context(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -55,6 +56,8 @@ class EarlyStop:
             average.fill(dict(candidate.named_parameters()))
         weights = {name: tensor.clone() for name, tensor in candidate.state_dict().items()}
         score = self._measure(candidate)
+        if math.isnan(score):  # nothing would ever be better than that
+            score = -math.inf
         if not self._scores or score > max(self._scores):
             self._best = weights
         self._scores.append(score)

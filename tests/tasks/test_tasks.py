@@ -210,6 +210,58 @@ def test_where_nothing_is_asked_there_is_no_loss(name):
     assert torch.autograd.grad(loss, outputs)[0].abs().sum() == 0
 
 
+@pytest.mark.parametrize("name", ["segmentation", "sequence-labels", "language-model"])
+def test_where_nothing_is_asked_nothing_is_measured(name):
+    outputs, targets = answer(CASES[name])
+    task = CASES[name].task
+    found = tally(task, (outputs, torch.full_like(targets, task.ignored)))
+    for measure in (found.measure, found.measure_quality):
+        with pytest.raises(DataError, match="nothing is asked in any of 64 samples"):
+            measure()
+
+
+@every_task
+def test_answers_that_are_nan_are_not_right(case):
+    outputs, targets = answer(case)
+    found = tally(case.task, (torch.full_like(outputs, math.nan), torch.zeros_like(targets)))
+    for metric in case.task.metrics:
+        value = found.measure()[metric.name]
+        assert math.isnan(value) or value in {0.0, metric.low}
+
+
+@every_task
+def test_a_batch_of_nothing_can_be_looked_at(case):
+    outputs, targets = answer(case)
+    nothing = case.task.check_outputs(outputs[:0], 0)
+    found = tally(case.task, (nothing, case.task.check_targets(targets[:0], nothing)))
+    assert found.n_samples == 0
+
+
+def test_of_a_target_that_never_changes_nothing_is_explained():
+    wanted = torch.full((5, 1), 3.0)
+    assert tally(Regression(), (wanted + 1, wanted)).measure()["r2"] == 0
+    assert tally(Regression(), (wanted, wanted)).measure()["r2"] == 1
+
+
+def test_numbers_that_the_outputs_cannot_hold_are_refused():
+    outputs = torch.zeros(2, 1)
+    with pytest.raises(DataError, match="too large"):
+        Regression().check_targets(torch.tensor([1.0, 1e300], dtype=torch.float64), outputs)
+
+
+def test_perplexity_beyond_all_numbers_is_the_largest():
+    outputs = torch.zeros(1, 1, 3)
+    outputs[..., 0] = 1e6
+    found = tally(LanguageModel(), (outputs, torch.tensor([[1]]))).measure()
+    assert math.isfinite(found["perplexity"])
+
+
+def test_masks_of_truth_values_are_two_classes():
+    outputs = torch.randn(2, 2, 3, 3)
+    masks = torch.rand(2, 3, 3) > 0.5
+    assert torch.equal(Segmentation().check_targets(masks, outputs), masks.long())
+
+
 @pytest.mark.parametrize("key", ["logits", "out"])
 @every_task
 def test_a_dictionary_answers_with_what_it_calls_logits(case, key):
@@ -277,6 +329,10 @@ def test_unknown_tasks_and_options_are_named():
         resolve_task("regression", {"loss": "cubic"})
     with pytest.raises(ConfigError, match="lacks"):
         resolve_task(object())
+    with pytest.raises(ConfigError, match=r"not its class: Segmentation\(\)"):
+        resolve_task(Segmentation)
+    with pytest.raises(ConfigError, match="its options already"):
+        resolve_task(Segmentation(), {"ignored": 0})
 
 
 def test_a_task_of_the_users_own_is_named_by_its_path():

@@ -14,6 +14,7 @@ from dpod_search.errors import CheckpointError
 from dpod_search.errors import TrainingError
 from dpod_search.tasks import Classification
 from dpod_search.tasks import Task
+from dpod_search.training import schedule as schedule_file
 
 
 EPOCHS = 4
@@ -171,6 +172,46 @@ def test_there_are_no_more_steps_than_were_planned():
                 pass
     with pytest.raises(TrainingError, match="all 6 steps"):
         next(schedule.next_step(8))
+
+
+def test_a_turn_is_not_entered_inside_itself():
+    schedule = make_schedule(make_supernet())
+    turn = next(schedule.next_step(8))
+    with turn, pytest.raises(TrainingError, match="entered once"):
+        turn.__enter__()
+
+
+def test_a_turn_that_fails_to_begin_leaves_nothing_behind():
+    supernet = make_supernet()
+    schedule = make_schedule(supernet, policy="uniform")
+    for turn in schedule.next_step(8):
+        if turn.is_full:
+            with turn:
+                continue
+        turn.contexts = (*turn.contexts, lambda: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            turn.__enter__()
+        break
+    assert supernet.widths == supernet.space.full
+
+
+@pytest.mark.parametrize("other", [{"policy": "uniform"}, {"epochs": EPOCHS + 1}])
+def test_the_state_of_another_schedule_is_refused(other):
+    schedule = make_schedule(make_supernet(), **other)
+    state = make_schedule(make_supernet()).state_dict()
+    with pytest.raises(CheckpointError, match="make the schedule as that one was made"):
+        schedule.load_state_dict(state)
+    with pytest.raises(CheckpointError, match="step -5"):
+        schedule.load_state_dict({**schedule.state_dict(), "step": -5})
+
+
+def test_statistics_are_estimated_on_as_many_pictures_at_once_as_was_said(monkeypatch):
+    sizes = []
+    monkeypatch.setattr(
+        schedule_file, "calibrate", lambda *_, batch_size: sizes.append(batch_size)
+    )
+    make_schedule(make_supernet(), calibration_batch_size=8).finish()
+    assert sizes == [8]
 
 
 @pytest.mark.parametrize("state", [{}, {"step": 1}, {"step": "x", "policy": {}, "macs": 0}])

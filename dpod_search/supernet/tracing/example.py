@@ -64,10 +64,14 @@ class ExampleCall:
         """Return a call like it, with copies of its tensors and few samples.
 
         They are two, so that it can be told what has samples, or more where another tensor is
-        as long as that.
+        as long as that; all, where another axis is as long as the batch, and what has samples
+        cannot be told.
         """
         n = self.n_samples
         lengths = {len(tensor) for tensor in self.tensors if tensor.dim()}
+        others = {size for tensor in self.tensors for size in tensor.shape[1:]}
+        if len(self.tensors) > 1 and n in others:
+            lengths |= set(range(n))
         few = self.take(slice(next((k for k in range(2, n) if k not in lengths), n)))
         return few.map(lambda tensor: tensor.detach().clone())
 

@@ -112,8 +112,7 @@ class Tracer(fx.Tracer):
     """Leaves PyTorch's modules and further ones whole, and notes the calls of the others.
 
     What the code decides by sizes it decides as on the example; ``deciding`` has the values that
-    were asked for. ``held`` has what lies in attributes of modules after the trace.
-    were asked for. ``lines`` has the ``file:line`` of the user's code that made a node.
+    were asked for. ``held`` has what lies in attributes of modules after the trace. ``lines`` has the ``file:line`` of the user's code that made a node.
 
     Args:
         is_leaf: Says of a module whether it is one operation, whatever its code does.

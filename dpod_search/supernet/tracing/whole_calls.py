@@ -85,17 +85,21 @@ def recording_whole_calls(
         for name, value in scope.items()
         if id(value) in records
     ]
+    before = {name: vars(Tensor)[name] for name in vars(Tensor).keys() & _METHODS}
     try:
         for scope, name, value in changed:
             scope[name] = records[id(value)]
-        for name in _METHODS:  # which its base class has
+        for name in _METHODS:
             setattr(Tensor, name, _make_whole(getattr(Tensor, name), check, is_method=True))
         yield
     finally:
         for scope, name, value in changed:
             scope[name] = value
         for name in vars(Tensor).keys() & _METHODS:
-            delattr(Tensor, name)
+            if name in before:
+                setattr(Tensor, name, before[name])
+            else:
+                delattr(Tensor, name)  # its base class has it
 
 
 def _list_scopes(model: nn.Module) -> list[dict[str, Any]]:
