@@ -58,6 +58,7 @@ if typing.TYPE_CHECKING:
     from dpod_search.tasks import Regression
     from dpod_search.tasks import Segmentation
     from dpod_search.tasks import SequenceLabels
+    from dpod_search.tasks import Tally
     from dpod_search.tasks import Task
     from dpod_search.training import CheckpointFile
     from dpod_search.training import SubnetSchedule
@@ -111,6 +112,7 @@ __all__ = [
     "Subnet",
     "SubnetSchedule",
     "Supernet",
+    "Tally",
     "Task",
     "TaskMetric",
     "TrainingError",
@@ -146,7 +148,7 @@ _ROOMS = {
     "SearchSettings TaskMetric WeightBytes search",
     "supernet": "Subnet Supernet build_supernet extract_subnet",
     "tasks": "Classification LanguageModel Metric Multilabel Regression Segmentation SequenceLabels "
-    "Task",
+    "Tally Task",
     "training": "CheckpointFile SubnetSchedule TrainingResult TrainingSettings make_schedule "
     "train_supernet",
     "widths": "Widths WidthSpace",

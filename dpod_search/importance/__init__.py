@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dpod_search.importance.measuring import CRITERIA
 from dpod_search.importance.measuring import Criterion
+from dpod_search.importance.measuring import TaskLoss
 from dpod_search.importance.measuring import measure_unit_importance
 from dpod_search.importance.units import LayerScores
 from dpod_search.importance.units import UnitImportance
@@ -13,6 +14,7 @@ __all__ = [
     "CRITERIA",
     "Criterion",
     "LayerScores",
+    "TaskLoss",
     "UnitImportance",
     "measure_unit_importance",
 ]

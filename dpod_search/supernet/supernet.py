@@ -202,7 +202,7 @@ def check_inputs(supernet: Supernet, call: ExampleCall) -> None:
     """Raise if the model cannot be called with what it is to be calibrated on.
 
     Raises:
-        ConfigError: If it takes other arguments.
+        ConfigError: If it takes other arguments, or what has samples cannot be told by the lengths.
     """
     try:
         inspect.signature(supernet.net.forward).bind(*call.args, **call.kwargs)
@@ -212,6 +212,19 @@ def check_inputs(supernet: Supernet, call: ExampleCall) -> None:
             "that it takes, as build_supernet takes an example: calibration_images=(first, second) "
             "or a dictionary by the names of its arguments"
         ) from error
+    known = supernet.example
+    if not 1 < len(call.tensors) == len(known.tensors):
+        return
+    for number, (given, noted) in enumerate(zip(call.tensors, known.tensors, strict=True), 1):
+        had, has = known.has_samples(noted), call.has_samples(given)
+        # In the example a tensor may be as long as the batch by chance.
+        if has != had and not (had and known.n_samples in noted.shape[1:]):
+            raise ConfigError(
+                f"of the calibration images tensor {number}, of shape {tuple(given.shape)}, "
+                f"{'has' if has else 'does not have'} a row for each of {call.n_samples} samples, "
+                f"and in the example it {'had' if had else 'had not'}; give as many rows of each "
+                "input, and another number of them than what has no samples is long"
+            )
 
 
 def check_one_input(supernet: Supernet) -> None:

@@ -23,7 +23,7 @@ from dpod_search.tasks.batches import find_answer
 # Of outputs that are added up at once.
 _MAX_ELEMENTS = 1 << 22
 
-_INTEGERS = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
+INTEGERS = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class ClassTask:
         shape = [*outputs.shape]
         n_classes = shape.pop(self.axis)
         wanted = f"{self.name} takes integer targets of shape {tuple(shape)}"
-        if not isinstance(targets, Tensor) or targets.dtype not in (*_INTEGERS, torch.bool):
+        if not isinstance(targets, Tensor) or targets.dtype not in (*INTEGERS, torch.bool):
             raise DataError(f"{wanted}, got {describe_value(targets)}; mend the loader")
         if list(targets.shape) != shape:
             raise DataError(

@@ -12,12 +12,10 @@ from torch.nn import functional
 from dpod_search.errors import ConfigError
 from dpod_search.errors import DataError
 from dpod_search.tasks.batches import find_answer
+from dpod_search.tasks.classes import INTEGERS
 from dpod_search.tasks.classes import ClassTally
 from dpod_search.tasks.classes import compute_divergence
 from dpod_search.tasks.task import Metric
-
-
-_INTEGERS = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
 
 
 @dataclass(frozen=True)
@@ -101,7 +99,7 @@ def check_labels(labels: object, n_samples: int, n_classes: int | None = None) -
     fix = "mend the loader, or the model's number of classes"
     if not isinstance(labels, Tensor):
         raise DataError(f"{wanted}, got a {type(labels).__name__}; {fix}")
-    if labels.shape != (n_samples,) or labels.dtype not in _INTEGERS:
+    if labels.shape != (n_samples,) or labels.dtype not in INTEGERS:
         got = f"a tensor of shape {tuple(labels.shape)} and type {labels.dtype}"
         raise DataError(f"{wanted}, got {got}; {fix}")
     if n_classes is not None and n_samples > 0:

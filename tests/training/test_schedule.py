@@ -14,6 +14,7 @@ from dpod_search.errors import CheckpointError
 from dpod_search.errors import TrainingError
 from dpod_search.tasks import Classification
 from dpod_search.tasks import Task
+from dpod_search.training import Ranks
 from dpod_search.training import schedule as schedule_file
 
 
@@ -212,6 +213,14 @@ def test_statistics_are_estimated_on_as_many_pictures_at_once_as_was_said(monkey
     )
     make_schedule(make_supernet(), calibration_batch_size=8).finish()
     assert sizes == [8]
+
+
+def test_ranks_end_with_the_statistics_of_the_first(monkeypatch):
+    shared = []
+    monkeypatch.setattr(Ranks, "share_tensors", lambda _, module: shared.append(module))
+    supernet = make_supernet()
+    make_schedule(supernet).finish()
+    assert shared == [supernet]
 
 
 @pytest.mark.parametrize("state", [{}, {"step": 1}, {"step": "x", "policy": {}, "macs": 0}])

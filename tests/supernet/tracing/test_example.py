@@ -11,10 +11,13 @@ import torch
 from torch import Tensor
 from torch import nn
 
+from dpod_search.errors import ConfigError
 from dpod_search.errors import GroupingError
 from dpod_search.footprint import build_footprint
 from dpod_search.supernet import build_supernet
+from dpod_search.supernet import check_inputs
 from dpod_search.supernet import extract_subnet
+from dpod_search.supernet.tracing.example import ExampleCall
 from dpod_search.supernet.tracing.example import find_example
 from dpod_search.supernet.tracing.example import read_example
 from dpod_search.supernet.tracing.recording import tensors_of
@@ -154,3 +157,32 @@ def test_a_subnet_carries_no_batch_of_the_users() -> None:
     torch.testing.assert_close(noted.tensors[0], x[:3])
     assert all(t.untyped_storage().nbytes() == t.numel() * 4 for t in noted.tensors)
     torch.testing.assert_close(noted.run(subnet), subnet(x, mask, factor)[:3])
+
+
+def test_where_all_axes_are_alike_the_noted_example_is_whole() -> None:
+    """What has samples cannot be told then, and a call with half of it might be none."""
+    x, mask, factor = torch.randn(2, 2, 16), torch.ones(2, 2), torch.tensor(2.0)
+    supernet = build_supernet(Masked().eval(), {"x": x, "mask": mask, "factor": factor})
+    call = ExampleCall(
+        (), {"x": torch.randn(6, 6, 16), "mask": torch.ones(6, 6), "factor": factor}
+    )
+    noted = call.take_few()
+    assert [tuple(tensor.shape) for tensor in noted.tensors] == [(6, 6, 16), (6, 6), ()]
+    noted.run(extract_subnet(supernet, supernet.space.smallest))
+
+
+@pytest.mark.parametrize(("n", "n_masks", "number"), [(6, 6, 2), (9, 8, None)])
+def test_what_has_samples_must_be_told_by_its_length(
+    n: int, n_masks: int, number: int | None
+) -> None:
+    supernet = build_supernet(Masked().eval(), {"x": torch.randn(3, 6, 16), **EXAMPLE})
+    masks = torch.ones(n_masks, n_masks)
+    call = read_example({"x": torch.randn(n, 6, 16), **EXAMPLE, "mask": masks})
+    if number is None:
+        check_inputs(supernet, call)
+        return
+    with pytest.raises(ConfigError, match=rf"tensor {number}, .* a row for each of {n} samples"):
+        check_inputs(supernet, call)
+
+
+EXAMPLE = {"mask": torch.ones(6, 6), "factor": torch.tensor(2.0)}

@@ -118,3 +118,12 @@ def test_pytorch_is_as_it_was(fails: bool) -> None:
     assert before == [getattr(torch, function.__name__) for function in CREATORS]
     assert zeros is torch.zeros
     assert not vars(Tensor).keys() & {"expand", "view", "new_zeros"}
+
+
+def test_a_method_that_someone_else_put_there_is_put_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    def tile(self: Tensor, *sizes: int) -> Tensor:
+        return self.repeat(*sizes)
+
+    monkeypatch.setattr(Tensor, "tile", tile, raising=False)
+    trace_model(Padded(), read_example(PICTURE))
+    assert vars(Tensor)["tile"] is tile
