@@ -27,6 +27,7 @@ earlier state of the project, it was spent besides. Written by `python benchmark
 
 * *uniform*, *mdp*: `dpod-search mdp --method …` from `model.weights`; *run*: the defaults of a study with `model.weights`. *chain*: each net is cut from the next larger finetuned one.
 * *Torch-Pruning*: version 1.6.1, one ratio for all layers by group magnitude, or its isomorphic pruning; *chain*: the same, each net pruned from the next larger finetuned one.
+* *run, …*: one thing changed at a time: no chain; subnets judged as they are cut, without repair; half of the loss from the full net's answers to one view of each picture, charged; 24 or 96 trials searched in place of those that the share allows, charged.
 * *from scratch*: uniform widths, new weights, rate .1.
 
 A net of a seed that is trained again on another day differs by rounding: its accuracy, in the results, by up to 0.4 points on 5,000 pictures.
