@@ -57,6 +57,20 @@ def find_answer(outputs: object) -> object:
     return outputs
 
 
+def find_tensor(outputs: object, n_samples: int | None, *n_axes: int) -> Tensor | None:
+    """Return the tensor that a model answers with, if it has the axes and the samples it should.
+
+    Args:
+        outputs: What the model returned.
+        n_samples: Samples that it was given; None where that is not known.
+        *n_axes: Numbers of axes that are right.
+    """
+    answer = find_answer(outputs)
+    if isinstance(answer, Tensor) and answer.ndim in n_axes and n_samples in (None, len(answer)):
+        return answer
+    return None
+
+
 def describe_value(value: object) -> str:
     """Say what a value is, for a message: a tensor's shape and type, else the type."""
     if isinstance(value, Tensor):

@@ -18,6 +18,7 @@ from dpod_search.errors import ConfigError
 from dpod_search.errors import DataError
 from dpod_search.tasks.batches import describe_value
 from dpod_search.tasks.batches import find_answer
+from dpod_search.tasks.batches import find_tensor
 
 
 # Of outputs that are added up at once.
@@ -46,16 +47,12 @@ class ClassTask:
 
     def check_outputs(self, outputs: object, n_samples: int | None = None) -> Tensor:
         """Return the logits, as :class:`~dpod_search.tasks.Task` says."""
-        answer = find_answer(outputs)
-        if (
-            isinstance(answer, Tensor)
-            and answer.ndim == self.n_axes
-            and n_samples in (None, len(answer))
-        ):
+        answer = find_tensor(outputs, n_samples, self.n_axes)
+        if answer is not None:
             return answer
         raise ConfigError(
             f"{self.name} takes logits of shape {self.shape} from the model, got "
-            f"{describe_value(answer)}; wrap it in a module that returns the logits alone"
+            f"{describe_value(find_answer(outputs))}; wrap it in a module that returns the logits alone"
         )
 
     def check_targets(self, targets: object, outputs: Tensor) -> Tensor:
@@ -161,11 +158,17 @@ class ClassTally:
 
     def add_places(self, logits: Tensor, classes: Tensor) -> None:
         """Add places, shapes (places, classes) and (places,); answers that are NaN are wrong."""
-        chosen = logits.argmax(dim=1)
-        self._n_right += int(((chosen == classes) & ~logits.isnan().any(dim=1)).sum())
+        # Answers that are NaN are of no class: of one behind the last.
+        n_classes = logits.shape[1]
+        chosen = logits.argmax(dim=1).masked_fill(logits.isnan().any(dim=1), n_classes)
+        self.count(chosen, classes, n_classes)
         likely = logits.double().softmax(dim=1).gather(1, classes[:, None])
         self._confidence += float(likely.sum())
         self.n_places += len(classes)
+
+    def count(self, chosen: Tensor, classes: Tensor, n_classes: int) -> None:
+        """Count what is right, of chosen and wanted classes, shape (places,)."""
+        self._n_right += int((chosen == classes).sum())
 
     def measure(self) -> dict[str, float]:
         """Return the share of places that are right."""

@@ -13,6 +13,7 @@ from dpod_search.errors import ConfigError
 from dpod_search.errors import DataError
 from dpod_search.tasks.batches import describe_value
 from dpod_search.tasks.batches import find_answer
+from dpod_search.tasks.batches import find_tensor
 from dpod_search.tasks.task import Metric
 
 
@@ -33,12 +34,12 @@ class Multilabel:
 
     def check_outputs(self, outputs: object, n_samples: int | None = None) -> Tensor:
         """Return logits (N, labels)."""
-        answer = find_answer(outputs)
-        if isinstance(answer, Tensor) and answer.ndim == 2 and n_samples in (None, len(answer)):
+        answer = find_tensor(outputs, n_samples, 2)
+        if answer is not None:
             return answer
         raise ConfigError(
             f"multilabel takes a logit for each label, shape (N, labels), from the model, got "
-            f"{describe_value(answer)}; wrap it in a module that returns the logits alone"
+            f"{describe_value(find_answer(outputs))}; wrap it in a module that returns the logits alone"
         )
 
     def check_targets(self, targets: object, outputs: Tensor) -> Tensor:

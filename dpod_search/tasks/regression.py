@@ -17,6 +17,7 @@ from dpod_search.errors import DataError
 from dpod_search.errors import check_choice
 from dpod_search.tasks.batches import describe_value
 from dpod_search.tasks.batches import find_answer
+from dpod_search.tasks.batches import find_tensor
 from dpod_search.tasks.task import Metric
 from dpod_search.tasks.task import refuse_smoothing
 
@@ -56,17 +57,12 @@ class Regression:
 
     def check_outputs(self, outputs: object, n_samples: int | None = None) -> Tensor:
         """Return numbers (N, targets)."""
-        answer = find_answer(outputs)
-        if (
-            isinstance(answer, Tensor)
-            and answer.ndim in (1, 2)
-            and answer.is_floating_point()
-            and n_samples in (None, len(answer))
-        ):
+        answer = find_tensor(outputs, n_samples, 1, 2)
+        if answer is not None and answer.is_floating_point():
             return answer[:, None] if answer.ndim == 1 else answer
         raise ConfigError(
             "regression takes numbers of shape (N,) or (N, targets) from the model, got "
-            f"{describe_value(answer)}; wrap it in a module that returns them alone"
+            f"{describe_value(find_answer(outputs))}; wrap it in a module that returns them alone"
         )
 
     def check_targets(self, targets: object, outputs: Tensor) -> Tensor:

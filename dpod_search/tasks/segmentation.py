@@ -56,12 +56,9 @@ class PixelTally(ClassTally):
         super().__init__(task)
         self._confusion: Tensor | None = None
 
-    def add_places(self, logits: Tensor, classes: Tensor) -> None:
-        """Add pixels."""
-        super().add_places(logits, classes)
-        n_classes = logits.shape[1]
-        # Answers that are NaN are of no class: of one behind the last.
-        chosen = logits.argmax(dim=1).masked_fill(logits.isnan().any(dim=1), n_classes)
+    def count(self, chosen: Tensor, classes: Tensor, n_classes: int) -> None:
+        """Count pixels by both."""
+        super().count(chosen, classes, n_classes)
         shape = (n_classes, n_classes + 1)
         pairs = classes * shape[1] + chosen
         counts = torch.bincount(pairs, minlength=shape[0] * shape[1]).view(shape).cpu()
@@ -69,11 +66,10 @@ class PixelTally(ClassTally):
 
     def measure(self) -> dict[str, float]:
         """Return mean intersection over union, and the share of pixels that are right."""
-        found = {"mean_iou": 0.0, "pixel_accuracy": super().measure()["accuracy"]}
-        if self._confusion is not None:
-            confusion = self._confusion.double()
-            both = confusion.diagonal()
-            either = confusion.sum(0)[:-1] + confusion.sum(1) - both
-            if (either > 0).any():
-                found["mean_iou"] = float((both / either)[either > 0].mean())
-        return found
+        accuracy = super().measure()["accuracy"]
+        assert self._confusion is not None  # else there was nothing to measure
+        confusion = self._confusion.double()
+        both = confusion.diagonal()
+        either = confusion.sum(0)[:-1] + confusion.sum(1) - both
+        iou = float((both / either)[either > 0].mean())
+        return {"mean_iou": iou, "pixel_accuracy": accuracy}

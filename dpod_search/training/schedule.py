@@ -14,10 +14,12 @@ from contextlib import AbstractContextManager
 from contextlib import ExitStack
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import cached_property
 from functools import partial
 from typing import Any
 
 from torch import Tensor
+from torch import nn
 
 from dpod_search.errors import CheckpointError
 from dpod_search.errors import ConfigError
@@ -189,12 +191,15 @@ class SubnetSchedule:
             )
         self._is_in_step = True
         self.begin_step(self.step)
-        skipping = find_skipping(self._supernet)
         for turn in self.turns(self.step, n_samples):
-            turn.contexts = (*turn.contexts, partial(skipping_before, skipping))
+            turn.contexts = (*turn.contexts, partial(skipping_before, self._skipping))
             yield turn
         self.step += 1
         self._is_in_step = False
+
+    @cached_property
+    def _skipping(self) -> tuple[nn.Conv2d, ...]:
+        return find_skipping(self._supernet)
 
     def put(self, samples: Tensor) -> Tensor:
         """Move samples to where the supernet is, laid out in memory as its weights are."""
