@@ -16,7 +16,14 @@ _LABELS = {
     "peak_bytes": "peak activation memory",
     "latency": "latency (ms, modelled)",
     "latency_ms": "latency (ms)",
+    "mean_iou": "mean IoU",
+    "f1": "F1",
+    "rmse": "RMSE",
+    "mae": "MAE",
+    "r2": "R\u00b2",
 }
+# Metrics in [0, 1] whose names do not say so.
+_SHARES = frozenset({"mean_iou", "f1", "exact_match"})
 _KIB = 1024
 # Differences of accuracies below this are rounding: no test split has so many pictures.
 _NO_POINTS = 1e-9
@@ -59,14 +66,14 @@ def spell(name: str, value: float) -> str:
     """Write a footprint or objective beside its bare name, such as ``macs`` or ``latency``.
 
     Args:
-        name: Of the metric; an accuracy is told by the end of its name.
-        value: In the metric's own unit; of an accuracy the share in [0, 1].
+        name: Of the metric; by it a share is told.
+        value: In the metric's own unit; of a share in [0, 1].
 
     Returns:
         The number, with its unit unless the name is what it counts: ``1,234``, ``0.193 ms``,
         ``97.12 %``.
     """
-    return percent(value, 2) if is_accuracy(name) else in_own_unit(name, value, 4)
+    return percent(value, 2) if is_share(name) else in_own_unit(name, value, 4)
 
 
 def in_own_unit(name: str, value: float, n_digits: int = 6) -> str:
@@ -75,9 +82,9 @@ def in_own_unit(name: str, value: float, n_digits: int = 6) -> str:
     return f"{number(value, n_digits)} ms" if is_time else number(value, n_digits)
 
 
-def is_accuracy(name: str) -> bool:
-    """Say whether an objective is an accuracy in [0, 1], which is written in percent."""
-    return name.endswith("accuracy")
+def is_share(name: str) -> bool:
+    """Say whether a metric is a share in [0, 1], such as an accuracy, and written in percent."""
+    return name.endswith("accuracy") or name in _SHARES
 
 
 def percent(share: float, n_digits: int = 1) -> str:
@@ -100,6 +107,16 @@ def points(difference: float) -> str:
     if abs(difference) < _NO_POINTS:
         return "0.0"
     return _write(100 * difference, 1, 1).replace("-", "\u2212")
+
+
+def loss(name: str, by: float) -> str:
+    """Write by how much a metric is worse: of a share in percentage points, else as it is."""
+    return points(by) if is_share(name) else number(by, 3).replace("-", "\u2212")
+
+
+def loss_unit(name: str) -> str:
+    """Return what :func:`loss` counts, with the metric's label."""
+    return f"points of {label(name)}" if is_share(name) else label(name)
 
 
 def number(value: float, n_digits: int = 4) -> str:

@@ -17,9 +17,12 @@ from dpod_search.pipeline import StageOutcome
 from dpod_search.pipeline.stages.choosing import find_costs
 from dpod_search.pipeline.stages.searching import describe_empty_front
 from dpod_search.quantities import in_percent
+from dpod_search.quantities import is_share
+from dpod_search.quantities import label
+from dpod_search.quantities import loss
+from dpod_search.quantities import loss_unit
 from dpod_search.quantities import number
 from dpod_search.quantities import percent
-from dpod_search.quantities import points
 from dpod_search.quantities import seconds
 from dpod_search.quantities import spell
 from dpod_search.records.front import FinetunedFront
@@ -134,16 +137,17 @@ def _describe_device(out: Path) -> str | None:
 
 
 def _front_table(front: FinetunedFront, constraints: Iterable[str] = ()) -> Table:
-    full, costs = front.full, front.footprints
+    full, costs, aim = front.full, front.footprints, front.task.first
+    metrics = {metric.name for metric in front.task.metrics}
     searched = {name: None for m in front.members for name in m.values_after}
     bounded = {name for budget in front.budgets for name in split_bounds(budget)}
     # A line is short: besides macs and params only the costs that the run was about.
     asked = {"params", *searched, *bounded, *constraints} - {"macs"}
     shown = [name for name in costs if name in asked]
-    measured = [name for name in searched if name not in {*costs, "accuracy"}]
+    measured = [name for name in searched if name not in {*costs, *metrics}]
     table = Table(
         title=f"{front.study}: subnets after finetuning, cheapest first",
-        caption="lost: points of test accuracy, against the full net",
+        caption=_describe_loss(front),
         box=box.SIMPLE_HEAD,
     )
     headings = (
@@ -160,7 +164,7 @@ def _front_table(front: FinetunedFront, constraints: Iterable[str] = ()) -> Tabl
     for heading in headings:
         table.add_column(heading, justify="right", overflow="fold")  # a number is never cut
     for member in front.members:
-        lost = full.test_accuracy - member.test_accuracy
+        lost = aim.lose(full.test, member.test)
         is_full = member.footprint == full.footprint
         table.add_row(
             # Without a trial of its own the full net's folder already says so.
@@ -169,12 +173,25 @@ def _front_table(front: FinetunedFront, constraints: Iterable[str] = ()) -> Tabl
             percent(member.macs_share),
             *(spell(cost, member.footprint[cost]) for cost in shown),
             *(spell(name, member.values_after[name]) for name in measured),
-            percent(member.validation_accuracy),
-            percent(member.test_accuracy),
-            f"{'+' if lost > 0 else ''}{points(lost)}",
+            _spell_metric(aim.name, member.validation[aim.name]),
+            _spell_metric(aim.name, member.test[aim.name]),
+            f"{'+' if lost > 0 else ''}{loss(aim.name, lost)}",
             "knee" if member.knee else "yes" if member.on_front else "",
         )
     return table
+
+
+def _describe_loss(front: FinetunedFront) -> str:
+    name = front.task.first.name
+    if front.task.counts_samples:
+        return "lost: points of test accuracy, against the full net"
+    return (
+        f"validation, test: {label(name)}; lost: {loss_unit(name)} on test, against the full net"
+    )
+
+
+def _spell_metric(name: str, value: float) -> str:
+    return percent(value) if is_share(name) else number(value)
 
 
 def _list_budgets(

@@ -15,6 +15,7 @@ from typing import get_type_hints
 from pydantic import TypeAdapter
 from pydantic import ValidationError
 
+from dpod_search.config.aims import fill_aims
 from dpod_search.config.given import fill_given
 from dpod_search.config.limits import check_values
 from dpod_search.config.study import StudyConfig
@@ -61,7 +62,7 @@ def parse_study(
     check_values(document, source)
     # As JSON, because pydantic's strict mode then still takes lists for tuples and tables for
     # dataclasses, and integers for floats, but not "3" for 3.
-    text = json.dumps(fill_given(document), allow_nan=False)
+    text = json.dumps(fill_aims(fill_given(document)), allow_nan=False)
     try:
         return _make_adapter().validate_json(text, strict=True)
     except ValidationError as error:

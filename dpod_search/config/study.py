@@ -24,6 +24,7 @@ from dpod_search.oneshot import OneShotSettings
 from dpod_search.placement import parse_device
 from dpod_search.search import SearchSettings
 from dpod_search.supernet import SupernetSettings
+from dpod_search.tasks import TaskSettings
 from dpod_search.training import TrainingSettings
 
 
@@ -42,6 +43,7 @@ class StudyConfig:
         threads: CPU threads of PyTorch, 1 to 1,024 and as many as the machine can bear; without it
             PyTorch decides.
         data: Which pictures, and how they are split.
+        task: What the model is trained for.
         model: Which model the supernet is made of.
         supernet: Which widths it offers.
         training: How it is trained.
@@ -61,6 +63,7 @@ class StudyConfig:
     device: str = "cpu"
     threads: int | None = None
     data: DataSettings = field(default_factory=DataSettings)
+    task: TaskSettings = field(default_factory=TaskSettings)
     model: ModelSettings = field(default_factory=ModelSettings)
     supernet: SupernetSettings = field(default_factory=SupernetSettings)
     training: TrainingSettings = field(default_factory=TrainingSettings)

@@ -15,9 +15,12 @@ from dpod_search.quantities import plural
 from dpod_search.quantities import quantity
 from dpod_search.quantities import size_heading
 from dpod_search.quantities import size_of
+from dpod_search.records.front import FinetunedFront
 from dpod_search.records.front import Member
+from dpod_search.records.metrics import CLASSIFICATION
 from dpod_search.records.trials import Trial
 from dpod_search.report import Run
+from dpod_search.report.text import find_purpose
 from dpod_search.report.text import percent
 from dpod_search.report.text import spell_budget
 from dpod_search.report.text import tell_unmet
@@ -184,8 +187,10 @@ def _describe_setting(run: Run) -> list[tuple[str, str]]:
     if run.config is None:
         return []
     config = tomllib.loads(run.config)
-    names = [str(config.get(part, {}).get("name", "–")) for part in ("model", "data")]
-    return [("model", names[0]), ("data", names[1]), ("seed", str(config.get("seed", "–")))]
+    parts = [(part, str(config.get(part, {}).get("name", "–"))) for part in ("model", "data")]
+    purpose = find_purpose(run)
+    task = [] if purpose == CLASSIFICATION else [("task", purpose.name)]
+    return [*task, *parts, ("seed", str(config.get("seed", "–")))]
 
 
 def _describe_audit(run: Run) -> list[tuple[str, str]]:
@@ -225,7 +230,11 @@ def _list_members(run: Run, places: Places) -> list[str]:
     if has_clock:
         columns.append("latency, measured, of full")
     if tuned:
-        columns += ["after finetuning", "test accuracy", *(["chosen for"] if has_reasons else [])]
+        columns += [
+            "after finetuning",
+            f"test {label(find_purpose(run).first.name)}",
+            *(["chosen for"] if has_reasons else []),
+        ]
     rows = []
     for trial in chosen:
         row = [places.trial(trial.number)]
@@ -234,7 +243,11 @@ def _list_members(run: Run, places: Places) -> list[str]:
         if has_clock:
             row.append(_tell_latency(member))
         if tuned:
-            cells = ["–", "–", ""] if member is None else _describe_member(member)
+            cells = (
+                ["–", "–", ""]
+                if member is None
+                else _describe_member(member, find_purpose(run).first.name)
+            )
             row += cells if has_reasons else cells[:2]
         rows.append(row)
     return table(columns, rows, is_escaped=True, gap=_GAP)
@@ -245,11 +258,11 @@ def _tell_latency(member: Member | None) -> str:
     return "–" if share is None else percent(share)
 
 
-def _describe_member(member: Member) -> list[str]:
+def _describe_member(member: Member, name: str) -> list[str]:
     reasons = [*(["knee"] if member.knee else []), *map(escape, member.budgets)]
     return [
-        percent(member.validation_accuracy, 2),
-        percent(member.test_accuracy, 2),
+        value_of(name, member.validation[name]),
+        value_of(name, member.test[name]),
         ", ".join(reasons),
     ]
 
@@ -283,23 +296,7 @@ def _compare(run: Run, trial: Trial, member: Member | None) -> list[str]:
             )
         )
     if member is not None and run.front is not None:
-        of_full = run.front.full
-        if all(objective.name != "accuracy" for objective in run.search.objectives):
-            rows.append(
-                ("accuracy before finetuning", percent(member.validation_accuracy_before, 2), "–")
-            )
-        rows += [
-            (
-                "accuracy after finetuning",
-                percent(member.validation_accuracy, 2),
-                percent(of_full.validation_accuracy, 2),
-            ),
-            (
-                "test accuracy",
-                percent(member.test_accuracy, 2),
-                percent(of_full.test_accuracy, 2),
-            ),
-        ]
+        rows += _compare_metrics(run, run.front, member)
     for name in run.search.footprints:
         if name in trial.values and full.get(name):
             share = percent(trial.values[name] / full[name])
@@ -308,6 +305,24 @@ def _compare(run: Run, trial: Trial, member: Member | None) -> list[str]:
     if member is not None and member.measured_latency_share is not None:
         rows.append(("latency, measured, of full", _tell_latency(member), percent(1.0)))
     return table(("", "this subnet", "full net"), rows, gap=_GAP)
+
+
+def _compare_metrics(
+    run: Run, front: FinetunedFront, member: Member
+) -> list[tuple[str, str, str]]:
+    rows, full = [], front.full
+    searched = {objective.name for objective in run.search.objectives}
+    for name in (metric.name for metric in front.task.metrics):
+        called = label(name)
+        if name not in searched:
+            before = value_of(name, member.validation_before[name])
+            rows.append((f"{called} before finetuning", before, "–"))
+        for heading, of_member, of_full in (
+            (f"{called} after finetuning", member.validation, full.validation),
+            (f"test {called}", member.test, full.test),
+        ):
+            rows.append((heading, value_of(name, of_member[name]), value_of(name, of_full[name])))
+    return rows
 
 
 def members_by_trial(run: Run) -> dict[int, Member]:

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dpod_search.data.datasets import fetch_batch
 from dpod_search.evaluation import Judge
 from dpod_search.onednn import find_skipping
 from dpod_search.onednn import skipping_before
@@ -124,9 +125,10 @@ def measure_paces(session: Session) -> Paces:
 def _make_judge(session: Session, supernet: Supernet) -> Judge:
     """Make a judge of pictures that are in memory already: others may be slow to read."""
     images, size = session.calibration_images, session.config.evaluation.batch_size
+    targets = fetch_batch(session.data.train, [0])[1]
     parts = [images[start : start + size] for start in range(0, len(images), size)]
-    batches = [(part, torch.zeros(len(part), dtype=torch.long)) for part in parts]
-    return Judge(supernet, images, batches, batch_size=size)
+    batches = [(part, targets.expand(len(part), *targets.shape[1:])) for part in parts]
+    return Judge(supernet, images, batches, batch_size=size, task=session.task)
 
 
 def plan_work(session: Session) -> Work:
@@ -234,7 +236,8 @@ def _make_step(
     """Return a function that does a step on the first so many pictures."""
     settings = session.config.training
     scorer = CountedScorer(lambda widths: 0.0, lambda widths: 0.0, 0)
-    learner = SupernetLearner(supernet, SubnetSchedule(supernet, _OnePlan(plan), scorer), settings)
+    schedule = SubnetSchedule(supernet, _OnePlan(plan), scorer)
+    learner = SupernetLearner(supernet, schedule, settings, task=session.task)
     optimizer = settings.make_optimizer(supernet)
     skipping = find_skipping(supernet)
     for group in optimizer.param_groups:

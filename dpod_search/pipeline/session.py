@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
+from dataclasses import asdict
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -45,6 +47,8 @@ from dpod_search.supernet import Supernet
 from dpod_search.supernet import build_supernet
 from dpod_search.supernet import import_handlers
 from dpod_search.supernet.tracing.example import Example
+from dpod_search.tasks import Metric
+from dpod_search.tasks import Task
 from dpod_search.training import Ranks
 from dpod_search.training import choose_device
 from dpod_search.weights import load_weights
@@ -118,6 +122,20 @@ class Session:
         return device
 
     @cached_property
+    def task(self) -> Task:
+        """What the model is trained for.
+
+        Raises:
+            ConfigError: If a task of the user's own cannot be made.
+        """
+        return self.config.task.make()
+
+    @property
+    def metric(self) -> Metric:
+        """The task's first metric, by which nets are compared."""
+        return self.task.metrics[0]
+
+    @cached_property
     def data(self) -> DataSplits:
         """The four splits."""
         return load_data(self.config.data, self.seed)
@@ -136,7 +154,7 @@ class Session:
 
     @cached_property
     def validation_batches(self) -> Batches:
-        """The validation split: it gives the accuracy that is searched on."""
+        """The validation split: it gives the metrics that are searched on."""
         return self.batches(self.data.validation)
 
     @cached_property
@@ -146,6 +164,7 @@ class Session:
             self.config.search.objectives,
             loader=self.validation_batches,
             latency=self.config.latency,
+            task=self.task,
         )
 
     @cached_property
@@ -235,6 +254,11 @@ class Session:
             device=self.device,
             folder=self.folder if is_told else None,
         )
+
+    def describe_task(self) -> dict[str, Any]:
+        """Return what results depend on of the task; nothing of the default one."""
+        settings = self.config.task
+        return {} if settings.is_default else {"task": asdict(settings)}
 
     def describe_latency(self) -> dict[str, str]:
         """Return what modelled latencies depend on; nothing if none are asked for."""

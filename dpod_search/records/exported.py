@@ -4,10 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from collections.abc import Sequence
+from dataclasses import field
+from types import MappingProxyType
+from typing import Annotated
 from typing import ClassVar
 
 from pydantic.dataclasses import dataclass
 
+from dpod_search.records.metrics import CLASSIFICATION
+from dpod_search.records.metrics import TEST
+from dpod_search.records.metrics import VALIDATION
+from dpod_search.records.metrics import VALIDATION_BEFORE
+from dpod_search.records.metrics import OnTest
+from dpod_search.records.metrics import OnValidation
+from dpod_search.records.metrics import OnValidationBefore
+from dpod_search.records.metrics import Purpose
+from dpod_search.records.metrics import check_metrics
 from dpod_search.records.record import Count
 from dpod_search.records.record import FileRecord
 from dpod_search.records.record import Name
@@ -33,14 +45,19 @@ class ExportedFile(Record):
         bytes: Its size.
         max_difference: The largest difference of outputs seen after loading it again, relative to
             the largest output; None for a file that is not loaded, such as a card.
-        test_accuracy: Accuracy on test after loading it again, in [0, 1]; None likewise.
+        test: The task's metrics on test after loading it again, in the file as ``test_<name>``;
+            nothing likewise.
     """
+
+    AFFIXES: ClassVar[Mapping[str, tuple[str, str]]] = MappingProxyType({"test": TEST})
 
     path: Name
     sha256: Text
     bytes: Count
     max_difference: Number | None = None
-    test_accuracy: Number | None = None
+    test: Annotated[Mapping[str, float], check_metrics("test_", may_lack=True)] = field(
+        default_factory=dict
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +71,8 @@ class ModelInput(Record):
         std: By channel likewise; the input is ``(pixel / peak - mean) / std``.
         how: The same in words.
         classes: Names of the classes, in the order of the outputs.
+        dtype: Of the input.
+        output: Shape of the outputs for one sample; None for a logit a class.
     """
 
     shape: tuple[Positive, ...]
@@ -62,20 +81,28 @@ class ModelInput(Record):
     std: tuple[Number, ...] | None
     how: Text
     classes: tuple[Text, ...]
+    dtype: Text = "float32"
+    output: tuple[Positive, ...] | None = None
+
+    @property
+    def is_picture(self) -> bool:
+        """Whether a sample has channels, height and width."""
+        return len(self.shape) == 3 and self.dtype == "float32"
 
 
 @dataclass(frozen=True, kw_only=True)
 class ExportedModel(Record):
-    """One exported model; accuracies in [0, 1].
+    """One exported model.
 
     Args:
         trial: The number of its trial; None for a full net that was no trial.
         widths: Active width by channel group.
         sizes: Its footprints, which stand in the file under their own names.
         footprint: The same as one object.
-        validation_accuracy_before: Accuracy on validation before finetuning.
-        validation_accuracy: After finetuning.
-        test_accuracy: The same on test.
+        validation_before: The task's metrics on validation before finetuning, in the file as
+            ``validation_<name>_before``.
+        validation: After finetuning, as ``validation_<name>``.
+        test: The same on test, as ``test_<name>``.
         files: Its files by format: those of ``export.formats``, ``python`` (``model.py``) where
             there is ``safetensors``, and ``card``.
         notes: What could not be written, and what else is to be known.
@@ -86,14 +113,17 @@ class ExportedModel(Record):
     """
 
     SPREAD: ClassVar[str] = "sizes"
+    AFFIXES: ClassVar[Mapping[str, tuple[str, str]]] = MappingProxyType(
+        {"validation_before": VALIDATION_BEFORE, "validation": VALIDATION, "test": TEST}
+    )
 
     trial: Count | None
     widths: Widths
     sizes: Footprint
     footprint: Footprint
-    validation_accuracy_before: Number
-    validation_accuracy: Number
-    test_accuracy: Number
+    validation_before: OnValidationBefore
+    validation: OnValidation
+    test: OnTest
     files: Mapping[str, ExportedFile]
     notes: tuple[Text, ...]
     max_difference: Number
@@ -111,6 +141,7 @@ class Manifest(FileRecord):
         data: Fingerprint of the pictures.
         versions: Of the packages that results depend on.
         models: The models, as the front has them.
+        task: What they are for.
     """
 
     FILE: ClassVar[str] = "manifest.json"
@@ -119,6 +150,7 @@ class Manifest(FileRecord):
     data: Text
     versions: Mapping[str, Text]
     models: tuple[ExportedModel, ...]
+    task: Purpose = CLASSIFICATION
 
     def of_search(self, trials: Sequence[Trial]) -> tuple[ExportedModel, ...]:
         """Return the models without those whose trial an earlier search made."""

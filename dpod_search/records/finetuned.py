@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import ClassVar
 
 from pydantic.dataclasses import dataclass
 
 from dpod_search.files import hash_value
+from dpod_search.records.metrics import Metrics
+from dpod_search.records.metrics import MetricsBefore
 from dpod_search.records.record import Count
 from dpod_search.records.record import FileRecord
 from dpod_search.records.record import Number
@@ -23,8 +27,8 @@ class Finetuned(FileRecord):
         key: A hash of all that its weights depend on.
         trial: The number of its trial; None for a full net that constraints rule out.
         widths: Active width by channel group.
-        accuracy_before: On validation before finetuning, in [0, 1].
-        accuracy: After it.
+        before: The task's metrics on validation before finetuning, in the file as ``<name>_before``.
+        after: After it, in the file under their own names.
         seconds: What it took.
         history: About 200 steps, evenly spread.
         sha256: A hash of the weights and of all above, by which damage is noticed before the
@@ -32,12 +36,15 @@ class Finetuned(FileRecord):
     """
 
     FILE: ClassVar[str] = "result.json"
+    AFFIXES: ClassVar[Mapping[str, tuple[str, str]]] = MappingProxyType(
+        {"before": ("", "_before"), "after": ("", "")}
+    )
 
     key: Text
     trial: Count | None
     widths: Widths
-    accuracy_before: Number
-    accuracy: Number
+    before: MetricsBefore
+    after: Metrics
     seconds: Number
     history: tuple[TrainingStep, ...]
     sha256: Text

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated
 from typing import Any
 from typing import ClassVar
@@ -14,6 +15,16 @@ from pydantic import AfterValidator
 from pydantic import model_validator
 from pydantic.dataclasses import dataclass
 
+from dpod_search.records.metrics import CLASSIFICATION
+from dpod_search.records.metrics import TEST
+from dpod_search.records.metrics import TEST_BEFORE
+from dpod_search.records.metrics import VALIDATION
+from dpod_search.records.metrics import VALIDATION_BEFORE
+from dpod_search.records.metrics import OnTest
+from dpod_search.records.metrics import OnTestBefore
+from dpod_search.records.metrics import OnValidation
+from dpod_search.records.metrics import OnValidationBefore
+from dpod_search.records.metrics import Purpose
 from dpod_search.records.record import NOTHING
 from dpod_search.records.record import Count
 from dpod_search.records.record import FileRecord
@@ -48,15 +59,18 @@ class FullNet(Record):
 
     Args:
         footprint: Its footprints, which stand in the file under their own names.
-        validation_accuracy: After finetuning, in [0, 1].
-        test_accuracy: The same on test.
+        validation: The task's metrics after finetuning, in the file as ``validation_<name>``.
+        test: The same on test, as ``test_<name>``.
     """
 
     SPREAD: ClassVar[str] = "footprint"
+    AFFIXES: ClassVar[Mapping[str, tuple[str, str]]] = MappingProxyType(
+        {"validation": VALIDATION, "test": TEST}
+    )
 
     footprint: SpreadFootprint
-    validation_accuracy: Number
-    test_accuracy: Number
+    validation: OnValidation
+    test: OnTest
 
     @property
     def macs(self) -> int:
@@ -66,7 +80,7 @@ class FullNet(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class Member(Record):
-    """One finetuned subnet; accuracies and shares in [0, 1].
+    """One finetuned subnet; shares are in [0, 1].
 
     Args:
         trial: The number of its trial; None for a full net that constraints rule out.
@@ -75,12 +89,13 @@ class Member(Record):
         values: The objectives as the search measured them.
         values_after: The same objectives of the finetuned module.
         footprint: Its footprints, which stand in the file under their own names.
-        validation_accuracy_before: Accuracy on validation before finetuning.
-        validation_accuracy: After finetuning.
-        test_accuracy_before: The same on test; measured once, and nothing is chosen by it.
-        test_accuracy: After finetuning.
-        foretold: What the other members let expect of ``validation_accuracy``: the middle and the
-            ends of an interval of 80 %; None where they are too few.
+        validation_before: The task's metrics on validation before finetuning, in the file as
+            ``validation_<name>_before``.
+        validation: After finetuning, as ``validation_<name>``.
+        test_before: The same on test; measured once, and nothing is chosen by it.
+        test: After finetuning.
+        foretold: What the other members let expect of the first metric in ``validation``: the
+            middle and the ends of an interval of 80 %; None where they are too few.
         budgets: Those of the user's that it was chosen for.
         macs_share: Its macs over the full net's.
         on_front: Whether no other member dominates it after finetuning, on validation.
@@ -90,6 +105,14 @@ class Member(Record):
     """
 
     SPREAD: ClassVar[str] = "footprint"
+    AFFIXES: ClassVar[Mapping[str, tuple[str, str]]] = MappingProxyType(
+        {
+            "validation_before": VALIDATION_BEFORE,
+            "validation": VALIDATION,
+            "test_before": TEST_BEFORE,
+            "test": TEST,
+        }
+    )
     UNWRITTEN: ClassVar[tuple[str, ...]] = ("is_full",)
 
     trial: Count | None
@@ -98,10 +121,10 @@ class Member(Record):
     values: Mapping[str, Number]
     values_after: Mapping[str, Number]
     footprint: SpreadFootprint
-    validation_accuracy_before: Number
-    validation_accuracy: Number
-    test_accuracy_before: Number
-    test_accuracy: Number
+    validation_before: OnValidationBefore
+    validation: OnValidation
+    test_before: OnTestBefore
+    test: OnTest
     budgets: tuple[Text, ...]
     macs_share: Number
     on_front: Flag
@@ -117,8 +140,8 @@ class Member(Record):
 
     @property
     def measured(self) -> dict[str, float]:
-        """The objectives after finetuning that are neither a footprint nor the accuracy."""
-        told = {"accuracy", *self.footprint}
+        """The objectives after finetuning that are neither a footprint nor a metric of the task."""
+        told = {*self.validation, *self.footprint}
         return {name: value for name, value in self.values_after.items() if name not in told}
 
     @property
@@ -142,6 +165,7 @@ class FinetunedFront(FileRecord):
         full: The full net.
         members: The chosen members of the searched front, and the full net, which they are
             compared with; they ascend in macs.
+        task: What the nets are for.
         warning: What speaks against its accuracies: the full net is better on validation than
             on test by more than chance (Fisher's exact test, p < 0.001).
         n_stale: How many of the file's members are left out, as they are of an earlier search,
@@ -158,6 +182,7 @@ class FinetunedFront(FileRecord):
     unmet_budgets: Mapping[str, Text]
     full: FullNet
     members: tuple[Member, ...]
+    task: Purpose = CLASSIFICATION
     warning: Text | None = None
     n_stale: int = 0
 
@@ -183,7 +208,7 @@ class FinetunedFront(FileRecord):
 
     @property
     def measured(self) -> dict[str, float | None]:
-        """What the search measured besides accuracy, and the full net's value if it is known."""
+        """What the search measured besides metrics, and the full net's value if it is known."""
         names = dict.fromkeys(name for member in self.members for name in member.measured)
         of_full = next((m.measured for m in self.members if m.is_full), {})
         return {name: of_full.get(name) for name in names}

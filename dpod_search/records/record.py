@@ -16,6 +16,7 @@ from functools import reduce
 from operator import getitem
 from pathlib import Path
 from pathlib import PurePosixPath
+from types import MappingProxyType
 from typing import Annotated
 from typing import Any
 from typing import ClassVar
@@ -152,11 +153,13 @@ Name = Annotated[StrictStr, AfterValidator(_check_name)]  # of a file, with slas
 class Record:
     """An object of a file; attributes are its keys.
 
-    ``SPREAD`` names a field whose entries stand among the other keys. ``UNWRITTEN`` names those
-    that are not in the file, but known from others.
+    ``SPREAD`` names a field whose entries stand among the other keys. ``AFFIXES`` tells of fields
+    whose entries stand there too, with what is put before and behind their names. ``UNWRITTEN``
+    names those that are not in the file, but known from others.
     """
 
     SPREAD: ClassVar[str] = ""
+    AFFIXES: ClassVar[Mapping[str, tuple[str, str]]] = MappingProxyType({})
     UNWRITTEN: ClassVar[tuple[str, ...]] = ()
 
     @model_validator(mode="before")
@@ -167,6 +170,7 @@ class Record:
             return value
         names = {field.name for field in fields(cls)} - {*cls.UNWRITTEN}
         found = {name: item for name, item in value.items() if name in names}
+        value = _gather_affixed(value, found, cls.AFFIXES)
         if cls.SPREAD and cls.SPREAD not in found:
             found[cls.SPREAD] = {n: item for n, item in value.items() if n not in names}
         return {f.name: NOTHING for f in fields(cls) if f.default is MISSING} | found
@@ -180,9 +184,28 @@ class Record:
             value = getattr(self, field.name)
             if field.name == self.SPREAD:
                 content |= value
+            elif field.name in self.AFFIXES:
+                before, behind = self.AFFIXES[field.name]
+                content |= {f"{before}{name}{behind}": item for name, item in value.items()}
             elif field.default is MISSING or value != field.default:
                 content[field.name] = _to_json(value)
         return content
+
+
+def _gather_affixed(
+    value: Mapping[str, Any], found: dict[str, Any], affixes: Mapping[str, tuple[str, str]]
+) -> dict[str, Any]:
+    """Gather entries of affixed fields in ``found``; return those of no field yet."""
+    left = {name: item for name, item in value.items() if name not in found}
+    # What has something behind it first: ``x_y_before`` is no ``y_before`` of what is called ``x_``.
+    for field, (before, behind) in sorted(affixes.items(), key=lambda item: not item[1][1]):
+        if field in found:
+            continue
+        mine = [n for n in left if n.startswith(before) and n.endswith(behind)]
+        found[field] = {
+            name[len(before) : len(name) - len(behind)]: left.pop(name) for name in mine
+        }
+    return left
 
 
 def _to_json(value: Any) -> Any:

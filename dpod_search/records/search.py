@@ -19,7 +19,7 @@ from pydantic.dataclasses import dataclass
 from pydantic_core import PydanticCustomError
 
 from dpod_search.pareto import Direction
-from dpod_search.quantities import is_accuracy
+from dpod_search.quantities import is_share
 from dpod_search.records.record import NOTHING
 from dpod_search.records.record import Count
 from dpod_search.records.record import FileRecord
@@ -130,9 +130,9 @@ class Objective(Record):
     is_footprint: bool = False
 
     @property
-    def is_accuracy(self) -> bool:
+    def is_share(self) -> bool:
         """Say whether this is an accuracy in [0, 1], which is written in percent."""
-        return is_accuracy(self.name)
+        return is_share(self.name)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from collections.abc import Mapping
+from typing import Annotated
 from typing import ClassVar
 
 from pydantic import TypeAdapter
 from pydantic.dataclasses import dataclass
 
+from dpod_search.records.metrics import CLASSIFICATION
+from dpod_search.records.metrics import Metrics
+from dpod_search.records.metrics import Purpose
+from dpod_search.records.metrics import check_metrics
 from dpod_search.records.record import Count
 from dpod_search.records.record import FileRecord
 from dpod_search.records.record import Number
@@ -59,12 +64,19 @@ class Pictures(Record):
     input_shape: tuple[Positive, ...]
     fingerprint: Text
 
+    @property
+    def noun(self) -> str:
+        """What one of them is called: a picture, if it has channels, height and width."""
+        return "picture" if len(self.input_shape) == 3 else "sample"
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainedNet(Record):
-    """The full net after training; ``accuracy`` on validation, in [0, 1]."""
+    """The full net after training; ``metrics`` on validation, which are the entry's keys."""
 
-    accuracy: Number
+    SPREAD: ClassVar[str] = "metrics"
+
+    metrics: Metrics
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +93,7 @@ class Training(FileRecord):
         history: About 200 steps, evenly spread.
         full: The full net.
         data: The pictures.
+        task: What was trained for.
         warning: What speaks against the training: the full net ended near chance.
     """
 
@@ -95,6 +108,7 @@ class Training(FileRecord):
     history: tuple[TrainingStep, ...]
     full: TrainedNet
     data: Pictures
+    task: Purpose = CLASSIFICATION
     warning: Text | None = None
 
 
@@ -105,12 +119,15 @@ class Profile(Record):
     Args:
         widths: Active width by channel group.
         macs: Multiply-adds for each sample.
-        accuracy: After training, on validation, in [0, 1]; None if it was not measured.
+        metrics: After training, on validation, by name, which are the entry's other keys; None for
+            those that were not measured.
     """
+
+    SPREAD: ClassVar[str] = "metrics"
 
     widths: Widths
     macs: Positive
-    accuracy: Number | None
+    metrics: Annotated[Mapping[str, float | None], check_metrics(may_lack=True)]
 
 
 @dataclass(frozen=True, kw_only=True)

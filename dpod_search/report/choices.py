@@ -10,12 +10,15 @@ from pathlib import PurePosixPath
 from markupsafe import Markup
 
 from dpod_search.intervals import compute_wilson_interval
+from dpod_search.quantities import label
+from dpod_search.quantities import loss
+from dpod_search.quantities import loss_unit
 from dpod_search.quantities import plural
-from dpod_search.quantities import points
 from dpod_search.quantities import quantity
 from dpod_search.quantities import short_size_heading
 from dpod_search.quantities import size_of
 from dpod_search.records.front import FinetunedFront
+from dpod_search.records.front import FullNet
 from dpod_search.records.front import Member
 from dpod_search.records.run import Run
 from dpod_search.report.latency_section import show_latency_wishes
@@ -25,6 +28,7 @@ from dpod_search.report.markup import table
 from dpod_search.report.picks import list_chosen
 from dpod_search.report.picks import pick_example
 from dpod_search.report.picks import pick_members
+from dpod_search.report.text import name_samples
 from dpod_search.report.text import percent
 from dpod_search.report.text import spell_budget
 from dpod_search.report.text import stage_missing
@@ -60,11 +64,9 @@ def show_picks(run: Run) -> Markup:
             rows.append([reason, *nothing, why])
             continue
         footprint, share = member.footprint, member.macs_share
-        accuracies = (member.validation_accuracy, member.test_accuracy)
-        cells = _describe(footprint, share, member.measured, accuracies, front)
+        cells = _describe(footprint, share, member.measured, member, front)
         rows.append([reason, member.title, *cells, folders.get(member.trial, "not exported")])
-    accuracies = (front.full.validation_accuracy, front.full.test_accuracy)
-    full = _describe(front.full.footprint, 1.0, front.measured, accuracies, front)
+    full = _describe(front.full.footprint, 1.0, front.measured, front.full, front)
     rows.append(["full net", "–", *full, ""])
     parts = [table(_caption(run, front), columns, rows, texts=1), _tell_noise(run)]
     if run.oneshot is None:  # else they stand with what was chosen
@@ -78,13 +80,13 @@ def show_picks(run: Run) -> Markup:
 
 
 def _caption(run: Run, front: FinetunedFront) -> str:
-    told = ""
+    told, name = "", front.task.first.name
     if front.budgets:
         who = "the search" if run.oneshot is None else run.oneshot.method
         told = f"First your budgets, with the subnet that {who} chose for each. "
     return (
-        f"{told}Beside a share of the full net's MACs, the finetuned subnet within it that is the "
-        "most accurate on validation. Lost: points of test accuracy against the full net, "
+        f"{told}Beside a share of the full net's MACs, the finetuned subnet within it that has the "
+        f"best {label(name)} on validation. Lost: {loss_unit(name)} on test against the full net, "
         "finetuned like the others."
     )
 
@@ -116,18 +118,18 @@ def _describe(
     footprint: Mapping[str, float],
     share: float,
     measured: Mapping[str, float | None],
-    accuracies: tuple[float, float],
+    net: Member | FullNet,
     front: FinetunedFront,
 ) -> list[str]:
-    validation, test = accuracies
+    aim = front.task.first
     return [
         size_of("macs", footprint["macs"]),
         percent(share),
         *(size_of(name, footprint[name]) for name in front.footprints if name != "macs"),
         *(value_of(name, measured.get(name)) for name in front.measured),
-        percent(validation, 2),
-        percent(test, 2),
-        points(front.full.test_accuracy - test),
+        value_of(aim.name, net.validation[aim.name]),
+        value_of(aim.name, net.test[aim.name]),
+        loss(aim.name, aim.lose(front.full.test, net.test)),
     ]
 
 
@@ -139,11 +141,12 @@ def _show_stale(run: Run) -> Markup:
 def _tell_noise(run: Run) -> Markup:
     n_test = run.training.data.sizes.get("test", 0) if run.training else 0
     example = None if run.front is None else pick_example(run.front)
-    if not n_test or example is None:
+    if run.front is None or example is None or not n_test or not run.front.task.counts_samples:
         return Markup()
-    low, high = compute_wilson_interval(example.test_accuracy, n_test)
+    accuracy = example.test[run.front.task.first.name]
+    low, high = compute_wilson_interval(accuracy, n_test)
     return paragraph(
-        f"On {plural(n_test, 'test picture')}, a test accuracy of {percent(example.test_accuracy)} "
+        f"On {plural(n_test, f'test {name_samples(run)}')}, a test accuracy of {percent(accuracy)} "
         f"may stand for anything from {percent(low)} to {percent(high)} (95\u00a0% interval): "
         "smaller differences between rows may be chance."
     )

@@ -9,7 +9,7 @@ from markupsafe import Markup
 from dpod_search.quantities import count
 from dpod_search.quantities import kib
 from dpod_search.quantities import label
-from dpod_search.quantities import points
+from dpod_search.quantities import loss
 from dpod_search.quantities import quantity
 from dpod_search.quantities import size_heading
 from dpod_search.quantities import size_of
@@ -21,6 +21,7 @@ from dpod_search.records.trials import Trial
 from dpod_search.report.markup import code_block
 from dpod_search.report.markup import paragraph
 from dpod_search.report.markup import table
+from dpod_search.report.text import find_purpose
 from dpod_search.report.text import percent
 from dpod_search.report.text import stage_missing
 from dpod_search.report.text import value_of
@@ -74,16 +75,17 @@ def _describe_sizes(
 
 def _describe_member(place: int, member: Member, front: FinetunedFront) -> list[str]:
     latencies = [shares.get(place) for shares in _list_latency_shares(front).values()]
+    aim = front.task.first
     return [
         member.title,
         *_describe_sizes(member.footprint, member.macs_share, front),
         *("–" if share is None else percent(share) for share in latencies),
         *(value_of(name, member.measured.get(name)) for name in front.measured),
-        percent(member.validation_accuracy_before, 2),
+        value_of(aim.name, member.validation_before[aim.name]),
         *([_spell_foretold(member)] if _is_foretold(front) else []),
-        percent(member.validation_accuracy, 2),
-        percent(member.test_accuracy, 2),
-        points(front.full.test_accuracy - member.test_accuracy),
+        value_of(aim.name, member.validation[aim.name]),
+        value_of(aim.name, member.test[aim.name]),
+        loss(aim.name, aim.lose(front.full.test, member.test)),
     ]
 
 
@@ -92,9 +94,10 @@ def _describe_full(front: FinetunedFront) -> list[str]:
     sizes = _describe_sizes(full.footprint, 1.0, front)
     sizes += [percent(1.0)] * len(_list_latency_shares(front))
     sizes += [value_of(name, value) for name, value in front.measured.items()]
-    accuracies = ["–"] * (2 if _is_foretold(front) else 1)
-    accuracies += [percent(full.validation_accuracy, 2), percent(full.test_accuracy, 2)]
-    return ["–", *sizes, *accuracies, points(0.0)]
+    name = front.task.first.name
+    values = ["–"] * (2 if _is_foretold(front) else 1)
+    values += [value_of(name, full.validation[name]), value_of(name, full.test[name])]
+    return ["–", *sizes, *values, loss(name, 0.0)]
 
 
 def show_finetuned(run: Run) -> Markup:
@@ -181,12 +184,13 @@ def show_exported(run: Run) -> Markup:
     """Show the exported files and how closely the models agree after loading them again."""
     if run.exported is None:
         return paragraph(stage_missing("export", run), kind="missing")
+    name = find_purpose(run).first.name
     rows = [
         [
             "full net" if model.trial is None else str(model.trial),
             kib(file.bytes),
             _show_difference(file.max_difference),
-            "–" if file.test_accuracy is None else percent(file.test_accuracy, 2),
+            value_of(name, file.test.get(name)),
             kind,
             file.path,
             f"{file.sha256[:16]}…",
@@ -197,7 +201,7 @@ def show_exported(run: Run) -> Markup:
     columns = ("trial", "KiB", "difference", "test", "form", "file", "SHA-256")
     caption = (
         "Exported models. The difference is the largest between the outputs before and after "
-        "loading again; test is the accuracy of the loaded file, where it was measured."
+        f"loading again; test is the {label(name)} of the loaded file, where it was measured."
     )
     return table(caption, columns, rows, texts=3)
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dpod_search.quantities import is_share
 from dpod_search.quantities import label
+from dpod_search.quantities import loss
 from dpod_search.quantities import plural
 from dpod_search.quantities import points
 from dpod_search.records.front import FinetunedFront
+from dpod_search.records.front import Member
 from dpod_search.records.oneshot import OneShot
 from dpod_search.records.run import Run
 from dpod_search.report.picks import pick_example
@@ -13,6 +16,7 @@ from dpod_search.report.text import join_some
 from dpod_search.report.text import percent
 from dpod_search.report.text import spell_budget
 from dpod_search.report.text import stage_missing
+from dpod_search.report.text import value_of
 
 
 # Operations whose macs are not counted, by name.
@@ -70,20 +74,26 @@ def _tell_finetuning(run: Run) -> str:
     example = pick_example(run.front)
     if example is None:
         return "No subnet was finetuned."
-    change = _tell_change(run.front, example.test_accuracy)
+    aim = run.front.task.first
+    reached, full = (
+        value_of(aim.name, net.test[aim.name], 1) for net in (example, run.front.full)
+    )
+    called = "" if run.front.task.counts_samples else f"a {label(aim.name)} of "
     return (
         f"After finetuning, the subnet of trial {example.trial} with "
         f"{percent(example.macs_share)} of the full net's MACs reaches "
-        f"{percent(example.test_accuracy)} on test: it {change} the full net "
-        f"({percent(run.front.full.test_accuracy)})."
+        f"{called}{reached} on test: it {_tell_change(run.front, example)} the full net ({full})."
     )
 
 
-def _tell_change(front: FinetunedFront, accuracy: float) -> str:
-    difference = front.full.test_accuracy - accuracy
-    lost = points(abs(difference))
-    if lost == points(0.0):
+def _tell_change(front: FinetunedFront, member: Member) -> str:
+    aim = front.task.first
+    difference = aim.lose(front.full.test, member.test)
+    lost = loss(aim.name, abs(difference))
+    if lost == loss(aim.name, 0.0):
         return "loses nothing against"
     verb = "loses" if difference > 0 else "gains"
+    if not is_share(aim.name):
+        return f"{verb} {lost} against"
     noun = "point" if lost == points(0.01) else "points"
     return f"{verb} {lost} {noun} against"

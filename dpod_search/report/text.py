@@ -6,9 +6,11 @@ import shlex
 from collections.abc import Sequence
 
 from dpod_search import quantities
-from dpod_search.quantities import is_accuracy
+from dpod_search.quantities import is_share
 from dpod_search.quantities import number
 from dpod_search.quantities import plural
+from dpod_search.records.metrics import CLASSIFICATION
+from dpod_search.records.metrics import Purpose
 from dpod_search.records.run import Run
 
 
@@ -17,11 +19,27 @@ def percent(share: float, n_digits: int = 1) -> str:
     return quantities.percent(share, n_digits).replace(" ", "\u00a0")
 
 
-def value_of(name: str, value: float | None) -> str:
-    """Write a value of an objective under its name and unit; a dash if it was not measured."""
+def value_of(name: str, value: float | None, n_digits: int = 2) -> str:
+    """Write a value of an objective under its name and unit; a dash if it was not measured.
+
+    Args:
+        name: Its name.
+        value: In its own unit.
+        n_digits: Behind the point, where it is written in percent.
+    """
     if value is None:
         return "–"
-    return percent(value, 2) if is_accuracy(name) else number(value)
+    return percent(value, n_digits) if is_share(name) else number(value)
+
+
+def find_purpose(run: Run) -> Purpose:
+    """Return what a run's nets are for."""
+    return CLASSIFICATION if run.training is None else run.training.task
+
+
+def name_samples(run: Run) -> str:
+    """Return what one sample of a run's data is called: a picture, or a sample."""
+    return "picture" if run.training is None else run.training.data.noun
 
 
 def spell_budget(budget: str) -> str:

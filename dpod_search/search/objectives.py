@@ -101,14 +101,7 @@ def Accuracy(loader: Any) -> Objective:  # noqa: N802  (as above)
     Args:
         loader: Batches of (images, labels); the validation split, never the test split.
     """
-
-    def measure(subnet: Any) -> float:
-        # Imported when it is needed, so that widths can be searched without a supernet.
-        from dpod_search.evaluation import measure_accuracy
-
-        return float(measure_accuracy(subnet, loader))
-
-    return Objective("accuracy", "maximize", measure, batches=loader)
+    return TaskMetric("accuracy", loader, "classification")
 
 
 def TaskMetric(name: str, loader: Any, task: Any) -> Objective:  # noqa: N802  (as above)

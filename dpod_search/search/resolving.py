@@ -16,15 +16,16 @@ from dpod_search.errors import ObjectiveError
 from dpod_search.errors import shorten
 from dpod_search.imports import import_object
 from dpod_search.own_code import describe_error
-from dpod_search.search.objectives import Accuracy
 from dpod_search.search.objectives import LatencyMs
 from dpod_search.search.objectives import Objective
+from dpod_search.search.objectives import TaskMetric
 from dpod_search.search.objectives import check_objectives
 from dpod_search.search.objectives import name_nearest
 
 
 if TYPE_CHECKING:
     from dpod_search.latency import LatencySettings
+    from dpod_search.tasks import Task
 
 
 def list_footprints() -> tuple[str, ...]:
@@ -36,18 +37,23 @@ def list_footprints() -> tuple[str, ...]:
 
 
 def resolve_objective(
-    spec: object, *, loader: Any = None, latency: LatencySettings | None = None
+    spec: object,
+    *,
+    loader: Any = None,
+    latency: LatencySettings | None = None,
+    task: Task | None = None,
 ) -> Objective:
     """Make an objective of what a user gave.
 
     Args:
         spec: An :class:`Objective`; a callable with the attribute ``direction`` and, if it is
             to be called otherwise, ``name`` (it takes the subnet, or the widths if its
-            attribute ``needs`` is ``"widths"``); a name (``"accuracy"``, ``"latency_ms"`` or one
-            of :func:`list_footprints`); or ``"package.module:name"`` of a callable, or of a class
-            that needs no arguments.
-        loader: Validation batches, for ``"accuracy"``.
+            attribute ``needs`` is ``"widths"``); a name (a metric of the task, such as
+            ``"accuracy"``; ``"latency_ms"``; or one of :func:`list_footprints`); or
+            ``"package.module:name"`` of a callable, or of a class that needs no arguments.
+        loader: Validation batches, for metrics.
         latency: How ``"latency_ms"`` is measured; None as :func:`LatencyMs` does.
+        task: What the model is trained for; classification by default.
 
     Returns:
         The objective.
@@ -58,7 +64,7 @@ def resolve_objective(
     if isinstance(spec, Objective):
         return spec
     if isinstance(spec, str):
-        return _resolve_name(spec, loader, latency)
+        return _resolve_name(spec, loader, latency, task)
     if isinstance(spec, type):
         spec = _instantiate(spec)
     if not callable(spec):
@@ -74,7 +80,11 @@ def resolve_objective(
 
 
 def resolve_objectives(
-    specs: Sequence[object], *, loader: Any = None, latency: LatencySettings | None = None
+    specs: Sequence[object],
+    *,
+    loader: Any = None,
+    latency: LatencySettings | None = None,
+    task: Task | None = None,
 ) -> tuple[Objective, ...]:
     """Make the objectives of a study of what a user gave; see :func:`resolve_objective`.
 
@@ -85,17 +95,27 @@ def resolve_objectives(
     if isinstance(specs, str) or not isinstance(specs, Iterable):
         raise ConfigError(f"objectives must be a list, got {specs!r}; put it in brackets")
     return check_objectives(
-        [resolve_objective(spec, loader=loader, latency=latency) for spec in specs]
+        [resolve_objective(spec, loader=loader, latency=latency, task=task) for spec in specs]
     )
 
 
-def _make_accuracy(loader: Any, _latency: LatencySettings | None) -> Objective:
+def _resolve_task(task: Task | None) -> Task:
+    # Imported when it is needed, so that widths can be searched without a supernet.
+    from dpod_search.tasks import Classification
+
+    return Classification() if task is None else task
+
+
+def _make_metric(name: str, loader: Any, task: Task) -> Objective:
     if loader is None:
-        raise ConfigError("objective accuracy needs validation data; pass Accuracy(loader)")
-    return Accuracy(loader)
+        advice = (
+            "Accuracy(loader)" if name == "accuracy" else f'TaskMetric("{name}", loader, task)'
+        )
+        raise ConfigError(f"objective {name} needs validation data; pass {advice}")
+    return TaskMetric(name, loader, task)
 
 
-def _make_latency_ms(_loader: Any, latency: LatencySettings | None) -> Objective:
+def _make_latency_ms(latency: LatencySettings | None) -> Objective:
     if latency is None:
         return LatencyMs()
     return LatencyMs(
@@ -106,25 +126,28 @@ def _make_latency_ms(_loader: Any, latency: LatencySettings | None) -> Objective
     )
 
 
-# The measured objectives that have a name in studies: a new one is a line here.
-_MEASURED: Mapping[str, Callable[[Any, LatencySettings | None], Objective]] = MappingProxyType(
-    {
-        "accuracy": _make_accuracy,
-        "latency_ms": _make_latency_ms,
-    }
+# What is measured without looking at the data, by name: a new one is a line here.
+_MEASURED: Mapping[str, Callable[[LatencySettings | None], Objective]] = MappingProxyType(
+    {"latency_ms": _make_latency_ms}
 )
 
 
-def _resolve_name(name: str, loader: Any, latency: LatencySettings | None) -> Objective:
+def _resolve_name(
+    name: str, loader: Any, latency: LatencySettings | None, task: Task | None
+) -> Objective:
     if ":" in name:
         return resolve_objective(import_object(name))
     footprints = (*list_footprints(), "latency")
     if name in footprints:
         return Objective(name, "minimize", needs="footprint")
-    if name not in _MEASURED:
-        known = [*_MEASURED, *footprints, "package.module:name"]
+    if name in _MEASURED:
+        return _MEASURED[name](latency)
+    aim = _resolve_task(task)
+    metrics = [metric.name for metric in aim.metrics]
+    if name not in metrics:
+        known = [*metrics, *_MEASURED, *footprints, "package.module:name"]
         raise ConfigError(f"no objective is called {shorten(name)}; {name_nearest(name, known)}")
-    return _MEASURED[name](loader, latency)
+    return _make_metric(name, loader, aim)
 
 
 def _instantiate(cls: type) -> object:

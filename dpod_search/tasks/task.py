@@ -29,6 +29,11 @@ class Metric:
     low: float = 0.0
     high: float = math.inf
 
+    @property
+    def is_share(self) -> bool:
+        """Whether its values are shares, in [0, 1]."""
+        return (self.low, self.high) == (0.0, 1.0)
+
     def gain(self, value: float) -> float:
         """Return a value, or its opposite where less is better: larger is better."""
         return value if self.direction == "maximize" else -value

@@ -80,10 +80,10 @@ def make_member(trial, costs, **changes):
         "values": {},
         "values_after": {},
         "footprint": costs,
-        "validation_accuracy_before": 0.7,
-        "validation_accuracy": 0.8,
-        "test_accuracy_before": 0.7,
-        "test_accuracy": 0.9,
+        "validation_before": {"accuracy": 0.7},
+        "validation": {"accuracy": 0.8},
+        "test_before": {"accuracy": 0.7},
+        "test": {"accuracy": 0.9},
         "budgets": (),
         "macs_share": 1.0,
         "on_front": True,
@@ -100,7 +100,7 @@ def make_front(members, costs, budgets=()):
         footprints=tuple(costs),
         budgets=budgets,
         unmet_budgets={},
-        full=FullNet(footprint=costs, validation_accuracy=0.8, test_accuracy=0.9),
+        full=FullNet(footprint=costs, validation={"accuracy": 0.8}, test={"accuracy": 0.9}),
         members=members,
     )
 

@@ -15,7 +15,7 @@ from dpod_search.report.picks import pick_example
 from dpod_search.report.picks import pick_members
 
 
-FULL = FullNet(footprint={"macs": 1000}, validation_accuracy=0.98, test_accuracy=0.97)
+FULL = FullNet(footprint={"macs": 1000}, validation={"accuracy": 0.98}, test={"accuracy": 0.97})
 
 
 def make_member(trial: int, macs: int, validation: float, test: float = 0.5) -> Member:
@@ -26,10 +26,10 @@ def make_member(trial: int, macs: int, validation: float, test: float = 0.5) -> 
         values={},
         values_after={},
         footprint={"macs": macs},
-        validation_accuracy_before=0.1,
-        validation_accuracy=validation,
-        test_accuracy_before=0.1,
-        test_accuracy=test,
+        validation_before={"accuracy": 0.1},
+        validation={"accuracy": validation},
+        test_before={"accuracy": 0.1},
+        test={"accuracy": test},
         budgets=(),
         macs_share=macs / 1000,
         on_front=True,
@@ -104,4 +104,4 @@ def test_picks_agree_with_a_direct_search_of_the_folder(run: RunFolder) -> None:
     for pick in pick_members(front):
         within = [m for m in members if m["macs"] <= pick.budget * front.full.macs]
         best = max((m["validation_accuracy"] for m in within), default=None)
-        assert (None if pick.member is None else pick.member.validation_accuracy) == best
+        assert (None if pick.member is None else pick.member.validation["accuracy"]) == best

@@ -26,7 +26,7 @@ from dpod_search.evaluation import measure_accuracy
 from dpod_search.finetune import FinetuneSettings
 from dpod_search.finetune import make_teacher
 from dpod_search.importance import measure_unit_importance
-from dpod_search.pipeline.stages.scores import count_right
+from dpod_search.pipeline.stages.scores import score_model
 from dpod_search.supernet import Subnet
 from dpod_search.supernet import Supernet
 from dpod_search.tasks.classification import check_labels
@@ -105,7 +105,9 @@ MEASURING: dict[str, Callable[[Supernet, Batches], Any]] = {
     "Accuracy": search_for_accuracy,
     "measure_accuracy": measure_accuracy,
     "measure_unit_importance": measure_unit_importance,
-    "count_right": lambda supernet, batches: count_right(supernet, batches, tolerance=0),
+    "score_model": lambda supernet, batches: score_model(
+        supernet, batches, Classification(), tolerance=0
+    ),
 }
 DOORS = {**TRAINING, **MEASURING}
 

@@ -6,6 +6,7 @@ import copy
 import math
 from collections.abc import Iterable
 from collections.abc import Iterator
+from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -19,7 +20,7 @@ from dpod_search.errors import CheckpointError
 from dpod_search.errors import ConfigError
 from dpod_search.evaluation import calibrate
 from dpod_search.evaluation import make_evaluator
-from dpod_search.evaluation import measure_accuracy
+from dpod_search.evaluation import measure_metrics
 from dpod_search.finetune import FinetunedSubnet
 from dpod_search.intervals import compute_excess_p
 from dpod_search.pareto import find_front
@@ -28,8 +29,12 @@ from dpod_search.pipeline.session import Session
 from dpod_search.pipeline.stages import stopwatch
 from dpod_search.pipeline.stages.choosing import Choice
 from dpod_search.pipeline.stages.choosing import ChosenSubnet
+from dpod_search.pipeline.stages.purpose import describe_purpose
+from dpod_search.pipeline.stages.scores import is_same
 from dpod_search.quantities import count
+from dpod_search.quantities import label
 from dpod_search.quantities import percent
+from dpod_search.quantities import spell
 from dpod_search.records.finetuned import Finetuned
 from dpod_search.records.front import FinetunedFront
 from dpod_search.records.front import FullNet
@@ -44,6 +49,7 @@ from dpod_search.search.forecast import MIN_OUTCOMES
 from dpod_search.search.forecast import Subnets
 from dpod_search.search.forecast import forecast_each
 from dpod_search.supernet import Subnet
+from dpod_search.tasks import Classification
 from dpod_search.weights import load_weights
 from dpod_search.widths import Widths
 from dpod_search.widths import WidthSpace
@@ -77,30 +83,34 @@ def read_finetuned(session: Session, name: str, widths: Widths) -> FinetunedSubn
         widths=widths,
         footprint=session.footprint.measure(widths),
         input_shape=session.blank_supernet.example_shape,
-        metrics_before={"accuracy": kept.accuracy_before},
-        metrics={"accuracy": kept.accuracy},
+        metrics_before=kept.before,
+        metrics=kept.after,
     )
 
 
-def check_searched(session: Session, item: ChosenSubnet, accuracy: float | None) -> None:
-    """Check that a subnet still has the accuracy that it was chosen for.
+def check_searched(
+    session: Session, item: ChosenSubnet, metrics: Mapping[str, float] | None
+) -> None:
+    """Check that a subnet is still as good as it was when it was chosen.
 
     Args:
         session: The run.
         item: The subnet.
-        accuracy: Its accuracy on validation, cut out and calibrated, before it is finetuned.
+        metrics: Its metrics on validation, cut out and calibrated, before it is finetuned.
 
     Raises:
-        CalibrationError: If the search measured another one.
+        CalibrationError: If the search measured others.
     """
-    searched = item.values.get("accuracy")
-    if "accuracy" not in session.config.search.objectives or searched is None or accuracy is None:
+    metric, n_samples = session.metric, len(session.data.validation)
+    searched = item.values.get(metric.name)
+    if metric.name not in session.config.search.objectives or searched is None or metrics is None:
         return  # an objective of the user's own may have this name
-    if abs(accuracy - searched) > _tolerate(len(session.data.validation), 0.01):
+    got = metrics[metric.name]
+    if not is_same(metric, got, searched, n_samples=n_samples, share=0.01):
         raise CalibrationError(
-            f"trial {item.name} has {percent(accuracy, 2)} of validation right, and had "
-            f"{percent(searched, 2)} when it was searched; another machine or version measured "
-            "it: delete search.json and the study, and search again"
+            f"trial {item.name} has {label(metric.name)} {spell(metric.name, got)} on validation, "
+            f"and had {spell(metric.name, searched)} when it was searched; another machine or "
+            "version measured it: delete search.json and the study, and search again"
         )
 
 
@@ -113,18 +123,19 @@ def check_delivered(session: Session, name: str, tuned: FinetunedSubnet) -> None
         tuned: The subnet as read from it.
 
     Raises:
-        CheckpointError: If it has not the accuracy on validation that was measured after
+        CheckpointError: If its metrics on validation are not those that were measured after
             finetuning.
         CalibrationError: If its BatchNorm statistics are not those of its weights.
     """
     fix = f"delete finetuned/{name} and run the same command again"
-    accuracy = measure_accuracy(tuned, session.validation_batches)
-    if tuned.accuracy is None or abs(accuracy - tuned.accuracy) > _tolerate(
-        len(session.data.validation), 0.002
-    ):
+    metric, n_samples = session.metric, len(session.data.validation)
+    assert tuned.metrics is not None
+    got = measure_metrics(tuned, session.validation_batches, session.task)[metric.name]
+    stated = tuned.metrics[metric.name]
+    if not is_same(metric, got, stated, n_samples=n_samples, share=0.002):
         raise CheckpointError(
-            f"the weights in finetuned/{name} have {percent(accuracy, 2)} of validation right, and "
-            f"had {percent(tuned.accuracy or 0, 2)} when they were finetuned; {fix}"
+            f"the weights in finetuned/{name} have {label(metric.name)} {spell(metric.name, got)} on "
+            f"validation, and had {spell(metric.name, stated)} when they were finetuned; {fix}"
         )
     module = copy.deepcopy(tuned.module)
     size = session.config.evaluation.batch_size
@@ -136,11 +147,6 @@ def check_delivered(session: Session, name: str, tuned: FinetunedSubnet) -> None
                 f"the statistics of {layer} in finetuned/{name} are not those of its weights on "
                 f"the calibration pictures; {fix}"
             )
-
-
-def _tolerate(n_images: int, share: float) -> float:
-    """Return by how much two accuracies of one net may differ: sums round as the machine adds."""
-    return max(share, 1.5 / n_images)  # one picture on the edge, whatever the share
 
 
 def _is_stale(kept: Any, fresh: Any) -> bool:
@@ -176,16 +182,23 @@ def score_subnets(session: Session, choice: Choice) -> FinetunedFront:
         unmet_budgets=dict(choice.unmet),
         full=FullNet(
             footprint=of_full.footprint,
-            validation_accuracy=of_full.validation_accuracy,
-            test_accuracy=of_full.test_accuracy,
+            validation=of_full.validation,
+            test=of_full.test,
         ),
         members=tuple(members),
-        warning=describe_excess(
-            of_full.validation_accuracy,
-            of_full.test_accuracy,
-            n_validation=len(session.data.validation),
-            n_test=len(session.data.test),
-        ),
+        task=describe_purpose(session.task),
+        warning=_warn(session, of_full),
+    )
+
+
+def _warn(session: Session, of_full: Member) -> str | None:
+    if not isinstance(session.task, Classification):
+        return None  # of other metrics it is not known what chance does
+    return describe_excess(
+        of_full.validation["accuracy"],
+        of_full.test["accuracy"],
+        n_validation=len(session.data.validation),
+        n_test=len(session.data.test),
     )
 
 
@@ -201,11 +214,11 @@ def _test_each(session: Session, choice: Choice) -> Iterator[Member]:
     )
     for item in choice.subnets:
         with evaluator.calibrated(item.widths) as subnet:
-            before = measure_accuracy(subnet, tests)
+            before = measure_metrics(subnet, tests, session.task)
         tuned = read_finetuned(session, item.name, item.widths)
         check_delivered(session, item.name, tuned)
-        assert tuned.accuracy_before is not None
-        assert tuned.accuracy is not None
+        assert tuned.metrics_before is not None
+        assert tuned.metrics is not None
         yield Member(
             trial=item.trial,
             folder=item.name,
@@ -213,10 +226,10 @@ def _test_each(session: Session, choice: Choice) -> Iterator[Member]:
             values=dict(item.values),
             values_after=_values_after(session, item, tuned),
             footprint=dict(tuned.footprint),
-            validation_accuracy_before=tuned.accuracy_before,
-            validation_accuracy=tuned.accuracy,
-            test_accuracy_before=before,
-            test_accuracy=measure_accuracy(tuned, tests),
+            validation_before=tuned.metrics_before,
+            validation=tuned.metrics,
+            test_before=dict(before),
+            test=dict(measure_metrics(tuned, tests, session.task)),
             budgets=item.budgets,
             macs_share=0.0,
             on_front=False,
@@ -253,14 +266,15 @@ def _foretell(
     full = session.blank_supernet.space.full
     settings = session.config.finetune
     tuned = [m for m in members if m.widths != dict(full)] if settings.epochs > 0 else []
-    if len(tuned) <= MIN_OUTCOMES:
+    metric = session.metric
+    if len(tuned) <= MIN_OUTCOMES or not metric.is_share:  # shares are what a forecast knows of
         return {}
     subnets = Subnets(
-        np.array([member.validation_accuracy_before for member in tuned]),
+        np.array([member.validation_before[metric.name] for member in tuned]),
         np.array([[member.footprint["macs"], member.footprint["params"]] for member in tuned]),
         np.array([list(member.widths.values()) for member in tuned], dtype=np.float64),
     )
-    found = forecast_each(subnets, [member.validation_accuracy for member in tuned])
+    found = forecast_each(subnets, [member.validation[metric.name] for member in tuned])
     rows = np.round([found.mean, found.low, found.high], 4).T.tolist()
     return {
         member.folder: (middle, low, high)

@@ -13,6 +13,8 @@ from pathlib import Path
 from pathlib import PurePosixPath
 from typing import Any
 
+import torch
+
 from dpod_search.errors import CheckpointError
 from dpod_search.errors import ExportError
 from dpod_search.export import FORMATS
@@ -28,8 +30,9 @@ from dpod_search.pipeline.session import Session
 from dpod_search.pipeline.stages.delivering import read_finetuned
 from dpod_search.pipeline.stages.model_card import describe_input
 from dpod_search.pipeline.stages.model_card import write_card
-from dpod_search.pipeline.stages.scores import check_delivered
-from dpod_search.pipeline.stages.scores import count_right
+from dpod_search.pipeline.stages.purpose import describe_purpose
+from dpod_search.pipeline.stages.scores import check_exported
+from dpod_search.pipeline.stages.scores import score_model
 from dpod_search.records.exported import FOLDER
 from dpod_search.records.exported import ExportedFile
 from dpod_search.records.exported import ExportedModel
@@ -38,6 +41,7 @@ from dpod_search.records.exported import ModelInput
 from dpod_search.records.front import FinetunedFront
 from dpod_search.records.front import Member
 from dpod_search.records.record import locate
+from dpod_search.tasks import Classification
 
 
 _logger = logging.getLogger(__name__)
@@ -82,6 +86,7 @@ def run(session: Session, _: Mapping[str, Any]) -> list[str]:
         data=session.data.fingerprint,
         versions=package_versions(),
         models=tuple(models),
+        task=describe_purpose(session.task),
     )
     kept = [file.path for file in manifest.list_files()]
     _remove_stale(session.path, kept)
@@ -136,21 +141,34 @@ def _export_one(session: Session, member: Member) -> ExportedModel:
         widths=dict(member.widths),
         sizes=dict(tuned.footprint),
         footprint=dict(tuned.footprint),
-        validation_accuracy_before=member.validation_accuracy_before,
-        validation_accuracy=member.validation_accuracy,
-        test_accuracy=member.test_accuracy,
+        validation_before=member.validation_before,
+        validation=member.validation,
+        test=member.test,
         files=files,
         notes=tuple(notes),
         max_difference=max(exact, default=0.0),
-        input=ModelInput(
-            shape=tuned.input_shape,
-            **describe_input(session.data.test, source=session.config.data.name),
-            classes=session.data.class_names,
-        ),
+        input=_describe_input(session, tuned),
         input_shape=tuned.input_shape,
         classes=session.data.class_names,
     )
     return replace(model, files={**files, "card": _write_card(session, member, model)})
+
+
+def _describe_input(session: Session, tuned: FinetunedSubnet) -> ModelInput:
+    sample = session.calibration_images[:1]
+    dtype = str(sample.dtype).removeprefix("torch.")
+    output = None
+    if not isinstance(session.task, Classification):
+        with torch.no_grad():
+            answers = tuned.module.cpu()(sample.cpu())
+        output = tuple(session.task.check_outputs(answers, 1).shape[1:])
+    return ModelInput(
+        shape=tuned.input_shape,
+        **describe_input(session.data.test, source=session.config.data.name, dtype=dtype),
+        classes=session.data.class_names,
+        dtype=dtype,
+        output=output,
+    )
 
 
 def _write_files(
@@ -184,9 +202,9 @@ def _test_files(
 ) -> Iterator[tuple[str, ExportedFile]]:
     """Score each file on the test split, loaded as a user loads it, and say what it is.
 
-    The front has opened that split already, and nothing is chosen here: a file that gives another
-    accuracy than the front states is an error. So is one of another accuracy on the validation
-    split than finetuning stated.
+    The front has opened that split already, and nothing is chosen here: a file that gives other
+    metrics than the front states is an error. So is one of other metrics on the validation split
+    than finetuning stated.
     """
     tests = session.batches(session.data.test)
     module = tuned.module.cpu()
@@ -196,7 +214,7 @@ def _test_files(
         weights = files.get("safetensors", file).path
         tolerance = max(rounding, 2 * file.max_difference)
         model = read_exported(module, name, file.path, weights=weights)
-        count = count_right(model, tests, tolerance=tolerance)
+        score = score_model(model, tests, session.task, tolerance=tolerance)
         yield (
             name,
             ExportedFile(
@@ -204,16 +222,16 @@ def _test_files(
                 sha256=file.sha256,
                 bytes=file.n_bytes,
                 max_difference=file.max_difference,
-                test_accuracy=count.accuracy,
+                test=dict(score.metrics),
             ),
         )
         if not FORMATS[name].is_exact:
             continue
-        check_delivered(count, stated=member.test_accuracy, file=path)
+        check_exported(score, session.metric, member.test, file=path)
         if name == session.config.export.files[0]:
-            seen = count_right(model, session.validation_batches, tolerance=tolerance)
-            stated = member.validation_accuracy
-            check_delivered(seen, stated=stated, file=path, split="validation")
+            batches = session.validation_batches
+            seen = score_model(model, batches, session.task, tolerance=tolerance)
+            check_exported(seen, session.metric, member.validation, file=path, split="validation")
 
 
 def _write_card(session: Session, member: Member, model: ExportedModel) -> ExportedFile:
@@ -227,6 +245,7 @@ def _write_card(session: Session, member: Member, model: ExportedModel) -> Expor
         versions=package_versions(),
         full=session.blank_supernet.space.full,
         values=member.values_after,
+        task=session.task.name,
     )
     relative = f"{FOLDER}/{member.folder}/{_CARD}"
     path = locate(session.path, relative)

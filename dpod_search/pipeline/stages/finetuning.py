@@ -61,6 +61,7 @@ def describe_inputs(session: Session) -> dict[str, Any]:
             **dataclasses.asdict(session.config.finetune),
             "checkpoint_seconds": FinetuneSettings().checkpoint_seconds,  # changes no weight
         },
+        **session.describe_task(),
         **session.describe_latency(),
         **_describe_choices(session),
     }
@@ -191,8 +192,9 @@ def _make_context(session: Session) -> FinetuneContext:
         session.config.evaluation.batch_size,
         settings,
         session.seed,
-        make_teacher(session.supernet, loader, settings),
+        make_teacher(session.supernet, loader, settings, task=session.task),
         session.config.evaluation.repair,
+        session.task,
     )
 
 
@@ -206,7 +208,7 @@ def _prepare_all(
             _checkpoint_of(session, link),
             parent=None if link.parent is None else _read(session, link.parent),
         )
-        check_searched(session, link.item, job.start.accuracy_before)
+        check_searched(session, link.item, job.start.metrics_before)
         yield job
 
 
@@ -216,16 +218,16 @@ def _read(session: Session, link: _Link) -> FinetunedSubnet:
 
 def _keep(session: Session, link: _Link, tuned: FinetunedSubnet) -> None:
     item = link.item
-    assert tuned.accuracy_before is not None
-    assert tuned.accuracy is not None
+    assert tuned.metrics_before is not None
+    assert tuned.metrics is not None
     with whole_folder(locate(session.path, f"finetuned/{item.name}")) as aside:
         save_weights(aside / _WEIGHTS, tuned.module)
         result = Finetuned(
             key=link.key,
             trial=item.trial,
             widths=dict(item.widths),
-            accuracy_before=tuned.accuracy_before,
-            accuracy=tuned.accuracy,
+            before=dict(tuned.metrics_before),
+            after=dict(tuned.metrics),
             seconds=tuned.seconds,
             history=list_steps(tuned.history),
             sha256="",

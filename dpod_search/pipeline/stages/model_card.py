@@ -13,13 +13,15 @@ from dpod_search.data.datasets import InMemoryImages
 from dpod_search.markdown import code
 from dpod_search.markdown import escape
 from dpod_search.markdown import table
-from dpod_search.quantities import percent
+from dpod_search.quantities import label
 from dpod_search.quantities import spell
 from dpod_search.records.exported import ExportedModel
+from dpod_search.records.exported import ModelInput
 
 
 _DIGITS_PEAK = 16.0
 _BYTE_PEAK = 255.0
+_MAX_NAMES = 1_000  # of classes, that are listed
 _LOADERS: Mapping[str, tuple[str, str]] = {
     "python": (
         "Code and weights (PyTorch and safetensors)",
@@ -70,6 +72,7 @@ def write_card(
     versions: Mapping[str, str],
     full: Mapping[str, int],
     values: Mapping[str, float],
+    task: str = "classification",
 ) -> str:
     """Write the model card in Markdown.
 
@@ -82,33 +85,30 @@ def write_card(
         versions: Of the packages it was made with.
         full: Widths of the full net.
         values: Its objectives after finetuning.
+        task: What it is for.
     """
     member = "the full net" if model.trial is None else f"trial {model.trial}"
-    shape = " x ".join(map(str, model.input.shape))
-    classes = model.input.classes
     lines = [
         f"# {escape(study)}, {member}",
         "",
         (
-            f"An image classifier of {len(classes)} classes: a subnet of {code(architecture)} that "
-            f"dpod-search found in study {code(study)}, cut out, finetuned and exported."
+            f"{_introduce(model.input, task)}: a subnet of {code(architecture)} that dpod-search "
+            f"found in study {code(study)}, cut out, finetuned and exported."
         ),
         "",
         "## How good, how large",
         "",
         *table(
             ("what", "value"),
-            [*_accuracies(model), *_footprint(model), *_measured(values, model)],
+            [*_metrics(model), *_footprint(model), *_measured(values, model)],
         ),
         "",
         "The test split is opened for reporting only: no choice was made on it.",
         "",
         "## Input and output",
         "",
-        f"* Input: float32 pictures `batch x {shape}`, any batch size.",
-        f"* Normalisation: {code(model.input.how)}. It is no part of the model.",
-        f"* Output: logits `batch x {len(classes)}`, the classes in this order:",
-        f"  {', '.join(code(str(name)) for name in classes)}.",
+        *_describe_input(model.input),
+        *_describe_output(model.input),
         "",
         "## Loading",
         "",
@@ -134,16 +134,50 @@ def write_card(
     return "\n".join(lines)
 
 
-def _accuracies(model: ExportedModel) -> list[tuple[str, str]]:
-    rows = [
-        ("validation accuracy before finetuning", model.validation_accuracy_before),
-        ("validation accuracy", model.validation_accuracy),
-        ("test accuracy", model.test_accuracy),
-    ]
+def _introduce(given: ModelInput, task: str) -> str:
+    if task == "classification" and given.is_picture:
+        return f"An image classifier of {len(given.classes)} classes"
+    return f"A net for {escape(task)}"
+
+
+def _describe_input(given: ModelInput) -> list[str]:
+    noun = "pictures" if given.is_picture else "samples"
+    shape = " x ".join(["batch", *map(str, given.shape)])
+    lines = [f"* Input: {given.dtype} {noun} `{shape}`, any batch size."]
+    if given.is_picture:
+        lines.append(f"* Normalisation: {code(given.how)}. It is no part of the model.")
+    else:
+        lines.append(f"* Values: {code(given.how)}.")
+    return lines
+
+
+def _describe_output(given: ModelInput) -> list[str]:
+    n = len(given.classes)
+    if given.output is None:
+        heading = f"* Output: logits `batch x {n}`, the classes in this order:"
+    else:
+        shape = " x ".join(["batch", *map(str, given.output)])
+        if n not in given.output or n < 2:
+            return [f"* Output: `{shape}`."]
+        heading = f"* Output: `{shape}`; the axis of {n} has this order:"
+    if n > _MAX_NAMES:
+        return [f"{heading[: heading.rindex(',' if given.output is None else ';')]}."]
+    return [heading, f"  {', '.join(code(str(name)) for name in given.classes)}."]
+
+
+def _metrics(model: ExportedModel) -> list[tuple[str, str]]:
     eight_bit = model.files.get("onnx_int8")
-    if eight_bit is not None and eight_bit.test_accuracy is not None:
-        rows.append(("test accuracy in 8 bits", eight_bit.test_accuracy))
-    return [(name, percent(value, 2)) for name, value in rows]
+    rows = []
+    for name in model.test:
+        called = label(name)
+        rows += [
+            (f"validation {called} before finetuning", spell(name, model.validation_before[name])),
+            (f"validation {called}", spell(name, model.validation[name])),
+            (f"test {called}", spell(name, model.test[name])),
+        ]
+        if eight_bit is not None and name in eight_bit.test:
+            rows.append((f"test {called} in 8 bits", spell(name, eight_bit.test[name])))
+    return rows
 
 
 def _footprint(model: ExportedModel) -> list[tuple[str, str]]:
@@ -152,7 +186,7 @@ def _footprint(model: ExportedModel) -> list[tuple[str, str]]:
 
 def _measured(values: Mapping[str, float], model: ExportedModel) -> list[tuple[str, str]]:
     """Tell the objectives of the search that stand nowhere else, such as a measured latency."""
-    others = {"accuracy", *model.footprint}
+    others = {*model.test, *model.footprint}
     return [(name, spell(name, value)) for name, value in values.items() if name not in others]
 
 
@@ -164,12 +198,15 @@ def _loading(model: ExportedModel) -> list[str]:
     return lines
 
 
-def describe_input(dataset: ImageDataset, *, source: str) -> dict[str, Any]:
-    """Say how pictures are normalised.
+def describe_input(
+    dataset: ImageDataset, *, source: str, dtype: str = "float32"
+) -> dict[str, Any]:
+    """Say how samples are normalised.
 
     Args:
         dataset: A split of the source.
         source: The source's name in the study.
+        dtype: Of the samples.
 
     Returns:
         JSON values: ``peak``, ``mean`` and ``std`` (a list each, by channel) such that the input
@@ -190,7 +227,7 @@ def describe_input(dataset: ImageDataset, *, source: str) -> dict[str, Any]:
         "peak": None,
         "mean": None,
         "std": None,
-        "how": f"float32 exactly as {source} yields them",
+        "how": f"{dtype} exactly as {source} yields them",
     }
 
 

@@ -1,9 +1,11 @@
-"""What an exported file gives on pictures, as against what the front says of its model."""
+"""What a net gives on samples, as against what is written of it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from collections.abc import Iterable
+from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,74 +13,127 @@ import torch
 from torch import Tensor
 
 from dpod_search.errors import ExportError
-from dpod_search.tasks.classification import check_labels
-from dpod_search.tasks.classification import check_scores
+from dpod_search.evaluation import measure
+from dpod_search.placement import Placement
+from dpod_search.quantities import label
+from dpod_search.quantities import spell
+from dpod_search.tasks import Classification
+from dpod_search.tasks import Metric
+from dpod_search.tasks import Task
+
+
+# By how much rounding may move a metric that is not counted sample by sample, of its scale.
+_ROUNDING = 0.002
 
 
 @dataclass(frozen=True)
 class Score:
-    """How a model does on some pictures.
+    """How a model does on some samples.
 
     Args:
-        n_right: Pictures it gets right.
-        n_images: All of them.
-        n_draws: Pictures whose two largest logits are as near as rounding may move them.
+        metrics: The task's metrics by name.
+        n_samples: How many they are.
+        slack: By how much rounding may move the first metric.
     """
 
-    n_right: int
-    n_images: int
-    n_draws: int
-
-    @property
-    def accuracy(self) -> float:
-        """Share of the pictures that it gets right, in [0, 1]."""
-        return self.n_right / self.n_images
+    metrics: Mapping[str, float]
+    n_samples: int
+    slack: float
 
 
-def count_right(
+def score_model(
     model: Callable[[Tensor], Any],
     batches: Iterable[tuple[Tensor, Tensor]],
+    task: Task,
     *,
     tolerance: float,
 ) -> Score:
-    """Count the pictures that a reloaded model gets right, on the CPU.
+    """Measure a reloaded model, on the CPU.
 
     Args:
-        model: Takes pictures, returns logits.
-        batches: Pictures with labels.
-        tolerance: Two logits nearer than this, relative to the largest, are a draw.
+        model: Takes samples, returns what the task reads.
+        batches: Samples with targets.
+        task: What is measured.
+        tolerance: Outputs may differ by this, relative to the largest. Two logits of a classifier
+            that are nearer than this are a draw, and either may win.
     """
-    n_right = n_images = n_draws = 0
-    with torch.inference_mode():
-        for images, labels in batches:
-            logits = check_scores(model(images.cpu()), len(images))
-            there = check_labels(labels, *logits.shape).cpu()
-            n_right += int((logits.argmax(1) == there).sum())
-            n_images += len(labels)
+    metric, draws = task.metrics[0], _Draws(task, tolerance)
+    found = measure(draws.watch(model), _on_cpu(batches), Placement(torch.device("cpu")), task)
+    scale = find_scale(metric, found.metrics[metric.name])
+    slack = draws.n / found.n_samples if draws.counts else _ROUNDING * scale
+    return Score(found.metrics, found.n_samples, slack)
+
+
+def _on_cpu(batches: Iterable[tuple[Tensor, Tensor]]) -> Iterator[tuple[Tensor, Tensor]]:
+    for samples, targets in batches:
+        yield samples.cpu(), targets.cpu()
+
+
+class _Draws:
+    """Counts samples of a classifier whose two largest logits are as near as rounding moves them."""
+
+    def __init__(self, task: Task, tolerance: float) -> None:
+        self.counts = isinstance(task, Classification)
+        self.n = 0
+        self._task = task
+        self._tolerance = tolerance
+
+    def watch(self, model: Callable[[Tensor], Any]) -> Callable[[Tensor], Any]:
+        """Return a function that runs the model and counts."""
+        return self._run_and_count(model) if self.counts else model
+
+    def _run_and_count(self, model: Callable[[Tensor], Any]) -> Callable[[Tensor], Any]:
+        def run(samples: Tensor) -> Tensor:
+            logits = self._task.check_outputs(model(samples), len(samples))
             best = logits.topk(min(2, logits.shape[1]), dim=1).values
             gap = (best[:, 0] - best[:, -1]) / logits.abs().amax().clamp(min=1e-12)
-            n_draws += int((gap <= 2 * tolerance).sum())  # both may move
-    return Score(n_right, n_images, n_draws)
+            self.n += int((gap <= 2 * self._tolerance).sum())  # both may move
+            return logits
+
+        return run
 
 
-def check_delivered(count: Score, *, stated: float, file: str, split: str = "test") -> None:
-    """See that a file gives the accuracy that the front states.
+def find_scale(metric: Metric, value: float) -> float:
+    """Return what a difference of a metric is measured by: 1 of shares, else the value itself."""
+    return 1.0 if metric.is_share else abs(value)
+
+
+def is_same(metric: Metric, got: float, stated: float, *, n_samples: int, share: float) -> bool:
+    """Say whether two measurements of one net agree: sums round as the machine adds.
 
     Args:
-        count: What the file gives.
-        stated: Accuracy of the model in ``front.json``, in [0, 1].
+        metric: What was measured.
+        got: Now.
+        stated: Before.
+        n_samples: On how many samples; of a share one on the edge may change, whatever ``share`` is.
+        share: Largest difference, of :func:`find_scale`.
+    """
+    slack = share * find_scale(metric, stated)
+    return abs(got - stated) <= max(slack, 1.5 / n_samples if metric.is_share else 0.0)
+
+
+def check_exported(
+    score: Score, metric: Metric, stated: Mapping[str, float], *, file: str, split: str = "test"
+) -> None:
+    """See that a file gives what the front states.
+
+    Args:
+        score: What the file gives.
+        metric: What is compared.
+        stated: The model's metrics in ``front.json``.
         file: For the message.
-        split: Whose pictures they are, for the message.
+        split: Whose samples they are, for the message.
 
     Raises:
-        ExportError: If a picture more or less is right than stated, draws aside: what was scored
-            is not what would be delivered.
+        ExportError: If they differ by more than rounding allows: what was scored is not what would
+            be delivered.
     """
-    n_stated = round(stated * count.n_images)
-    if abs(count.n_right - n_stated) > count.n_draws:
+    got, wanted = score.metrics[metric.name], stated[metric.name]
+    # Half a sample, where samples are counted: the two are quotients of whole numbers then.
+    if abs(got - wanted) > score.slack + 0.5 / score.n_samples * metric.is_share:
         raise ExportError(
-            f"{file} gets {count.n_right} of {count.n_images} {split} pictures right, and "
-            f"front.json says {n_stated}: what was scored is not what would be delivered (stale BatchNorm "
-            "statistics, or a file of another model); delete its folder in finetuned/ and run the "
-            "same command again"
+            f"{file} has {label(metric.name)} {spell(metric.name, got)} on {score.n_samples} {split} "
+            f"samples, and front.json says {spell(metric.name, wanted)}: what was scored is not what "
+            "would be delivered (stale BatchNorm statistics, or a file of another model); delete its "
+            "folder in finetuned/ and run the same command again"
         )

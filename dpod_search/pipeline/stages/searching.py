@@ -57,6 +57,7 @@ def describe_inputs(session: Session) -> dict[str, Any]:
         "storage": session.storage and hide_password(session.storage),
         "search": dataclasses.asdict(session.config.search),
         "evaluation": dataclasses.asdict(session.config.evaluation),
+        **session.describe_task(),
         **_describe_length(session),
         **_describe_latency(session),
         **oneshot.describe_inputs(session),

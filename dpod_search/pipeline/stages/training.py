@@ -13,6 +13,7 @@ from dpod_search.files import hash_value
 from dpod_search.pipeline.session import WEIGHTS
 from dpod_search.pipeline.session import Session
 from dpod_search.pipeline.stages import oneshot
+from dpod_search.pipeline.stages.purpose import describe_purpose
 from dpod_search.quantities import percent
 from dpod_search.records.training import Pictures
 from dpod_search.records.training import Profile
@@ -21,6 +22,7 @@ from dpod_search.records.training import TrainedNet
 from dpod_search.records.training import Training
 from dpod_search.records.training import list_steps
 from dpod_search.supernet import Supernet
+from dpod_search.tasks import Classification
 from dpod_search.training import CheckpointFile
 from dpod_search.training import Ranks
 from dpod_search.training import TrainingResult
@@ -53,6 +55,7 @@ def describe_inputs(session: Session) -> dict[str, Any]:
         "device": config.device,
         "data": session.data.fingerprint,
         "training": dataclasses.asdict(training),
+        **session.describe_task(),
         **{
             section: dataclasses.asdict(getattr(config, section))
             for section in ("model", "supernet", "evaluation")
@@ -93,9 +96,14 @@ def run(session: Session, inputs: Mapping[str, Any]) -> list[str]:
     if config.oneshot.method or settings.epochs == 0:
         oneshot.order_units(session)
     save_weights(session.path / WEIGHTS, supernet.net)
-    accuracy = _write_path(session, result)
-    is_trained = result.n_steps > 0
-    warning = describe_chance(accuracy, session.data.n_classes, is_trained=is_trained)
+    metrics = _write_path(session, result)
+    warning = None
+    if isinstance(
+        session.task, Classification
+    ):  # of other tasks it is not known what guessing gives
+        warning = describe_chance(
+            metrics["accuracy"], session.data.n_classes, is_trained=result.n_steps > 0
+        )
     if warning:
         _logger.warning("train: %s", warning)
     Training(
@@ -106,8 +114,9 @@ def run(session: Session, inputs: Mapping[str, Any]) -> list[str]:
         policy=settings.policy,
         n_ranks=ranks.n_ranks,
         history=list_steps(result.history),
-        full=TrainedNet(accuracy=accuracy),
+        full=TrainedNet(metrics=metrics),
         data=Pictures(**session.data.summary()),
+        task=describe_purpose(session.task),
         warning=warning,
     ).write(session.path)
     return [WEIGHTS, Training.FILE, ShrinkingPath.FILE]
@@ -164,6 +173,7 @@ def _train(session: Session, ranks: Ranks, checkpoint: CheckpointFile | None) ->
         seed=session.seed,
         checkpoint=checkpoint,
         progress=session.progress,
+        task=session.task,
     )
 
 
@@ -175,8 +185,8 @@ def _take_weights(supernet: Supernet) -> TrainingResult:
     )
 
 
-def _write_path(session: Session, result: TrainingResult) -> float:
-    """Write the path with its accuracies; return that of the full net."""
+def _write_path(session: Session, result: TrainingResult) -> dict[str, float]:
+    """Write the path with its metrics on validation; return those of the full net."""
     evaluator = Evaluator(
         session.blank_supernet,
         session.calibration_images,
@@ -184,17 +194,18 @@ def _write_path(session: Session, result: TrainingResult) -> float:
     )
     # The full net begins the path: each is evaluated once.
     full = session.blank_supernet.space.full
-    accuracies = {
-        widths: evaluator.evaluate(widths, session.validation_batches).first
+    batches = session.validation_batches
+    measured = {
+        widths: dict(evaluator.evaluate(widths, batches, session.task).metrics)
         for widths in dict.fromkeys([full, *result.path])
     }
     profiles = tuple(
         Profile(
             widths=dict(widths),
             macs=int(session.footprint.measure(widths)["macs"]),
-            accuracy=accuracies[widths],
+            metrics=measured[widths],
         )
         for widths in result.path
     )
     ShrinkingPath(profiles=profiles).write(session.path)
-    return accuracies[full]
+    return measured[full]

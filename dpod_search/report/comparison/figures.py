@@ -26,6 +26,7 @@ from dpod_search.report.figures.style import lay_out
 from dpod_search.report.figures.style import log_axis
 from dpod_search.report.figures.style import plain
 from dpod_search.report.figures.style import value_axis
+from dpod_search.report.text import find_purpose
 from dpod_search.report.text import value_of
 
 
@@ -46,18 +47,19 @@ def draw_searched(runs: Sequence[NamedRun]) -> Drawing | Absent:
     caption = "The front of each run as it was searched, on validation, before any finetuning."
     if any(named.run.oneshot is not None for named in runs):
         caption += (
-            " Of a run without a search every subnet that was chosen is a mark; its accuracy is "
-            "that of the net's own weights cut out, where a search has a supernet's."
+            " Of a run without a search every subnet that was chosen is a mark, measured with the "
+            "net's own weights cut out, where a search has a supernet's."
         )
     return _draw_fronts(found, plane, caption)
 
 
 def draw_finetuned(runs: Sequence[NamedRun]) -> Drawing | Absent:
-    """Draw accuracy on test against macs of each run's finetuned members."""
-    plane = Plane("macs", Objective(name="test_accuracy", direction="maximize"))
+    """Draw the first metric on test against macs of each run's finetuned members."""
+    aim = find_purpose(runs[0].run).first
+    plane = Plane("macs", Objective(name=f"test_{aim.name}", direction=aim.direction))
     found = {
         named: [
-            Place(float(member.macs), member.test_accuracy, member.trial, member.on_front)
+            Place(float(member.macs), member.test[aim.name], member.trial, member.on_front)
             for member in named.run.front.members
         ]
         for named in runs
@@ -114,8 +116,8 @@ def draw_growth(runs: Sequence[NamedRun]) -> Drawing | Absent:
     lay_out(figure, height=400)
     caption = (
         "Hypervolume of each front after each trial, all in the box that spans the measured "
-        f"trials of all runs. Reference point: {scale.describe_reference()}. Accuracies are those "
-        "of each run's own supernet, so a better trained one stands higher from the start."
+        f"trials of all runs. Reference point: {scale.describe_reference()}. Values are those of "
+        "each run's own supernet, so a better trained one stands higher from the start."
     )
     left_out = [named.name for named in runs if named not in searched]
     if left_out:
@@ -140,11 +142,11 @@ def _draw_fronts(
     figure = go.Figure()
     for named, places in found.items():
         figure.add_traces(list(_draw_front(named, places, plane)))
-    is_accuracy = plane.y.is_accuracy
+    is_share = plane.y.is_share
     drawn = [place.x for places in found.values() for place in places]
     figure.update_layout(
         xaxis=log_axis(quantity(plane.x), drawn),
-        yaxis=value_axis(quantity(plane.y.name), is_accuracy=is_accuracy),
+        yaxis=value_axis(quantity(plane.y.name), is_share=is_share),
         showlegend=True,
     )
     lay_out(figure, height=480)

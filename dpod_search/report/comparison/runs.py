@@ -15,6 +15,8 @@ from dpod_search.records.run import flatten
 from dpod_search.records.run import read_run
 from dpod_search.report.figures.style import SERIES
 from dpod_search.report.figures.style import Series
+from dpod_search.report.text import find_purpose
+from dpod_search.report.text import name_samples
 
 
 # Where the pictures lie and how they came says nothing of what they are.
@@ -75,7 +77,7 @@ def read_runs(folders: Sequence[Path]) -> tuple[NamedRun, ...]:
 
 
 def splits_differ(runs: Sequence[NamedRun]) -> bool:
-    """Say whether the runs measured on different pictures of the same data."""
+    """Say whether the runs measured on different samples of the same data."""
     return len({_find_fingerprint(run) for run in runs}) > 1
 
 
@@ -94,7 +96,11 @@ def _add_method(name: str, run: Run) -> str:
 
 
 def _check_comparable(first: NamedRun, other: NamedRun) -> None:
-    for what, tell in (("objectives", _tell_objectives), ("data", _tell_data)):
+    for what, tell in (
+        ("task", _tell_task),
+        ("objectives", _tell_objectives),
+        ("data", _tell_data),
+    ):
         told = tell(first), tell(other)
         if told[0] != told[1]:
             raise ConfigError(
@@ -103,12 +109,16 @@ def _check_comparable(first: NamedRun, other: NamedRun) -> None:
             )
     has_same_seed = first.settings.get("seed") == other.settings.get("seed")
     prints = _find_fingerprint(first), _find_fingerprint(other)
-    # Another seed splits the same pictures otherwise; the same seed does not.
+    # Another seed splits the same samples otherwise; the same seed does not.
     if has_same_seed and None not in prints and prints[0] != prints[1]:
         raise ConfigError(
-            f"{first.name} and {other.name} cannot be compared: their pictures differ, though "
-            "their data settings and seeds are the same; compare runs of the same pictures"
+            f"{first.name} and {other.name} cannot be compared: their samples differ, though "
+            "their data settings and seeds are the same; compare runs of the same samples"
         )
+
+
+def _tell_task(named: NamedRun) -> str:
+    return find_purpose(named.run).name
 
 
 def _tell_objectives(named: NamedRun) -> str:
@@ -121,7 +131,8 @@ def _tell_data(named: NamedRun) -> str:
     told = [kept.pop("name", "data without a name")]
     told += [f"{key} {value}" for key, value in kept.items()]
     sizes = named.run.training.data.sizes if named.run.training else {}
-    told += [f"{n} {name} pictures" for name, n in sizes.items()]
+    noun = name_samples(named.run)
+    told += [f"{n} {name} {noun}s" for name, n in sizes.items()]
     return ", ".join(told)
 
 

@@ -10,6 +10,7 @@ from dpod_search.quantities import count
 from dpod_search.quantities import spell
 from dpod_search.records.front import FinetunedFront
 from dpod_search.records.front import Member
+from dpod_search.records.metrics import Aim
 from dpod_search.records.run import flatten
 from dpod_search.report.comparison.runs import NamedRun
 from dpod_search.report.figures.drawing import Cell
@@ -17,11 +18,9 @@ from dpod_search.report.figures.drawing import Table
 from dpod_search.report.picks import PICK_BUDGETS
 from dpod_search.report.picks import list_chosen
 from dpod_search.report.picks import pick_best
-from dpod_search.report.text import percent
+from dpod_search.report.text import find_purpose
 from dpod_search.report.text import spell_budget
-
-
-PICK_COLUMNS = ("budget", "run", "trial", "macs", "validation_accuracy", "test_accuracy")
+from dpod_search.report.text import value_of
 
 
 def tabulate_picks(runs: Sequence[NamedRun]) -> Table:
@@ -29,20 +28,22 @@ def tabulate_picks(runs: Sequence[NamedRun]) -> Table:
 
     The budgets that all runs were given come first, with the member that was chosen for them; then
     shares of the largest full net's macs of all runs, the same number of macs for each, with the
-    most accurate finetuned member within them.
+    best finetuned member within them.
     """
+    aim = find_purpose(runs[0].run).first
     fronts = [(named.name, named.run.front) for named in runs if named.run.front is not None]
     full = max((front.full.macs for _, front in fronts), default=0)
     rows: list[tuple[Cell, ...]] = []
     for given in _list_shared(front for _, front in fronts):
         for name, front in fronts:
-            rows.append((given, name, *_tell(_find_chosen(front, given))))
+            rows.append((given, name, *_tell(_find_chosen(front, given), aim)))
     for share in PICK_BUDGETS:
         budget = int(share * full)
         for name, front in fronts:
-            best = pick_best(m for m in front.members if m.macs <= budget)
-            rows.append((budget, name, *_tell(best)))
-    return Table.from_rows(PICK_COLUMNS, rows)
+            best = pick_best((m for m in front.members if m.macs <= budget), aim)
+            rows.append((budget, name, *_tell(best, aim)))
+    measured = [f"{split}_{aim.name}" for split in ("validation", "test")]
+    return Table.from_rows(("budget", "run", "trial", "macs", *measured), rows)
 
 
 def _list_shared(fronts: Iterable[FinetunedFront]) -> list[str]:
@@ -54,21 +55,21 @@ def _find_chosen(front: FinetunedFront, budget: str) -> Member | None:
     return next((c.member for c in list_chosen(front) if c.reason == budget), None)
 
 
-def _tell(member: Member | None) -> tuple[Cell, ...]:
+def _tell(member: Member | None, aim: Aim) -> tuple[Cell, ...]:
     if member is None:
         return (None, None, None, None)
-    return (member.trial, member.macs, member.validation_accuracy, member.test_accuracy)
+    return (member.trial, member.macs, member.validation[aim.name], member.test[aim.name])
 
 
-def show_pick(cells: Sequence[object]) -> list[str]:
-    """Write one row of :func:`tabulate_picks` for the page."""
-    budget, name, trial, macs, validation, test = cells
+def show_pick(cells: Sequence[object], name: str) -> list[str]:
+    """Write one row of :func:`tabulate_picks` for the page, of a metric by its name."""
+    budget, run, trial, macs, *measured = cells
     head = spell_budget(budget) if isinstance(budget, str) else _spell_macs(budget)
     if macs is None:
-        return [head, "–", "–", "–", "–", str(name)]
+        return [head, "–", "–", "–", "–", str(run)]
     called = "full net" if trial is None else str(trial)
-    accuracies = [percent(_number(value), 2) for value in (validation, test)]
-    return [head, called, count(_number(macs)), *accuracies, str(name)]
+    values = [value_of(name, _number(value)) for value in measured]
+    return [head, called, count(_number(macs)), *values, str(run)]
 
 
 def tabulate_settings(runs: Sequence[NamedRun]) -> Table:

@@ -9,6 +9,7 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from dpod_search.files import write_text
+from dpod_search.quantities import label
 from dpod_search.quantities import plural
 from dpod_search.records.run import Run
 from dpod_search.report.comparison.figures import draw_finetuned
@@ -29,6 +30,7 @@ from dpod_search.report.markup import write_document
 from dpod_search.report.page import Section
 from dpod_search.report.page import is_left_out
 from dpod_search.report.page import show_figure
+from dpod_search.report.text import find_purpose
 
 
 _FIGURES = (
@@ -71,7 +73,11 @@ def write_comparison(run_folders: Sequence[Path], out: Path) -> tuple[Path, ...]
         names=[named.name for named in runs],
         introduction=_introduce(runs),
         parts=[
-            Section("picks", "What each offers", _show_picks(picks)),
+            Section(
+                "picks",
+                "What each offers",
+                _show_picks(picks, find_purpose(runs[0].run).first.name),
+            ),
             *figures,
             Section("settings", "What differs", _show_settings(settings)),
         ],
@@ -103,16 +109,16 @@ def _tell_run(run: Run) -> str:
     return told + ("" if run.front is None else f", {len(run.front.members)} finetuned")
 
 
-def _show_picks(picks: Table) -> Markup:
+def _show_picks(picks: Table, name: str) -> Markup:
     if not picks.rows:
         return paragraph("None of the runs has finetuned its front yet.", kind="missing")
     columns = ("budget", "trial", "MACs", "validation", "test", "run")
     caption = (
-        "The most accurate finetuned subnet of each run within the same budget, chosen on "
+        f"The finetuned subnet of each run within the same budget that has the best {label(name)} on "
         "validation. Budgets in MACs are shares of the largest full net; where all runs were given "
         "a budget, it stands first, with the subnet that each chose for it."
     )
-    return table(caption, columns, [show_pick(row) for row in picks.rows], texts=1)
+    return table(caption, columns, [show_pick(row, name) for row in picks.rows], texts=1)
 
 
 def _show_settings(settings: Table) -> Markup:

@@ -27,7 +27,6 @@ from dpod_search.report.figures.style import lay_out
 from dpod_search.report.figures.style import log_axis
 from dpod_search.report.figures.style import plain
 from dpod_search.report.figures.style import value_axis
-from dpod_search.report.text import percent
 from dpod_search.report.text import value_of
 
 
@@ -43,7 +42,7 @@ def draw_front(run: Run) -> Drawing | Absent:
     figure.add_traces(list(_draw_full(run, plane)))
     drawn = [trial.values[plane.x] for trial in run.trials if plane.x in trial.values]
     across = log_axis(quantity(plane.x), [*drawn, run.search.of_full[plane.x]])
-    upwards = value_axis(quantity(plane.y.name), is_accuracy=plane.y.is_accuracy)
+    upwards = value_axis(quantity(plane.y.name), is_share=plane.y.is_share)
     if unplaced:
         # Trials without a value keep their own strip below, where no height is claimed.
         across["anchor"] = "y2"
@@ -119,8 +118,9 @@ def _draw_stairs(run: Run, plane: Plane) -> Iterator[go.Scatter]:
 
 
 def _draw_finetuned(run: Run, plane: Plane) -> Iterator[go.Scatter]:
-    if run.front is None or plane.y.name != "accuracy":
+    if not _is_finetuned(run, plane) or run.front is None:
         return
+    name = plane.y.name
     # The full net has its own star.
     members = [member for member in run.front.members if not member.is_full]
     if not members:
@@ -131,7 +131,7 @@ def _draw_finetuned(run: Run, plane: Plane) -> Iterator[go.Scatter]:
         y=[
             y
             for member in members
-            for y in (member.validation_accuracy_before, member.validation_accuracy, None)
+            for y in (member.validation_before[name], member.validation[name], None)
         ],
         mode="lines",
         line={"color": PURPLE, "width": 1.5, "dash": "dot"},
@@ -141,17 +141,24 @@ def _draw_finetuned(run: Run, plane: Plane) -> Iterator[go.Scatter]:
     yield go.Scatter(
         name="after finetuning",
         x=[member.macs for member in members],
-        y=[member.validation_accuracy for member in members],
+        y=[member.validation[name] for member in members],
         mode="markers",
         marker={"symbol": "triangle-up", "size": 11, "color": PURPLE},
         hovertext=[
             f"<b>trial {member.trial}</b> · finetuned<br>"
-            f"validation {percent(member.validation_accuracy_before, 2)} → "
-            f"{percent(member.validation_accuracy, 2)}<br>test {percent(member.test_accuracy, 2)}"
+            f"validation {value_of(name, member.validation_before[name])} → "
+            f"{value_of(name, member.validation[name])}<br>"
+            f"test {value_of(name, member.test[name])}"
             for member in members
         ],
         hoverinfo="text",
     )
+
+
+def _is_finetuned(run: Run, plane: Plane) -> bool:
+    """Say whether what stands upwards was measured again after finetuning, as a task's metric."""
+    front = run.front
+    return front is not None and plane.y.name in {m.name for m in front.task.metrics}
 
 
 def _full_places(run: Run, plane: Plane) -> list[tuple[str, float, float]]:
@@ -159,9 +166,9 @@ def _full_places(run: Run, plane: Plane) -> list[tuple[str, float, float]]:
     known = run.search.of_full
     if plane.y.name in known:
         places.append(("full net", known[plane.x], known[plane.y.name]))
-    if run.front is not None and plane.y.name == "accuracy":
+    if run.front is not None and _is_finetuned(run, plane):
         full = run.front.full
-        places.append(("full net, finetuned", float(full.macs), full.validation_accuracy))
+        places.append(("full net, finetuned", float(full.macs), full.validation[plane.y.name]))
     return places
 
 
@@ -194,9 +201,9 @@ def _tabulate(run: Run, plane: Plane) -> Table:
         is_predicted = y is not None and plane.y.name not in trial.values
         is_chosen = trial.number in chosen
         rows.append(("trial", trial.number, trial.fate, is_chosen, x, y, is_predicted))
-    if run.front is not None and plane.y.name == "accuracy":
+    if run.front is not None and _is_finetuned(run, plane):
         for member in run.front.members:
-            place = (member.macs, member.validation_accuracy)
+            place = (member.macs, member.validation[plane.y.name])
             rows.append(("finetuned", member.trial, None, member.on_front, *place, False))
     rows += [(name, None, None, None, x, y, False) for name, x, y in _full_places(run, plane)]
     return Table.from_rows(columns, rows)
@@ -213,7 +220,7 @@ def _caption(run: Run, plane: Plane, n_unplaced: int) -> str:
     )
     if n_unplaced:
         text += f"The strip below holds {plural(n_unplaced, 'trial')} with no value at all. "
-    if run.front is not None and plane.y.name == "accuracy":
+    if run.front is not None and _is_finetuned(run, plane):
         text += "Dotted lines lead from a member of the front to itself after finetuning."
     return text.strip()
 
@@ -223,6 +230,6 @@ def _caption_oneshot(run: Run, plane: Plane, goal: str) -> str:
         f"Each mark is a subnet that was chosen for a budget; {goal} and further left is better. "
         "The stairs join those that no other beats, measured on validation before finetuning."
     )
-    if run.front is not None and plane.y.name == "accuracy":
+    if run.front is not None and _is_finetuned(run, plane):
         text += " Dotted lines lead from a subnet to itself after finetuning."
     return text

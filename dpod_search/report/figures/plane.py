@@ -9,6 +9,7 @@ from dpod_search.pareto import to_minimized
 from dpod_search.records.run import Run
 from dpod_search.records.search import Objective
 from dpod_search.records.trials import Trial
+from dpod_search.report.text import find_purpose
 
 
 @dataclass(frozen=True)
@@ -33,10 +34,11 @@ class Plane:
 
 
 def choose_plane(run: Run) -> Plane:
-    """Choose what the front is drawn in: accuracy, or the first measured objective, on macs."""
+    """Choose what the front is drawn in: a metric, or the first measured objective, on macs."""
     objectives = run.search.objectives
     measured = [objective for objective in objectives if not objective.is_footprint]
-    named = [objective for objective in measured if objective.name == "accuracy"]
+    metrics = [metric.name for metric in find_purpose(run).metrics]
+    named = [objective for objective in measured if objective.name in metrics]
     others = [objective for objective in objectives if objective.name != "macs"]
     # Only macs: the next footprint stands upwards, though nothing was searched along it.
     spare = [

@@ -100,9 +100,9 @@ def log_axis(title: str, values: Iterable[float]) -> dict[str, Any]:
     return axis(title) | {"type": "log", "tickvals": ticks, "ticktext": [*map(short, ticks)]}
 
 
-def value_axis(title: str, *, is_accuracy: bool) -> dict[str, Any]:
+def value_axis(title: str, *, is_share: bool) -> dict[str, Any]:
     """Return an axis for an objective; accuracies get ticks in percent."""
-    return axis(title) | ({"tickformat": "~%"} if is_accuracy else {})
+    return axis(title) | ({"tickformat": "~%"} if is_share else {})
 
 
 def lay_out(figure: go.Figure, *, height: int = 480) -> go.Figure:

@@ -61,9 +61,9 @@ def draw_surrogate(run: Run) -> Drawing | Absent:
         return Absent("No trial was predicted by the surrogate and then evaluated.")
     figure = make_subplots(rows=1, cols=len(found), horizontal_spacing=0.12)
     for i, (objective, pairs) in enumerate(found.items(), 1):
-        is_accuracy = objective.is_accuracy
-        across = value_axis(f"measured {label(objective.name)}", is_accuracy=is_accuracy)
-        upwards = value_axis(f"predicted {label(objective.name)}", is_accuracy=is_accuracy)
+        is_share = objective.is_share
+        across = value_axis(f"measured {label(objective.name)}", is_share=is_share)
+        upwards = value_axis(f"predicted {label(objective.name)}", is_share=is_share)
         figure.add_traces(list(_draw_pairs(run, pairs, is_first=i == 1)), rows=1, cols=i)
         figure.update_xaxes(across, row=1, col=i)
         figure.update_yaxes(upwards | {"range": _find_range(pairs)}, row=1, col=i)
@@ -142,7 +142,7 @@ def _caption(found: dict[Objective, list[Pair]]) -> str:
         n_covered = sum(pair.is_covered for pair in pairs)
         errors = [abs(pair.prediction.value - pair.measured) for pair in pairs]
         mean = sum(errors) / len(errors)
-        error = f"{in_percent(mean, 2)} points" if objective.is_accuracy else number(mean, 3)
+        error = f"{in_percent(mean, 2)} points" if objective.is_share else number(mean, 3)
         told.append(
             f"The interval of {label(objective.name)} covers {n_covered} of {len(pairs)} measured "
             f"values ({percent(n_covered / len(pairs))}), with a mean absolute error of {error}"

@@ -6,6 +6,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from dpod_search.quantities import count
+from dpod_search.quantities import label
 from dpod_search.quantities import seconds
 from dpod_search.records.run import Run
 from dpod_search.records.training import Training
@@ -17,8 +18,8 @@ from dpod_search.report.figures.style import NEUTRAL
 from dpod_search.report.figures.style import ORANGE
 from dpod_search.report.figures.style import axis
 from dpod_search.report.figures.style import lay_out
-from dpod_search.report.text import percent
 from dpod_search.report.text import stage_missing
+from dpod_search.report.text import value_of
 
 
 def draw_training(run: Run) -> Drawing | Absent:
@@ -55,11 +56,17 @@ def draw_training(run: Run) -> Drawing | Absent:
     return Drawing(figure, Table.from_rows(columns, rows), _caption(run, training))
 
 
+def _spell(training: Training) -> str:
+    name = training.task.first.name
+    told = value_of(name, training.full.metrics[name])
+    return told if training.task.counts_samples else f"{label(name)} {told}"
+
+
 def _caption(run: Run, training: Training) -> str:
     text = (
         f"Policy {training.policy}: {count(training.n_steps)} steps in "
         f"{seconds(training.seconds)}. The full net reached "
-        f"{percent(training.full.accuracy, 2)} on validation."
+        f"{_spell(training)} on validation."
     )
     if run.oneshot is not None:
         text += " It alone was trained; its units were then put in the order of their importance."

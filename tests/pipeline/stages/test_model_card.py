@@ -31,9 +31,9 @@ def make_model(**changes: Any) -> ExportedModel:
         "widths": {"conv": 4},
         "sizes": sizes,
         "footprint": sizes,
-        "validation_accuracy_before": 0.9,
-        "validation_accuracy": 0.975,
-        "test_accuracy": 0.97,
+        "validation_before": {"accuracy": 0.9},
+        "validation": {"accuracy": 0.975},
+        "test": {"accuracy": 0.97},
         "files": {"safetensors": ExportedFile(path="m.safetensors", sha256="0f", bytes=9)},
         "notes": (),
         "max_difference": 0.0,
@@ -77,7 +77,7 @@ def test_what_the_search_measured_besides_is_told_too() -> None:
 
 @pytest.mark.parametrize("share", [1e-5, 0.004])
 def test_a_small_accuracy_is_not_none(share: float) -> None:
-    card = write(make_model(test_accuracy=share))
+    card = write(make_model(test={"accuracy": share}))
     assert "| test accuracy | 0.00 % |" not in card
 
 
