@@ -29,6 +29,7 @@ from dpod_search.importance import measure_unit_importance
 from dpod_search.pipeline.stages.scores import score_model
 from dpod_search.supernet import Subnet
 from dpod_search.supernet import Supernet
+from dpod_search.tasks import Classification
 from dpod_search.tasks.classification import check_labels
 from dpod_search.tasks.classification import check_scores
 
