@@ -40,6 +40,7 @@ from torch import nn
 from zoo_page import write_zoo_page
 
 from dpod_search.errors import DpodSearchError
+from dpod_search.inputs import read_example
 from dpod_search.models import ModelSettings
 from dpod_search.models import build_model
 from dpod_search.rng import torch_generator
@@ -47,7 +48,6 @@ from dpod_search.supernet import Supernet
 from dpod_search.supernet import build_supernet
 from dpod_search.supernet import extract_subnet
 from dpod_search.supernet.layout import is_elastic
-from dpod_search.supernet.tracing.example import read_example
 from dpod_search.widths import Widths
 
 

@@ -17,12 +17,12 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from dpod_search.footprint import FootprintModel
 from dpod_search.footprint import build_footprint
+from dpod_search.inputs import ModelCall
+from dpod_search.inputs import read_example
 from dpod_search.rng import numpy_generator
 from dpod_search.rng import torch_generator
 from dpod_search.supernet import Supernet
 from dpod_search.supernet import extract_subnet
-from dpod_search.supernet.tracing.example import ExampleCall
-from dpod_search.supernet.tracing.example import read_example
 from dpod_search.supernet.tracing.recording import tensors_of
 from dpod_search.widths import Widths
 
@@ -35,7 +35,7 @@ from footprint.peak import measure_eager_peak
 from footprint.peak import measure_graph_peaks
 
 
-def stir(model: nn.Module, call: ExampleCall, name: str) -> None:
+def stir(model: nn.Module, call: ModelCall, name: str) -> None:
     """Make an untrained net's output depend on all of it, in place.
 
     Heads of zeros, equal scales and signals that die out on their way would hide mistakes: every
@@ -57,7 +57,7 @@ def stir(model: nn.Module, call: ExampleCall, name: str) -> None:
         norm.eval().momentum = momentum
 
 
-def measure_response(model: nn.Module, call: ExampleCall) -> float:
+def measure_response(model: nn.Module, call: ModelCall) -> float:
     """Return how much the outputs of two samples differ, relative to the largest output."""
     with torch.no_grad():
         outputs = [out for out in tensors_of(call.run(model)) if out.is_floating_point()]
@@ -94,7 +94,7 @@ def measure_exactness(
 
 
 def compare_runs(
-    supernet: Supernet, extracted: nn.Module, widths: Widths, call: ExampleCall
+    supernet: Supernet, extracted: nn.Module, widths: Widths, call: ModelCall
 ) -> dict[str, Any]:
     """Compare outputs and gradients of a narrow run and of the net cut out at its widths."""
     got, got_inputs = _run_backward(supernet, call, supernet.active(widths))
@@ -138,7 +138,7 @@ def compare_counts(
     return row
 
 
-def try_export(extracted: nn.Module, call: ExampleCall) -> dict[str, Any]:
+def try_export(extracted: nn.Module, call: ModelCall) -> dict[str, Any]:
     """Export a net that was cut out, and compare the program's output with the net's."""
     start = time.perf_counter()
     try:
@@ -165,7 +165,7 @@ def join_rows(rows: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _run_backward(
-    model: nn.Module, call: ExampleCall, context: Any = None
+    model: nn.Module, call: ModelCall, context: Any = None
 ) -> tuple[list[Tensor], list[Tensor]]:
     """Return what a net answers, and the gradients of the inputs that have any."""
     call = call.map(lambda t: t.clone().requires_grad_(t.is_floating_point()))

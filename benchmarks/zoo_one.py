@@ -33,12 +33,12 @@ from zoo_nets import list_nets
 
 from dpod_search.errors import DpodSearchError
 from dpod_search.footprint import build_footprint
+from dpod_search.inputs import ModelCall
+from dpod_search.inputs import read_example
 from dpod_search.rng import numpy_generator
 from dpod_search.supernet import Supernet
 from dpod_search.supernet import build_supernet
 from dpod_search.supernet import extract_subnet
-from dpod_search.supernet.tracing.example import ExampleCall
-from dpod_search.supernet.tracing.example import read_example
 
 
 N_WIDTHS = 5
@@ -146,7 +146,7 @@ def compare(net: ZooNet, held: dict[str, Any], n_widths: int) -> Row:
 
 
 def compare_at(
-    supernet: Supernet, call: ExampleCall, one: ExampleCall, name: str, n_widths: int
+    supernet: Supernet, call: ModelCall, one: ModelCall, name: str, n_widths: int
 ) -> Row:
     """Compare values, gradients and counts at random widths; what is counted is of one sample."""
     footprint = build_footprint(supernet)
@@ -194,7 +194,7 @@ def is_exact(row: Row) -> bool:
     )
 
 
-def count_macs(model: nn.Module, call: ExampleCall) -> float:
+def count_macs(model: nn.Module, call: ModelCall) -> float:
     """Count the multiply-accumulates per sample of every product and convolution that runs.
 
     PyTorch's counter does not see into its fused attentions and recurrent layers, which are

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import overload
 
 import torch
 from torch import Tensor
@@ -16,6 +17,7 @@ from dpod_search.errors import MAX_PROCESSES
 from dpod_search.errors import ConfigError
 from dpod_search.errors import check_count
 from dpod_search.errors import show
+from dpod_search.inputs import Samples
 
 
 # Nobody has tried `xpu`; it is left to those who can.
@@ -35,11 +37,19 @@ class Placement:
     device: torch.device
     is_channels_last: bool = False
 
-    def put(self, images: Tensor) -> Tensor:
-        """Move pictures there; nothing is copied if they are there already."""
-        if self.is_channels_last and images.ndim == 4:
-            return images.to(self.device, memory_format=torch.channels_last)
-        return images.to(self.device)
+    @overload
+    def put(self, samples: Tensor) -> Tensor: ...
+
+    @overload
+    def put(self, samples: Samples) -> Samples: ...
+
+    def put(self, samples: Samples) -> Samples:
+        """Move samples there; nothing is copied if they are there already."""
+        if not isinstance(samples, Tensor):
+            return samples.map(self.put)
+        if self.is_channels_last and samples.ndim == 4:
+            return samples.to(self.device, memory_format=torch.channels_last)
+        return samples.to(self.device)
 
 
 def device_of(module: nn.Module) -> torch.device:

@@ -15,10 +15,10 @@ from dpod_search.errors import check_count
 from dpod_search.errors import show
 from dpod_search.imports import call_with
 from dpod_search.imports import import_object
+from dpod_search.inputs import Example
 from dpod_search.own_code import own_code
 from dpod_search.quantities import count
 from dpod_search.rng import torch_generator
-from dpod_search.supernet.tracing.example import Example
 
 
 _PICTURE = "3,224,224"

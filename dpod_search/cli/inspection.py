@@ -20,6 +20,7 @@ from dpod_search.errors import ConfigError
 from dpod_search.footprint import build_footprint
 from dpod_search.footprint import list_parts
 from dpod_search.footprint import measure_shares
+from dpod_search.inputs import read_example
 from dpod_search.models import build_model
 from dpod_search.models import build_untried
 from dpod_search.pipeline.session import make_supernet
@@ -33,7 +34,6 @@ from dpod_search.supernet import Grouping
 from dpod_search.supernet import Layout
 from dpod_search.supernet import Supernet
 from dpod_search.supernet import full_size
-from dpod_search.supernet.tracing.example import read_example
 
 
 _MAKERS = ("conv", "linear", "attention", "recurrent")

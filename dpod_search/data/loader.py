@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from functools import partial
 
 import numpy as np
-import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset
@@ -31,18 +30,21 @@ from dpod_search.errors import ConfigError
 from dpod_search.errors import DataError
 from dpod_search.errors import DpodSearchError
 from dpod_search.errors import check_count
+from dpod_search.inputs import Samples
+from dpod_search.inputs import count_samples
+from dpod_search.inputs import join_samples
+from dpod_search.inputs import take_samples
 from dpod_search.orphans import end_with
 from dpod_search.own_code import is_own
 from dpod_search.placement import check_parallel
 from dpod_search.rng import derive_seed
 from dpod_search.rng import numpy_generator
 from dpod_search.rng import torch_generator
-from dpod_search.tasks.batches import check_pair
-from dpod_search.tasks.batches import check_samples
+from dpod_search.tasks.batches import read_batch
 
 
-# Samples (N, ...) and what the task asks of them, for classification labels (N,).
-Batch = tuple[Tensor, Tensor]
+# Samples (N, ...), or several inputs, and what the task asks of them: for classification labels (N,).
+Batch = tuple[Samples, Tensor]
 Batches = Iterable[Batch]
 
 
@@ -249,8 +251,8 @@ def _start_worker(parent: int, number: int) -> None:
     end_with(parent)
 
 
-def gather_images(source: ImageDataset | Iterable[Batch], limit: int) -> Tensor:
-    """Collect pictures into one tensor.
+def gather_images(source: ImageDataset | Iterable[Batch], limit: int) -> Samples:
+    """Collect pictures, or other samples, into one tensor or several inputs.
 
     Args:
         source: A dataset, of which evenly spaced pictures are taken; or a loader, of which the
@@ -258,7 +260,8 @@ def gather_images(source: ImageDataset | Iterable[Batch], limit: int) -> Tensor:
         limit: Largest number of pictures, 1 to 10,000,000.
 
     Returns:
-        At most ``limit`` pictures, ``n x channels x height x width``.
+        At most ``limit`` of them, pictures as ``n x channels x height x width``. Batches whose
+        samples have other shapes than the first one's are left out.
 
     Raises:
         ConfigError: If ``limit`` is out of range.
@@ -271,20 +274,18 @@ def gather_images(source: ImageDataset | Iterable[Batch], limit: int) -> Tensor:
         n = min(limit, len(source))
         indices = np.linspace(0, len(source) - 1, n).round().astype(int).tolist()
         return fetch_batch(source, indices)[0]
-    parts = [images for images, _ in take_batches(source, limit)]
+    parts = [samples for samples, _ in take_batches(source, limit)]
     if not parts:
         raise DataError("there are no pictures to gather")
-    return torch.cat(parts)[:limit]
+    return take_samples(join_samples(parts), slice(limit))
 
 
 def take_batches(batches: Batches, n_images: int) -> Iterator[Batch]:
     """Give the first batches, up to the one that makes so many pictures, or more, of them."""
     left = n_images
     for batch in batches:
-        check_pair(batch)
-        images, labels = batch
-        check_samples(images)
-        yield images, labels
-        left -= len(images)
+        samples, targets = read_batch(batch)
+        yield samples, targets
+        left -= count_samples(samples)
         if left <= 0:
             return

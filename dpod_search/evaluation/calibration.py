@@ -35,14 +35,14 @@ from dpod_search.evaluation.pooling import NormCall
 from dpod_search.evaluation.pooling import PoolingStand
 from dpod_search.evaluation.pooling import pool_calls
 from dpod_search.evaluation.pooling import read_call
+from dpod_search.inputs import Example
+from dpod_search.inputs import ModelCall
+from dpod_search.inputs import call_with_samples
 from dpod_search.placement import evaluating
 from dpod_search.placement import placement_of
-from dpod_search.supernet.tracing.example import Example
-from dpod_search.supernet.tracing.example import ExampleCall
-from dpod_search.supernet.tracing.example import call_with_samples
 
 
-def calibrate(model: nn.Module, images: Example | ExampleCall, *, batch_size: int = 1024) -> None:
+def calibrate(model: nn.Module, images: Example | ModelCall, *, batch_size: int = 1024) -> None:
     """Replace the statistics of every BatchNorm by those of the given pictures.
 
     Works on plain modules and, inside ``supernet.active(widths)``, on a supernet, where only
@@ -71,7 +71,7 @@ def calibrate(model: nn.Module, images: Example | ExampleCall, *, batch_size: in
 @contextmanager
 def calibrated(
     model: nn.Module,
-    images: Example | ExampleCall,
+    images: Example | ModelCall,
     *,
     batch_size: int = 1024,
     normed_layers: Sequence[NormedLayer] = (),
@@ -109,7 +109,7 @@ def in_evaluation_mode(model: nn.Module) -> AbstractContextManager[None]:
 
 def _calibrate(
     model: nn.Module,
-    call: ExampleCall,
+    call: ModelCall,
     batch_size: int,
     norms: Sequence[_NormBase],
     normed_layers: Sequence[NormedLayer],
@@ -127,7 +127,7 @@ def _calibrate(
 
 def _run(
     model: nn.Module,
-    call: ExampleCall,
+    call: ModelCall,
     batch_size: int,
     norms: Sequence[_NormBase],
     normed_layers: Sequence[NormedLayer],
@@ -197,7 +197,7 @@ def _norms(model: nn.Module) -> list[_NormBase]:
     ]
 
 
-def _cut(call: ExampleCall, batch_size: int) -> Iterator[ExampleCall]:
+def _cut(call: ModelCall, batch_size: int) -> Iterator[ModelCall]:
     check_count("batch_size", batch_size, low=1, high=1_000_000)
     n = call.n_samples
     # Equal parts: a last batch of one picture could not be normalised where space is 1 x 1.

@@ -10,10 +10,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from dataclasses import field
 from functools import cached_property
+from typing import Any
 from typing import Protocol
 
 import torch
-from torch import Tensor
 from torch import nn
 
 from dpod_search.data.loader import Batches
@@ -26,19 +26,21 @@ from dpod_search.evaluation.normed_layer import NormedLayer
 from dpod_search.evaluation.normed_layer import RanOtherwiseError
 from dpod_search.evaluation.normed_layer import standing_in
 from dpod_search.evaluation.watching import find_normed_layers
+from dpod_search.inputs import Example
+from dpod_search.inputs import ModelCall
+from dpod_search.inputs import call_on
+from dpod_search.inputs import call_with_samples
+from dpod_search.inputs import count_samples
 from dpod_search.placement import Placement
 from dpod_search.placement import evaluating
 from dpod_search.placement import placement_of
 from dpod_search.supernet import Subnet
 from dpod_search.supernet import Supernet
 from dpod_search.supernet import check_inputs
-from dpod_search.supernet.tracing.example import Example
-from dpod_search.supernet.tracing.example import ExampleCall
-from dpod_search.supernet.tracing.example import call_with_samples
 from dpod_search.tasks import Classification
 from dpod_search.tasks import Task
-from dpod_search.tasks.batches import check_samples
 from dpod_search.tasks.batches import move_targets
+from dpod_search.tasks.batches import read_batch
 from dpod_search.widths import Widths
 
 
@@ -108,25 +110,25 @@ class CalibratedSubnet(Subnet):
     normed_layers: tuple[NormedLayer, ...] = field(default=(), repr=False, compare=False)
 
     @contextmanager
-    def folded(self) -> Iterator[Callable[[Tensor], Tensor]]:
-        """Give a function that returns the subnet's scores, without gradients.
+    def folded(self) -> Iterator[Callable[..., Any]]:
+        """Give a function that runs the subnet, without gradients.
 
         The norms are folded into the layers before them as they are on entering the block.
         """
         with torch.no_grad(), self.supernet.active(self.widths):
             stands = [FoldedStand(pair) for pair in self.normed_layers]
 
-        def run(images: Tensor) -> Tensor:
+        def run(*args: Any, **kwargs: Any) -> Any:
             with torch.no_grad():
                 try:
                     with standing_in(stands):
-                        scores: Tensor = self(images)
+                        outputs = self(*args, **kwargs)
                     for stand in stands:
                         stand.check_end()
                 except RanOtherwiseError:
                     stands.clear()
-                    scores = self(images)
-            return scores
+                    outputs = self(*args, **kwargs)
+            return outputs
 
         yield run
 
@@ -147,7 +149,7 @@ class Evaluator:
     def __init__(
         self,
         supernet: Supernet,
-        calibration_images: Example | ExampleCall,
+        calibration_images: Example | ModelCall,
         *,
         batch_size: int = 1024,
     ) -> None:
@@ -213,7 +215,7 @@ class Evaluator:
 
 
 def measure(
-    model: Callable[[Tensor], object],
+    model: Callable[..., object],
     batches: Batches,
     placement: Placement,
     task: Task = _CLASSIFICATION,
@@ -221,7 +223,8 @@ def measure(
     """Measure a model as it is, without calibration.
 
     Args:
-        model: Gives what the task takes for samples (N, ...). Put modules in evaluation mode first.
+        model: Gives what the task takes for samples (N, ...), or for several inputs. Put modules
+            in evaluation mode first.
         batches: Samples with the task's targets.
         placement: Where both are moved to.
         task: What is measured.
@@ -233,9 +236,10 @@ def measure(
     start = time.perf_counter()
     tally = task.make_tally()
     with torch.no_grad():
-        for samples, targets in batches:
-            check_samples(samples)
-            outputs = task.check_outputs(model(placement.put(samples)), len(samples))
+        for batch in batches:
+            samples, targets = read_batch(batch)
+            answers = call_on(model, placement.put(samples))
+            outputs = task.check_outputs(answers, count_samples(samples))
             there = move_targets(targets, placement.device)
             tally.add(outputs, task.check_targets(there, outputs))
     if tally.n_samples == 0:
@@ -251,8 +255,8 @@ class Answering(Protocol):
     def placement(self) -> Placement:
         """Where its samples must be."""
 
-    def __call__(self, samples: Tensor, /) -> Tensor:
-        """Return its outputs."""
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Return its outputs for samples, or for all inputs of a model."""
 
 
 def measure_metrics(

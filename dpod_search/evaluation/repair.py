@@ -37,6 +37,9 @@ from dpod_search.evaluation.calibration import in_evaluation_mode
 from dpod_search.evaluation.evaluator import CalibratedSubnet
 from dpod_search.evaluation.evaluator import Evaluator
 from dpod_search.footprint import build_footprint
+from dpod_search.inputs import Example
+from dpod_search.inputs import ModelCall
+from dpod_search.inputs import call_with_samples
 from dpod_search.rng import torch_generator
 from dpod_search.supernet import LayerPlan
 from dpod_search.supernet import Supernet
@@ -46,9 +49,6 @@ from dpod_search.supernet.layout import full_size
 from dpod_search.supernet.layout import list_places
 from dpod_search.supernet.layout import take
 from dpod_search.supernet.tracing.computed import holder_of
-from dpod_search.supernet.tracing.example import Example
-from dpod_search.supernet.tracing.example import ExampleCall
-from dpod_search.supernet.tracing.example import call_with_samples
 from dpod_search.widths import Widths
 
 
@@ -90,7 +90,7 @@ class Repair:
     def __init__(
         self,
         supernet: Supernet,
-        images: Example | ExampleCall,
+        images: Example | ModelCall,
         *,
         target: Widths | None = None,
         seed: int = 0,
@@ -104,7 +104,7 @@ class Repair:
         self.left: dict[str, str] = {}
         self._records = self._record(call)
 
-    def _record(self, call: ExampleCall) -> Mapping[nn.Module, _Record]:
+    def _record(self, call: ModelCall) -> Mapping[nn.Module, _Record]:
         net, found = self._supernet.net, dict[nn.Module, _Record]()
         calls = Counter(
             operation.what
@@ -264,7 +264,7 @@ def _solve(rows: Tensor, wanted: Tensor, penalty: float) -> Tensor:
 
 
 @contextmanager
-def _running_calibrating(supernet: Supernet, call: ExampleCall) -> Iterator[None]:
+def _running_calibrating(supernet: Supernet, call: ModelCall) -> Iterator[None]:
     """Run a supernet on all pictures at once; its norms keep what they saw until the block ends.
 
     Norms stand by themselves here: what is looked at is the layer in front.
@@ -296,7 +296,7 @@ class RepairingEvaluator(Evaluator):
     def __init__(
         self,
         supernet: Supernet,
-        calibration_images: Example | ExampleCall,
+        calibration_images: Example | ModelCall,
         *,
         batch_size: int = 1024,
         target: Widths | None = None,
@@ -339,7 +339,7 @@ class RepairingEvaluator(Evaluator):
 
 def make_evaluator(
     supernet: Supernet,
-    calibration_images: Example | ExampleCall,
+    calibration_images: Example | ModelCall,
     *,
     batch_size: int = 1024,
     repair: bool = False,

@@ -24,14 +24,14 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.weak import WeakIdKeyDictionary
 
 from dpod_search.evaluation.normed_layer import NormedLayer
+from dpod_search.inputs import Example
+from dpod_search.inputs import ModelCall
+from dpod_search.inputs import call_with_samples
 from dpod_search.placement import evaluating
 from dpod_search.supernet import kind_of
-from dpod_search.supernet.tracing.example import Example
-from dpod_search.supernet.tracing.example import ExampleCall
-from dpod_search.supernet.tracing.example import call_with_samples
 
 
-def find_normed_layers(model: nn.Module, images: Example | ExampleCall) -> tuple[NormedLayer, ...]:
+def find_normed_layers(model: nn.Module, images: Example | ModelCall) -> tuple[NormedLayer, ...]:
     """Find the layers whose output one BatchNorm alone reads, by running the model once.
 
     Args:

@@ -17,10 +17,10 @@ from torch import nn
 from torch.utils import _pytree as pytree
 
 from dpod_search.errors import ExportError
-from dpod_search.supernet.tracing.example import ExampleCall
+from dpod_search.inputs import ModelCall
 
 
-def resize(call: ExampleCall, n_samples: int) -> ExampleCall:
+def resize(call: ModelCall, n_samples: int) -> ModelCall:
     """Return a call with another number of samples, those of the call again and again.
 
     Args:
@@ -31,7 +31,7 @@ def resize(call: ExampleCall, n_samples: int) -> ExampleCall:
     return call.map(lambda t: t[rows].clone() if call.has_samples(t) else t.clone())
 
 
-def describe_dynamic(module: nn.Module, call: ExampleCall) -> dict[str, Any]:
+def describe_dynamic(module: nn.Module, call: ModelCall) -> dict[str, Any]:
     """Return which axes of a call may have another size, as PyTorch's exporter takes it."""
     batch = torch.export.Dim("batch", min=1)
 
@@ -43,7 +43,7 @@ def describe_dynamic(module: nn.Module, call: ExampleCall) -> dict[str, Any]:
     return dict(inspect.signature(module.forward).bind(*args, **kwargs).arguments)
 
 
-def name_inputs(module: nn.Module, call: ExampleCall) -> list[str]:
+def name_inputs(module: nn.Module, call: ModelCall) -> list[str]:
     """Return a name for each tensor of a call, in their order: that of its argument."""
     parameters = list(inspect.signature(module.forward).parameters)
     leaves, _ = pytree.tree_flatten_with_path((call.args, dict(call.kwargs)))
@@ -87,7 +87,7 @@ def _parts(result: object) -> list[tuple[str, Any]]:
     return []
 
 
-def return_plain(module: nn.Module, call: ExampleCall) -> nn.Module:
+def return_plain(module: nn.Module, call: ModelCall) -> nn.Module:
     """Return a module whose answer holds no dataclasses, which a file could not bring back.
 
     Args:
@@ -135,7 +135,7 @@ def _to_plain(result: Any) -> Any:
     return result
 
 
-def compare_answers(module: nn.Module, reloaded: Callable[..., Any], call: ExampleCall) -> float:
+def compare_answers(module: nn.Module, reloaded: Callable[..., Any], call: ModelCall) -> float:
     """Return the largest difference of an output, relative to its largest number (maybe NaN).
 
     Raises:

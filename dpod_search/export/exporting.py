@@ -29,12 +29,12 @@ from dpod_search.export.formats import FORMATS
 from dpod_search.export.formats import ExportTask
 from dpod_search.files import hash_file
 from dpod_search.files import write_whole
+from dpod_search.inputs import Example
+from dpod_search.inputs import ModelCall
+from dpod_search.inputs import find_example
+from dpod_search.inputs import read_example
 from dpod_search.own_code import describe_error
 from dpod_search.rng import torch_generator
-from dpod_search.supernet.tracing.example import Example
-from dpod_search.supernet.tracing.example import ExampleCall
-from dpod_search.supernet.tracing.example import find_example
-from dpod_search.supernet.tracing.example import read_example
 
 
 # Pictures in the batches that are compared; the first is what the module is traced with.
@@ -164,19 +164,19 @@ def _make_task(
         if len(pictures) < max(_BATCHES):
             raise ExportError(f"pictures must be at least {max(_BATCHES)}, got {len(pictures)}")
         given: Tensor | None = pictures.detach().cpu()
-        calls = tuple(ExampleCall((pictures[:n].detach().cpu().clone(),), {}) for n in _BATCHES)
+        calls = tuple(ModelCall((pictures[:n].detach().cpu().clone(),), {}) for n in _BATCHES)
     elif call is not None:
         call = call.map(lambda tensor: tensor.detach().cpu())
         calls, given = tuple(resize(call, n) for n in _BATCHES), None
     else:
-        calls = tuple(ExampleCall((_example(model.input_shape, n),), {}) for n in _BATCHES)
+        calls = tuple(ModelCall((_example(model.input_shape, n),), {}) for n in _BATCHES)
         given = _example(model.input_shape, _N_RANDOM)
     for batch in calls:
         _check_runs(module, batch)
     return ExportTask(module, calls, given, _describe(model, calls[0]))
 
 
-def _check_runs(module: nn.Module, call: ExampleCall) -> None:
+def _check_runs(module: nn.Module, call: ModelCall) -> None:
     try:
         with torch.no_grad():
             is_empty = not name_outputs(call.run(module))
@@ -190,7 +190,7 @@ def _check_runs(module: nn.Module, call: ExampleCall) -> None:
         raise ExportError("the module returns no tensor")
 
 
-def _describe(model: Exportable, call: ExampleCall) -> tuple[str, ...]:
+def _describe(model: Exportable, call: ModelCall) -> tuple[str, ...]:
     """Return lines for the head of the code."""
     tensors = [
         f"{str(t.dtype).removeprefix('torch.')} {' x '.join(['batch', *map(str, t.shape[1:])])}"

@@ -29,7 +29,7 @@ from dpod_search.export.onnx import make_onnx_int8
 from dpod_search.export.onnx import read_onnx
 from dpod_search.export.source import CannotWriteError
 from dpod_search.export.source import write_source
-from dpod_search.supernet.tracing.example import ExampleCall
+from dpod_search.inputs import ModelCall
 from dpod_search.weights import load_weights
 from dpod_search.weights import pack_weights
 from dpod_search.weights import read_tensors
@@ -52,7 +52,7 @@ class ExportTask:
     """
 
     module: nn.Module
-    examples: tuple[ExampleCall, ...]
+    examples: tuple[ModelCall, ...]
     pictures: Tensor | None
     notes: tuple[str, ...] = ()
 

@@ -20,7 +20,7 @@ from dpod_search.export.calls import describe_dynamic
 from dpod_search.export.calls import name_inputs
 from dpod_search.export.calls import name_outputs
 from dpod_search.export.calls import return_plain
-from dpod_search.supernet.tracing.example import ExampleCall
+from dpod_search.inputs import ModelCall
 
 
 _PACKAGES = ("onnx", "onnxruntime", "onnxscript")
@@ -44,7 +44,7 @@ def check_onnx(formats: Collection[str]) -> None:
         )
 
 
-def make_onnx(module: nn.Module, example: ExampleCall) -> bytes:
+def make_onnx(module: nn.Module, example: ModelCall) -> bytes:
     """Return a module as ONNX that takes any batch size: a file with graph and weights.
 
     Args:
@@ -82,7 +82,7 @@ def _name_output(name: str) -> str:
     return (f"{_NUMBERED}{name}" if name[:1].isdecimal() else name) or _OUTPUT
 
 
-def make_onnx_int8(module: nn.Module, example: ExampleCall, pictures: Tensor) -> bytes:
+def make_onnx_int8(module: nn.Module, example: ModelCall, pictures: Tensor) -> bytes:
     """Return a module as ONNX whose layers compute with 8-bit numbers.
 
     Weights and activations are quantised statically, each channel of a weight on a scale of its
@@ -150,7 +150,7 @@ def read_onnx(path: Path) -> Callable[..., Any]:
     made = [held.name.removeprefix(_NUMBERED) for held in session.get_outputs()]
 
     def run(*args: Any, **kwargs: Any) -> Any:
-        tensors = ExampleCall(args, kwargs).tensors
+        tensors = ModelCall(args, kwargs).tensors
         if len(tensors) != len(names):
             raise ExportError(f"the ONNX graph takes {len(names)} inputs, not {len(tensors)}")
         feeds = {

@@ -23,8 +23,11 @@ from torch import Tensor
 from torch import nn
 from torch.nn import functional
 
+from dpod_search.inputs import Samples
+from dpod_search.inputs import call_on
 
-def find_stages(module: nn.Module, images: Tensor) -> tuple[str, ...]:
+
+def find_stages(module: nn.Module, samples: Samples) -> tuple[str, ...]:
     """Find the last layer of each resolution that feature maps have.
 
     A block is a layer too, and ends after those inside it: what it adds or rectifies outside of
@@ -32,7 +35,7 @@ def find_stages(module: nn.Module, images: Tensor) -> tuple[str, ...]:
 
     Args:
         module: In evaluation mode.
-        images: An example, shape (N, C, H, W).
+        samples: An example: pictures (N, C, H, W), or all inputs.
 
     Returns:
         Names of layers, in the order they run; none for a net without feature maps.
@@ -47,7 +50,7 @@ def find_stages(module: nn.Module, images: Tensor) -> tuple[str, ...]:
 
     names = [name for name, _ in module.named_modules() if name]
     with torch.no_grad(), _telling(module, names, note):
-        module(images)
+        call_on(module, samples)
     last: dict[tuple[int, ...], str] = {}
     for name in order:
         if len(shapes[name]) == 1:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-from torch import Tensor
 from torch import nn
 
 from dpod_search.placement import Placement
@@ -40,10 +40,9 @@ class FinetunedSubnet:
     history: tuple[Mapping[str, float], ...] = ()
     seconds: float = 0.0
 
-    def __call__(self, images: Tensor) -> Tensor:
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the module on a batch, so that custom objectives can look at it like a subnet."""
-        result: Tensor = self.module(images)
-        return result
+        return self.module(*args, **kwargs)
 
     @property
     def accuracy_before(self) -> float | None:

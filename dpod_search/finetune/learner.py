@@ -15,6 +15,7 @@ from dpod_search.finetune.attention import compare_attention
 from dpod_search.finetune.attention import watching
 from dpod_search.finetune.settings import FinetuneSettings
 from dpod_search.finetune.teacher import Teacher
+from dpod_search.inputs import Samples
 from dpod_search.tasks import Classification
 from dpod_search.tasks import Task
 from dpod_search.training.precision import compute_outputs
@@ -41,21 +42,21 @@ class DistillationLearner:
     def begin_step(self, step: int) -> None:
         """Nothing to prepare."""
 
-    def compute_gradients(self, step: int, images: Tensor, labels: Tensor) -> dict[str, float]:
+    def compute_gradients(self, step: int, samples: Samples, labels: Tensor) -> dict[str, float]:
         """Run the module and, if it has a say, ask the teacher."""
         settings = self.settings
         with watching(self.module, self.stages) as seen:
-            scores = compute_outputs(self.module, images, self.task, settings.precision)
+            scores = compute_outputs(self.module, samples, self.task, settings.precision)
         targets = self.task.check_targets(labels, scores)
         weight = settings.distillation if self.teacher is not None else 0.0
         loss = (1 - weight) * self.task.compute_loss(scores, targets)
         if self.teacher is not None and self.stages:
-            wanted, full = self.teacher.watch(images, self.stages)
+            wanted, full = self.teacher.watch(samples, self.stages)
             loss = loss + weight * self.task.distill(scores, wanted, settings.temperature)
             differences = [compare_attention(seen[name], full[name]) for name in self.stages]
             loss = loss + settings.features * torch.stack(differences).mean()
         elif self.teacher is not None and weight > 0:
-            wanted = self.teacher.answer(step, images)
+            wanted = self.teacher.answer(step, samples)
             loss = loss + weight * self.task.distill(scores, wanted, settings.temperature)
         torch.autograd.backward(loss)
         return {"loss": loss.item()}

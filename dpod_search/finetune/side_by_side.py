@@ -13,7 +13,6 @@ import torch
 from joblib import Parallel
 from joblib import delayed
 from joblib import parallel_config
-from torch import Tensor
 
 from dpod_search.data.loader import Batches
 from dpod_search.errors import ConfigError
@@ -28,6 +27,7 @@ from dpod_search.finetune.tuning import FinetuneContext
 from dpod_search.finetune.tuning import FinetuneJob
 from dpod_search.finetune.tuning import find_subnet
 from dpod_search.finetune.tuning import prepare_finetuning
+from dpod_search.inputs import Samples
 from dpod_search.orphans import end_with
 from dpod_search.placement import check_parallel
 from dpod_search.placement import limit_threads
@@ -123,7 +123,7 @@ def finetune_all(
     *,
     n_jobs: int = 1,
     validation_loader: Batches | None = None,
-    calibration_images: Tensor | None = None,
+    calibration_images: Samples | None = None,
     calibration_batch_size: int = 1024,
     settings: FinetuneSettings | None = None,
     seed: int = 0,

@@ -27,6 +27,8 @@ from dpod_search.data.loader import Batches
 from dpod_search.errors import ConfigError
 from dpod_search.finetune.attention import watching
 from dpod_search.finetune.settings import FinetuneSettings
+from dpod_search.inputs import Samples
+from dpod_search.inputs import count_samples
 from dpod_search.placement import device_of
 from dpod_search.placement import place_module
 from dpod_search.placement import placement_of
@@ -34,6 +36,7 @@ from dpod_search.supernet import Supernet
 from dpod_search.supernet import extract_subnet
 from dpod_search.tasks import Classification
 from dpod_search.tasks import Task
+from dpod_search.tasks.batches import read_batch
 from dpod_search.training import rewind
 from dpod_search.training.batches import PositionedLoader
 from dpod_search.training.batches import count_batches
@@ -124,12 +127,12 @@ class Teacher:
             )
         return ViewsInTurn(loader, self._n_views)
 
-    def answer(self, step: int, images: Tensor) -> Tensor:
-        """Return the full net's logits for the pictures of a step.
+    def answer(self, step: int, samples: Samples) -> Tensor:
+        """Return the full net's answers to the samples of a step.
 
         Args:
             step: Of a training on :meth:`show_views`, from 0.
-            images: Its pictures, shape (N, C, ...), on the full net's device.
+            samples: Shape (N, ...), or several inputs, on the full net's device.
 
         Returns:
             As the task has them, for classification shape (N, n_classes).
@@ -138,18 +141,18 @@ class Teacher:
             ConfigError: If they are not as many as when the answer was kept.
         """
         if self._period == 0:
-            return self._run(images)
+            return self._run(samples)
         place = step % self._period
         if place not in self._answers:
-            self._answers[place] = self._run(images).cpu().numpy()
+            self._answers[place] = self._run(samples).cpu().numpy()
         kept = self._answers[place]
-        if len(kept) != len(images):
+        if len(kept) != count_samples(samples):
             raise ConfigError(
-                f"step {step} shows {len(images)} pictures, and this teacher keeps answers to "
+                f"step {step} shows {count_samples(samples)} samples, and this teacher keeps answers to "
                 f"{len(kept)}; make one with make_teacher for the loader that is trained on"
             )
         # A copy: another process may have been lent the array to read.
-        return torch.from_numpy(kept.copy()).to(images.device)
+        return torch.from_numpy(kept.copy()).to(device_of(self._full_net))
 
     def answer_all(self, loader: Batches, n_epochs: int) -> None:
         """Answer all that will be asked, where answers are kept; nothing is answered twice.
@@ -166,27 +169,27 @@ class Teacher:
             if all(step in self._answers for step in steps):
                 continue
             views.set_position(view)
-            for step, (images, _) in zip(steps, views, strict=True):
-                self.answer(step, placement.put(images))
+            for step, batch in zip(steps, views, strict=True):
+                self.answer(step, placement.put(read_batch(batch)[0]))
 
-    def watch(self, images: Tensor, names: Sequence[str]) -> tuple[Tensor, dict[str, Tensor]]:
+    def watch(self, samples: Samples, names: Sequence[str]) -> tuple[Tensor, dict[str, Tensor]]:
         """Run the full net.
 
         Args:
-            images: Pictures, shape (N, C, ...), on its device.
+            samples: Shape (N, ...), or several inputs, on its device.
             names: Layers of it.
 
         Returns:
             Its answers, and what the layers gave out, by name.
         """
         with watching(self._full_net, names) as seen:
-            answers = self._run(images)
+            answers = self._run(samples)
         return answers, seen
 
-    def _run(self, images: Tensor) -> Tensor:
-        self.n_images += len(images)
+    def _run(self, samples: Samples) -> Tensor:
+        self.n_images += count_samples(samples)
         with torch.no_grad():
-            return compute_outputs(self._full_net, images, self._task, self._precision)
+            return compute_outputs(self._full_net, samples, self._task, self._precision)
 
 
 def make_teacher(
@@ -222,9 +225,9 @@ def make_teacher(
     n_views = 0 if chosen.features > 0 else chosen.n_views
     if n_views > 0 and isinstance(loader, PositionedLoader):
         rewind(loader)
-        images, _ = next(iter(loader))
+        samples, _ = read_batch(next(iter(loader)))
         once = Teacher(full_net, task=task, precision=chosen.precision)
-        answers = once.answer(0, placement_of(full_net).put(images))
+        answers = once.answer(0, placement_of(full_net).put(samples))
         n_bytes = n_views * n_batches * answers.numel() * answers.element_size()
         if n_bytes <= _MAX_BYTES:
             return Teacher(

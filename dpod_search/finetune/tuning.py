@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from dataclasses import field
 from dataclasses import replace
 
-from torch import Tensor
 from torch import nn
 
 from dpod_search.data import gather_images
@@ -28,6 +27,8 @@ from dpod_search.finetune.settings import FinetuneSettings
 from dpod_search.finetune.teacher import Teacher
 from dpod_search.finetune.teacher import make_teacher
 from dpod_search.footprint import build_footprint
+from dpod_search.inputs import Samples
+from dpod_search.inputs import take_samples
 from dpod_search.placement import device_of
 from dpod_search.placement import place_module
 from dpod_search.placement import placement_of
@@ -66,7 +67,7 @@ class FinetuneContext:
 
     train_loader: Batches
     validation_loader: Batches | None = None
-    calibration_images: Tensor | None = None
+    calibration_images: Samples | None = None
     calibration_batch_size: int = 1024
     settings: FinetuneSettings = field(default_factory=FinetuneSettings)
     seed: int = 0
@@ -134,7 +135,7 @@ class FinetuneJob:
         )
 
     @property
-    def _images(self) -> Tensor:
+    def _images(self) -> Samples:
         assert self.context.calibration_images is not None
         return self.context.calibration_images
 
@@ -143,7 +144,9 @@ class FinetuneJob:
         module, features = self.start.module, self.context.settings.features
         if features == 0:
             return ()
-        stages = find_stages(module, placement_of(module).put(self._images[:2]))
+        stages = find_stages(
+            module, placement_of(module).put(take_samples(self._images, slice(2)))
+        )
         if not stages:
             raise ConfigError(
                 f"finetune.features = {features:g} compares feature maps "
@@ -180,7 +183,7 @@ def finetune(
     train_loader: Batches,
     *,
     validation_loader: Batches | None = None,
-    calibration_images: Tensor | None = None,
+    calibration_images: Samples | None = None,
     calibration_batch_size: int = 1024,
     settings: FinetuneSettings | None = None,
     seed: int = 0,

@@ -40,6 +40,7 @@ from dpod_search.importance.makers import add_units
 from dpod_search.importance.makers import find_makers
 from dpod_search.importance.makers import sum_along
 from dpod_search.importance.units import LayerScores
+from dpod_search.inputs import call_on
 from dpod_search.onednn import find_skipping
 from dpod_search.onednn import skipping_before
 from dpod_search.placement import evaluating
@@ -52,6 +53,7 @@ from dpod_search.supernet import groups_of
 from dpod_search.supernet import kind_of
 from dpod_search.tabulated import FloatArray
 from dpod_search.tasks.batches import move_targets
+from dpod_search.tasks.batches import read_batch
 
 
 def score_taylor(supernet: Supernet, batches: Batches, loss: Loss) -> Sequence[LayerScores]:
@@ -124,10 +126,11 @@ def _differentiate(
 ) -> dict[tuple[str, int], FloatArray]:
     """Return weight times gradient, summed over all but one axis of each parameter."""
     placement = placement_of(supernet)
-    images, labels = batch
+    samples, targets = read_batch(batch)
     names = sorted({name for name, _ in keys})
     parameters = [supernet.net.get_parameter(name) for name in names]
-    value = loss(supernet(placement.put(images)), move_targets(labels, placement.device))
+    answers = call_on(supernet, placement.put(samples))
+    value = loss(answers, move_targets(targets, placement.device))
     gradients: Sequence[Tensor | None] = torch.autograd.grad(value, parameters, allow_unused=True)
     products: dict[str, Tensor] = {
         name: torch.zeros_like(parameter) if gradient is None else parameter.detach() * gradient

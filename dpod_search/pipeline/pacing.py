@@ -20,6 +20,9 @@ from torch import Tensor
 
 from dpod_search.data.datasets import fetch_batch
 from dpod_search.evaluation import Judge
+from dpod_search.inputs import Samples
+from dpod_search.inputs import count_samples
+from dpod_search.inputs import take_samples
 from dpod_search.onednn import find_skipping
 from dpod_search.onednn import skipping_before
 from dpod_search.pipeline.estimating import Pace
@@ -31,10 +34,12 @@ from dpod_search.pipeline.stages.affording import count_fillable
 from dpod_search.pipeline.stages.affording import limit_search
 from dpod_search.pipeline.stages.affording import list_ladder
 from dpod_search.pipeline.stages.affording import list_members
+from dpod_search.placement import placement_of
 from dpod_search.records.finetuned import Finetuned
 from dpod_search.search.store.status import count_trials
 from dpod_search.supernet import Supernet
 from dpod_search.supernet import copy_supernet
+from dpod_search.tasks.batches import read_batch
 from dpod_search.training import Plan
 from dpod_search.training.learner import SupernetLearner
 from dpod_search.training.policies import make_policy
@@ -103,16 +108,16 @@ def measure_paces(session: Session) -> Paces:
         loader = session.training_loader(session.config.training.batch_size)
         n_workers, loader.n_workers = loader.n_workers, 0
         start = time.perf_counter()
-        images, labels = next(iter(loader))
-        loading = (time.perf_counter() - start) / len(labels) / max(1, n_workers)
-        placement = session.device
-        images, labels = images.to(placement), labels.to(placement)
+        samples, targets = read_batch(next(iter(loader)))
+        n_samples = count_samples(samples)
+        loading = (time.perf_counter() - start) / n_samples / max(1, n_workers)
+        batch = placement_of(supernet).put(samples), targets.to(session.device)
         alone, both = _time_in_turn(
             [
-                _make_step(session, supernet, plan, images, labels)
+                _make_step(session, supernet, plan, batch)
                 for plan in (Plan(True, ()), Plan(True, (space.smallest,)))
             ],
-            len(labels),
+            n_samples,
         )
         judge = _make_judge(session, supernet)
         full, smallest = _time_in_turn(
@@ -123,11 +128,12 @@ def measure_paces(session: Session) -> Paces:
 
 
 def _make_judge(session: Session, supernet: Supernet) -> Judge:
-    """Make a judge of pictures that are in memory already: others may be slow to read."""
+    """Make a judge of samples that are in memory already: others may be slow to read."""
     images, size = session.calibration_images, session.config.evaluation.batch_size
     targets = fetch_batch(session.data.train, [0])[1]
-    parts = [images[start : start + size] for start in range(0, len(images), size)]
-    batches = [(part, targets.expand(len(part), *targets.shape[1:])) for part in parts]
+    n_samples = count_samples(images)
+    parts = [take_samples(images, slice(k, k + size)) for k in range(0, n_samples, size)]
+    batches = [(part, targets.expand(count_samples(part), *targets.shape[1:])) for part in parts]
     return Judge(supernet, images, batches, batch_size=size, task=session.task)
 
 
@@ -151,7 +157,7 @@ def plan_work(session: Session) -> Work:
         steps=steps,
         scores=scores,
         n_profiles=n_profiles,
-        n_evaluated=len(session.calibration_images) + len(data.validation),
+        n_evaluated=count_samples(session.calibration_images) + len(data.validation),
         n_trials=min(search.n_trials, search.n_evaluated or search.n_trials) + n_filling,
         searched=tuple(list_ladder(session)),
         finetuned=tuple((float(m), n * n_train) for m, n in zip(members, epochs, strict=True)),
@@ -176,7 +182,7 @@ def _rehearse(
     space, settings = session.blank_supernet.space, session.config.training
     full = cost(space.full)
     scored: list[tuple[Widths, int]] = []
-    n_scored = len(session.calibration_images) + min(
+    n_scored = count_samples(session.calibration_images) + min(
         len(session.data.calibration), settings.n_scoring
     )
 
@@ -231,9 +237,10 @@ class _OnePlan(Memoryless):
 
 
 def _make_step(
-    session: Session, supernet: Supernet, plan: Plan, images: Tensor, labels: Tensor
+    session: Session, supernet: Supernet, plan: Plan, batch: tuple[Samples, Tensor]
 ) -> Callable[[int], object]:
-    """Return a function that does a step on the first so many pictures."""
+    """Return a function that does a step on the first so many samples."""
+    samples, targets = batch
     settings = session.config.training
     scorer = CountedScorer(lambda widths: 0.0, lambda widths: 0.0, 0)
     schedule = SubnetSchedule(supernet, _OnePlan(plan), scorer)
@@ -243,11 +250,13 @@ def _make_step(
     for group in optimizer.param_groups:
         group["lr"] = 0.0  # else the copy's weights may run away and be slow to compute
 
-    def run(n_images: int) -> None:
+    def run(n_samples: int) -> None:
         supernet.train()
         optimizer.zero_grad()
         with skipping_before(skipping):
-            learner.compute_gradients(0, images[:n_images], labels[:n_images])
+            learner.compute_gradients(
+                0, take_samples(samples, slice(n_samples)), targets[:n_samples]
+            )
         optimizer.step()
 
     return run

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 from torch import nn
 
 from dpod_search.config import StudyConfig
@@ -22,6 +21,7 @@ from dpod_search.data import SeededLoader
 from dpod_search.data import gather_images
 from dpod_search.data import load_data
 from dpod_search.data.datasets import DatasetView
+from dpod_search.data.loader import Batch
 from dpod_search.errors import ConfigError
 from dpod_search.errors import shorten
 from dpod_search.files import expand_path
@@ -29,6 +29,8 @@ from dpod_search.files import hash_file
 from dpod_search.files import hash_value
 from dpod_search.footprint import FootprintModel
 from dpod_search.footprint import build_footprint
+from dpod_search.inputs import Example
+from dpod_search.inputs import Samples
 from dpod_search.latency import LatencyModel
 from dpod_search.latency import LatencyTable
 from dpod_search.latency import make_request
@@ -46,7 +48,6 @@ from dpod_search.search.task import Footprint
 from dpod_search.supernet import Supernet
 from dpod_search.supernet import build_supernet
 from dpod_search.supernet import import_handlers
-from dpod_search.supernet.tracing.example import Example
 from dpod_search.tasks import Metric
 from dpod_search.tasks import Task
 from dpod_search.training import Ranks
@@ -61,7 +62,7 @@ WEIGHTS = "supernet.safetensors"
 
 _logger = logging.getLogger(__name__)
 
-Batches = list[tuple[Tensor, Tensor]] | SeededLoader
+Batches = list[Batch] | SeededLoader
 
 
 @dataclass
@@ -141,8 +142,8 @@ class Session:
         return load_data(self.config.data, self.seed)
 
     @cached_property
-    def calibration_images(self) -> Tensor:
-        """Training pictures, not augmented, that BatchNorm statistics are estimated on."""
+    def calibration_images(self) -> Samples:
+        """Training samples, not augmented, that BatchNorm statistics are estimated on."""
         return gather_images(self.data.train, self.config.evaluation.n_calibration)
 
     @cached_property

@@ -217,19 +217,11 @@ def _has_batches(measured: Sequence[Objective]) -> bool:
 
 
 def _gather_images(measured: Sequence[Objective]) -> Any:
-    import torch
+    from dpod_search.data import gather_images
 
-    from dpod_search.tasks.batches import check_samples
-
-    images: list[Any] = []
     for objective in measured:
-        for batch in objective.batches or ():
-            check_samples(batch[0])
-            images.append(batch[0])
-            if sum(map(len, images)) >= MAX_CALIBRATION_IMAGES:
-                return torch.cat(images)[:MAX_CALIBRATION_IMAGES]
-        if images:
-            return torch.cat(images)
+        if objective.batches is not None:
+            return gather_images(iter(objective.batches), MAX_CALIBRATION_IMAGES)
     raise ConfigError(
         "no objective has images to calibrate BatchNorm on; pass calibration_images (for a model of "
         "several inputs a tuple of them, or a dictionary)"

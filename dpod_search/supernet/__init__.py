@@ -32,7 +32,6 @@ from dpod_search.supernet.reordering import plan_weights
 from dpod_search.supernet.reordering import reorder_units
 from dpod_search.supernet.supernet import Supernet
 from dpod_search.supernet.supernet import check_inputs
-from dpod_search.supernet.supernet import check_one_input
 from dpod_search.supernet.supernet import check_supernet
 from dpod_search.supernet.supernet import copy_supernet
 
@@ -56,7 +55,6 @@ __all__ = [
     "carry",
     "carry_with",
     "check_inputs",
-    "check_one_input",
     "check_supernet",
     "copy_supernet",
     "combine",

@@ -17,6 +17,9 @@ from dpod_search.errors import check_list
 from dpod_search.errors import check_range
 from dpod_search.errors import show
 from dpod_search.imports import is_import_path
+from dpod_search.inputs import Example
+from dpod_search.inputs import ModelCall
+from dpod_search.inputs import read_example
 from dpod_search.supernet.discovery import discover_groups
 from dpod_search.supernet.layers.elastic import kind_of
 from dpod_search.supernet.layers.elastic import make_elastic
@@ -29,9 +32,6 @@ from dpod_search.supernet.removal import find_inside
 from dpod_search.supernet.removal import find_places
 from dpod_search.supernet.supernet import Supernet
 from dpod_search.supernet.tracing.copying import copy_module
-from dpod_search.supernet.tracing.example import Example
-from dpod_search.supernet.tracing.example import ExampleCall
-from dpod_search.supernet.tracing.example import read_example
 from dpod_search.supernet.tracing.recording import copy_held
 from dpod_search.supernet.tracing.trace import fill_lazy
 from dpod_search.supernet.tracing.trace import trace_model
@@ -140,7 +140,7 @@ def build_supernet(
 def _assemble(
     model: nn.Module,
     grouping: Grouping,
-    example: ExampleCall,
+    example: ModelCall,
     ratios: Sequence[float],
     multiple: int,
 ) -> Supernet:

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from dpod_search.inputs import note_example
 from dpod_search.placement import Placement
 from dpod_search.placement import placement_of
 from dpod_search.supernet.layers.elastic import kind_of
@@ -21,7 +22,6 @@ from dpod_search.supernet.supernet import Supernet
 from dpod_search.supernet.tracing.computed import compute_anew
 from dpod_search.supernet.tracing.computed import holder_of
 from dpod_search.supernet.tracing.copying import copy_module
-from dpod_search.supernet.tracing.example import note_example
 from dpod_search.supernet.tracing.recording import copy_held
 from dpod_search.widths import Widths
 

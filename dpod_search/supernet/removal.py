@@ -16,12 +16,12 @@ from torch import Tensor
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from dpod_search.inputs import ModelCall
 from dpod_search.supernet.layout import Layout
 from dpod_search.supernet.plans import BlockPlan
 from dpod_search.supernet.plans import Grouping
 from dpod_search.supernet.plans import Operation
 from dpod_search.supernet.tracing.copying import copy_module
-from dpod_search.supernet.tracing.example import ExampleCall
 from dpod_search.supernet.tracing.trace import TracedModel
 
 
@@ -68,7 +68,7 @@ def remove_blocks(net: nn.Module, blocks: Iterable[BlockPlan]) -> None:
 
 
 def find_places(
-    traced: TracedModel, example: ExampleCall, blocks: Sequence[BlockPlan]
+    traced: TracedModel, example: ModelCall, blocks: Sequence[BlockPlan]
 ) -> tuple[BlockPlan, ...]:
     """Find out which blocks can leave the list that holds them, and which leave an identity.
 
@@ -142,7 +142,7 @@ def is_chain(module: nn.Module) -> bool:
     return isinstance(module, nn.Sequential) and type(module).forward is nn.Sequential.forward
 
 
-def _is_same_without(model: nn.Module, example: ExampleCall, blocks: Sequence[BlockPlan]) -> bool:
+def _is_same_without(model: nn.Module, example: ModelCall, blocks: Sequence[BlockPlan]) -> bool:
     shared: dict[int, Any] = {id(t): t for t in (*model.parameters(), *model.buffers())}
     held, dropped = (copy_module(model, dict(shared)) for _ in range(2))
     for block in blocks:
@@ -157,7 +157,7 @@ def _is_same_without(model: nn.Module, example: ExampleCall, blocks: Sequence[Bl
 
 
 def _watch(
-    model: nn.Module, example: ExampleCall, places: Collection[int]
+    model: nn.Module, example: ModelCall, places: Collection[int]
 ) -> list[tuple[object, ...]]:
     operations = _Operations(places)
     with torch.no_grad(), operations:

@@ -26,6 +26,7 @@ from torch import Tensor
 from torch import nn
 
 from dpod_search.errors import ConfigError
+from dpod_search.inputs import ModelCall
 from dpod_search.placement import device_of
 from dpod_search.placement import evaluating
 from dpod_search.rng import torch_generator
@@ -37,7 +38,6 @@ from dpod_search.supernet.plans import Grouping
 from dpod_search.supernet.plans import ParameterPlan
 from dpod_search.supernet.supernet import Supernet
 from dpod_search.supernet.supernet import copy_supernet
-from dpod_search.supernet.tracing.example import ExampleCall
 from dpod_search.supernet.tracing.recording import tensors_of
 
 
@@ -90,7 +90,7 @@ def reorder_units(
     """
     wanted = _find_orders(supernet, scores)
     with evaluating(supernet), torch.no_grad():
-        trial = _Trial(supernet, ExampleCall(inputs, {}) if inputs else _draw_call(supernet))
+        trial = _Trial(supernet, ModelCall(inputs, {}) if inputs else _draw_call(supernet))
         good = trial.find_movable(wanted)
         orders = {group: wanted[group] for group in sorted(good)}
         _move_units(supernet, orders)
@@ -120,7 +120,7 @@ def _find_orders(
     return orders
 
 
-def _draw_call(supernet: Supernet) -> ExampleCall:
+def _draw_call(supernet: Supernet) -> ModelCall:
     """Draw pictures for a net that takes one tensor of numbers; else take the example."""
     device, example = device_of(supernet), supernet.example
     first, *others = example.tensors
@@ -139,7 +139,7 @@ class _Trial:
         call: What it is run on.
     """
 
-    def __init__(self, supernet: Supernet, call: ExampleCall) -> None:
+    def __init__(self, supernet: Supernet, call: ModelCall) -> None:
         self._full = supernet.space.full
         self._copy = _copy_awake(supernet).double()
         self._call = call.map(lambda x: x.double() if x.is_floating_point() else x)

@@ -15,13 +15,14 @@ from torch import Tensor
 from torch import nn
 
 from dpod_search.errors import ConfigError
+from dpod_search.inputs import ModelCall
+from dpod_search.inputs import Samples
 from dpod_search.supernet.layers.state import WidthState
 from dpod_search.supernet.layout import take
 from dpod_search.supernet.plans import ChannelGroup
 from dpod_search.supernet.plans import Grouping
 from dpod_search.supernet.removal import RemovedBlock
 from dpod_search.supernet.tracing.copying import copy_module
-from dpod_search.supernet.tracing.example import ExampleCall
 from dpod_search.supernet.tracing.recording import copy_held
 from dpod_search.widths import Widths
 from dpod_search.widths import WidthSpace
@@ -46,7 +47,7 @@ class Supernet(nn.Module):
         grouping: Grouping,
         space: WidthSpace,
         state: WidthState,
-        example: ExampleCall,
+        example: ModelCall,
     ) -> None:
         """Join the parts that :func:`build_supernet` made."""
         super().__init__()
@@ -55,7 +56,7 @@ class Supernet(nn.Module):
         self.grouping = grouping
         self.space = space
         self.example = example
-        self.calibration_images: Tensor | None = None
+        self.calibration_images: Samples | None = None
         self._state = state
         # Parameters that the user's own code reads: no layer slices them, so forward does.
         self._sliced = tuple(plan for plan in grouping.parameters if plan.is_elastic)
@@ -198,7 +199,7 @@ def check_supernet(value: object) -> None:
         )
 
 
-def check_inputs(supernet: Supernet, call: ExampleCall) -> None:
+def check_inputs(supernet: Supernet, call: ModelCall) -> None:
     """Raise if the model cannot be called with what it is to be calibrated on.
 
     Raises:
@@ -225,22 +226,6 @@ def check_inputs(supernet: Supernet, call: ExampleCall) -> None:
                 f"and in the example it {'had' if had else 'had not'}; give as many rows of each "
                 "input, and another number of them than what has no samples is long"
             )
-
-
-def check_one_input(supernet: Supernet) -> None:
-    """Raise if the model cannot be called with one tensor, as training and accuracy call it.
-
-    Raises:
-        ConfigError: If it needs several inputs.
-    """
-    try:
-        inspect.signature(supernet.net.forward).bind(None)
-    except TypeError as error:
-        raise ConfigError(
-            f"training and accuracy give a model one input, and this one needs others ({error}); "
-            "wrap it in a module that takes its inputs in one tensor, or search with an objective "
-            "of your own"
-        ) from error
 
 
 def _replace_module(net: nn.Module, path: str, module: nn.Module) -> Callable[[], None]:

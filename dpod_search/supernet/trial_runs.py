@@ -17,6 +17,7 @@ from torch import Tensor
 from torch import nn
 from torch.nn.modules.dropout import _DropoutNd
 
+from dpod_search.inputs import ModelCall
 from dpod_search.placement import Placement
 from dpod_search.placement import evaluating
 from dpod_search.placement import place_module
@@ -25,7 +26,6 @@ from dpod_search.supernet.layers.elastic import kind_of
 from dpod_search.supernet.layout import active_size
 from dpod_search.supernet.supernet import Supernet
 from dpod_search.supernet.tracing.copying import copy_module
-from dpod_search.supernet.tracing.example import ExampleCall
 from dpod_search.supernet.tracing.recording import tensors_of
 from dpod_search.widths import Widths
 from dpod_search.widths import WidthSpace
@@ -51,7 +51,7 @@ class TrialRuns:
     def __init__(
         self,
         supernet: Supernet,
-        example: ExampleCall,
+        example: ModelCall,
         output_shapes: Sequence[tuple[int, ...]],
     ) -> None:
         """Choose the subnets to try."""
@@ -253,7 +253,7 @@ class TrialRuns:
         shared: dict[int, Any] = {id(thing): thing for thing in never_changed}
         return copy_module(self._supernet, shared)
 
-    def _run(self, net: nn.Module, example: ExampleCall | None = None) -> list[Tensor]:
+    def _run(self, net: nn.Module, example: ModelCall | None = None) -> list[Tensor]:
         device = self._device
         devices = [device] if device.type == "cuda" else []
         with torch.no_grad(), torch.random.fork_rng(devices=devices), _fork_others():

@@ -9,6 +9,8 @@ from typing import runtime_checkable
 from dpod_search.data.loader import Batch
 from dpod_search.data.loader import Batches
 from dpod_search.errors import DataError
+from dpod_search.inputs import count_samples
+from dpod_search.tasks.batches import read_batch
 
 
 @runtime_checkable
@@ -59,10 +61,10 @@ def count_images(loader: Batches, n_ranks: int = 1) -> int:
     if isinstance(n_images, int):
         return n_images
     if isinstance(loader, list | tuple):
-        return n_ranks * sum(len(samples) for samples, _ in loader)
+        return n_ranks * sum(count_samples(read_batch(batch)[0]) for batch in loader)
     n_batches = count_batches(loader)
     size = getattr(loader, "batch_size", None)
     if not isinstance(size, int):
-        size = len(next(iter(loader))[0])
+        size = count_samples(read_batch(next(iter(loader)))[0])
     is_even = getattr(loader, "drop_last", False)
     return n_ranks * (n_batches * size if is_even else (n_batches - 1) * size + 1)

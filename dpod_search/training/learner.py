@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dpod_search.inputs import Samples
+from dpod_search.inputs import count_samples
 from dpod_search.supernet import Supernet
 from dpod_search.tasks import Classification
 from dpod_search.tasks import Task
@@ -51,14 +53,15 @@ class SupernetLearner:
         """Let the policy prepare."""
         self._schedule.begin_step(step)
 
-    def compute_gradients(self, step: int, images: Tensor, labels: Tensor) -> dict[str, float]:
+    def compute_gradients(self, step: int, samples: Samples, labels: Tensor) -> dict[str, float]:
         """Run the full net on the targets, then each partial net against its answers."""
-        self._ranks.check_share(len(images))
+        n_samples = count_samples(samples)
+        self._ranks.check_share(n_samples)
         losses: dict[str, float] = {}
         full_outputs: Tensor | None = None
-        for turn in self._schedule.turns(step, len(images)):
+        for turn in self._schedule.turns(step, n_samples):
             with turn:
-                outputs = self._run(images)
+                outputs = self._run(samples)
                 loss = self._compute_loss(turn, outputs, labels, full_outputs)
                 torch.autograd.backward(loss if turn.rate == 1 else turn.rate * loss)
             if turn.is_full:
@@ -84,8 +87,8 @@ class SupernetLearner:
         """Restore the schedule's state."""
         self._schedule.restore(state)
 
-    def _run(self, images: Tensor) -> Tensor:
-        return compute_outputs(self._forward, images, self._task, self._settings.precision)
+    def _run(self, samples: Samples) -> Tensor:
+        return compute_outputs(self._forward, samples, self._task, self._settings.precision)
 
     def _compute_loss(
         self, turn: Turn, outputs: Tensor, labels: Tensor, full_outputs: Tensor | None

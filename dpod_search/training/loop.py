@@ -19,9 +19,11 @@ import torch
 from torch import Tensor
 from torch import nn
 
+from dpod_search.data.loader import Batch
 from dpod_search.data.loader import Batches
 from dpod_search.errors import CheckpointError
 from dpod_search.errors import TrainingError
+from dpod_search.inputs import Samples
 from dpod_search.onednn import find_skipping
 from dpod_search.onednn import skipping_before
 from dpod_search.placement import placement_of
@@ -50,7 +52,7 @@ class Learner(Protocol):
     def begin_step(self, step: int) -> None:
         """Prepare a step, before its batch is run."""
 
-    def compute_gradients(self, step: int, images: Tensor, labels: Tensor) -> dict[str, float]:
+    def compute_gradients(self, step: int, samples: Samples, targets: Tensor) -> dict[str, float]:
         """Run a batch forward and backward, and return its losses by name."""
 
     def describe_step(self, step: int) -> str:
@@ -130,9 +132,9 @@ class Loop:
         self.module.train()
         self.progress.start(self.task, n_steps, first)
         batches = islice(self._batches(first, n_batches), n_steps - first)
-        for step, (images, labels) in enumerate(batches, start=first):
+        for step, (samples, targets) in enumerate(batches, start=first):
             lr = self.optimizer.rate_at(step, n_steps)
-            losses = self._step(step, lr, optimizer, images, labels)
+            losses = self._step(step, lr, optimizer, samples, targets)
             if average is not None:
                 average.update(step)
             self.seconds = before + time.monotonic() - start
@@ -189,8 +191,8 @@ class Loop:
         step: int,
         lr: float,
         optimizer: torch.optim.Optimizer,
-        images: Tensor,
-        labels: Tensor,
+        samples: Samples,
+        targets: Tensor,
     ) -> dict[str, float]:
         self.learner.begin_step(step)
         if not self.ranks.is_alone:
@@ -203,11 +205,11 @@ class Loop:
         device = placement.device
         # Each rank drops out channels of its own, for it has pictures of its own.
         rank = (self.ranks.rank,) if self.ranks.rank else ()
-        there = move_targets(labels, device)
+        there = move_targets(targets, device)
         # Dropout draws by the step, so that training resumes exactly.
         seed = derive_seed(self.seed, self.task, step, *rank)
         with seeded(seed, device), skipping_before(self._skipping):
-            losses = self.learner.compute_gradients(step, placement.put(images), there)
+            losses = self.learner.compute_gradients(step, placement.put(samples), there)
         losses = self.ranks.average(losses)
         norm = _clip_gradients(self.module, self.optimizer.max_grad_norm)
         # A finite loss can have gradients that are not; they would ruin the weights for good.
@@ -248,7 +250,7 @@ class Loop:
             state["looks"] = self.early_stop.scores
         self.checkpoint.save(self.module, optimizer, state, sides)
 
-    def _batches(self, first: int, n_batches: int) -> Iterator[tuple[Tensor, Tensor]]:
+    def _batches(self, first: int, n_batches: int) -> Iterator[Batch]:
         sampler = getattr(self.loader, "sampler", None)
         shuffle: Callable[[int], None] | None = getattr(sampler, "set_epoch", None)
         for epoch in range(first // n_batches, math.ceil(self.n_epochs)):

@@ -7,6 +7,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from dpod_search.inputs import Samples
+from dpod_search.inputs import call_on
+from dpod_search.inputs import count_samples
 from dpod_search.tasks import Task
 
 
@@ -14,13 +17,13 @@ PRECISIONS = ("float32", "bfloat16")
 
 
 def compute_outputs(
-    run: Callable[[Tensor], object], images: Tensor, task: Task, precision: str = "float32"
+    run: Callable[..., object], samples: Samples, task: Task, precision: str = "float32"
 ) -> Tensor:
     """Run a net forward in a precision.
 
     Args:
         run: The net.
-        images: Samples on its device.
+        samples: One tensor or several inputs, on its device.
         task: What its outputs are for.
         precision: ``bfloat16`` runs convolutions and matrix products in it; weights, statistics
             and gradients of weights stay float32.
@@ -31,8 +34,10 @@ def compute_outputs(
     Raises:
         ConfigError: If the net returns what the task cannot read.
     """
+    n_samples = count_samples(samples)
     if precision == "float32":
-        return task.check_outputs(run(images), len(images))
+        return task.check_outputs(call_on(run, samples), n_samples)
     # The backward pass runs outside, as PyTorch advises: it takes the forward's precisions.
-    with torch.autocast(images.device.type, dtype=torch.bfloat16):
-        return task.check_outputs(run(images), len(images)).float()
+    device = samples.device if isinstance(samples, Tensor) else samples.leading.device
+    with torch.autocast(device.type, dtype=torch.bfloat16):
+        return task.check_outputs(call_on(run, samples), n_samples).float()

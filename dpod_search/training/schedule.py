@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from functools import partial
 from typing import Any
+from typing import overload
 
 from torch import Tensor
 from torch import nn
@@ -25,6 +26,7 @@ from dpod_search.errors import CheckpointError
 from dpod_search.errors import ConfigError
 from dpod_search.errors import TrainingError
 from dpod_search.evaluation import calibrate
+from dpod_search.inputs import Samples
 from dpod_search.onednn import find_skipping
 from dpod_search.onednn import skipping_before
 from dpod_search.own_code import own_code
@@ -201,7 +203,13 @@ class SubnetSchedule:
     def _skipping(self) -> tuple[nn.Conv2d, ...]:
         return find_skipping(self._supernet)
 
-    def put(self, samples: Tensor) -> Tensor:
+    @overload
+    def put(self, samples: Tensor) -> Tensor: ...
+
+    @overload
+    def put(self, samples: Samples) -> Samples: ...
+
+    def put(self, samples: Samples) -> Samples:
         """Move samples to where the supernet is, laid out in memory as its weights are."""
         return placement_of(self._supernet).put(samples)
 

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import torch
-from torch import Tensor
-
 from dpod_search.data import gather_images
 from dpod_search.data.loader import Batches
 from dpod_search.data.loader import take_batches
@@ -14,12 +11,12 @@ from dpod_search.errors import ConfigError
 from dpod_search.errors import check_count
 from dpod_search.evaluation import Judge
 from dpod_search.footprint import build_footprint
+from dpod_search.inputs import Samples
 from dpod_search.placement import device_of
 from dpod_search.placement import place_module
 from dpod_search.progress import Progress
 from dpod_search.progress import SilentProgress
 from dpod_search.supernet import Supernet
-from dpod_search.supernet import check_one_input
 from dpod_search.supernet import check_supernet
 from dpod_search.tasks import Task
 from dpod_search.tasks import resolve_task
@@ -48,7 +45,7 @@ def make_schedule(
     epochs: int | None = None,
     settings: TrainingSettings | None = None,
     scoring_loader: Batches | None = None,
-    calibration_images: Tensor | None = None,
+    calibration_images: Samples | None = None,
     calibration_batch_size: int = 1024,
     seed: int = 0,
     task: str | Task = "classification",
@@ -120,7 +117,7 @@ def prepare_scorer(
     task: Task,
     *,
     judged: Batches | None,
-    images: Tensor | None,
+    images: Samples | None,
     batch_size: int,
 ) -> CountedScorer:
     """Return the judge of a training's subnets; the supernet remembers the calibration pictures.
@@ -134,16 +131,15 @@ def prepare_scorer(
         batch_size: Those of them that are run at once.
 
     Raises:
-        ConfigError: If it is no supernet of one input.
+        ConfigError: If it is no supernet.
     """
     check_supernet(supernet)
-    check_one_input(supernet)
     rewind(loader)  # where an interrupted training left it, other pictures would judge
     if images is None:
         images = gather_images(iter(loader), 512)
     supernet.calibration_images = images
     if judged is None:
-        judged = [(torch.as_tensor(x), labels) for x, labels in take_batches(loader, 512)]
+        judged = list(take_batches(loader, 512))
     judge = Judge(supernet, images, judged, batch_size=batch_size, task=task)
     footprint = build_footprint(supernet)
     return CountedScorer(judge, lambda widths: footprint.measure(widths)["macs"], judge.n_images)

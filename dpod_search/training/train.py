@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from torch import Tensor
-
 from dpod_search.data.loader import Batches
 from dpod_search.evaluation import calibrate
+from dpod_search.inputs import Samples
 from dpod_search.progress import Progress
 from dpod_search.progress import SilentProgress
 from dpod_search.supernet import Supernet
@@ -58,7 +57,7 @@ def train_supernet(
     epochs: int | None = None,
     settings: TrainingSettings | None = None,
     scoring_loader: Batches | None = None,
-    calibration_images: Tensor | None = None,
+    calibration_images: Samples | None = None,
     calibration_batch_size: int = 1024,
     seed: int = 0,
     task: str | Task = "classification",

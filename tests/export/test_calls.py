@@ -14,9 +14,9 @@ from dpod_search.export import FORMATS
 from dpod_search.export import export
 from dpod_search.export.calls import compare_answers
 from dpod_search.export.formats import read_exported
+from dpod_search.inputs import ModelCall
 from dpod_search.supernet import build_supernet
 from dpod_search.supernet import extract_subnet
-from dpod_search.supernet.tracing.example import ExampleCall
 
 
 @dataclass
@@ -158,13 +158,13 @@ def test_eight_bits_take_pictures_alone(tmp_path):
     ],
 )
 def test_other_outputs_are_refused(got, message):
-    call = ExampleCall((torch.ones(3, 2),), {})
+    call = ModelCall((torch.ones(3, 2),), {})
     with pytest.raises(ExportError, match=message):
         compare_answers(lambda x: (x, x), got, call)
 
 
 def test_the_worst_of_all_outputs_counts():
-    call = ExampleCall((torch.ones(3, 2),), {})
+    call = ModelCall((torch.ones(3, 2),), {})
     answer = {"a": torch.ones(3), "b": torch.tensor([100.0, 1.0]), "n": torch.tensor([3])}
 
     def differ(**changes):

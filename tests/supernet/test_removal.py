@@ -21,6 +21,7 @@ from torch.nn import functional as F
 
 from dpod_search.errors import GroupingError
 from dpod_search.footprint import build_footprint
+from dpod_search.inputs import ModelCall
 from dpod_search.models import ModelSettings
 from dpod_search.models import build_model
 from dpod_search.supernet import Supernet
@@ -28,7 +29,6 @@ from dpod_search.supernet import build_supernet
 from dpod_search.supernet import extract_subnet
 from dpod_search.supernet import removal
 from dpod_search.supernet.plans import BlockPlan
-from dpod_search.supernet.tracing.example import ExampleCall
 from dpod_search.widths import Widths
 
 
@@ -218,7 +218,7 @@ def list_removals(monkeypatch: pytest.MonkeyPatch, net: nn.Module) -> tuple[list
     tried: list[list[str]] = []
     compare = removal._is_same_without
 
-    def note(model: nn.Module, example: ExampleCall, blocks: Sequence[BlockPlan]) -> bool:
+    def note(model: nn.Module, example: ModelCall, blocks: Sequence[BlockPlan]) -> bool:
         tried.append([block.path for block in blocks])
         return compare(model, example, blocks)
 

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 from torch import nn
 
+from dpod_search.inputs import ModelCall
+from dpod_search.inputs import read_example
 from dpod_search.supernet import build_supernet
 from dpod_search.supernet import extract_subnet
-from dpod_search.supernet.tracing.example import ExampleCall
-from dpod_search.supernet.tracing.example import read_example
 from dpod_search.supernet.trial_runs import TrialRuns
 
 
@@ -142,16 +142,16 @@ def test_results_that_a_model_keeps_in_a_dictionary_are_copied() -> None:
 def count_runs(monkeypatch: pytest.MonkeyPatch, net: nn.Module, x: Tensor) -> int:
     """Return how many nets were run to try subnets, and the layout of memory out."""
     n_runs = 0
-    run = ExampleCall.run
+    run = ModelCall.run
 
-    def count(self: ExampleCall, model: Any) -> Any:
+    def count(self: ModelCall, model: Any) -> Any:
         nonlocal n_runs
         n_runs += 1
         return run(self, model)
 
     supernet = build_supernet(net.eval(), x)
     runs = TrialRuns(supernet, read_example(x), [(len(x), 3)])
-    monkeypatch.setattr(ExampleCall, "run", count)
+    monkeypatch.setattr(ModelCall, "run", count)
     assert runs.runs_narrow()
     assert runs.runs_channels_last() is supernet.grouping.runs_channels_last
     return n_runs

@@ -18,8 +18,8 @@ from torch import fx
 from torch import nn
 
 from dpod_search.export.source.layers import CannotWriteError
+from dpod_search.inputs import ModelCall
 from dpod_search.supernet.layers.elastic import layer_type
-from dpod_search.supernet.tracing.example import ExampleCall
 from dpod_search.supernet.tracing.tracer import Call
 from dpod_search.supernet.tracing.tracer import Tracer
 from dpod_search.supernet.tracing.tracer import run_tracer
@@ -80,7 +80,7 @@ class TracedGraph:
         return node
 
 
-def trace_graph(module: nn.Module, example: ExampleCall) -> TracedGraph:
+def trace_graph(module: nn.Module, example: ModelCall) -> TracedGraph:
     """Trace a module in evaluation mode.
 
     Args:
@@ -108,7 +108,7 @@ def trace_graph(module: nn.Module, example: ExampleCall) -> TracedGraph:
     raise CannotWriteError(f"it cannot be traced: {reason}")
 
 
-def _name_inputs(module: nn.Module, example: ExampleCall) -> tuple[str, ...]:
+def _name_inputs(module: nn.Module, example: ModelCall) -> tuple[str, ...]:
     for value in (*example.args, *example.kwargs.values()):
         if not isinstance(value, Tensor):
             raise CannotWriteError(f"it is called with a {type(value).__name__}, no tensor")

@@ -16,7 +16,7 @@ from dpod_search.export.source.graph import trace_graph
 from dpod_search.export.source.layers import CannotWriteError
 from dpod_search.export.source.layout import lay_out
 from dpod_search.export.source.modules import Modules
-from dpod_search.supernet.tracing.example import ExampleCall
+from dpod_search.inputs import ModelCall
 
 
 _PARTS = '''class Parts(nn.Module):
@@ -46,7 +46,7 @@ _LOAD = '''def load(path=WEIGHTS):
 
 def write_source(
     module: nn.Module,
-    example: Tensor | ExampleCall,
+    example: Tensor | ModelCall,
     *,
     title: str = "A model exported by dpod-search.",
     notes: Sequence[str] = (),
@@ -70,7 +70,7 @@ def write_source(
     """
     plain = copy.deepcopy(module).cpu().eval()
     functions = Functions()
-    call = ExampleCall((example,), {}) if isinstance(example, Tensor) else example
+    call = ModelCall((example,), {}) if isinstance(example, Tensor) else example
     modules = Modules(trace_graph(plain, call.map(Tensor.cpu)), functions)
     tree = modules.write()
     twice = sorted(set(functions.copied) & set(modules.classes))

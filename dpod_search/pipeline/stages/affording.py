@@ -14,6 +14,7 @@ from dataclasses import replace
 import numpy as np
 
 from dpod_search.bounds import split_bounds
+from dpod_search.inputs import count_samples
 from dpod_search.pipeline.session import Session
 from dpod_search.search import SearchSettings
 from dpod_search.search.constraints import parse_constraints
@@ -54,7 +55,7 @@ def _count_finetuning(session: Session) -> float:
 
 def _count_trial(session: Session) -> float:
     """Count the multiply-adds of a trial: its subnet on all pictures that calibrate and judge."""
-    n_images = len(session.calibration_images) + len(session.data.validation)
+    n_images = count_samples(session.calibration_images) + len(session.data.validation)
     n_passes = _REPAIRED if session.config.evaluation.repair else 1
     return n_passes * n_images * statistics.fmean(list_ladder(session))
 

@@ -14,6 +14,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from dpod_search.errors import CheckpointError
 from dpod_search.errors import ExportError
@@ -25,6 +26,8 @@ from dpod_search.export.onnx import check_onnx
 from dpod_search.files import hash_file
 from dpod_search.files import write_text
 from dpod_search.finetune import FinetunedSubnet
+from dpod_search.inputs import call_on
+from dpod_search.inputs import take_samples
 from dpod_search.pipeline.environment import package_versions
 from dpod_search.pipeline.session import Session
 from dpod_search.pipeline.stages.delivering import read_finetuned
@@ -33,6 +36,7 @@ from dpod_search.pipeline.stages.model_card import write_card
 from dpod_search.pipeline.stages.purpose import describe_purpose
 from dpod_search.pipeline.stages.scores import check_exported
 from dpod_search.pipeline.stages.scores import score_model
+from dpod_search.placement import Placement
 from dpod_search.records.exported import FOLDER
 from dpod_search.records.exported import ExportedFile
 from dpod_search.records.exported import ExportedModel
@@ -53,7 +57,7 @@ _LAYOUT = 2
 _ROUNDING = 1e-5
 _ACCELERATOR_ROUNDING = 1e-2
 _CARD = "README.md"
-_N_COMPARED = 5  # fewest pictures that a file can be compared on
+_N_COMPARED = 5  # fewest samples that a file can be compared on
 
 
 def describe_inputs(session: Session) -> dict[str, Any]:
@@ -155,12 +159,13 @@ def _export_one(session: Session, member: Member) -> ExportedModel:
 
 
 def _describe_input(session: Session, tuned: FinetunedSubnet) -> ModelInput:
-    sample = session.calibration_images[:1]
-    dtype = str(sample.dtype).removeprefix("torch.")
+    sample = take_samples(session.calibration_images, slice(1))
+    leading = sample if isinstance(sample, Tensor) else sample.leading
+    dtype = str(leading.dtype).removeprefix("torch.")
     output = None
     if not isinstance(session.task, Classification):
         with torch.no_grad():
-            answers = tuned.module.cpu()(sample.cpu())
+            answers = call_on(tuned.module.cpu(), Placement(torch.device("cpu")).put(sample))
         output = tuple(session.task.check_outputs(answers, 1).shape[1:])
     return ModelInput(
         shape=tuned.input_shape,
@@ -175,7 +180,8 @@ def _write_files(
     session: Session, folder: str, tuned: FinetunedSubnet
 ) -> tuple[dict[str, Written], list[str]]:
     """Write every format; a net that cannot be written as code is a note and no failure."""
-    settings, pictures = session.config.export, session.calibration_images
+    settings, samples = session.config.export, session.calibration_images
+    is_enough = isinstance(samples, Tensor) and len(samples) >= _N_COMPARED
     files: dict[str, Written] = {}
     notes: list[str] = []
     for name in settings.files:
@@ -185,7 +191,7 @@ def _write_files(
                 tuned,
                 locate(session.path, relative),
                 tolerance=settings.tolerance,
-                pictures=pictures if len(pictures) >= _N_COMPARED else None,
+                pictures=samples if isinstance(samples, Tensor) and is_enough else None,
             )
         except ExportError as error:
             # Only what was not asked for by name may be left out; not for want of space.

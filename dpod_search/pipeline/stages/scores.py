@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from collections.abc import Iterable
-from collections.abc import Iterator
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dpod_search.data.loader import Batch
 from dpod_search.errors import ExportError
 from dpod_search.evaluation import measure
 from dpod_search.placement import Placement
@@ -42,8 +42,8 @@ class Score:
 
 
 def score_model(
-    model: Callable[[Tensor], Any],
-    batches: Iterable[tuple[Tensor, Tensor]],
+    model: Callable[..., Any],
+    batches: Iterable[Batch],
     task: Task,
     *,
     tolerance: float,
@@ -58,15 +58,10 @@ def score_model(
             that are nearer than this are a draw, and either may win.
     """
     metric, draws = task.metrics[0], _Draws(task, tolerance)
-    found = measure(draws.watch(model), _on_cpu(batches), Placement(torch.device("cpu")), task)
+    found = measure(draws.watch(model), batches, Placement(torch.device("cpu")), task)
     scale = find_scale(metric, found.metrics[metric.name])
     slack = draws.n / found.n_samples if draws.counts else _ROUNDING * scale
     return Score(found.metrics, found.n_samples, slack)
-
-
-def _on_cpu(batches: Iterable[tuple[Tensor, Tensor]]) -> Iterator[tuple[Tensor, Tensor]]:
-    for samples, targets in batches:
-        yield samples.cpu(), targets.cpu()
 
 
 class _Draws:
@@ -78,13 +73,13 @@ class _Draws:
         self._task = task
         self._tolerance = tolerance
 
-    def watch(self, model: Callable[[Tensor], Any]) -> Callable[[Tensor], Any]:
+    def watch(self, model: Callable[..., Any]) -> Callable[..., Any]:
         """Return a function that runs the model and counts."""
         return self._run_and_count(model) if self.counts else model
 
-    def _run_and_count(self, model: Callable[[Tensor], Any]) -> Callable[[Tensor], Any]:
-        def run(samples: Tensor) -> Tensor:
-            logits = self._task.check_outputs(model(samples), len(samples))
+    def _run_and_count(self, model: Callable[..., Any]) -> Callable[..., Any]:
+        def run(*args: Any, **kwargs: Any) -> Tensor:
+            logits = self._task.check_outputs(model(*args, **kwargs))
             best = logits.topk(min(2, logits.shape[1]), dim=1).values
             gap = (best[:, 0] - best[:, -1]) / logits.abs().amax().clamp(min=1e-12)
             self.n += int((gap <= 2 * self._tolerance).sum())  # both may move

@@ -17,9 +17,9 @@ from torch.nn.parameter import UninitializedBuffer
 from torch.nn.parameter import is_lazy
 
 from dpod_search.errors import GroupingError
+from dpod_search.inputs import ModelCall
+from dpod_search.inputs import check_values
 from dpod_search.supernet.tracing.copying import copy_module
-from dpod_search.supernet.tracing.example import ExampleCall
-from dpod_search.supernet.tracing.example import check_values
 from dpod_search.supernet.tracing.lines import is_internal
 from dpod_search.supernet.tracing.recording import Recorder
 from dpod_search.supernet.tracing.recording import Shape
@@ -84,7 +84,7 @@ class TracedModel:
 
 def trace_model(
     model: nn.Module,
-    example: ExampleCall,
+    example: ModelCall,
     *,
     is_leaf: Callable[[nn.Module], bool] = lambda _: False,
     leaf_functions: Sequence[Callable[..., Any]] = (),
@@ -136,7 +136,7 @@ def trace_model(
     )
 
 
-def fill_lazy(model: nn.Module, example: ExampleCall) -> nn.Module:
+def fill_lazy(model: nn.Module, example: ModelCall) -> nn.Module:
     """Run a copy of a model with lazy layers once on the example, which gives them weights.
 
     Args:
@@ -168,7 +168,7 @@ def fill_lazy(model: nn.Module, example: ExampleCall) -> nn.Module:
 
 def _trace_graph(
     model: nn.Module,
-    example: ExampleCall,
+    example: ModelCall,
     is_leaf: Callable[[nn.Module], bool],
     leaf_functions: Sequence[Callable[..., Any]],
 ) -> tuple[fx.Graph, Tracer]:
@@ -227,7 +227,7 @@ def _copy(model: nn.Module) -> nn.Module:
         ) from error
 
 
-def _run_once(model: nn.Module, example: ExampleCall) -> None:
+def _run_once(model: nn.Module, example: ModelCall) -> None:
     """Raise what is wrong with the example input, or with what the model returns."""
     try:
         with torch.no_grad():

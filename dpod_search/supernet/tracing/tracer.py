@@ -22,9 +22,9 @@ from torch import fx
 from torch import nn
 from torch.utils import _pytree as pytree
 
+from dpod_search.inputs import ModelCall
 from dpod_search.supernet.tracing.computed import computes_weight
 from dpod_search.supernet.tracing.computed import is_step
-from dpod_search.supernet.tracing.example import ExampleCall
 from dpod_search.supernet.tracing.lines import find_line
 from dpod_search.supernet.tracing.peeking import Peek
 from dpod_search.supernet.tracing.peeking import with_len
@@ -127,7 +127,7 @@ class Tracer(fx.Tracer):
         self,
         is_leaf: Callable[[nn.Module], bool],
         leaf_functions: Sequence[Callable[..., Any]],
-        example: ExampleCall,
+        example: ModelCall,
         *,
         answers: bool = True,
         buffers: Buffers = "none",
@@ -322,7 +322,7 @@ def is_filter(tensor: object) -> bool:
     return is_kernel and tensor.shape[1] == 1  # type: ignore[attr-defined]
 
 
-def _name_tensors(example: ExampleCall, forward: Callable[..., Any]) -> Iterator[str]:
+def _name_tensors(example: ModelCall, forward: Callable[..., Any]) -> Iterator[str]:
     """Name the tensors of a call as the model's arguments are, as far as they are there."""
     known = list(inspect.signature(forward).parameters)[1 : len(example.args) + 1]  # without self
     by_position = [*known, *(f"input_{i}" for i in range(len(known), len(example.args)))]

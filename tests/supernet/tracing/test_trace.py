@@ -17,9 +17,9 @@ from torch.nn.parameter import is_lazy
 
 from dpod_search.errors import GroupingError
 from dpod_search.evaluation import Evaluator
+from dpod_search.inputs import read_example
 from dpod_search.placement import place_module
 from dpod_search.supernet import build_supernet
-from dpod_search.supernet.tracing.example import read_example
 from dpod_search.supernet.tracing.trace import trace_model
 
 

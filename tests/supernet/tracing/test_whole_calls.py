@@ -10,8 +10,8 @@ from torch import nn
 from torch import zeros
 
 from dpod_search.errors import GroupingError
+from dpod_search.inputs import read_example
 from dpod_search.supernet import build_supernet
-from dpod_search.supernet.tracing.example import read_example
 from dpod_search.supernet.tracing.trace import trace_model
 from dpod_search.supernet.tracing.whole_calls import CREATORS
 

@@ -14,12 +14,12 @@ from torch import nn
 from dpod_search.errors import ConfigError
 from dpod_search.errors import GroupingError
 from dpod_search.footprint import build_footprint
+from dpod_search.inputs import ModelCall
+from dpod_search.inputs import find_example
+from dpod_search.inputs import read_example
 from dpod_search.supernet import build_supernet
 from dpod_search.supernet import check_inputs
 from dpod_search.supernet import extract_subnet
-from dpod_search.supernet.tracing.example import ExampleCall
-from dpod_search.supernet.tracing.example import find_example
-from dpod_search.supernet.tracing.example import read_example
 from dpod_search.supernet.tracing.recording import tensors_of
 
 
@@ -163,9 +163,7 @@ def test_where_all_axes_are_alike_the_noted_example_is_whole() -> None:
     """What has samples cannot be told then, and a call with half of it might be none."""
     x, mask, factor = torch.randn(2, 2, 16), torch.ones(2, 2), torch.tensor(2.0)
     supernet = build_supernet(Masked().eval(), {"x": x, "mask": mask, "factor": factor})
-    call = ExampleCall(
-        (), {"x": torch.randn(6, 6, 16), "mask": torch.ones(6, 6), "factor": factor}
-    )
+    call = ModelCall((), {"x": torch.randn(6, 6, 16), "mask": torch.ones(6, 6), "factor": factor})
     noted = call.take_few()
     assert [tuple(tensor.shape) for tensor in noted.tensors] == [(6, 6, 16), (6, 6), ()]
     noted.run(extract_subnet(supernet, supernet.space.smallest))

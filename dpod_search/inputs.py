@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 from typing import cast
@@ -23,7 +24,7 @@ Example = (
 
 
 @dataclass(frozen=True, eq=False)
-class ExampleCall:
+class ModelCall:
     """A call of a model.
 
     Args:
@@ -60,7 +61,7 @@ class ExampleCall:
         """Say whether a tensor has a sample a row: it is as long as the leading one."""
         return tensor.dim() > 0 and len(tensor) == self.n_samples
 
-    def take_few(self) -> ExampleCall:
+    def take_few(self) -> ModelCall:
         """Return a call like it, with copies of its tensors and few samples.
 
         They are two, so that it can be told what has samples, or more where another tensor is
@@ -75,14 +76,14 @@ class ExampleCall:
         few = self.take(slice(next((k for k in range(2, n) if k not in lengths), n)))
         return few.map(lambda tensor: tensor.detach().clone())
 
-    def take(self, rows: slice) -> ExampleCall:
+    def take(self, rows: slice) -> ModelCall:
         """Return the call with some of its samples."""
         return self.map(lambda tensor: tensor[rows] if self.has_samples(tensor) else tensor)
 
-    def map(self, function: Callable[[Tensor], Any]) -> ExampleCall:
+    def map(self, function: Callable[[Tensor], Any]) -> ModelCall:
         """Return the call with another value in the place of each tensor."""
         args, kwargs = pytree.tree_map_only(Tensor, function, (self.args, dict(self.kwargs)))
-        return ExampleCall(args, kwargs)
+        return ModelCall(args, kwargs)
 
     def run(self, model: nn.Module | Callable[..., Any]) -> Any:
         """Call a model."""
@@ -93,7 +94,7 @@ class ExampleCall:
         return ", ".join(str(tuple(tensor.shape)) for tensor in self.tensors)
 
 
-def read_example(example_input: Example) -> ExampleCall:
+def read_example(example_input: Example) -> ModelCall:
     """Return the call that an example input stands for.
 
     Args:
@@ -104,7 +105,7 @@ def read_example(example_input: Example) -> ExampleCall:
         GroupingError: If there is no tensor, or one without a batch axis or without values.
     """
     if isinstance(example_input, Mapping):
-        call = ExampleCall((), example_input)
+        call = ModelCall((), example_input)
     elif isinstance(example_input, tuple | list):
         is_pair = (
             len(example_input) == 2
@@ -112,11 +113,11 @@ def read_example(example_input: Example) -> ExampleCall:
             and isinstance(example_input[1], Mapping)
         )
         args, kwargs = cast(Any, example_input) if is_pair else (example_input, {})
-        call = ExampleCall(tuple(args), kwargs)
+        call = ModelCall(tuple(args), kwargs)
         for value in () if is_pair else call.args:
             _check_samples(value)
     else:
-        call = ExampleCall((example_input,), {})
+        call = ModelCall((example_input,), {})
     if not any(tensor.dim() for tensor in call.tensors):
         _check_samples(example_input)
     for tensor in call.tensors:
@@ -126,21 +127,65 @@ def read_example(example_input: Example) -> ExampleCall:
     return call
 
 
-def call_with_samples(samples: Example | ExampleCall) -> ExampleCall:
+def call_with_samples(samples: Example | ModelCall) -> ModelCall:
     """Return the call that samples stand for, which one tensor may have none of.
 
     Raises:
         GroupingError: As :func:`read_example`, of anything but one tensor.
     """
-    if isinstance(samples, ExampleCall):
+    if isinstance(samples, ModelCall):
         return samples
-    return ExampleCall((samples,), {}) if isinstance(samples, Tensor) else read_example(samples)
+    return ModelCall((samples,), {}) if isinstance(samples, Tensor) else read_example(samples)
+
+
+# Of a batch: one tensor with a sample a row, or several inputs.
+Samples = Tensor | ModelCall
+
+
+def count_samples(samples: Samples) -> int:
+    """Return how many samples there are."""
+    return len(samples) if isinstance(samples, Tensor) else samples.n_samples
+
+
+def take_samples(samples: Samples, rows: slice) -> Samples:
+    """Return some of them."""
+    return samples[rows] if isinstance(samples, Tensor) else samples.take(rows)
+
+
+def call_on(model: Callable[..., Any], samples: Samples) -> Any:
+    """Call a model on samples."""
+    return model(samples) if isinstance(samples, Tensor) else samples.run(model)
+
+
+def shapes_of(samples: Samples) -> tuple[tuple[int, ...], ...]:
+    """Return the shape of one sample of each tensor."""
+    tensors = (samples,) if isinstance(samples, Tensor) else samples.tensors
+    return tuple(tuple(tensor.shape[1:]) for tensor in tensors)
+
+
+def join_samples(parts: Sequence[Samples]) -> Samples:
+    """Join the samples of several batches, of one form all.
+
+    Args:
+        parts: At least one. Those whose samples have other shapes than the first one's, such as
+            rows that were padded to another length, are left out.
+    """
+    first = parts[0]
+    alike = [part for part in parts if shapes_of(part) == shapes_of(first)]
+    if isinstance(first, Tensor):
+        return torch.cat([part for part in alike if isinstance(part, Tensor)])
+    calls = [part for part in alike if isinstance(part, ModelCall)]
+    columns = zip(*(call.tensors for call in calls), strict=True)
+    joined = iter(
+        [torch.cat(column) if first.has_samples(column[0]) else column[0] for column in columns]
+    )
+    return first.map(lambda _: next(joined))
 
 
 _NOTED = "_dpod_example"
 
 
-def note_example(module: nn.Module, call: ExampleCall) -> None:
+def note_example(module: nn.Module, call: ModelCall) -> None:
     """Let a module know what it is called with, unless that is pictures or the like alone.
 
     Args:
@@ -154,10 +199,10 @@ def note_example(module: nn.Module, call: ExampleCall) -> None:
         setattr(module, _NOTED, (noted.args, dict(noted.kwargs)))
 
 
-def find_example(module: nn.Module) -> ExampleCall | None:
+def find_example(module: nn.Module) -> ModelCall | None:
     """Return what :func:`note_example` noted at a module; None if it did not."""
     noted = getattr(module, _NOTED, None)
-    return None if noted is None else ExampleCall(*noted)
+    return None if noted is None else ModelCall(*noted)
 
 
 def check_values(tensor: Tensor, what: str) -> None:
