@@ -33,6 +33,7 @@ from dpod_search.quantities import number
 from dpod_search.rng import derive_seed
 from dpod_search.rng import seeded
 from dpod_search.tasks.batches import move_targets
+from dpod_search.tasks.batches import read_batch
 from dpod_search.training.averaging import WeightAverage
 from dpod_search.training.batches import PositionedLoader
 from dpod_search.training.batches import count_batches
@@ -257,11 +258,11 @@ class Loop:
             skip = first - epoch * n_batches if epoch == first // n_batches else 0
             if isinstance(self.loader, PositionedLoader):
                 self.loader.set_position(epoch, skip)
-                yield from self.loader
+                yield from map(read_batch, self.loader)
             else:
                 if shuffle is not None:  # a DistributedSampler would repeat its order for ever
                     shuffle(epoch)
-                yield from islice(self.loader, skip, None)
+                yield from map(read_batch, islice(self.loader, skip, None))
 
 
 def _clip_gradients(module: nn.Module, max_norm: float) -> float:
