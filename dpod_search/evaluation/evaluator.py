@@ -39,6 +39,8 @@ from dpod_search.supernet import Supernet
 from dpod_search.supernet import check_inputs
 from dpod_search.tasks import Classification
 from dpod_search.tasks import Task
+from dpod_search.tasks.asking import add_batch
+from dpod_search.tasks.asking import ask_metrics
 from dpod_search.tasks.batches import move_targets
 from dpod_search.tasks.batches import read_batch
 from dpod_search.widths import Widths
@@ -241,11 +243,12 @@ def measure(
             answers = call_on(model, placement.put(samples))
             outputs = task.check_outputs(answers, count_samples(samples))
             there = move_targets(targets, placement.device)
-            tally.add(outputs, task.check_targets(there, outputs))
+            add_batch(task, tally, outputs, there)
     if tally.n_samples == 0:
         raise DataError(f"there are no samples to measure {task.metrics[0].name} on")
     seconds = time.perf_counter() - start
-    return Measurement(tally.measure(), tally.measure_quality(), tally.n_samples, seconds)
+    metrics, quality = ask_metrics(task, tally), tally.measure_quality()
+    return Measurement(metrics, quality, tally.n_samples, seconds)
 
 
 class Answering(Protocol):

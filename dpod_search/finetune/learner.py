@@ -18,6 +18,8 @@ from dpod_search.finetune.teacher import Teacher
 from dpod_search.inputs import Samples
 from dpod_search.tasks import Classification
 from dpod_search.tasks import Task
+from dpod_search.tasks.asking import ask_distance
+from dpod_search.tasks.asking import ask_loss
 from dpod_search.training.precision import compute_outputs
 
 
@@ -42,24 +44,26 @@ class DistillationLearner:
     def begin_step(self, step: int) -> None:
         """Nothing to prepare."""
 
-    def compute_gradients(self, step: int, samples: Samples, labels: Tensor) -> dict[str, float]:
+    def compute_gradients(self, step: int, samples: Samples, targets: Tensor) -> dict[str, float]:
         """Run the module and, if it has a say, ask the teacher."""
         settings = self.settings
         with watching(self.module, self.stages) as seen:
-            scores = compute_outputs(self.module, samples, self.task, settings.precision)
-        targets = self.task.check_targets(labels, scores)
+            outputs = compute_outputs(self.module, samples, self.task, settings.precision)
         weight = settings.distillation if self.teacher is not None else 0.0
-        loss = (1 - weight) * self.task.compute_loss(scores, targets)
+        loss = (1 - weight) * ask_loss(self.task, outputs, targets)
         if self.teacher is not None and self.stages:
             wanted, full = self.teacher.watch(samples, self.stages)
-            loss = loss + weight * self.task.distill(scores, wanted, settings.temperature)
+            loss = loss + weight * self._compare(outputs, wanted, targets)
             differences = [compare_attention(seen[name], full[name]) for name in self.stages]
             loss = loss + settings.features * torch.stack(differences).mean()
         elif self.teacher is not None and weight > 0:
             wanted = self.teacher.answer(step, samples)
-            loss = loss + weight * self.task.distill(scores, wanted, settings.temperature)
+            loss = loss + weight * self._compare(outputs, wanted, targets)
         torch.autograd.backward(loss)
         return {"loss": loss.item()}
+
+    def _compare(self, outputs: Tensor, wanted: Tensor, targets: Tensor) -> Tensor:
+        return ask_distance(self.task, outputs, wanted, self.settings.temperature, targets)
 
     def describe_step(self, step: int) -> str:
         """Say that this was finetuning."""

@@ -28,6 +28,7 @@ from dpod_search.importance.units import UnitImportance
 from dpod_search.supernet import Supernet
 from dpod_search.tasks import Classification
 from dpod_search.tasks import Task
+from dpod_search.tasks.asking import ask_loss
 
 
 class Criterion(Protocol):
@@ -61,7 +62,7 @@ class TaskLoss:
     def __call__(self, outputs: Any, targets: Tensor) -> Tensor:
         """Return the mean over the batch."""
         there = self.task.check_outputs(outputs)
-        return self.task.compute_loss(there, self.task.check_targets(targets, there))
+        return ask_loss(self.task, there, targets)
 
 
 def measure_unit_importance(

@@ -175,7 +175,7 @@ def _look_ahead(session: Session, stages: Sequence[str]) -> None:
         check_url(session.storage)
         check_lasting(session.storage)
     if "train" in stages:
-        _ = session.blank_supernet  # complains of model, pictures and device
+        training.check_task(session)  # complains of model, data and device too
     if "search" in stages:
         # A mistake in what is searched should not wait until the training has ended.
         searching.check_task(session)

@@ -90,9 +90,20 @@ class ClassTask:
             outputs, targets, ignore_index=self.ignored, label_smoothing=label_smoothing
         )
 
-    def distill(self, outputs: Tensor, full_outputs: Tensor, temperature: float = 1.0) -> Tensor:
-        """Return the mean over places of :func:`compute_divergence`, those not asked for too."""
+    def distill(
+        self,
+        outputs: Tensor,
+        full_outputs: Tensor,
+        temperature: float = 1.0,
+        targets: Tensor | None = None,
+    ) -> Tensor:
+        """Return the mean of :func:`compute_divergence` over places where something is asked."""
         got, wanted = (t.movedim(self.axis, -1).flatten(0, -2) for t in (outputs, full_outputs))
+        if targets is not None:
+            is_asked = targets.flatten() != self.ignored
+            got, wanted = got[is_asked], wanted[is_asked]
+            if not len(got):  # the mean of nothing would be no number
+                return outputs.sum() * 0
         return compute_divergence(got, wanted, temperature)
 
     def flatten(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:

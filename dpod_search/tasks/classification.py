@@ -39,7 +39,13 @@ class Classification:
         """Return the mean cross-entropy."""
         return functional.cross_entropy(outputs, targets, label_smoothing=label_smoothing)
 
-    def distill(self, outputs: Tensor, full_outputs: Tensor, temperature: float = 1.0) -> Tensor:
+    def distill(
+        self,
+        outputs: Tensor,
+        full_outputs: Tensor,
+        temperature: float = 1.0,
+        targets: Tensor | None = None,
+    ) -> Tensor:
         """Return the mean Kullback-Leibler divergence over samples."""
         return compute_divergence(outputs, full_outputs, temperature)
 

@@ -58,7 +58,13 @@ class Multilabel:
         wanted = targets * (1 - label_smoothing) + label_smoothing / 2
         return functional.binary_cross_entropy_with_logits(outputs, wanted)
 
-    def distill(self, outputs: Tensor, full_outputs: Tensor, temperature: float = 1.0) -> Tensor:
+    def distill(
+        self,
+        outputs: Tensor,
+        full_outputs: Tensor,
+        temperature: float = 1.0,
+        targets: Tensor | None = None,
+    ) -> Tensor:
         """Return the mean Kullback-Leibler divergence of each label from the full net's answer."""
         wanted = full_outputs.detach() / temperature
         got, likely = outputs / temperature, wanted.sigmoid()

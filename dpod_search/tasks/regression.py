@@ -88,7 +88,13 @@ class Regression:
         refuse_smoothing(self, label_smoothing)
         return _LOSSES[self.loss](outputs, targets)
 
-    def distill(self, outputs: Tensor, full_outputs: Tensor, temperature: float = 1.0) -> Tensor:
+    def distill(
+        self,
+        outputs: Tensor,
+        full_outputs: Tensor,
+        temperature: float = 1.0,
+        targets: Tensor | None = None,
+    ) -> Tensor:
         """Return the loss with the full net's numbers as targets."""
         return _LOSSES[self.loss](outputs, full_outputs.detach())
 

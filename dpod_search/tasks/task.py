@@ -102,15 +102,20 @@ class Task(Protocol):
             ConfigError: If there is smoothing, and the task has no classes.
         """
 
-    def distill(self, outputs: Tensor, full_outputs: Tensor, temperature: float = 1.0) -> Tensor:
+    def distill(
+        self,
+        outputs: Tensor,
+        full_outputs: Tensor,
+        temperature: float = 1.0,
+        targets: Tensor | None = None,
+    ) -> Tensor:
         """Return how far a subnet's outputs are from the full net's, a scalar >= 0.
 
         Args:
             outputs: Of the subnet.
             full_outputs: Of the full net, same shape; no gradient flows into them.
             temperature: Logits are divided by it; of other outputs it means nothing.
-
-        It is not told the targets: places where nothing is asked are compared too.
+            targets: From :meth:`check_targets`; places where they ask nothing are left out.
         """
 
     def make_tally(self) -> Tally:

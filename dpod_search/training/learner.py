@@ -12,6 +12,8 @@ from dpod_search.inputs import count_samples
 from dpod_search.supernet import Supernet
 from dpod_search.tasks import Classification
 from dpod_search.tasks import Task
+from dpod_search.tasks.asking import ask_distance
+from dpod_search.tasks.asking import ask_loss
 from dpod_search.training.lasso import SuffixLasso
 from dpod_search.training.precision import compute_outputs
 from dpod_search.training.ranks import Ranks
@@ -53,7 +55,7 @@ class SupernetLearner:
         """Let the policy prepare."""
         self._schedule.begin_step(step)
 
-    def compute_gradients(self, step: int, samples: Samples, labels: Tensor) -> dict[str, float]:
+    def compute_gradients(self, step: int, samples: Samples, targets: Tensor) -> dict[str, float]:
         """Run the full net on the targets, then each partial net against its answers."""
         n_samples = count_samples(samples)
         self._ranks.check_share(n_samples)
@@ -62,7 +64,7 @@ class SupernetLearner:
         for turn in self._schedule.turns(step, n_samples):
             with turn:
                 outputs = self._run(samples)
-                loss = self._compute_loss(turn, outputs, labels, full_outputs)
+                loss = self._compute_loss(turn, outputs, targets, full_outputs)
                 torch.autograd.backward(loss if turn.rate == 1 else turn.rate * loss)
             if turn.is_full:
                 losses["loss"] = loss.item()
@@ -91,23 +93,23 @@ class SupernetLearner:
         return compute_outputs(self._forward, samples, self._task, self._settings.precision)
 
     def _compute_loss(
-        self, turn: Turn, outputs: Tensor, labels: Tensor, full_outputs: Tensor | None
+        self, turn: Turn, outputs: Tensor, targets: Tensor, full_outputs: Tensor | None
     ) -> Tensor:
         if turn.is_full:
-            return self._on_targets(outputs, labels)
-        return self._on_both(outputs, labels, full_outputs)
+            return self._on_targets(outputs, targets)
+        return self._on_both(outputs, targets, full_outputs)
 
-    def _on_targets(self, outputs: Tensor, labels: Tensor) -> Tensor:
-        targets = self._task.check_targets(labels, outputs)
+    def _on_targets(self, outputs: Tensor, targets: Tensor) -> Tensor:
         smoothing = self._settings.label_smoothing
-        return self._task.compute_loss(outputs, targets, label_smoothing=smoothing)
+        return ask_loss(self._task, outputs, targets, label_smoothing=smoothing)
 
-    def _on_both(self, outputs: Tensor, labels: Tensor, full_outputs: Tensor | None) -> Tensor:
+    def _on_both(self, outputs: Tensor, targets: Tensor, full_outputs: Tensor | None) -> Tensor:
         weight = 0.0 if full_outputs is None else self._settings.distillation
         loss = torch.zeros((), device=outputs.device)
         if weight < 1:
-            loss = (1 - weight) * self._on_targets(outputs, labels)
+            loss = (1 - weight) * self._on_targets(outputs, targets)
         if full_outputs is not None and weight > 0:
             temperature = self._settings.temperature
-            loss = loss + weight * self._task.distill(outputs, full_outputs, temperature)
+            distance = ask_distance(self._task, outputs, full_outputs, temperature, targets)
+            loss = loss + weight * distance
         return loss

@@ -343,3 +343,67 @@ def test_a_task_of_the_users_own_is_named_by_its_path():
 
 class OwnTask(Classification):
     """A task as a user writes one."""
+
+
+@pytest.mark.parametrize("task", [Segmentation(ignored=9), SequenceLabels(), LanguageModel()])
+def test_what_is_not_asked_teaches_nothing(task):
+    torch.manual_seed(0)
+    shape = (4, 3, 5, 5) if task.axis == 1 else (4, 7, 3)
+    outputs, full = torch.randn(shape), torch.randn(shape)
+    targets = torch.zeros(outputs.select(task.axis, 0).shape, dtype=torch.int64)
+    targets[1:] = task.ignored
+    alone = task.distill(outputs[:1], full[:1], 2.0, targets[:1])
+    assert task.distill(outputs, full, 2.0, targets).item() == pytest.approx(alone.item())
+    nothing = outputs.requires_grad_()
+    task.distill(nothing, full, 2.0, torch.full_like(targets, task.ignored)).backward()
+    assert not nothing.grad.any()
+
+
+class Broken(Classification):
+    """A task of a user's own, broken in one place."""
+
+    def __init__(self, place):
+        object.__setattr__(self, "place", place)
+
+    def compute_loss(self, outputs, targets, *, label_smoothing=0.0):
+        loss = functional.cross_entropy(outputs, targets, reduction="none")
+        if self.place == "raises":
+            raise ValueError("no such weight")
+        return loss if self.place == "loss" else loss.mean()
+
+    def distill(self, outputs, full_outputs, temperature=1.0, targets=None):
+        return 0.5 if self.place == "distance" else super().distill(outputs, full_outputs)
+
+    def make_tally(self):
+        return Nothing() if self.place == "metric" else super().make_tally()
+
+
+class Nothing:
+    n_samples = 8
+
+    def add(self, outputs, targets):
+        """Look at nothing."""
+
+    def measure(self):
+        return {}
+
+    def measure_quality(self):
+        return 0.5
+
+
+@pytest.mark.parametrize(
+    ("place", "told"),
+    [
+        ("raises", r"task classification raised ValueError in line \d+ of .*: no such weight"),
+        ("loss", r"compute_loss of task classification must .* got a tensor of shape \(8,\)"),
+        ("distance", r"distill of task classification must return a scalar tensor, got a float"),
+        ("metric", r"has metric accuracy, and its tally measures nothing; return every metric"),
+    ],
+)
+def test_a_broken_task_is_told_in_one_line(place, told):
+    case = CASES["classification"]
+    batch = (case.samples[:8], case.targets[:8])
+    supernet = dpod.build_supernet(case.build(), case.samples[:2])
+    with pytest.raises(ConfigError, match=told):
+        dpod.train_supernet(supernet, [batch], epochs=1, task=Broken(place), policy="sandwich")
+        measure_metrics(supernet, [batch], Broken(place))

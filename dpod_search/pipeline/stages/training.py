@@ -7,6 +7,9 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
+import torch
+
+from dpod_search.data.datasets import fetch_batch
 from dpod_search.evaluation import Evaluator
 from dpod_search.files import hash_file
 from dpod_search.files import hash_value
@@ -14,6 +17,8 @@ from dpod_search.pipeline.session import WEIGHTS
 from dpod_search.pipeline.session import Session
 from dpod_search.pipeline.stages import oneshot
 from dpod_search.pipeline.stages.purpose import describe_purpose
+from dpod_search.placement import evaluating
+from dpod_search.placement import placement_of
 from dpod_search.quantities import percent
 from dpod_search.records.training import Pictures
 from dpod_search.records.training import Profile
@@ -23,12 +28,14 @@ from dpod_search.records.training import Training
 from dpod_search.records.training import list_steps
 from dpod_search.supernet import Supernet
 from dpod_search.tasks import Classification
+from dpod_search.tasks.asking import ask_loss
 from dpod_search.training import CheckpointFile
 from dpod_search.training import Ranks
 from dpod_search.training import TrainingResult
 from dpod_search.training import TrainingSettings
 from dpod_search.training import joined_ranks
 from dpod_search.training import train_supernet
+from dpod_search.training.precision import compute_outputs
 from dpod_search.weights import save_weights
 
 
@@ -120,6 +127,23 @@ def run(session: Session, inputs: Mapping[str, Any]) -> list[str]:
         warning=warning,
     ).write(session.path)
     return [WEIGHTS, Training.FILE, ShrinkingPath.FILE]
+
+
+def check_task(session: Session) -> None:
+    """Check that the task can read what the model answers to two samples, and their targets.
+
+    Raises:
+        ConfigError: If it cannot, or its loss is no scalar.
+        DataError: If targets do not fit, or there are no data.
+        GroupingError: If the model cannot be made a supernet.
+    """
+    supernet, task = session.blank_supernet, session.task
+    dataset = session.data.train
+    samples, targets = fetch_batch(dataset, range(min(len(dataset), 2)))
+    with torch.no_grad(), evaluating(supernet):
+        outputs = compute_outputs(supernet, placement_of(supernet).put(samples), task)
+        smoothing = session.config.training.label_smoothing
+        ask_loss(task, outputs, targets.to(outputs.device), label_smoothing=smoothing)
 
 
 def dismiss(session: Session) -> None:
