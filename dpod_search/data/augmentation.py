@@ -7,7 +7,9 @@ draws. It draws from PyTorch's global generator, which is seeded around a batch 
 from __future__ import annotations
 
 from collections.abc import Callable
+from collections.abc import Iterator
 from collections.abc import Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -37,7 +39,7 @@ _RECIPES: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 # A recipe draws one of about fourteen operations for a picture, and some need 1 or 3 channels.
-_N_TRIES = 50
+N_TRIES = 50
 
 
 def augment_batch(
@@ -54,6 +56,28 @@ def augment_batch(
     Returns:
         Pictures of the same shape, in channels-last memory.
     """
+    rows, columns = draw_places(images, generator, crop_padding, flip)
+    padded = F.pad(images, (crop_padding,) * 4)
+    which = torch.arange(len(images))[:, None, None]
+    # Indices on both sides of a slice put the slice last: batch x height x width x channels.
+    cropped = padded[which, :, rows[:, :, None], columns[:, None, :]]
+    return cropped.permute(0, 3, 1, 2)
+
+
+def draw_places(
+    images: Tensor, generator: torch.Generator, crop_padding: int, flip: bool
+) -> tuple[Tensor, Tensor]:
+    """Draw where each row and column of a picture is taken from, in a padded one.
+
+    Args:
+        images: ``batch x channels x height x width``.
+        generator: Draws.
+        crop_padding: Rows and columns that are added on each side.
+        flip: Mirror left to right with probability 1/2.
+
+    Returns:
+        Rows ``batch x height`` and columns ``batch x width``.
+    """
     batch, _, height, width = images.shape
     limit = 2 * crop_padding + 1
     shifts = torch.randint(limit, (2, batch, 1), generator=generator)
@@ -62,12 +86,7 @@ def augment_batch(
     if flip:
         is_flipped = torch.rand(batch, 1, generator=generator) < 0.5
         columns = torch.where(is_flipped, width - 1 - columns, columns)
-    columns = shifts[1] + columns
-    padded = F.pad(images, (crop_padding,) * 4)
-    which = torch.arange(batch)[:, None, None]
-    # Indices on both sides of a slice put the slice last: batch x height x width x channels.
-    cropped = padded[which, :, rows[:, :, None], columns[:, None, :]]
-    return cropped.permute(0, 3, 1, 2)
+    return rows, shifts[1] + columns
 
 
 def check_crop_padding(name: str, crop_padding: int, size: Sequence[int]) -> None:
@@ -153,12 +172,27 @@ def check_transform(transform: Transform, picture: Tensor, name: str) -> None:
     Raises:
         ConfigError: If it fails, or gives anything but a picture of the same shape.
     """
+    with trying(name, f"pictures of {tuple(picture.shape)}"):
+        transform_batch(picture.expand(N_TRIES, *picture.shape), transform, seed=0)
+
+
+@contextmanager
+def trying(name: str, what: str) -> Iterator[None]:
+    """Turn what a transform cannot do into an error of the setting that names it.
+
+    Args:
+        name: What the user calls the transform.
+        what: What it is tried on, for the message.
+
+    Raises:
+        ConfigError: In place of a `DataError` inside.
+    """
     try:
-        transform_batch(picture.expand(_N_TRIES, *picture.shape), transform, seed=0)
+        yield
     except DataError as error:
         raise ConfigError(
-            f"augmentation {name} cannot be used on pictures of {tuple(picture.shape)} ({error}); "
-            f"choose another, or {CROP_FLIP!r}"
+            f"augmentation {name} cannot be used on {what} ({error}); choose another, or "
+            f"{CROP_FLIP!r}"
         ) from error.__cause__
 
 
@@ -179,16 +213,22 @@ def transform_batch(images: Tensor, transform: Transform, seed: int) -> Tensor:
         DataError: If the transform raises an error, or gives anything but a picture of the same
             shape.
     """
-    low, high = images.amin((0, 2, 3), keepdim=True), images.amax((0, 2, 3), keepdim=True)
-    span = torch.where(high > low, high - low, torch.ones_like(high))
+    low, span = find_range(images)
     with seeded(seed), own_code("the augmentation", DataError):
         changed = [transform(picture) for picture in (images - low) / span]
     for picture in changed:
-        _check_shape(picture, tuple(images.shape[1:]))
+        check_shape(picture, tuple(images.shape[1:]))
     return torch.stack(changed) * span + low
 
 
-def _check_shape(made: object, shape: tuple[int, ...]) -> None:
+def find_range(images: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the least value of each channel, and how far above it the others go (1 for nowhere)."""
+    low, high = images.amin((0, 2, 3), keepdim=True), images.amax((0, 2, 3), keepdim=True)
+    return low, torch.where(high > low, high - low, torch.ones_like(high))
+
+
+def check_shape(made: object, shape: tuple[int, ...]) -> None:
+    """Raise a `DataError` unless what a transform made is a tensor of this shape."""
     if not isinstance(made, Tensor) or made.shape != shape:
         got = (
             f"one of {tuple(made.shape)}"

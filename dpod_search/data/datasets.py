@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from collections.abc import Sequence
 from typing import Any
 from typing import Protocol
@@ -15,6 +14,10 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from dpod_search.data.collating import collate
+from dpod_search.data.collating import read_target
+from dpod_search.data.collating import split_batch
+from dpod_search.data.items import check_items
 from dpod_search.errors import ConfigError
 from dpod_search.errors import DataError
 from dpod_search.own_code import own_code
@@ -27,32 +30,39 @@ _MAX_BYTES = 2**36  # of all pictures of a set in memory
 
 @runtime_checkable
 class ImageDataset(Protocol):
-    """A map-style dataset of (picture, label): float32 ``channels x height x width`` and an int."""
+    """A map-style dataset of (sample, target), pictures or any others.
+
+    A sample is a tensor of any shape, one for all: a float32 picture ``channels x height x width``,
+    a row of float32 numbers, a row of int64 tokens. A target is a whole number, the class, or a
+    number or tensor: labels, a mask, targets, tokens.
+    """
 
     def __len__(self) -> int:
-        """Return the number of pictures."""
+        """Return the number of samples."""
 
     def __getitem__(self, index: int, /) -> Any:
-        """Return a picture, normalised, and its label."""
+        """Return a sample, a picture normalised, and its target."""
 
 
 @runtime_checkable
 class BatchFetcher(Protocol):
-    """A dataset that has a quicker way to a batch than picture by picture."""
+    """A dataset that has a quicker way to a batch than sample by sample."""
 
-    def fetch(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
-        """Return the pictures (``batch x C x H x W``) and labels (``batch``) at indices."""
+    def fetch(self, indices: Sequence[int]) -> tuple[Any, Tensor]:
+        """Return the samples (``batch x ...``) and targets (``batch`` or more axes) at indices."""
 
 
-def fetch_batch(dataset: ImageDataset, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
+def fetch_batch(dataset: ImageDataset, indices: Sequence[int]) -> tuple[Any, Tensor]:
     """Fetch a batch the quickest way the dataset has.
 
     Args:
-        dataset: Any map-style dataset of pictures and labels.
+        dataset: Any map-style dataset of samples and targets.
         indices: Positions in the dataset, at least one.
 
     Returns:
-        Pictures ``batch x channels x height x width``, float32, and labels ``batch``, int64.
+        Samples, for pictures float32 ``batch x channels x height x width`` (of samples that are
+        several tensors, each so), and targets: int64 ``batch`` for classes, else what they are,
+        with a sample a row.
 
     Raises:
         DataError: If a user's dataset raises an error, or yields what cannot be a batch.
@@ -63,59 +73,62 @@ def fetch_batch(dataset: ImageDataset, indices: Sequence[int]) -> tuple[Tensor, 
         many = getattr(dataset, "__getitems__", None)
         items = many(list(indices)) if many is not None else [dataset[int(i)] for i in indices]
     try:
-        images = torch.stack([item[0] for item in items])
-        return images, torch.tensor([int(item[1]) for item in items], dtype=torch.int64)
+        samples = collate([item[0] for item in items])
+        return samples, _collate_targets([item[1] for item in items])
     except Exception:
         check_items(zip(indices, items, strict=False), "the dataset")
         raise
 
 
-def check_items(
-    items: Iterable[tuple[int, Any]], name: str, shape: tuple[int, ...] | None = None
-) -> None:
-    """Raise unless items of a dataset are pictures of one shape with their labels.
+def _collate_targets(targets: Sequence[Any]) -> Tensor:
+    made: Tensor = collate(targets)
+    # A class may come as a tensor of any whole-number type.
+    return made if made.ndim > 1 or made.is_floating_point() else made.to(torch.int64)
+
+
+class InMemorySamples(Dataset[tuple[Tensor, Any]]):
+    """Samples and targets held as they are.
 
     Args:
-        items: Each with its index.
-        name: What the user calls the dataset, for the message.
-        shape: Channels, height and width to expect; those of the first item if None.
-
-    Raises:
-        DataError: If not; names the first that is not.
+        samples: ``n x ...``, as a model takes them.
+        targets: ``n``, or ``n x ...``; bytes, such as masks, are handed out as int64.
     """
-    for index, item in items:
-        is_pair = isinstance(item, tuple | list) and len(item) == 2
-        image = item[0] if is_pair else item
-        is_image = isinstance(image, Tensor) and image.ndim == 3 and image.dtype == torch.float32
-        if not (is_pair and is_image):
-            got = (
-                f"{image.dtype} {tuple(image.shape)}" if isinstance(image, Tensor) else type(image)
-            )
-            raise DataError(
-                f"{name} must yield (float32 tensor channels x height x width, int), got {got} at "
-                f"index {index}; convert it in the dataset's transform"
-            )
-        shape = shape or tuple(image.shape)
-        if image.shape != shape:
-            raise DataError(
-                f"{name} must yield pictures of one shape, got {tuple(image.shape)} at index "
-                f"{index}, not {shape}; resize them in the dataset's transform"
-            )
-        try:
-            int(item[1])
-        except (TypeError, ValueError, RuntimeError) as error:
-            raise DataError(
-                f"{name} must yield whole numbers as labels, got {item[1]!r} at index {index}; "
-                "give the number of the class"
-            ) from error
+
+    def __init__(self, samples: Tensor, targets: Tensor) -> None:
+        """Keep the tensors; nothing is copied."""
+        self.samples = samples
+        self.targets = targets
+
+    def __len__(self) -> int:
+        """Return the number of samples."""
+        return len(self.samples)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Any]:
+        """Return a sample and its target."""
+        samples, targets = self.fetch([index])
+        return samples[0], read_target(targets, 0)
+
+    def __getitems__(self, indices: Sequence[int]) -> list[tuple[Tensor, Any]]:
+        """Return several of them, as PyTorch's own loader asks for them."""
+        return split_batch(*self.fetch(indices))
+
+    def fetch(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Return a batch at once; shapes as :func:`fetch_batch`."""
+        index = torch.as_tensor(indices, dtype=torch.int64)
+        return self.samples[index], _widen(self.targets[index])
 
 
-class InMemoryImages(Dataset[tuple[Tensor, int]]):
+def _widen(targets: Tensor) -> Tensor:
+    return targets.to(torch.int64) if targets.dtype == torch.uint8 else targets
+
+
+class InMemoryImages(Dataset[tuple[Tensor, Any]]):
     """Pictures held as bytes and normalised when they are fetched.
 
     Args:
         images: ``n x channels x height x width``, uint8.
-        labels: ``n`` classes, int64.
+        labels: ``n`` classes, int64; or other targets, ``n x ...``; bytes, such as masks, are
+            handed out as int64.
         peak: The byte that stands for 1.0 before normalisation: 255, or 16 for the digits.
         mean: Mean of each channel, on the scale of 0 to 1.
         std: Standard deviation of each channel, on the same scale.
@@ -140,30 +153,30 @@ class InMemoryImages(Dataset[tuple[Tensor, int]]):
         """Return the number of pictures."""
         return len(self.images)
 
-    def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        """Return a normalised picture and its label."""
-        return self._normalise(self.images[index]), int(self.labels[index])
+    def __getitem__(self, index: int) -> tuple[Tensor, Any]:
+        """Return a normalised picture and its target."""
+        images, labels = self.fetch([index])
+        return images[0], read_target(labels, 0)
 
-    def __getitems__(self, indices: Sequence[int]) -> list[tuple[Tensor, int]]:
+    def __getitems__(self, indices: Sequence[int]) -> list[tuple[Tensor, Any]]:
         """Return several of them, as PyTorch's own loader asks for them."""
-        images, labels = self.fetch(indices)
-        return list(zip(images, labels.tolist(), strict=True))
+        return split_batch(*self.fetch(indices))
 
     def fetch(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
         """Return a batch at once; shapes as :func:`fetch_batch`."""
         index = torch.as_tensor(indices, dtype=torch.int64)
-        return self._normalise(self.images[index]), self.labels[index]
+        return self._normalise(self.images[index]), _widen(self.labels[index])
 
     def _normalise(self, images: Tensor) -> Tensor:
         return images.to(torch.float32).mul_(self._scale).add_(self._shift)
 
 
-class DatasetView(Dataset[tuple[Tensor, int]]):
-    """Some of the pictures of a dataset, in an order of their own.
+class DatasetView(Dataset[tuple[Any, Any]]):
+    """Some of the samples of a dataset, in an order of their own.
 
     Args:
         dataset: The whole.
-        indices: Positions of this view's pictures in the whole.
+        indices: Positions of this view's samples in the whole.
     """
 
     def __init__(self, dataset: ImageDataset, indices: np.typing.NDArray[np.int64]) -> None:
@@ -172,20 +185,19 @@ class DatasetView(Dataset[tuple[Tensor, int]]):
         self.indices = indices
 
     def __len__(self) -> int:
-        """Return the number of pictures of the view."""
+        """Return the number of samples of the view."""
         return len(self.indices)
 
-    def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        """Return a picture and its label."""
-        image, label = self.dataset[int(self.indices[index])]
-        return image, int(label)
+    def __getitem__(self, index: int) -> tuple[Any, Any]:
+        """Return a sample and its target, a class as an int."""
+        samples, targets = self.fetch([index])
+        return split_batch(samples, targets)[0]
 
-    def __getitems__(self, indices: Sequence[int]) -> list[tuple[Tensor, int]]:
+    def __getitems__(self, indices: Sequence[int]) -> list[tuple[Any, Any]]:
         """Return several of them, as PyTorch's own loader asks for them."""
-        images, labels = self.fetch(indices)
-        return list(zip(images, labels.tolist(), strict=True))
+        return split_batch(*self.fetch(indices))
 
-    def fetch(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
+    def fetch(self, indices: Sequence[int]) -> tuple[Any, Tensor]:
         """Return a batch at once; shapes as :func:`fetch_batch`."""
         return fetch_batch(
             self.dataset, self.indices[np.asarray(indices, dtype=np.int64)].tolist()

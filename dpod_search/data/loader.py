@@ -18,11 +18,8 @@ from torch.utils.data import Dataset
 
 from dpod_search.data.augmentation import CROP_FLIP
 from dpod_search.data.augmentation import Transform
-from dpod_search.data.augmentation import augment_batch
-from dpod_search.data.augmentation import check_crop_padding
-from dpod_search.data.augmentation import check_transform
 from dpod_search.data.augmentation import make_transform
-from dpod_search.data.augmentation import transform_batch
+from dpod_search.data.changes import Changes
 from dpod_search.data.datasets import ImageDataset
 from dpod_search.data.datasets import fetch_batch
 from dpod_search.data.settings import MAX_PIXELS
@@ -37,10 +34,10 @@ from dpod_search.inputs import take_samples
 from dpod_search.orphans import end_with
 from dpod_search.own_code import is_own
 from dpod_search.placement import check_parallel
-from dpod_search.rng import derive_seed
 from dpod_search.rng import numpy_generator
 from dpod_search.rng import torch_generator
 from dpod_search.tasks.batches import read_batch
+from dpod_search.tasks.batches import read_samples
 
 
 # Samples (N, ...), or several inputs, and what the task asks of them: for classification labels (N,).
@@ -49,24 +46,26 @@ Batches = Iterable[Batch]
 
 
 class SeededLoader:
-    """Batches of (pictures, labels) of one epoch, from any batch on.
+    """Batches of (samples, targets) of one epoch, from any batch on.
 
     The order is a pure function of (seed, epoch) and the augmentation of (seed, epoch, batch):
     iterating twice gives the same batches twice, until :meth:`set_position` moves on.
 
     Args:
-        dataset: Map-style dataset of pictures and labels.
-        batch_size: Pictures in a batch, 1 to 1,000,000.
+        dataset: Map-style dataset of samples and targets.
+        batch_size: Samples in a batch, 1 to 1,000,000.
         seed: Seed of the study.
         shuffle: Draw a new order every epoch; otherwise the dataset's own.
         drop_last: Leave out the last batch if it is smaller than the others.
         crop_padding: Shift pictures at random by up to so many pixels, less than their shorter
-            side has; 0 for none.
+            side has; 0 for none. Masks, targets of a picture's size, are moved along, and both
+            are reflected at the border then, where pictures alone have zeros.
         flip: Mirror pictures left to right with probability 1/2.
         augmentation: What is done after that: ``crop-flip`` for nothing; ``trivialaugment``,
             ``randaugment``, ``randomerasing``, or several joined by ``+``; a function that
             returns a transform, as ``package.module:function``; or a transform of
-            ``torchvision.transforms.v2`` itself.
+            ``torchvision.transforms.v2`` itself. With masks only the last two, of torchvision's
+            own classes, which move them along.
         n_workers: Processes that fetch and augment pictures, as many as the machine can bear; 0
             does so in this one, best for sets in memory.
         rank: Of ``n_ranks`` processes that share every batch, the one whose part this is, from 0.
@@ -74,7 +73,7 @@ class SeededLoader:
 
     Raises:
         ConfigError: If a number is out of range, ``drop_last`` leaves no batch, or the
-            augmentation is unknown or does not fit the pictures.
+            augmentation is unknown or does not fit the samples.
         DataError: If the dataset is empty.
     """
 
@@ -117,14 +116,8 @@ class SeededLoader:
         self.drop_last = drop_last
         self.crop_padding = crop_padding
         self.flip = flip
-        self._transform = make_transform(augmentation)
-        if crop_padding or self._transform is not None:
-            picture = fetch_batch(dataset, [0])[0][0]
-            if crop_padding:
-                check_crop_padding("crop_padding", crop_padding, picture.shape[-2:])
-            if self._transform is not None:
-                name = augmentation if isinstance(augmentation, str) else repr(augmentation)
-                check_transform(self._transform, picture, name)
+        self._changes = Changes(seed, crop_padding, flip, make_transform(augmentation))
+        self._changes.check(dataset, augmentation)
         self.n_workers = n_workers
         self.rank = rank
         self.n_ranks = n_ranks
@@ -189,17 +182,10 @@ class SeededLoader:
         whole = [order[i * size : (i + 1) * size] for i in range(len(self))]
         return [batch[self.rank :: self.n_ranks].tolist() for batch in whole]
 
-    def augment(self, images: Tensor, epoch: int, batch: int) -> Tensor:
-        """Augment the pictures of a batch, as its position says."""
-        if self.crop_padding or self.flip:
-            generator = torch_generator(self.seed, "augment", epoch, batch, *self._draws)
-            images = augment_batch(
-                images, generator, crop_padding=self.crop_padding, flip=self.flip
-            )
-        if self._transform is not None:
-            seed = derive_seed(self.seed, "transform", epoch, batch, *self._draws)
-            images = transform_batch(images, self._transform, seed)
-        return images
+    def augment(self, batch: Batch, epoch: int, number: int) -> Batch:
+        """Augment the pictures of a batch, and masks with them, as its position says."""
+        images, targets = batch
+        return self._changes.apply(images, targets, (epoch, number, *self._draws))
 
 
 class _AugmentedBatches(Dataset[Batch]):
@@ -211,8 +197,8 @@ class _AugmentedBatches(Dataset[Batch]):
 
     def __getitem__(self, index: tuple[int, Sequence[int]]) -> Batch:
         number, indices = index
-        images, labels = fetch_batch(self._loader.dataset, indices)
-        return self._loader.augment(images, self._epoch, number), labels
+        batch = fetch_batch(self._loader.dataset, indices)
+        return self._loader.augment(batch, self._epoch, number)
 
 
 class _Answers(Dataset[Batch | DpodSearchError]):
@@ -252,16 +238,16 @@ def _start_worker(parent: int, number: int) -> None:
 
 
 def gather_images(source: ImageDataset | Iterable[Batch], limit: int) -> Samples:
-    """Collect pictures, or other samples, into one tensor or several inputs.
+    """Collect samples, pictures or others, into one tensor or several inputs.
 
     Args:
-        source: A dataset, of which evenly spaced pictures are taken; or a loader, of which the
+        source: A dataset, of which evenly spaced samples are taken; or a loader, of which the
             first are.
-        limit: Largest number of pictures, 1 to 10,000,000.
+        limit: Largest number of samples, 1 to 10,000,000.
 
     Returns:
-        At most ``limit`` of them, pictures as ``n x channels x height x width``. Batches whose
-        samples have other shapes than the first one's are left out.
+        At most ``limit`` samples, ``n x ...``, for pictures ``n x channels x height x width``.
+        Batches whose samples have other shapes than the first one's are left out.
 
     Raises:
         ConfigError: If ``limit`` is out of range.
@@ -273,7 +259,7 @@ def gather_images(source: ImageDataset | Iterable[Batch], limit: int) -> Samples
             raise DataError("there are no pictures to gather")
         n = min(limit, len(source))
         indices = np.linspace(0, len(source) - 1, n).round().astype(int).tolist()
-        return fetch_batch(source, indices)[0]
+        return read_samples(fetch_batch(source, indices)[0])
     parts = [samples for samples, _ in take_batches(source, limit)]
     if not parts:
         raise DataError("there are no pictures to gather")

@@ -1,4 +1,4 @@
-"""What a source of pictures hands over, before anything is split."""
+"""What a source of samples hands over, before anything is split."""
 
 from __future__ import annotations
 
@@ -18,15 +18,18 @@ IntArray = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, eq=False)
 class DataSource:
-    """The pictures of one source.
+    """The samples of one source, pictures or any others.
 
     Args:
-        train: Pictures to split into training and calibration (and validation and test, if need
+        train: Samples to split into training and calibration (and validation and test, if need
             be).
-        train_labels: Their classes, in [0, ``n_classes``), in the same order.
-        n_classes: Number of classes.
-        class_names: A name for each class.
-        content_hash: Stands for the pictures themselves: changes when they do.
+        train_labels: Their classes, in [0, ``n_classes``), in the same order; None where a sample
+            has no class but a mask, numbers or tokens: they are split at random then.
+        n_classes: Numbers that the model returns for a sample, or for each place of it: classes,
+            labels, targets, tokens.
+        class_names: A name for each of them, or none.
+        content_hash: Stands for the samples themselves, and for their targets where there are no
+            labels: changes when they do.
         test: The source's own test set, or None.
         test_labels: Its classes, or None.
         validation: The source's own validation set, or None.
@@ -34,7 +37,7 @@ class DataSource:
     """
 
     train: ImageDataset
-    train_labels: IntArray
+    train_labels: IntArray | None
     n_classes: int
     class_names: tuple[str, ...]
     content_hash: str
@@ -49,5 +52,5 @@ def hash_tensors(*tensors: Tensor) -> str:
     digest = hashlib.sha256()
     for tensor in tensors:
         digest.update(f"{tensor.dtype}{tuple(tensor.shape)}".encode())
-        digest.update(tensor.detach().contiguous().view(torch.uint8).numpy().tobytes())
+        digest.update(tensor.detach().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()

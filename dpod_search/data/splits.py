@@ -7,9 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
+from dpod_search.data.collating import list_tensors
 from dpod_search.data.datasets import DatasetView
 from dpod_search.data.datasets import ImageDataset
+from dpod_search.data.datasets import fetch_batch
 from dpod_search.data.registry import open_source
 from dpod_search.data.settings import DataSettings
 from dpod_search.data.source import DataSource
@@ -21,17 +24,19 @@ from dpod_search.rng import numpy_generator
 
 @dataclass(frozen=True, eq=False)
 class DataSplits:
-    """The pictures of a study, no picture in two places.
+    """The samples of a study, none in two places.
 
     Args:
         train: Trains the weights.
         calibration: Judges the shrinks of the path while the supernet is trained.
         validation: Gives the accuracy that is searched on.
         test: Is touched once, at the end.
-        n_classes: Number of classes.
-        class_names: A name for each class.
-        input_shape: Channels, height and width of a picture.
-        fingerprint: SHA-256 over the pictures, their labels and who went where.
+        n_classes: Numbers that the model returns for a sample, or for each place of it: classes,
+            labels, targets, tokens.
+        class_names: A name for each of them, or none.
+        input_shape: Shape of a sample: channels, height and width of a picture.
+        example: The first two training samples, shape ``(2, *input_shape)``, of any type.
+        fingerprint: SHA-256 over the samples, their targets and who went where.
     """
 
     train: ImageDataset
@@ -40,7 +45,8 @@ class DataSplits:
     test: ImageDataset
     n_classes: int
     class_names: tuple[str, ...]
-    input_shape: tuple[int, int, int]
+    input_shape: tuple[int, ...]
+    example: Tensor
     fingerprint: str
 
     def summary(self) -> dict[str, Any]:
@@ -60,22 +66,24 @@ class DataSplits:
 
 
 def load_data(settings: DataSettings, seed: int) -> DataSplits:
-    """Load the pictures of a study and split them.
+    """Load the samples of a study and split them.
 
     Args:
-        settings: Which pictures, and the shares.
+        settings: Which samples, and the shares.
         seed: Seed of the study; the same seed gives the same splits.
 
     Returns:
-        The splits, every class in each of them, as near to the shares as whole pictures allow.
+        The splits, as near to the shares as whole samples allow; where samples have classes, every
+        class in each of them.
 
     Raises:
         ConfigError: If a setting does not fit the source.
-        DataError: If the pictures are missing, of one class alone, or a class has too few of them.
+        DataError: If the samples are missing, of one class alone, or there are too few of them or
+            of a class.
     """
     source = open_source(settings)
     class_names = tuple(spell_name(str(name)) for name in source.class_names)
-    if source.n_classes < 2:
+    if source.train_labels is not None and source.n_classes < 2:
         raise DataError(
             f"{settings.name} has one class alone, {', '.join(class_names)}: there is nothing to "
             "tell apart; add another"
@@ -85,10 +93,12 @@ def load_data(settings: DataSettings, seed: int) -> DataSplits:
         shares["validation"] = settings.validation_share
     if source.test is None:
         shares["test"] = settings.test_share
-    indices = split_indices(source.train_labels, shares, seed=seed, class_names=class_names)
+    if source.train_labels is None:
+        indices = split_unlabelled(len(source.train), shares, seed=seed)
+    else:
+        indices = split_indices(source.train_labels, shares, seed=seed, class_names=class_names)
     views = {name: DatasetView(source.train, index) for name, index in indices.items()}
-    image = source.train[0][0]
-    channels, height, width = image.shape
+    example, _ = fetch_batch(views["train"], [0, min(1, len(views["train"]) - 1)])
     return DataSplits(
         train=views["train"],
         calibration=views["calibration"],
@@ -96,7 +106,8 @@ def load_data(settings: DataSettings, seed: int) -> DataSplits:
         test=views["test"] if source.test is None else source.test,
         n_classes=source.n_classes,
         class_names=class_names,
-        input_shape=(channels, height, width),
+        input_shape=tuple(list_tensors(example)[0].shape[1:]),
+        example=example,
         fingerprint=_fingerprint(source, indices),
     )
 
@@ -119,7 +130,8 @@ def split_indices(
     Raises:
         DataError: If a class has fewer pictures than there are splits.
     """
-    parts: dict[str, list[IntArray]] = {name: [] for name in (*shares, "train")}
+    parts = (*shares, "train")
+    strata = []
     for index, class_name in enumerate(class_names):
         members = np.flatnonzero(labels == index)
         if len(members) < len(parts):
@@ -127,7 +139,34 @@ def split_indices(
                 f"class {class_name!r} has too few pictures ({len(members)}): each of the "
                 f"{len(parts)} splits ({', '.join(parts)}) needs one; add pictures or drop it"
             )
-        members = numpy_generator(seed, "split", index).permutation(members)
+        strata.append(members)
+    return _deal(strata, shares, seed)
+
+
+def split_unlabelled(n: int, shares: dict[str, float], *, seed: int) -> dict[str, IntArray]:
+    """Split the positions of samples that have no class, as one stratum.
+
+    Args:
+        n: Samples.
+        shares: As for :func:`split_indices`, whose result this has too.
+        seed: Seed of the study.
+
+    Raises:
+        DataError: If there are fewer samples than splits.
+    """
+    parts = (*shares, "train")
+    if n < len(parts):
+        raise DataError(
+            f"there are too few samples to train on ({n}): each of the {len(parts)} splits "
+            f"({', '.join(parts)}) needs one; add some"
+        )
+    return _deal([np.arange(n)], shares, seed)
+
+
+def _deal(strata: list[IntArray], shares: dict[str, float], seed: int) -> dict[str, IntArray]:
+    parts: dict[str, list[IntArray]] = {name: [] for name in (*shares, "train")}
+    for index, stratum in enumerate(strata):
+        members = numpy_generator(seed, "split", index).permutation(stratum)
         start = 0
         for name, count in _count_held_out(len(members), shares).items():
             parts[name].append(members[start : start + count])
@@ -150,9 +189,10 @@ def _count_held_out(n: int, shares: dict[str, float]) -> dict[str, int]:
 
 def _fingerprint(source: DataSource, indices: dict[str, IntArray]) -> str:
     digest = hashlib.sha256(source.content_hash.encode())
-    arrays = [source.train_labels, *(indices[name] for name in sorted(indices))]
-    arrays += [a for a in (source.test_labels, source.validation_labels) if a is not None]
-    for array in arrays:
+    # Targets that are no labels are in the hash of the content.
+    splits = [indices[name] for name in sorted(indices)]
+    arrays = [source.train_labels, *splits, source.test_labels, source.validation_labels]
+    for array in [array for array in arrays if array is not None]:
         digest.update(f"{len(array)}:".encode())
         digest.update(np.ascontiguousarray(array, dtype="<i8").tobytes())
     return digest.hexdigest()

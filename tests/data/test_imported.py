@@ -9,6 +9,7 @@ import pytest
 
 from dpod_search.data import DataSettings
 from dpod_search.data import load_data
+from dpod_search.data.datasets import fetch_batch
 from dpod_search.errors import ConfigError
 from dpod_search.errors import DataError
 
@@ -59,6 +60,31 @@ def one_hot():
     labels = torch.eye(2)[torch.arange(40) % 2]
     return TensorDataset(torch.zeros(40, 3, 5, 5), labels), None, 2
 
+def floats():
+    return TensorDataset(torch.zeros(40, 5), torch.rand(40)), None, 1
+
+def masks(shift=0):
+    images = torch.zeros(40, 3, 5, 5)
+    masks = torch.arange(40)[:, None, None].expand(40, 5, 5) % 3 + shift
+    return TensorDataset(images, masks), TensorDataset(images, masks), 4
+
+def tokens():
+    rows = torch.arange(40 * 6).reshape(40, 6)
+    return TensorDataset(rows[:, :-1], rows[:, 1:]), None, 240
+
+def two_inputs():
+    class Two(Plain):
+        def __getitem__(self, index):
+            return {"a": torch.rand(3), "b": torch.arange(2)}, index % 2
+    return Two(40, 2, None), None, 2
+
+def float_test():
+    dataset = TensorDataset(torch.zeros(40, 5), torch.arange(40) % 2)
+    return dataset, floats()[0], 2
+
+def no_outputs():
+    return floats()[0], None, 0
+
 def not_a_dataset():
     return iter([]), None, 2
 """
@@ -100,6 +126,58 @@ def test_a_source_is_taken_as_it_is() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("function", "sample", "target", "n"),
+    [
+        ("floats", (5,), (), 1),
+        ("one_hot", (3, 5, 5), (2,), 2),
+        ("masks", (3, 5, 5), (5, 5), 4),
+        ("tokens", (5,), (5,), 240),
+    ],
+)
+def test_targets_that_are_no_classes(
+    function: str, sample: tuple[int, ...], target: tuple[int, ...], n: int
+) -> None:
+    splits = load_data(make_settings(function), 0)
+    found, wanted = fetch_batch(splits.train, [0, 1, 2])
+
+    assert splits.input_shape == sample
+    assert splits.example.shape == (2, *sample)
+    assert splits.example.dtype == found.dtype
+    assert found.shape == (3, *sample)
+    assert wanted.shape == (3, *target)
+    assert splits.n_classes == n
+
+
+def test_samples_of_several_tensors_are_split() -> None:
+    splits = load_data(make_settings("two_inputs"), 0)
+    samples, _ = fetch_batch(splits.train, [0, 1])
+
+    assert sorted(samples) == ["a", "b"]
+    assert splits.input_shape == (3,)
+
+
+def test_fingerprint_sees_masks() -> None:
+    prints = {load_data(make_settings("masks", shift=s), 0).fingerprint for s in (0, 1)}
+
+    assert len(prints) == 2
+
+
+@pytest.mark.parametrize(
+    ("function", "seed", "fingerprint"),
+    [
+        ("tensors", 0, "a192f8ccb56b9758960550569219973f48fabe28e5db359ca9b7f544b57f8f22"),
+        ("plain", 3, "2162f8aaed5c9b7591c30cfc6ded7d40820ab06c66c68f102bf098b3b73d2faa"),
+    ],
+)
+def test_labelled_pictures_have_the_fingerprint_that_they_always_had(
+    function: str, seed: int, fingerprint: str
+) -> None:
+    arguments = {"with_test": True} if function == "tensors" else {}
+
+    assert load_data(make_settings(function, **arguments), seed).fingerprint == fingerprint
+
+
 def test_fingerprint_sees_the_pictures() -> None:
     prints = {
         load_data(make_settings("tensors", shift=shift), 0).fingerprint for shift in (0.0, 1.0)
@@ -116,7 +194,8 @@ def test_fingerprint_sees_the_pictures() -> None:
         ("empty", "is empty"),
         ("labels_too_high", r"labels must lie in \[0, 2\), got 0 to 3"),
         ("one_class", "n_classes, must be >= 2, got 1"),
-        ("one_hot", "whole numbers as labels"),
+        ("float_test", "the test set must have whole numbers as labels, as the training set"),
+        ("no_outputs", "n_classes, must be >= 1, got 0"),
         ("not_a_dataset", "must have a length and indices"),
     ],
 )

@@ -7,13 +7,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from dpod_search.data import DataSettings
 from dpod_search.data import DataSplits
+from dpod_search.data import SeededLoader
 from dpod_search.data import load_data
+from dpod_search.data.source import hash_tensors
 from dpod_search.data.splits import split_indices
+from dpod_search.data.splits import split_unlabelled
 from dpod_search.errors import ConfigError
 from dpod_search.errors import DataError
 
@@ -106,6 +110,41 @@ def test_fingerprint_changes_with_seed_and_pictures_only(digits: DataSplits) -> 
     assert load_data(DataSettings(), 1).fingerprint != digits.fingerprint
     assert load_data(DataSettings(image_size=10), 0).fingerprint != digits.fingerprint
     assert load_data(DataSettings(test_share=0.1), 0).fingerprint != digits.fingerprint
+
+
+def test_splits_of_labelled_pictures_are_what_they_have_always_been(digits: DataSplits) -> None:
+    # A run goes on only with the data that it began with.
+    assert digits.fingerprint == (
+        "4e1fbc3248dceba665c07c27bc0ab2e751912ccf73c29a1ea97ca7070e48f3d6"
+    )
+    loader = SeededLoader(
+        digits.train, batch_size=64, seed=0, shuffle=True, crop_padding=1, flip=True
+    )
+    assert hash_tensors(*(tensor for batch in loader for tensor in batch)) == (
+        "ffeb3a70c2ae715d965389041610fce6b54d7e6f97e5ddb3124c3aa186a27f35"
+    )
+
+
+@given(n=st.integers(4, 200), shares=st.tuples(share, share, share), seed=st.integers(0, 2**40))
+def test_samples_without_classes_are_split_by_the_seed(
+    n: int, shares: tuple[float, float, float], seed: int
+) -> None:
+    wanted = dict(zip(("calibration", "validation", "test"), shares, strict=True))
+    parts = split_unlabelled(n, wanted, seed=seed)
+
+    assert sorted(np.concatenate(list(parts.values())).tolist()) == list(range(n))
+    assert all(len(part) for part in parts.values())
+    again = split_unlabelled(n, wanted, seed=seed)
+    assert all(np.array_equal(parts[name], again[name]) for name in parts)
+
+
+def test_too_few_samples_without_classes() -> None:
+    with pytest.raises(DataError, match=r"too few samples to train on \(2\)"):
+        split_unlabelled(2, {"calibration": 0.1, "validation": 0.1}, seed=0)
+
+
+def test_an_example_is_two_training_samples(digits: DataSplits) -> None:
+    assert torch.equal(digits.example, torch.stack([digits.train[i][0] for i in (0, 1)]))
 
 
 @pytest.mark.parametrize(
