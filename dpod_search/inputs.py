@@ -17,12 +17,6 @@ from torch.utils import _pytree as pytree
 from dpod_search.errors import GroupingError
 
 
-# One tensor, several by position or by name, or ``(args, kwargs)``.
-Example = (
-    Tensor | tuple[Tensor, ...] | Mapping[str, Any] | tuple[tuple[Any, ...], Mapping[str, Any]]
-)
-
-
 @dataclass(frozen=True, eq=False)
 class ModelCall:
     """A call of a model.
@@ -94,17 +88,29 @@ class ModelCall:
         return ", ".join(str(tuple(tensor.shape)) for tensor in self.tensors)
 
 
+# One tensor, several by position or by name, ``(args, kwargs)``, or a call.
+Example = (
+    Tensor
+    | tuple[Tensor, ...]
+    | Mapping[str, Any]
+    | tuple[tuple[Any, ...], Mapping[str, Any]]
+    | ModelCall
+)
+
+
 def read_example(example_input: Example) -> ModelCall:
     """Return the call that an example input stands for.
 
     Args:
-        example_input: A tensor; a tuple of them; a dictionary, by the names of arguments; or
-            ``(args, kwargs)``.
+        example_input: A tensor; a tuple of them; a dictionary, by the names of arguments;
+            ``(args, kwargs)``; or a call.
 
     Raises:
         GroupingError: If there is no tensor, or one without a batch axis or without values.
     """
-    if isinstance(example_input, Mapping):
+    if isinstance(example_input, ModelCall):
+        call = example_input
+    elif isinstance(example_input, Mapping):
         call = ModelCall((), example_input)
     elif isinstance(example_input, tuple | list):
         is_pair = (

@@ -23,7 +23,9 @@ from dpod_search.footprint import measure_shares
 from dpod_search.inputs import read_example
 from dpod_search.models import build_model
 from dpod_search.models import build_untried
-from dpod_search.pipeline.session import make_supernet
+from dpod_search.pipeline.nets import build_study
+from dpod_search.pipeline.nets import draw_samples
+from dpod_search.pipeline.nets import make_supernet
 from dpod_search.quantities import in_percent
 from dpod_search.quantities import spell
 from dpod_search.report.graph import InspectedDimension
@@ -59,27 +61,20 @@ def load_supernet(
                 "say what its model takes"
             )
         config = load_study(study, sets)
-        splits = load_data(config.data, config.seed)
-        net = build_model(
-            config.model,
-            input_shape=splits.input_shape,
-            n_classes=splits.n_classes,
-            seed=config.seed,
-        )
-        return config, make_supernet(config, net, splits.input_shape)
+        return config, build_study(config, load_data(config.data, config.seed))
     config = make_study("inspect", [f"model.name={json.dumps(model)}", *sets])
     picture = asked.find_picture()
     if picture is None:
         example = asked.make_example()
         shape = read_example(example).sample_shape
         net = build_untried(config.model, input_shape=shape, n_classes=n_classes, seed=config.seed)
-        return config, make_supernet(config, net, shape, example=example)
+        return config, make_supernet(config, net, example)
     try:
         net = build_model(config.model, input_shape=picture, n_classes=n_classes, seed=config.seed)
     except ConfigError as error:
         tried = f"--input-shape {','.join(map(str, picture))} --classes {n_classes}"
         raise ConfigError(f"{error} (tried with {tried})") from error
-    return config, make_supernet(config, net, picture)
+    return config, make_supernet(config, net, draw_samples(config.seed, picture))
 
 
 def inspect_supernet(supernet: Supernet, title: str) -> Inspection:

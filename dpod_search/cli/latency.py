@@ -157,11 +157,6 @@ def show(
 
 def _build(config: StudyConfig) -> Supernet:
     from dpod_search.data import load_data
-    from dpod_search.models import build_model
-    from dpod_search.pipeline.session import make_supernet
+    from dpod_search.pipeline.nets import build_study
 
-    splits = load_data(config.data, config.seed)
-    net = build_model(
-        config.model, input_shape=splits.input_shape, n_classes=splits.n_classes, seed=config.seed
-    )
-    return make_supernet(config, net, splits.input_shape)
+    return build_study(config, load_data(config.data, config.seed))

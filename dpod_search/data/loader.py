@@ -184,8 +184,10 @@ class SeededLoader:
 
     def augment(self, batch: Batch, epoch: int, number: int) -> Batch:
         """Augment the pictures of a batch, and masks with them, as its position says."""
-        images, targets = batch
-        return self._changes.apply(images, targets, (epoch, number, *self._draws))
+        samples, targets = batch
+        if not isinstance(samples, Tensor):  # which nothing changes
+            return batch
+        return self._changes.apply(samples, targets, (epoch, number, *self._draws))
 
 
 class _AugmentedBatches(Dataset[Batch]):

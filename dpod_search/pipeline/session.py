@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
 from dpod_search.config import StudyConfig
 from dpod_search.data import DataSplits
@@ -29,25 +28,21 @@ from dpod_search.files import hash_file
 from dpod_search.files import hash_value
 from dpod_search.footprint import FootprintModel
 from dpod_search.footprint import build_footprint
-from dpod_search.inputs import Example
 from dpod_search.inputs import Samples
 from dpod_search.latency import LatencyModel
 from dpod_search.latency import LatencyTable
 from dpod_search.latency import make_request
 from dpod_search.latency import read_table
 from dpod_search.latency.model import TimedFootprint
-from dpod_search.models import build_model
 from dpod_search.pipeline import latency_table
 from dpod_search.pipeline.folder import RunFolder
+from dpod_search.pipeline.nets import build_study
 from dpod_search.placement import place_module
 from dpod_search.progress import Progress
-from dpod_search.rng import torch_generator
 from dpod_search.search import Objective
 from dpod_search.search import resolve_objectives
 from dpod_search.search.task import Footprint
 from dpod_search.supernet import Supernet
-from dpod_search.supernet import build_supernet
-from dpod_search.supernet import import_handlers
 from dpod_search.tasks import Metric
 from dpod_search.tasks import Task
 from dpod_search.training import Ranks
@@ -171,13 +166,7 @@ class Session:
     @cached_property
     def blank_supernet(self) -> Supernet:
         """The supernet with the model's initial weights."""
-        model = build_model(
-            self.config.model,
-            input_shape=self.data.input_shape,
-            n_classes=self.data.n_classes,
-            seed=self.seed,
-        )
-        supernet = make_supernet(self.config, model, self.data.input_shape)
+        supernet = build_study(self.config, self.data)
         supernet.calibration_images = self.calibration_images
         place_module(supernet, self.device, is_channels_last=supernet.grouping.runs_channels_last)
         return supernet
@@ -312,42 +301,3 @@ class Session:
             rank=ranks.rank,
             n_ranks=ranks.n_ranks,
         )
-
-
-def make_supernet(
-    config: StudyConfig,
-    model: nn.Module,
-    input_shape: tuple[int, ...],
-    *,
-    example: Example | None = None,
-) -> Supernet:
-    """Make the supernet of a study's model, as its settings say.
-
-    Args:
-        config: The study.
-        model: The model.
-        input_shape: Shape (C, ...) of one sample.
-        example: What the model is called with, if that is not pictures of this shape.
-
-    Raises:
-        GroupingError: If the model cannot be made a supernet.
-    """
-    # Not the user's pictures: one that holds NaN is the training's to complain about.
-    pictures = torch.randn((2, *input_shape), generator=torch_generator(config.seed, "example"))
-    supernet = build_supernet(
-        model,
-        pictures if example is None else example,
-        ratios=config.supernet.ratios,
-        multiple=config.supernet.multiple,
-        removes_blocks=config.supernet.removes_blocks,
-        handlers=import_handlers(config.supernet.handlers),
-    )
-    out_of_order = [group.name for group in supernet.groups if group.out_of_order]
-    if config.model.is_trained and out_of_order:
-        _logger.warning(
-            "model.weights: %s apply their weights to other channels when they are narrower (inspect "
-            "says why): a subnet has little of what was learnt before the supernet is trained%s",
-            ", ".join(out_of_order),
-            "" if config.training.epochs else "; set training.epochs to train it",
-        )
-    return supernet
