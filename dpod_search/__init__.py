@@ -36,6 +36,7 @@ if typing.TYPE_CHECKING:
     from dpod_search.models import build_model
     from dpod_search.search import Accuracy
     from dpod_search.search import Candidate
+    from dpod_search.search import Evaluation
     from dpod_search.search import Front
     from dpod_search.search import LatencyMs
     from dpod_search.search import Macs
@@ -83,6 +84,7 @@ __all__ = [
     "DataError",
     "DataSettings",
     "DpodSearchError",
+    "Evaluation",
     "ExportError",
     "ExportedModel",
     "FinetuneSettings",
@@ -144,7 +146,7 @@ _ROOMS = {
     "finetune": "FinetunedSubnet FinetuneSettings finetune finetune_all",
     "footprint": "FootprintModel build_footprint",
     "models": "ModelSettings build_model",
-    "search": "Accuracy Candidate Front LatencyMs Macs ModelledLatency Objective Params PeakBytes "
+    "search": "Accuracy Candidate Evaluation Front LatencyMs Macs ModelledLatency Objective Params PeakBytes "
     "SearchSettings TaskMetric WeightBytes search",
     "supernet": "Subnet Supernet build_supernet extract_subnet",
     "tasks": "Classification LanguageModel Metric Multilabel Regression Segmentation SequenceLabels "

@@ -11,6 +11,9 @@ from dpod_search.finetune.side_by_side import finetune_all
 from dpod_search.finetune.side_by_side import run_jobs
 from dpod_search.finetune.teacher import Teacher
 from dpod_search.finetune.teacher import make_teacher
+from dpod_search.finetune.tuner import Tuner
+from dpod_search.finetune.tuner import TunerContext
+from dpod_search.finetune.tuner import resolve_tuner
 from dpod_search.finetune.tuning import FinetuneContext
 from dpod_search.finetune.tuning import FinetuneJob
 from dpod_search.finetune.tuning import finetune
@@ -24,11 +27,14 @@ __all__ = [
     "FinetuneSettings",
     "FinetunedSubnet",
     "Teacher",
+    "Tuner",
+    "TunerContext",
     "finetune",
     "finetune_all",
     "list_levels",
     "make_teacher",
     "plan_parents",
     "prepare_finetuning",
+    "resolve_tuner",
     "run_jobs",
 ]

@@ -14,6 +14,8 @@ from dpod_search.errors import check_choice
 from dpod_search.errors import check_count
 from dpod_search.errors import check_list
 from dpod_search.errors import check_range
+from dpod_search.errors import show
+from dpod_search.imports import is_import_path
 from dpod_search.training import OptimizerSettings
 from dpod_search.training.precision import PRECISIONS
 
@@ -74,6 +76,10 @@ class FinetuneSettings(OptimizerSettings, _Leading):
             the full net are computed once for all subnets, 1 to 10,000; 0 augments anew in every
             epoch and runs the full net at each step, which costs more than a small subnet itself.
         checkpoint_seconds: Time between two checkpoints, 0 to 1,000,000,000.
+        tuner: ``package.module:function`` of your own that trains in place of our loop, called with a
+            module and a :class:`~dpod_search.finetune.TunerContext`; of the settings above those of
+            the optimizer, ``precision``, ``distillation`` and ``temperature`` are then its own
+            business, and so are checkpoints.
     """
 
     lr: float = 0.05
@@ -84,6 +90,7 @@ class FinetuneSettings(OptimizerSettings, _Leading):
     patience: int = 0
     n_views: int = 10
     checkpoint_seconds: float = 10.0
+    tuner: str | None = None
 
     def __post_init__(self) -> None:
         """Check the ranges."""
@@ -106,6 +113,10 @@ class FinetuneSettings(OptimizerSettings, _Leading):
         check_range(
             "finetune.checkpoint_seconds", self.checkpoint_seconds, low=0, high=MAX_SECONDS
         )
+        if self.tuner is not None and not is_import_path(self.tuner):
+            raise ConfigError(
+                f"finetune.tuner must read package.module:function, got {show(self.tuner)}"
+            )
 
     def epochs_of(self, macs_share: float) -> float:
         """Return the epochs of a subnet; the last one may be a part.

@@ -23,6 +23,7 @@ from dpod_search.finetune.chain import plan_parents
 from dpod_search.finetune.finetuned import FinetunedSubnet
 from dpod_search.finetune.settings import FinetuneSettings
 from dpod_search.finetune.teacher import make_teacher
+from dpod_search.finetune.tuner import Tuner
 from dpod_search.finetune.tuning import FinetuneContext
 from dpod_search.finetune.tuning import FinetuneJob
 from dpod_search.finetune.tuning import find_subnet
@@ -105,7 +106,7 @@ def _answer_all(jobs: list[FinetuneJob]) -> None:
         key = id(job.context.teacher)
         n_epochs[key] = max(n_epochs.get(key, 0), job.n_epochs)
     for job in jobs:
-        teacher = job.context.teacher
+        teacher = None if job.has_tuner else job.context.teacher
         if teacher is not None:  # a second time costs nothing
             teacher.answer_all(job.context.train_loader, math.ceil(n_epochs[id(teacher)]))
 
@@ -129,6 +130,7 @@ def finetune_all(
     seed: int = 0,
     repair: bool = False,
     task: str | Task = "classification",
+    tuner: Tuner | str | None = None,
     progress: Progress | None = None,
 ) -> list[FinetunedSubnet]:
     """Finetune several subnets of one supernet, with one teacher for all.
@@ -147,6 +149,7 @@ def finetune_all(
         seed: Seed of what the modules themselves draw, such as dropout.
         repair: Whether they are measured before after a closed-form repair, as ``search`` did.
         task: What the supernet was trained for, as for ``train_supernet``.
+        tuner: Trains in place of our loop, as for ``finetune``; picklable if ``n_jobs > 1``.
         progress: Who is told of each subnet that is done.
 
     Returns:
@@ -154,8 +157,9 @@ def finetune_all(
 
     Raises:
         ConfigError: If ``n_jobs`` is below 1 or more than this machine can bear, a candidate has
-            no supernet, or they are of several.
-        TrainingError: If a loss or the gradients of one are not finite, or a process was lost.
+            no supernet, or they are of several; if the tuner returns another module.
+        TrainingError: If a loss or the gradients of one are not finite, the tuner raises, or a process
+            was lost.
         DataError: If a loader is empty, or cannot be handed to another process.
     """
     check_parallel("n_jobs", n_jobs)
@@ -177,6 +181,7 @@ def finetune_all(
         make_teacher(wanted[0].supernet, train_loader, chosen, task=aim) if wanted else None,
         repair,
         aim,
+        tuner,
     )
     parents = plan_parents(wanted, chosen)
     finetuned: dict[int | None, FinetunedSubnet] = {}

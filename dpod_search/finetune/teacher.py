@@ -108,6 +108,11 @@ class Teacher:
         self.n_images = 0
         """Pictures the full net was run on."""
 
+    @property
+    def full_net(self) -> nn.Module:
+        """The net that answers."""
+        return self._full_net
+
     def show_views(self, loader: Batches) -> Batches:
         """Return a loader of the batches that :meth:`answer` expects, in their order.
 

@@ -6,6 +6,7 @@ module after the last step, and both accuracies are measured with statistics of 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from dataclasses import field
@@ -26,6 +27,10 @@ from dpod_search.finetune.learner import DistillationLearner
 from dpod_search.finetune.settings import FinetuneSettings
 from dpod_search.finetune.teacher import Teacher
 from dpod_search.finetune.teacher import make_teacher
+from dpod_search.finetune.tuner import Tuner
+from dpod_search.finetune.tuner import TunerContext
+from dpod_search.finetune.tuner import resolve_tuner
+from dpod_search.finetune.tuner import tune
 from dpod_search.footprint import build_footprint
 from dpod_search.inputs import Samples
 from dpod_search.inputs import take_samples
@@ -63,6 +68,8 @@ class FinetuneContext:
         repair: Whether subnets are measured before after a closed-form repair, as in the search;
             ``settings.repair_steps`` says what is trained on repaired, too.
         task: What the supernet was trained for.
+        tuner: What trains in place of our loop, a callable or its import path; overrides
+            ``settings.tuner``.
     """
 
     train_loader: Batches
@@ -74,6 +81,13 @@ class FinetuneContext:
     teacher: Teacher | None = None
     repair: bool = False
     task: Task = field(default_factory=Classification)
+    tuner: Tuner | str | None = None
+
+    def __post_init__(self) -> None:
+        """Check the tuner before anything is done."""
+        tuner = self.tuner if self.tuner is not None else self.settings.tuner
+        if tuner is not None:
+            resolve_tuner(tuner)
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,6 +111,16 @@ class FinetuneJob:
         """Passes over the loader; the last one may be a part."""
         return self.context.settings.epochs_of(self.macs_share)
 
+    @property
+    def has_tuner(self) -> bool:
+        """Whether the user's own code trains, in place of our loop."""
+        return self._tuner is not None
+
+    @property
+    def _tuner(self) -> Tuner | str | None:
+        given = self.context.tuner
+        return self.context.settings.tuner if given is None else given
+
     def run(self, progress: Progress | None = None) -> FinetunedSubnet:
         """Train the module, calibrate it and measure it.
 
@@ -104,13 +128,16 @@ class FinetuneJob:
             progress: Who is told.
 
         Raises:
-            ConfigError: If the settings want pictures, feature maps or a teacher that are not there.
-            TrainingError: If a loss or the gradients are not finite.
+            ConfigError: If the settings want pictures, feature maps or a teacher that are not there,
+                or a tuner returns another module.
+            TrainingError: If a loss or the gradients are not finite, or a tuner raises.
             CheckpointError: If the checkpoint is damaged, of another run, or cannot be written.
         """
         context, module = self.context, self.start.module
         if self.n_epochs == 0:
             return replace(self.start, metrics=self._deliver(module))
+        if self._tuner is not None:
+            return self._run_tuner(resolve_tuner(self._tuner), progress or SilentProgress())
         teacher, loader, settings = context.teacher, context.train_loader, context.settings
         loop = Loop(
             module=module,
@@ -133,6 +160,29 @@ class FinetuneJob:
             history=tuple(history),
             seconds=loop.seconds,
         )
+
+    def _run_tuner(self, tuner: Tuner, progress: Progress) -> FinetunedSubnet:
+        context, module, start = self.context, self.start.module, time.monotonic()
+        progress.start("finetune", 1)
+        rewind(context.train_loader)
+        tune(
+            tuner,
+            module,
+            TunerContext(
+                context.train_loader,
+                context.validation_loader,
+                self._images,
+                context.task,
+                context.seed,
+                self.n_epochs,
+                self.macs_share,
+                None if context.teacher is None else context.teacher.full_net,
+            ),
+        )
+        seconds = time.monotonic() - start
+        progress.advance()
+        progress.finish()
+        return replace(self.start, metrics=self._deliver(module), seconds=seconds)
 
     @property
     def _images(self) -> Samples:
@@ -190,6 +240,7 @@ def finetune(
     teacher: Teacher | None = None,
     repair: bool = False,
     task: str | Task = "classification",
+    tuner: Tuner | str | None = None,
     checkpoint: CheckpointFile | None = None,
     progress: Progress | None = None,
 ) -> FinetunedSubnet:
@@ -209,6 +260,9 @@ def finetune(
             share its answers; by default one is made.
         repair: Whether it is measured before after a closed-form repair, as ``search`` did.
         task: What the supernet was trained for, as for ``train_supernet``.
+        tuner: Trains in place of our loop, without checkpoints: called with the module and a
+            :class:`~dpod_search.finetune.TunerContext`, it returns the module, trained. A callable
+            or its import path; overrides ``settings.tuner``.
         checkpoint: Where the state is kept; finetuning goes on from it if it exists.
         progress: Who is told.
 
@@ -218,8 +272,8 @@ def finetune(
     Raises:
         ConfigError: If the candidate has no supernet, the teacher was made for another loader,
             the settings want pictures or feature maps that are not there, or the model returns
-            what the task cannot read.
-        TrainingError: If a loss or the gradients are not finite.
+            what the task cannot read; if the tuner returns another module.
+        TrainingError: If a loss or the gradients are not finite, or the tuner raises.
         CheckpointError: If the checkpoint is damaged, of another run, or cannot be written.
         DataError: If a loader is empty, or targets do not fit.
     """
@@ -233,6 +287,7 @@ def finetune(
         teacher,
         repair,
         resolve_task(task),
+        tuner,
     )
     return prepare_finetuning(subnet, context, checkpoint).run(progress)
 

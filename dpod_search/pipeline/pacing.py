@@ -78,7 +78,9 @@ def estimate_stages(session: Session, stages: Collection[str]) -> dict[str, floa
     for stage, share in _find_done(session, work, stages).items():
         for name in (stage, *(["scoring"] if stage == "train" else [])):
             found[name] *= 1 - min(1.0, share)
-    wanted = [*stages, "scoring"] if "train" in stages else stages
+    wanted = set(stages) | ({"scoring"} if "train" in stages else set())
+    if session.config.finetune.tuner is not None:
+        wanted -= {"finetune"}  # nobody knows how long the user's own code takes
     return {name: seconds for name, seconds in found.items() if name in wanted}
 
 

@@ -23,6 +23,7 @@ from dpod_search.errors import DpodSearchError
 from dpod_search.errors import RunFolderError
 from dpod_search.export.onnx import check_onnx
 from dpod_search.files import write_text
+from dpod_search.finetune import resolve_tuner
 from dpod_search.own_code import is_own
 from dpod_search.pipeline import pacing
 from dpod_search.pipeline.environment import describe_environment
@@ -181,6 +182,8 @@ def _look_ahead(session: Session, stages: Sequence[str]) -> None:
         searching.check_task(session)
     if "finetune" in stages:
         choosing.check_budgets(session)
+        if session.config.finetune.tuner is not None:
+            resolve_tuner(session.config.finetune.tuner)
     if "export" in stages:
         check_onnx(session.config.export.formats)
     for stage in STAGES:

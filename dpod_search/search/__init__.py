@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from dpod_search.search.api import make_task
 from dpod_search.search.api import search
+from dpod_search.search.evaluations import Evaluation
+from dpod_search.search.evaluations import call_objectives
 from dpod_search.search.front import Candidate
 from dpod_search.search.front import Front
 from dpod_search.search.objectives import Accuracy
@@ -48,6 +50,7 @@ __all__ = [
     "PROPOSERS",
     "Accuracy",
     "Candidate",
+    "Evaluation",
     "Footprint",
     "Front",
     "KernelLock",
@@ -68,6 +71,7 @@ __all__ = [
     "WeightBytes",
     "WidthNSGAIISampler",
     "call_objective",
+    "call_objectives",
     "collect_result",
     "make_sampler",
     "make_task",

@@ -16,9 +16,9 @@ from optuna.storages import BaseStorage
 from dpod_search.errors import ConfigError
 from dpod_search.programs import WidthTables
 from dpod_search.progress import Progress
+from dpod_search.search.evaluations import call_objectives
 from dpod_search.search.front import Front
 from dpod_search.search.objectives import Objective
-from dpod_search.search.objectives import call_objective
 from dpod_search.search.resolving import resolve_objectives
 from dpod_search.search.samplers.sampler import make_sampler
 from dpod_search.search.seeds import Proposal
@@ -63,7 +63,7 @@ def search(
         supernet: The trained supernet.
         objectives: One to four of ``Accuracy(loader)``, ``Macs()``, ``Params()``,
             ``WeightBytes()``, ``PeakBytes()``, ``LatencyMs()``, any other footprint by its name,
-            and callables with ``name`` and ``direction``.
+            callables with ``name`` and ``direction``, and those of an ``Evaluation``.
         n_trials: Trials in all; calling again on the same storage with more continues. Overrides
             ``settings.n_trials``.
         n_evaluated: Evaluated subnets in all; overrides ``settings.n_evaluated``.
@@ -207,7 +207,7 @@ def _make_evaluate(
 
     def evaluate(widths: Widths) -> dict[str, Any]:
         with torch.no_grad(), evaluator.calibrated(widths) as subnet:
-            return {o.name: call_objective(o, subnet, widths) for o in measured}
+            return call_objectives(measured, subnet, widths)
 
     return evaluate
 

@@ -16,6 +16,7 @@ from dpod_search.errors import ObjectiveError
 from dpod_search.errors import shorten
 from dpod_search.imports import import_object
 from dpod_search.own_code import describe_error
+from dpod_search.search.evaluations import Evaluation
 from dpod_search.search.objectives import LatencyMs
 from dpod_search.search.objectives import Objective
 from dpod_search.search.objectives import TaskMetric
@@ -88,6 +89,9 @@ def resolve_objectives(
 ) -> tuple[Objective, ...]:
     """Make the objectives of a study of what a user gave; see :func:`resolve_objective`.
 
+    One of them may stand for several: an :class:`Evaluation`, or a callable with the attribute
+    ``directions``, which is made one; or the import path of either.
+
     Raises:
         ConfigError: Also if there are none, more than four, or two of one name, or if what is
             given is no list.
@@ -95,8 +99,23 @@ def resolve_objectives(
     if isinstance(specs, str) or not isinstance(specs, Iterable):
         raise ConfigError(f"objectives must be a list, got {specs!r}; put it in brackets")
     return check_objectives(
-        [resolve_objective(spec, loader=loader, latency=latency, task=task) for spec in specs]
+        [found for spec in specs for found in _resolve_all(spec, loader, latency, task)]
     )
+
+
+def _resolve_all(
+    spec: object, loader: Any, latency: LatencySettings | None, task: Task | None
+) -> tuple[Objective, ...]:
+    if isinstance(spec, str) and ":" in spec:
+        spec = import_object(spec)
+    if isinstance(spec, type):
+        spec = _instantiate(spec)
+    if isinstance(spec, Evaluation):
+        return spec.objectives
+    directions: Any = getattr(spec, "directions", None)
+    if callable(spec) and directions is not None:
+        return Evaluation(spec, directions).objectives
+    return (resolve_objective(spec, loader=loader, latency=latency, task=task),)
 
 
 def _resolve_task(task: Task | None) -> Task:

@@ -44,6 +44,7 @@ from dpod_search.search import Candidate
 from dpod_search.search import Front
 from dpod_search.search import Objective
 from dpod_search.search import call_objective
+from dpod_search.search import call_objectives
 from dpod_search.search import to_number
 from dpod_search.search.forecast import MIN_OUTCOMES
 from dpod_search.search.forecast import Subnets
@@ -319,15 +320,16 @@ def _values_after(
     session: Session, item: ChosenSubnet, tuned: FinetunedSubnet
 ) -> dict[str, float]:
     values: dict[str, float] = {}
+    measured = [objective for objective in session.objectives if objective.is_measured]
+    with torch.no_grad():  # as in the search
+        found = call_objectives(measured, tuned, item.widths)
     for objective in session.objectives:
         if objective.function is None:  # a footprint that is known by name
             values[objective.name] = float(tuned.footprint[objective.name])
         else:
-            looked_at = tuned if objective.is_measured else item.widths
-            with torch.no_grad():  # as in the search
-                value = to_number(
-                    call_objective(objective, looked_at, item.widths), objective.name
-                )
+            if not objective.is_measured:
+                found[objective.name] = call_objective(objective, item.widths, item.widths)
+            value = to_number(found[objective.name], objective.name)
             if not math.isfinite(value):
                 raise ConfigError(
                     f"objective {objective.name} is {value} for subnet {item.name} after "
