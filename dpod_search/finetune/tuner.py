@@ -24,6 +24,7 @@ from dpod_search.errors import ConfigError
 from dpod_search.errors import TrainingError
 from dpod_search.errors import show
 from dpod_search.imports import import_object
+from dpod_search.inputs import Samples
 from dpod_search.own_code import own_code
 from dpod_search.placement import device_of
 from dpod_search.rng import derive_seed
@@ -53,7 +54,7 @@ class TunerContext:
 
     train_loader: Batches
     validation_loader: Batches | None
-    calibration_images: Tensor
+    calibration_images: Samples
     task: Task
     seed: int
     n_epochs: float

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from collections.abc import Hashable
 from collections.abc import Iterable
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from typing import Any
 from dpod_search.errors import ConfigError
 from dpod_search.errors import show
 from dpod_search.pareto import Direction
+from dpod_search.search.objectives import MetricValue
 from dpod_search.search.objectives import Objective
 from dpod_search.search.objectives import call_objective
 from dpod_search.widths import Widths
@@ -92,6 +94,17 @@ class _Value:
     evaluation: Evaluation
     name: str
 
+    @property
+    def shared(self) -> Hashable:
+        return id(self.evaluation)
+
+    @property
+    def called(self) -> str:
+        return self.evaluation.name
+
+    def measure(self, subnet: Any) -> Mapping[str, float]:
+        return self.evaluation.measure(subnet)
+
     def __call__(self, subnet: Any) -> float:
         return self.evaluation.measure(subnet)[self.name]
 
@@ -99,7 +112,7 @@ class _Value:
 def call_objectives(
     objectives: Iterable[Objective], subnet: object, widths: Widths
 ) -> dict[str, object]:
-    """Call objectives that need the subnet, those of one evaluation together.
+    """Call objectives that need the subnet, those that are measured together once.
 
     Args:
         objectives: They have functions.
@@ -112,17 +125,16 @@ def call_objectives(
     Raises:
         ObjectiveError: As of :func:`~dpod_search.search.call_objective`.
     """
-    shared: dict[int, Any] = {}
+    shared: dict[Hashable, Any] = {}
     values: dict[str, object] = {}
     for objective in objectives:
         value = objective.function
-        if isinstance(value, _Value):
-            evaluation, key = value.evaluation, id(value.evaluation)
-            if key not in shared:
-                measure: Any = evaluation.measure  # all its numbers at once
-                whole = replace(objective, name=evaluation.name, function=measure)
-                shared[key] = call_objective(whole, subnet, widths)
-            values[objective.name] = shared[key][value.name]
+        if isinstance(value, _Value | MetricValue):
+            if value.shared not in shared:
+                measure: Any = value.measure  # all numbers at once
+                whole = replace(objective, name=value.called, function=measure)
+                shared[value.shared] = call_objective(whole, subnet, widths)
+            values[objective.name] = shared[value.shared][value.name]
         else:
             values[objective.name] = call_objective(objective, subnet, widths)
     return values

@@ -10,6 +10,8 @@ import difflib
 import math
 from collections.abc import Callable
 from collections.abc import Collection
+from collections.abc import Hashable
+from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import field
@@ -120,14 +122,43 @@ def TaskMetric(name: str, loader: Any, task: Any) -> Objective:  # noqa: N802  (
 
     aim = resolve_task(task)
     metric = find_metric(aim, name)
+    return Objective(name, metric.direction, MetricValue(name, loader, aim), batches=loader)
 
-    def measure(subnet: Any) -> float:
+
+@dataclass(frozen=True, eq=False)
+class MetricValue:
+    """A metric of a task as a function of a subnet; those of one loader are measured together.
+
+    Args:
+        name: Of the metric.
+        loader: Batches of samples with targets.
+        task: What is measured.
+    """
+
+    name: str
+    loader: Any
+    task: Any
+
+    @property
+    def shared(self) -> Hashable:
+        """Equal for metrics that one run of the subnet gives."""
+        return id(self.loader), id(type(self.task)), repr(self.task)
+
+    @property
+    def called(self) -> str:
+        """What messages call all of them."""
+        return self.name
+
+    def measure(self, subnet: Any) -> Mapping[str, float]:
+        """Return all metrics of a subnet by name."""
         # Imported when it is needed, so that widths can be searched without a supernet.
         from dpod_search.evaluation import measure_metrics
 
-        return float(measure_metrics(subnet, loader, aim)[name])
+        return measure_metrics(subnet, self.loader, self.task)
 
-    return Objective(name, metric.direction, measure, batches=loader)
+    def __call__(self, subnet: Any) -> float:
+        """Return this metric of a subnet."""
+        return float(self.measure(subnet)[self.name])
 
 
 def ModelledLatency(model: Any) -> Objective:  # noqa: N802  (as above)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
@@ -15,10 +17,14 @@ from dpod_search.evaluation import measure_accuracy
 from dpod_search.search import Accuracy
 from dpod_search.search import Evaluation
 from dpod_search.search import Macs
+from dpod_search.search import TaskMetric
 from dpod_search.search import call_objectives
 from dpod_search.search import resolve_objectives
 from dpod_search.search import search
 from dpod_search.supernet import Subnet
+from dpod_search.tasks import Classification
+from dpod_search.tasks import Metric
+from dpod_search.tasks.classes import ClassTally
 
 
 BATCHES = make_batches()
@@ -122,3 +128,41 @@ def test_what_it_raises_names_it_and_the_place():
 def test_mistakes_are_refused(function, directions, message):
     with pytest.raises(ConfigError, match=message):
         Evaluation(function, directions)
+
+
+class Counted(list):
+    """Batches that count how often they are gone through."""
+
+    n_passes = 0
+
+    def __iter__(self):
+        self.n_passes += 1
+        return super().__iter__()
+
+
+def test_metrics_of_one_task_and_loader_are_measured_in_one_pass():
+    batches, supernet = Counted(BATCHES), make_supernet()
+    task = TwoMetrics()
+    both = [TaskMetric(metric.name, batches, task) for metric in task.metrics]
+    subnet = Subnet(supernet, supernet.space.full)
+    module = subnet.extract().eval()
+    values = call_objectives(both, module, subnet.widths)
+    assert batches.n_passes == 1
+    assert values == {objective.name: objective.function(module) for objective in both}
+    other = TaskMetric("accuracy", Counted(BATCHES), task)
+    call_objectives([both[1], replace(other, name="again")], subnet, subnet.widths)
+    assert (batches.n_passes, other.batches.n_passes) == (4, 1)
+
+
+class TwoMetrics(Classification):
+    """Accuracy, and the share that is wrong."""
+
+    metrics = (Metric("accuracy", "maximize", high=1.0), Metric("wrong", "minimize", high=1.0))
+
+    def make_tally(self):
+        return WrongTally(self)
+
+
+class WrongTally(ClassTally):
+    def measure(self):
+        return {**super().measure(), "wrong": 1 - super().measure()["accuracy"]}
