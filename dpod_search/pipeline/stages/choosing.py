@@ -22,6 +22,7 @@ from dpod_search.search import Candidate
 from dpod_search.search import Front
 from dpod_search.search.constraints import keep_within
 from dpod_search.search.constraints import read_budget
+from dpod_search.tasks import Classification
 from dpod_search.widths import Widths
 from dpod_search.widths import lies_in
 
@@ -140,7 +141,9 @@ def may_be_larger(session: Session) -> bool:
     budgets = session.config.finetune.budgets
     is_timed = any(LATENCY in split_bounds(budget) for budget in budgets)
     measured = [objective.name for objective in session.objectives if objective.is_measured]
-    is_known = "accuracy" in session.config.search.objectives  # one's own may have this name
+    is_known = isinstance(session.task, Classification) and (
+        "accuracy" in session.config.search.objectives  # one's own may have this name
+    )
     return bool(budgets) and is_known and measured == ["accuracy"] and not is_timed
 
 

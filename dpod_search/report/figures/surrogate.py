@@ -149,5 +149,5 @@ def _caption(found: dict[Objective, list[Pair]]) -> str:
         )
     return (
         "What the surrogate said before a trial was evaluated against what was measured; bars "
-        f"are its intervals, cut where they leave the picture. {'. '.join(told)}."
+        f"are its intervals, cut where they leave the figure. {'. '.join(told)}."
     )
