@@ -7,9 +7,12 @@ import inspect
 from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Mapping
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import fields
 from dataclasses import is_dataclass
 from typing import Any
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -18,6 +21,12 @@ from torch.utils import _pytree as pytree
 
 from dpod_search.errors import ExportError
 from dpod_search.inputs import ModelCall
+
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+_MIN_LENGTH = 4  # shorter rows are no text
 
 
 def resize(call: ModelCall, n_samples: int) -> ModelCall:
@@ -31,16 +40,65 @@ def resize(call: ModelCall, n_samples: int) -> ModelCall:
     return call.map(lambda t: t[rows].clone() if call.has_samples(t) else t.clone())
 
 
-def describe_dynamic(module: nn.Module, call: ModelCall) -> dict[str, Any]:
-    """Return which axes of a call may have another size, as PyTorch's exporter takes it."""
+def list_dynamic(module: nn.Module, call: ModelCall) -> list[dict[str, Any]]:
+    """Return which axes of a call may have another size, as PyTorch's exporter takes it.
+
+    Returns:
+        The most first: of tokens the length besides the batch. What the exporter refuses of these
+        may be possible with the next.
+    """
+    length = find_length(call)
+    lengths = [] if length is None else [torch.export.Dim("length", min=2, max=length)]
+    return [_describe_dynamic(module, call, each) for each in (*lengths, None)]
+
+
+def _describe_dynamic(module: nn.Module, call: ModelCall, length: Any) -> dict[str, Any]:
     batch = torch.export.Dim("batch", min=1)
 
     def describe(value: Any) -> Any:
-        is_batch = isinstance(value, Tensor) and call.has_samples(value)
-        return {0: batch} if is_batch else None
+        if not isinstance(value, Tensor) or not call.has_samples(value):
+            return None
+        has_length = length is not None and _has_length(value, find_length(call))
+        return {0: batch, 1: length} if has_length else {0: batch}
 
     args, kwargs = pytree.tree_map(describe, (call.args, dict(call.kwargs)))
     return dict(inspect.signature(module.forward).bind(*args, **kwargs).arguments)
+
+
+def try_each(choices: Sequence[T], make: Callable[[T], R]) -> R:
+    """Return what a function makes of the first choice that it does not fail on.
+
+    Raises:
+        Exception: What it raises on the last one, if it fails on all.
+    """
+    for choice in choices[:-1]:
+        with suppress(Exception):  # an exporter may raise anything
+            return make(choice)
+    return make(choices[-1])
+
+
+def find_length(call: ModelCall) -> int | None:
+    """Return the length of a call's rows of tokens; None if there are none, or none to shorten."""
+    leading = call.leading
+    is_tokens = leading.ndim == 2 and not leading.is_floating_point() and not leading.is_complex()
+    return leading.shape[1] if is_tokens and leading.shape[1] > _MIN_LENGTH else None
+
+
+def shorten(call: ModelCall) -> ModelCall | None:
+    """Return a call with rows of half the length; None if it has no rows of tokens."""
+    length = find_length(call)
+    if length is None:
+        return None
+
+    def cut(tensor: Tensor) -> Tensor:
+        has_length = call.has_samples(tensor) and _has_length(tensor, length)
+        return tensor[:, : length // 2].clone() if has_length else tensor.clone()
+
+    return call.map(cut)
+
+
+def _has_length(tensor: Tensor, length: int | None) -> bool:
+    return tensor.ndim == 2 and tensor.shape[1] == length
 
 
 def name_inputs(module: nn.Module, call: ModelCall) -> list[str]:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import copy
 import logging
 import warnings
+from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Mapping
 from contextlib import contextmanager
 from contextlib import redirect_stderr
 from contextlib import redirect_stdout
+from contextlib import suppress
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
+from typing import Any
 from typing import Protocol
 
 import torch
@@ -25,6 +28,7 @@ from dpod_search.errors import ExportError
 from dpod_search.export.calls import compare_answers
 from dpod_search.export.calls import name_outputs
 from dpod_search.export.calls import resize
+from dpod_search.export.calls import shorten
 from dpod_search.export.formats import FORMATS
 from dpod_search.export.formats import ExportTask
 from dpod_search.files import hash_file
@@ -116,6 +120,7 @@ def export(
         differences.extend(
             compare_answers(task.module, reloaded, batch) for batch in task.examples
         )
+        differences.extend(_compare_shorter(task, reloaded))
         for difference in differences:
             limit = tolerance if FORMATS[name].is_exact else float("inf")
             if not difference <= limit:  # also if it is NaN
@@ -141,6 +146,20 @@ def export(
         raise ExportError(f"{name} export of {target.name} failed: {first}") from error
     size = target.stat().st_size
     return ExportedModel(target, name, hash_file(target), size, max(differences))
+
+
+def _compare_shorter(task: ExportTask, reloaded: Callable[..., Any]) -> Iterator[float]:
+    """Yield the difference on shorter rows of tokens, if both run on them."""
+    call = shorten(task.examples[0])
+    if call is None:
+        return
+    both_run = False
+    with suppress(Exception), torch.no_grad():  # the length may be fixed, in module or file
+        call.run(task.module)
+        call.run(reloaded)
+        both_run = True
+    if both_run:
+        yield compare_answers(task.module, reloaded, call)
 
 
 def _find_format(target: Path) -> str:
@@ -171,41 +190,51 @@ def _make_task(
     else:
         calls = tuple(ModelCall((_example(model.input_shape, n),), {}) for n in _BATCHES)
         given = _example(model.input_shape, _N_RANDOM)
-    for batch in calls:
-        _check_runs(module, batch)
-    return ExportTask(module, calls, given, _describe(model, calls[0]))
+    answers = [_check_runs(module, batch) for batch in calls]
+    return ExportTask(module, calls, given, _describe(model, calls[0], answers[0]))
 
 
-def _check_runs(module: nn.Module, call: ModelCall) -> None:
+def _check_runs(module: nn.Module, call: ModelCall) -> dict[str, Tensor]:
+    """Return what a module answers, by name."""
     try:
         with torch.no_grad():
-            is_empty = not name_outputs(call.run(module))
+            answers = name_outputs(call.run(module))
     except Exception as error:  # whatever a user's model raises
         kinds = ", ".join(str(tensor.dtype).removeprefix("torch.") for tensor in call.tensors)
         raise ExportError(
             f"the module cannot be called with {kinds} of shape {call}: {describe_error(error)}; "
             "give what it takes as example_input"
         ) from error
-    if is_empty:
+    if not answers:
         raise ExportError("the module returns no tensor")
+    return answers
 
 
-def _describe(model: Exportable, call: ModelCall) -> tuple[str, ...]:
+def _describe(
+    model: Exportable, call: ModelCall, answers: Mapping[str, Tensor]
+) -> tuple[str, ...]:
     """Return lines for the head of the code."""
-    tensors = [
-        f"{str(t.dtype).removeprefix('torch.')} {' x '.join(['batch', *map(str, t.shape[1:])])}"
-        for t in call.tensors
-    ]
-    if len(tensors) == 1 and call.leading.dtype == torch.float32:
+    given, returned = (
+        ", ".join(map(_spell, tensors)) for tensors in (call.tensors, answers.values())
+    )
+    is_picture = len(call.tensors) == 1 and call.leading.ndim == 4
+    if is_picture and call.leading.dtype == torch.float32:
         shape = " x ".join(map(str, call.sample_shape))
-        lines = [f"Takes float32 pictures batch x {shape} and returns logits batch x classes."]
+        is_classifier = len(answers) == 1 and next(iter(answers.values())).ndim == 2
+        told = "logits batch x classes" if is_classifier else returned
+        lines = [f"Takes float32 pictures batch x {shape} and returns {told}."]
     else:
-        lines = [f"Takes {', '.join(tensors)}."]
+        lines = [f"Takes {given} and returns {returned}."]
     widths = getattr(model, "widths", None)
     if isinstance(widths, Mapping) and widths:
         lines += ["", "Widths by channel group:"]
         lines += [f"    {name}: {width}" for name, width in widths.items()]
     return tuple(lines)
+
+
+def _spell(tensor: Tensor) -> str:
+    shape = " x ".join(["batch", *map(str, tensor.shape[1:])])
+    return f"{str(tensor.dtype).removeprefix('torch.')} {shape}"
 
 
 def _example(input_shape: tuple[int, ...], n: int) -> Tensor:

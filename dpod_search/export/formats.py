@@ -21,9 +21,10 @@ from torch import Tensor
 from torch import nn
 
 from dpod_search.errors import ExportError
-from dpod_search.export.calls import describe_dynamic
 from dpod_search.export.calls import find_class
+from dpod_search.export.calls import list_dynamic
 from dpod_search.export.calls import return_plain
+from dpod_search.export.calls import try_each
 from dpod_search.export.onnx import make_onnx
 from dpod_search.export.onnx import make_onnx_int8
 from dpod_search.export.onnx import read_onnx
@@ -145,11 +146,11 @@ def _import_file(path: Path) -> ModuleType:
 def _make_torch_export(task: ExportTask) -> bytes:
     call = task.examples[0]
     module = return_plain(task.module, call)
-    program = torch.export.export(
-        module,
-        call.args,
-        dict(call.kwargs),
-        dynamic_shapes=describe_dynamic(module, call),
+    program = try_each(
+        list_dynamic(module, call),
+        lambda axes: torch.export.export(
+            module, call.args, dict(call.kwargs), dynamic_shapes=axes
+        ),
     )
     # They would be pickled; without them the file holds bytes of numbers and JSON alone.
     program.example_inputs = None

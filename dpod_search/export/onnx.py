@@ -16,15 +16,16 @@ from torch import nn
 
 from dpod_search.errors import ConfigError
 from dpod_search.errors import ExportError
-from dpod_search.export.calls import describe_dynamic
+from dpod_search.export.calls import list_dynamic
 from dpod_search.export.calls import name_inputs
 from dpod_search.export.calls import name_outputs
 from dpod_search.export.calls import return_plain
+from dpod_search.export.calls import try_each
 from dpod_search.inputs import ModelCall
 
 
 _PACKAGES = ("onnx", "onnxruntime", "onnxscript")
-_INPUT, _OUTPUT = "images", "logits"
+_IMAGES, _LOGITS, _OUTPUT = "images", "logits", "outputs"
 _NUMBERED = "output_"  # an output of a tuple
 _CHUNK = 32  # pictures that ranges are found on at a time
 
@@ -50,8 +51,8 @@ def make_onnx(module: nn.Module, example: ModelCall) -> bytes:
     Args:
         module: In evaluation mode.
         example: What it is called with, two samples or more. Pictures alone are the input
-            ``images`` and logits alone the output ``logits``; others have the names of arguments,
-            and of keys and fields, or ``output_0`` and so on.
+            ``images``, and what is made of them alone the output ``logits``; others have the names
+            of arguments, and of keys and fields, or ``outputs``, ``output_0`` and so on.
 
     Raises:
         ConfigError: If the extra is not installed.
@@ -59,18 +60,23 @@ def make_onnx(module: nn.Module, example: ModelCall) -> bytes:
     check_onnx(("onnx",))
     plain = return_plain(module, example)
     inputs = name_inputs(module, example)
+    takes_images = len(inputs) == 1 and _is_picture(example.leading)
     with torch.no_grad():
-        outputs = [_name_output(name) for name in name_outputs(example.run(plain))]
-    program = torch.onnx.export(
-        plain,
-        example.args,
-        kwargs=dict(example.kwargs),
-        dynamo=True,
-        dynamic_shapes=describe_dynamic(plain, example),
-        input_names=[_INPUT] if len(inputs) == 1 else inputs,
-        output_names=outputs,
-        external_data=False,
-        verbose=False,
+        answers = name_outputs(example.run(plain))
+    alone = _LOGITS if takes_images else _OUTPUT
+    program = try_each(
+        list_dynamic(plain, example),
+        lambda axes: torch.onnx.export(
+            plain,
+            example.args,
+            kwargs=dict(example.kwargs),
+            dynamo=True,
+            dynamic_shapes=axes,
+            input_names=[_IMAGES] if takes_images else inputs,
+            output_names=[_name_output(name) or alone for name in answers],
+            external_data=False,
+            verbose=False,
+        ),
     )
     if program is None:  # pragma: no cover  (the older exporter only)
         raise RuntimeError("PyTorch's exporter returned nothing")
@@ -78,8 +84,12 @@ def make_onnx(module: nn.Module, example: ModelCall) -> bytes:
     return file
 
 
+def _is_picture(tensor: Tensor) -> bool:
+    return tensor.is_floating_point() and tensor.ndim > 2
+
+
 def _name_output(name: str) -> str:
-    return (f"{_NUMBERED}{name}" if name[:1].isdecimal() else name) or _OUTPUT
+    return f"{_NUMBERED}{name}" if name[:1].isdecimal() else name
 
 
 def make_onnx_int8(module: nn.Module, example: ModelCall, pictures: Tensor) -> bytes:
@@ -107,7 +117,7 @@ def make_onnx_int8(module: nn.Module, example: ModelCall, pictures: Tensor) -> b
         ort.quantize_static(
             str(prepared),
             str(made),
-            _make_reader(ort.CalibrationDataReader, pictures),
+            _make_reader(ort.CalibrationDataReader, pictures, _name_input(plain)),
             quant_format=ort.QuantFormat.QDQ,
             activation_type=ort.QuantType.QInt8,
             weight_type=ort.QuantType.QInt8,
@@ -116,14 +126,21 @@ def make_onnx_int8(module: nn.Module, example: ModelCall, pictures: Tensor) -> b
         return made.read_bytes()
 
 
-def _make_reader(base: Any, pictures: Tensor) -> Any:
+def _name_input(path: Path) -> str:
+    import onnx
+
+    name: str = onnx.load(path).graph.input[0].name
+    return name
+
+
+def _make_reader(base: Any, pictures: Tensor, name: str) -> Any:
     chunks: Iterator[Tensor] = iter(torch.split(pictures.detach().cpu(), _CHUNK))
 
     class Reader(base):  # type: ignore[misc]  # known at run time only
         def get_next(self) -> dict[str, Any] | None:
             """Return the next pictures, or None after the last."""
             chunk = next(chunks, None)
-            return None if chunk is None else {_INPUT: chunk.numpy()}
+            return None if chunk is None else {name: chunk.numpy()}
 
     return Reader()
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from markupsafe import Markup
 
 from dpod_search.quantities import count
+from dpod_search.quantities import is_share
 from dpod_search.quantities import kib
 from dpod_search.quantities import label
 from dpod_search.quantities import loss
@@ -31,7 +32,8 @@ def _name_columns(front: FinetunedFront) -> list[str]:
     sizes = [size_heading(name) for name in _list_sizes(front)]
     shares = [f"latency of full, {kind}" for kind in _list_latency_shares(front)]
     shares += [quantity(name) for name in front.measured]
-    measured = ["validation, before", "validation, after", "test", "points lost on test"]
+    lost = "points lost on test" if is_share(front.task.first.name) else "lost on test"
+    measured = ["validation, before", "validation, after", "test", lost]
     if _is_foretold(front):
         measured.insert(1, "validation, foretold")
     return ["trial", size_heading("macs"), "share of full", *sizes, *shares, *measured]

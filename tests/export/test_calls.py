@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
+from torch import Tensor
 from torch import nn
 
 from dpod_search.errors import ExportError
@@ -175,3 +177,55 @@ def test_the_worst_of_all_outputs_counts():
     assert differ(a=torch.zeros(3)) == 1
     assert differ(n=torch.tensor([4])) == float("inf")
     assert differ(a=torch.full((3,), float("nan"))) != differ()
+
+
+class Tokens(nn.Module):
+    """Logits of the next token from a mean over all tokens so far; of any length up to 16."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed, self.head = nn.Embedding(9, 8), nn.Linear(8, 9)
+        self.places = nn.Parameter(torch.randn(16, 8))
+
+    def forward(self, ids: Tensor) -> Tensor:
+        hidden = self.embed(ids) + self.places[: ids.shape[1]]
+        logits: Tensor = self.head(hidden.cumsum(1))
+        return logits
+
+
+class Fixed(Tokens):
+    def forward(self, ids: Tensor) -> Tensor:
+        logits: Tensor = self.head((self.embed(ids) + self.places).flatten(0, 1))
+        return logits.reshape(-1, 16, 9)
+
+
+IDS = torch.randint(0, 9, (5, 16), generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("ending", ["pt2", "onnx"])
+def test_rows_of_tokens_may_be_shorter(tmp_path: Path, ending: str) -> None:
+    net = Tokens().eval()
+    path = tmp_path / f"model.{ending}"
+    export(SimpleNamespace(module=net, input_shape=(16,)), path, example_input=IDS)
+    name = {"pt2": "torch_export", "onnx": "onnx"}[ending]
+    loaded = read_exported(net, name, path, weights=path)
+    for n_rows, length in ((1, 16), (3, 16), (4, 7), (1, 2)):
+        rows = IDS[:n_rows, :length]
+        torch.testing.assert_close(loaded(rows), net(rows), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("ending", ["pt2", "onnx"])
+def test_a_net_of_one_length_is_written_for_that(tmp_path: Path, ending: str) -> None:
+    path = tmp_path / f"model.{ending}"
+    net = Fixed().eval()
+    written = export(SimpleNamespace(module=net, input_shape=(16,)), path, example_input=IDS)
+    assert written.max_difference < 1e-4
+
+
+def test_an_onnx_graph_has_the_names_of_arguments(tmp_path: Path) -> None:
+    onnxruntime = pytest.importorskip("onnxruntime")
+    path = tmp_path / "model.onnx"
+    export(SimpleNamespace(module=Tokens().eval(), input_shape=(16,)), path, example_input=IDS)
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    assert [held.name for held in session.get_inputs()] == ["ids"]
+    assert [held.name for held in session.get_outputs()] == ["outputs"]

@@ -112,7 +112,7 @@ def write_card(
         "",
         "## Loading",
         "",
-        *_loading(model),
+        *_loading(model, task),
         "## Widths",
         "",
         *table(
@@ -190,11 +190,18 @@ def _measured(values: Mapping[str, float], model: ExportedModel) -> list[tuple[s
     return [(name, spell(name, value)) for name, value in values.items() if name not in others]
 
 
-def _loading(model: ExportedModel) -> list[str]:
+def _loading(model: ExportedModel, task: str) -> list[str]:
     lines: list[str] = []
     for name, (title, loader) in _LOADERS.items():
         if name in model.files:
-            lines += [f"### {title}", "", "```python", loader, "```", ""]
+            code_lines = loader
+            if not model.input.is_picture:
+                # An ONNX input has the name of the model's argument, whatever that is.
+                code_lines = loader.replace('"images"', "session.get_inputs()[0].name")
+                code_lines = code_lines.replace("images", "samples")
+            if task != "classification":
+                code_lines = code_lines.replace("logits", "outputs")
+            lines += [f"### {title}", "", "```python", code_lines, "```", ""]
     return lines
 
 
