@@ -1,4 +1,4 @@
-"""A model from its settings: found by name, drawn from a seed, tried once on a blank picture."""
+"""A model from its settings: found by name, drawn from a seed, tried once on a blank sample."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch import nn
 
 from dpod_search.errors import ConfigError
@@ -22,13 +23,16 @@ from dpod_search.imports import is_import_path
 from dpod_search.models.families import Family
 from dpod_search.models.families import name_a_file
 from dpod_search.models.given_weights import load_given_weights
+from dpod_search.models.gpt import build_gpt
 from dpod_search.models.gru import build_gru
+from dpod_search.models.mlp import build_mlp
 from dpod_search.models.resnet import build_resnet8
 from dpod_search.models.resnet import build_resnet20
 from dpod_search.models.timm_nets import TIMM
 from dpod_search.models.torchvision_nets import TORCHVISION
 from dpod_search.models.transformers_nets import TRANSFORMERS
 from dpod_search.models.transformers_nets import LogitsOnly
+from dpod_search.models.unet import build_unet
 from dpod_search.own_code import describe_error
 from dpod_search.own_code import own_code
 from dpod_search.rng import derive_seed
@@ -40,7 +44,17 @@ MODELS: Mapping[str, Callable[..., nn.Module]] = {
     "resnet8": build_resnet8,
     "resnet20": build_resnet20,
     "gru": build_gru,
+    "mlp": build_mlp,
+    "unet": build_unet,
+    "gpt": build_gpt,
 }
+
+# Of those that take no pictures: axes of a sample, and what it is.
+_SAMPLES: Mapping[str, tuple[int, str]] = {
+    "mlp": (1, "rows of numbers"),
+    "gpt": (1, "rows of tokens"),
+}
+_PICTURES = (3, "pictures, channels x height x width")
 
 # Libraries of models, by what stands before the colon of a name.
 FAMILIES: Mapping[str, Family] = {
@@ -55,7 +69,7 @@ class ModelSettings:
     """Which model a study starts from.
 
     Args:
-        name: ``resnet8``, ``resnet20``, ``torchvision:<name>``, ``timm:<name>``, ``hf:<folder>``
+        name: A key of ``MODELS`` such as ``resnet8``, ``torchvision:<name>``, ``timm:<name>``, ``hf:<folder>``
             (an image classifier of transformers), or your own ``package.module:callable``.
         arguments: Keyword arguments of the model's builder. ``pretrained = true`` downloads
             weights of timm; those in a folder of ``hf:`` are taken without it.
@@ -108,28 +122,41 @@ def comes_trained(name: str, arguments: Mapping[str, Any]) -> bool:
 
 
 def build_model(
-    settings: ModelSettings, *, input_shape: tuple[int, int, int], n_classes: int, seed: int
+    settings: ModelSettings,
+    *,
+    input_shape: tuple[int, ...],
+    n_classes: int,
+    seed: int,
+    example: Tensor | None = None,
 ) -> nn.Module:
     """Build a model; the caller's random state stays as it was.
 
     Args:
         settings: Which model.
-        input_shape: Channels, height and width of a picture.
-        n_classes: Number of classes, the length of the model's output.
+        input_shape: Shape of a sample: channels, height and width of a picture.
+        n_classes: Numbers that the model returns for a sample, or for each place of it: classes,
+            labels, targets, tokens.
         seed: Seed of the study; equal seeds give equal weights.
+        example: One sample or a few, shape ``(n, *input_shape)``, that the model must take; what
+            it returns is for the task to check. Without one the model must turn a blank picture
+            into one logit a class.
 
     Returns:
         The model in training mode, on the CPU, in float32.
 
     Raises:
-        ConfigError: If the name is unknown, the arguments do not fit, or the model does not turn
-            a picture of this shape into one logit a class.
+        ConfigError: If the name is unknown, the arguments do not fit, or the model does not take
+            such samples, or answers a blank picture otherwise.
         CheckpointError: If the weights are missing, damaged, more than tensors, or of another
             model.
     """
     model = build_untried(settings, input_shape=input_shape, n_classes=n_classes, seed=seed)
     with seeded(derive_seed(seed, "model/try")):
-        _try_once(model, settings.name, input_shape, n_classes)
+        if example is None:
+            answer = _try_once(model, settings.name, torch.zeros(1, *input_shape))
+            _check_logits(answer, settings.name, n_classes)
+        else:
+            _try_once(model, settings.name, example)
     return model.train()
 
 
@@ -140,8 +167,8 @@ def build_untried(
 
     Args:
         settings: Which model.
-        input_shape: Shape of one sample of its first input; all models by name take pictures.
-        n_classes: Number of classes, for models by name.
+        input_shape: Shape of one sample of its first input.
+        n_classes: Numbers that it returns for a sample or a place of it, for models by name.
         seed: Seed of the study.
 
     Returns:
@@ -181,22 +208,23 @@ def _build_known(
     settings: ModelSettings, input_shape: tuple[int, ...], n_classes: int
 ) -> nn.Module:
     name = settings.name
-    if len(input_shape) != 3:
+    n_axes, samples = _SAMPLES.get(name, _PICTURES)
+    if len(input_shape) != n_axes:
         raise ConfigError(
-            f"model {show(name)} takes pictures, channels x height x width, got samples of shape "
-            f"{input_shape}"
+            f"model {show(name)} takes {samples}, got samples of shape {input_shape}; choose a "
+            "model for these, or your own package.module:callable"
         )
     family, own_name = _find_family(name)
-    shape = input_shape[0], input_shape[1], input_shape[2]
     if family is None:
         if {"input_shape", "n_classes"} & set(settings.arguments):
             raise ConfigError(
                 f"model.arguments must not hold input_shape or n_classes for {name}: "
                 "both come from the data"
             )
-        arguments = {**settings.arguments, "input_shape": shape, "n_classes": n_classes}
+        arguments = {**settings.arguments, "input_shape": input_shape, "n_classes": n_classes}
         net: nn.Module = call_with(MODELS[name], arguments, name=name)
         return net
+    shape = input_shape[0], input_shape[1], input_shape[2]
     return family.build(
         own_name, input_shape=shape, n_classes=n_classes, arguments=settings.arguments
     )
@@ -212,19 +240,26 @@ def _call_own(name: str, arguments: Mapping[str, Any]) -> Any:
         return call_with(import_object(name), arguments, name=name)
 
 
-def _try_once(
-    model: nn.Module, name: str, input_shape: tuple[int, int, int], n_classes: int
-) -> None:
-    model.eval()  # else the blank picture would move the BatchNorm statistics
+def _try_once(model: nn.Module, name: str, samples: Tensor) -> object:
+    """Call a model, in evaluation mode: else the samples would move the BatchNorm statistics."""
+    model.eval()
     try:
         with torch.no_grad():
-            logits = model(torch.zeros(1, *input_shape))
+            answer: object = model(samples)
     except Exception as error:  # whatever a user's model raises
+        shape = tuple(samples.shape[1:])
+        is_picture = len(shape) == 3 and samples.is_floating_point()
+        kind = "pictures" if is_picture else f"{str(samples.dtype).removeprefix('torch.')} samples"
+        change = "data.image_size or model.arguments" if is_picture else "the data or the model"
         raise ConfigError(
-            f"model {name} cannot take pictures of shape {input_shape}: {describe_error(error)}; "
-            "change data.image_size or model.arguments"
+            f"model {name} cannot take {kind} of shape {shape}: {describe_error(error)}; "
+            f"change {change}"
         ) from error
-    got = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
+    return answer
+
+
+def _check_logits(answer: object, name: str, n_classes: int) -> None:
+    got = tuple(answer.shape) if isinstance(answer, Tensor) else type(answer).__name__
     if got != (1, n_classes):
         raise ConfigError(
             f"model {name} must return logits of shape (1, {n_classes}), one a class of the data, "

@@ -31,12 +31,64 @@ def flatten(model: nn.Module) -> torch.Tensor:
     return torch.cat([tensor.flatten().double() for tensor in model.state_dict().values()])
 
 
-@pytest.mark.parametrize("name", sorted(MODELS))
+# Those that do not take pictures and tell one class of each: samples, and what comes out.
+OTHERS: dict[str, tuple[torch.Tensor, tuple[int, ...]]] = {
+    "mlp": (torch.zeros(2, 7), (2, 10)),
+    "unet": (torch.zeros(2, *SHAPE), (2, 10, 8, 8)),
+    "gpt": (torch.zeros(2, 7, dtype=torch.int64), (2, 7, 10)),
+}
+
+
+@pytest.mark.parametrize("name", sorted(MODELS.keys() - OTHERS.keys()))
 def test_built_in_models_have_one_logit_a_class_and_train(name: str) -> None:
     model = build(name=name)
 
     assert model(torch.zeros(2, *SHAPE)).shape == (2, 10)
     assert model.training
+
+
+@pytest.mark.parametrize("name", sorted(OTHERS))
+def test_others_are_tried_on_an_example_and_answer_as_they_like(name: str) -> None:
+    example, answer = OTHERS[name]
+    shape = tuple(example.shape[1:])
+    settings = ModelSettings(name=name)
+    model = build_model(settings, input_shape=shape, n_classes=10, seed=0, example=example[:1])
+
+    assert model.training
+    buffers = {key: value for key, value in model.named_buffers() if key.endswith("tracked")}
+    assert not any(buffers.values())
+    assert model(example).shape == answer
+
+
+@pytest.mark.parametrize(
+    ("name", "example", "message"),
+    [
+        (
+            "gpt",
+            torch.zeros(1, 7),
+            r"cannot take float32 samples of shape \(7,\).* change the data",
+        ),
+        ("mlp", torch.zeros(1, 7, dtype=torch.int64), r"cannot take int64 samples of shape"),
+        (
+            "mlp",
+            torch.zeros(1, 1, 8, 8),
+            r"takes rows of numbers, got samples of shape \(1, 8, 8\)",
+        ),
+        ("gpt", torch.zeros(1, 2, 2), "takes rows of tokens"),
+        ("resnet8", torch.zeros(1, 7), r"takes pictures, .* got samples of shape \(7,\)"),
+        ("unet", torch.zeros(1, 7), "takes pictures"),
+        ("timm:resnet18", torch.zeros(1, 7), "takes pictures"),
+    ],
+)
+def test_samples_that_a_model_does_not_take_are_one_line(
+    name: str, example: torch.Tensor, message: str
+) -> None:
+    shape = tuple(example.shape[1:])
+    with pytest.raises(ConfigError, match=message) as caught:
+        build_model(
+            ModelSettings(name=name), input_shape=shape, n_classes=10, seed=0, example=example
+        )
+    assert "\n" not in str(caught.value)
 
 
 def test_weights_are_a_function_of_the_seed() -> None:
@@ -109,7 +161,10 @@ def test_a_failing_function_is_one_line_with_its_place(
     ("settings", "message"),
     [
         ({"name": "resnet9"}, "did you mean 'resnet8'"),
-        ({"name": "something else"}, "it is one of resnet8, resnet20, gru, torchvision:<name>"),
+        (
+            {"name": "something else"},
+            "it is one of resnet8, resnet20, gru, mlp, unet, gpt, torchvision:<name>",
+        ),
         ({"name": "m" * 4000}, r"model.name 'mmm.* \.\.\. m*' is not known"),
         ({"name": "torchvision:" + "m" * 4000}, "no classification model 'mmm"),
         ({"arguments": {"width": 1025}}, "model.arguments.width must be .* got 1025"),
