@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from torch import Tensor
 
 from dpod_search.data.collating import list_tensors
 from dpod_search.data.datasets import DatasetView
@@ -19,7 +18,9 @@ from dpod_search.data.source import DataSource
 from dpod_search.data.source import IntArray
 from dpod_search.errors import DataError
 from dpod_search.escaping import spell_name
+from dpod_search.inputs import Samples
 from dpod_search.rng import numpy_generator
+from dpod_search.tasks.batches import read_samples
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +47,7 @@ class DataSplits:
     n_classes: int
     class_names: tuple[str, ...]
     input_shape: tuple[int, ...]
-    example: Tensor
+    example: Samples
     fingerprint: str
 
     def summary(self) -> dict[str, Any]:
@@ -107,7 +108,7 @@ def load_data(settings: DataSettings, seed: int) -> DataSplits:
         n_classes=source.n_classes,
         class_names=class_names,
         input_shape=tuple(list_tensors(example)[0].shape[1:]),
-        example=example,
+        example=read_samples(example),
         fingerprint=_fingerprint(source, indices),
     )
 

@@ -20,6 +20,8 @@ from dpod_search.files import expand_path
 from dpod_search.imports import call_with
 from dpod_search.imports import import_object
 from dpod_search.imports import is_import_path
+from dpod_search.inputs import Samples
+from dpod_search.inputs import call_on
 from dpod_search.models.families import Family
 from dpod_search.models.families import name_a_file
 from dpod_search.models.given_weights import load_given_weights
@@ -127,7 +129,7 @@ def build_model(
     input_shape: tuple[int, ...],
     n_classes: int,
     seed: int,
-    example: Tensor | None = None,
+    example: Samples | None = None,
 ) -> nn.Module:
     """Build a model; the caller's random state stays as it was.
 
@@ -137,8 +139,8 @@ def build_model(
         n_classes: Numbers that the model returns for a sample, or for each place of it: classes,
             labels, targets, tokens.
         seed: Seed of the study; equal seeds give equal weights.
-        example: One sample or a few, shape ``(n, *input_shape)``, that the model must take; what
-            it returns is for the task to check. Without one the model must turn a blank picture
+        example: One sample or a few, shape ``(n, *input_shape)``, or several inputs, that the model
+            must take; what it returns is for the task to check. Without one the model must turn a blank picture
             into one logit a class.
 
     Returns:
@@ -240,22 +242,29 @@ def _call_own(name: str, arguments: Mapping[str, Any]) -> Any:
         return call_with(import_object(name), arguments, name=name)
 
 
-def _try_once(model: nn.Module, name: str, samples: Tensor) -> object:
+def _try_once(model: nn.Module, name: str, samples: Samples) -> object:
     """Call a model, in evaluation mode: else the samples would move the BatchNorm statistics."""
     model.eval()
     try:
         with torch.no_grad():
-            answer: object = model(samples)
+            answer: object = call_on(model, samples)
     except Exception as error:  # whatever a user's model raises
-        shape = tuple(samples.shape[1:])
-        is_picture = len(shape) == 3 and samples.is_floating_point()
-        kind = "pictures" if is_picture else f"{str(samples.dtype).removeprefix('torch.')} samples"
-        change = "data.image_size or model.arguments" if is_picture else "the data or the model"
+        kind, change = _describe_samples(samples)
         raise ConfigError(
-            f"model {name} cannot take {kind} of shape {shape}: {describe_error(error)}; "
-            f"change {change}"
+            f"model {name} cannot take {kind}: {describe_error(error)}; change {change}"
         ) from error
     return answer
+
+
+def _describe_samples(samples: Samples) -> tuple[str, str]:
+    """Say what samples are, and what to change where a model does not take them."""
+    if not isinstance(samples, Tensor):
+        return f"inputs of shapes {samples}", "the data or the model"
+    shape = tuple(samples.shape[1:])
+    if len(shape) == 3 and samples.is_floating_point():
+        return f"pictures of shape {shape}", "data.image_size or model.arguments"
+    dtype = str(samples.dtype).removeprefix("torch.")
+    return f"{dtype} samples of shape {shape}", "the data or the model"
 
 
 def _check_logits(answer: object, name: str, n_classes: int) -> None:

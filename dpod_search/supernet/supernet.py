@@ -209,9 +209,9 @@ def check_inputs(supernet: Supernet, call: ModelCall) -> None:
         inspect.signature(supernet.net.forward).bind(*call.args, **call.kwargs)
     except TypeError as error:
         raise ConfigError(
-            f"the model cannot be called with the calibration images alone ({error}); give all "
-            "that it takes, as build_supernet takes an example: calibration_images=(first, second) "
-            "or a dictionary by the names of its arguments"
+            f"the model cannot be called with these samples alone ({error}); give all that it takes: "
+            "batches ((first, second), targets), calibration_images=(first, second), or dictionaries "
+            "by the names of its arguments"
         ) from error
     known = supernet.example
     if not 1 < len(call.tensors) == len(known.tensors):

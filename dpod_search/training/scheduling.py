@@ -12,11 +12,13 @@ from dpod_search.errors import check_count
 from dpod_search.evaluation import Judge
 from dpod_search.footprint import build_footprint
 from dpod_search.inputs import Samples
+from dpod_search.inputs import call_with_samples
 from dpod_search.placement import device_of
 from dpod_search.placement import place_module
 from dpod_search.progress import Progress
 from dpod_search.progress import SilentProgress
 from dpod_search.supernet import Supernet
+from dpod_search.supernet import check_inputs
 from dpod_search.supernet import check_supernet
 from dpod_search.tasks import Task
 from dpod_search.tasks import resolve_task
@@ -131,12 +133,13 @@ def prepare_scorer(
         batch_size: Those of them that are run at once.
 
     Raises:
-        ConfigError: If it is no supernet.
+        ConfigError: If it is no supernet, or its model cannot be called with the samples.
     """
     check_supernet(supernet)
     rewind(loader)  # where an interrupted training left it, other pictures would judge
     if images is None:
         images = gather_images(iter(loader), 512)
+    check_inputs(supernet, call_with_samples(images))
     supernet.calibration_images = images
     if judged is None:
         judged = list(take_batches(loader, 512))

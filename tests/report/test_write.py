@@ -100,7 +100,7 @@ def test_a_footprint_that_the_report_never_heard_of_is_shown(run: RunFolder) -> 
     assert "Constraints: n kernels &lt;= 80%." in page
     tables = re.findall("<caption>(.*?)</caption>(.*?)</thead>", page, flags=re.DOTALL)
     for words, heads in (
-        ("most accurate on validation", ("toy (KiB)", "n kernels", "weights (KiB)")),
+        ("best accuracy on validation", ("toy (KiB)", "n kernels", "weights (KiB)")),
         ("finetuned members", ("toy (KiB)", "n kernels", "weights (KiB)")),
         ("before finetuning", ("toy bytes", "n kernels", "weight bytes")),
     ):

@@ -57,7 +57,7 @@ def test_a_front_that_says_one_picture_more_is_an_error(run, key):
     front["members"][-1][key] += 1 / 359  # of 359 pictures each
     write_json(run / "front.json", front)
     put_in_marker(run, "finetune", "front.json")
-    with pytest.raises(ExportError, match=rf"of \d+ {key.partition('_')[0]} pictures right"):
+    with pytest.raises(ExportError, match=rf"on \d+ {key.partition('_')[0]} samples, and front"):
         export_again(run)
 
 

@@ -123,7 +123,7 @@ def test_the_stairs_join_what_validation_chose(runs: list[RunFolder]) -> None:
         ),
         (
             lambda run: run.documents["training.json"]["data"].update(fingerprint="beef"),
-            "their pictures differ",
+            "their samples differ",
         ),
     ],
 )
