@@ -29,6 +29,7 @@ from dpod_search.records.training import list_steps
 from dpod_search.supernet import Supernet
 from dpod_search.tasks import Classification
 from dpod_search.tasks.asking import ask_loss
+from dpod_search.tasks.batches import read_batch
 from dpod_search.training import CheckpointFile
 from dpod_search.training import Ranks
 from dpod_search.training import TrainingResult
@@ -139,7 +140,7 @@ def check_task(session: Session) -> None:
     """
     supernet, task = session.blank_supernet, session.task
     dataset = session.data.train
-    samples, targets = fetch_batch(dataset, range(min(len(dataset), 2)))
+    samples, targets = read_batch(fetch_batch(dataset, range(min(len(dataset), 2))))
     with torch.no_grad(), evaluating(supernet):
         outputs = compute_outputs(supernet, placement_of(supernet).put(samples), task)
         smoothing = session.config.training.label_smoothing
