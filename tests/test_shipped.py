@@ -16,7 +16,8 @@ NAMES = [name for name, _, _ in list_studies()]
 
 
 def test_the_promised_studies_are_there() -> None:
-    assert {"digits", "digits_gru", "fashion_mnist", "cifar10_resnet20"} <= set(NAMES)
+    pictures = {"digits", "digits_gru", "fashion_mnist", "cifar10_resnet20"}
+    assert pictures | {"diabetes_mlp", "camvid_unet", "shakespeare_gpt"} <= set(NAMES)
 
 
 @pytest.mark.parametrize(("name", "comment", "path"), list_studies())
@@ -28,7 +29,9 @@ def test_each_loads_and_says_what_it_is(name: str, comment: str, path: Path) -> 
 
 @pytest.mark.parametrize("wrong", ["digit", "no/such.toml", "none.toml", "something"])
 def test_a_missing_study_names_those_that_exist(wrong: str) -> None:
-    with pytest.raises(ConfigError, match="cifar10_resnet20, digits, digits_gru, fashion_mnist"):
+    with pytest.raises(
+        ConfigError, match="cifar10_resnet20, diabetes_mlp, digits, digits_gru, fashion_mnist"
+    ):
         find_study(wrong)
 
 

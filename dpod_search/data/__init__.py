@@ -1,9 +1,10 @@
-"""Pictures: sources by name, splits kept apart, and loaders that resume exactly."""
+"""Samples and targets: sources by name, splits kept apart, and loaders that resume exactly."""
 
 from __future__ import annotations
 
 from dpod_search.data.datasets import ImageDataset
 from dpod_search.data.datasets import InMemoryImages
+from dpod_search.data.datasets import InMemorySamples
 from dpod_search.data.loader import SeededLoader
 from dpod_search.data.loader import gather_images
 from dpod_search.data.registry import SOURCES
@@ -20,6 +21,7 @@ __all__ = [
     "DataSplits",
     "ImageDataset",
     "InMemoryImages",
+    "InMemorySamples",
     "SeededLoader",
     "gather_images",
     "load_data",

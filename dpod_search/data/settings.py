@@ -16,16 +16,19 @@ MAX_PIXELS = 16_384  # of a side
 
 @dataclass(frozen=True)
 class DataSettings:
-    """Where the pictures come from and how they are split.
+    """Where the samples come from and how they are split.
 
     Args:
-        name: ``digits``, ``fashion_mnist``, ``cifar10``, ``imagefolder:<folder>``, or your own
+        name: ``digits``, ``fashion_mnist``, ``cifar10``, ``diabetes``, ``imagefolder:<folder>``,
+            ``segmentation:<folder>``, ``text:<file>``, ``arrays:<file.npz>``, or your own
             ``package.module:function``.
-        root: Folder of downloaded sets, relative to the current directory.
+        root: Folder of downloaded sets, and where places of ``segmentation:``, ``text:`` and
+            ``arrays:`` begin; relative to the current directory.
         download: Fetch a set that is not in ``root`` yet.
-        arguments: Keyword arguments of an imported function; built-in sources take none.
+        arguments: Keyword arguments of an imported function, or what else ``segmentation:``,
+            ``text:`` and ``arrays:`` know, such as ``context`` of a text (docs/your-own-data.md).
         image_size: Height and width to resize pictures to, 1 to 16,384 pixels; without it pictures
-            keep their size, and those of a folder become 64 x 64.
+            keep their size, and those of a folder of classes become 64 x 64.
         validation: Folder of the pictures that accuracy is searched on, one subfolder a class;
             only with ``imagefolder:<folder>``, in place of the ``val/`` in it.
         test: Folder of the pictures to test on, likewise, in place of the ``test/`` in it.
