@@ -7,6 +7,7 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
+from dpod_search.callbacks import OnlyWithin
 from dpod_search.evaluation import Evaluator
 from dpod_search.files import hash_file
 from dpod_search.files import hash_value
@@ -164,6 +165,7 @@ def _train(session: Session, ranks: Ranks, checkpoint: CheckpointFile | None) ->
         seed=session.seed,
         checkpoint=checkpoint,
         progress=session.progress,
+        callbacks=[OnlyWithin(session.callbacks)],  # whoever runs the stage tells its end
     )
 
 
