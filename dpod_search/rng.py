@@ -7,6 +7,7 @@ step 812 of a run draws the same numbers whether or not the process was killed a
 from __future__ import annotations
 
 import hashlib
+import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -58,3 +59,18 @@ def seeded(seed: int, device: torch.device | None = None) -> Iterator[None]:
             with torch.cuda.device(gpu):
                 torch.cuda.manual_seed(seed)
         yield
+
+
+@contextmanager
+def drawing_nothing() -> Iterator[None]:
+    """Put the global generators of Python, NumPy and PyTorch (on the CPU) back after the block.
+
+    For code of others that may draw from them where nothing of ours is to change.
+    """
+    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002  (others use it)
+    with torch.random.fork_rng(devices=[]):
+        try:
+            yield
+        finally:
+            random.setstate(python)
+            np.random.set_state(numpy)  # noqa: NPY002  (as above)

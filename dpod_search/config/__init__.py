@@ -8,6 +8,7 @@ from dpod_search.config.study import StudyConfig
 from dpod_search.config.template import template
 from dpod_search.config.write import diff
 from dpod_search.config.write import dump_toml
+from dpod_search.config.write import flatten
 from dpod_search.shipped import list_studies
 
 
@@ -15,6 +16,7 @@ __all__ = [
     "StudyConfig",
     "diff",
     "dump_toml",
+    "flatten",
     "list_studies",
     "load_study",
     "make_study",

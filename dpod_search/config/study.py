@@ -19,6 +19,7 @@ from dpod_search.evaluation import EvaluationSettings
 from dpod_search.export import ExportSettings
 from dpod_search.finetune import FinetuneSettings
 from dpod_search.latency import LatencySettings
+from dpod_search.loggers import LoggingSettings
 from dpod_search.models import ModelSettings
 from dpod_search.oneshot import OneShotSettings
 from dpod_search.placement import parse_device
@@ -53,6 +54,7 @@ class StudyConfig:
         oneshot: What ``dpod-search mdp`` does in place of a search.
         finetune: How the chosen subnets are finetuned.
         export: What is written for use elsewhere.
+        logging: Who else is told of the run.
 
     Raises:
         ConfigError: If a setting is out of range.
@@ -73,6 +75,7 @@ class StudyConfig:
     oneshot: OneShotSettings = field(default_factory=OneShotSettings)
     finetune: FinetuneSettings = field(default_factory=FinetuneSettings)
     export: ExportSettings = field(default_factory=ExportSettings)
+    logging: LoggingSettings = field(default_factory=LoggingSettings)
 
     def __post_init__(self) -> None:
         """Check what belongs to no room."""

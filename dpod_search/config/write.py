@@ -44,7 +44,7 @@ def diff(config_a: StudyConfig, config_b: StudyConfig) -> list[str]:
     Returns:
         One line a setting, ``section.key: a -> b``, in the order of the sections.
     """
-    flat_a, flat_b = _flatten(config_a), _flatten(config_b)
+    flat_a, flat_b = flatten(config_a), flatten(config_b)
     lines = []
     for key in dict.fromkeys([*flat_a, *flat_b]):
         a, b = flat_a.get(key, _NOT_SET), flat_b.get(key, _NOT_SET)
@@ -83,12 +83,13 @@ def _to_document(value: Any) -> Any:
     return value
 
 
-def _flatten(value: Any, prefix: str = "") -> dict[str, str]:
+def flatten(value: Any, prefix: str = "") -> dict[str, str]:
+    """Return every setting of a study, or of a section of it, as TOML by its dotted key."""
     flat: dict[str, str] = {}
     for field in dataclasses.fields(value):
         key, item = f"{prefix}{field.name}", getattr(value, field.name)
         if dataclasses.is_dataclass(item) and not isinstance(item, type):
-            flat |= _flatten(item, f"{key}.")
+            flat |= flatten(item, f"{key}.")
         elif isinstance(item, Mapping):
             flat |= {f"{key}.{inner}": format_value(it) for inner, it in item.items()}
         else:

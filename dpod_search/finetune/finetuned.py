@@ -55,6 +55,12 @@ class FinetunedSubnet:
         return (self.metrics or {}).get("accuracy")
 
     @property
+    def figures(self) -> dict[str, float]:
+        """Footprints and metrics by name, those before with ``_before``."""
+        before = {f"{name}_before": v for name, v in (self.metrics_before or {}).items()}
+        return {**self.footprint, **before, **(self.metrics or {})}
+
+    @property
     def placement(self) -> Placement:
         """Where its pictures must be."""
         return placement_of(self.module)

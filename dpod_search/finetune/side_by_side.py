@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 import os
+import time
 from collections.abc import Iterable
 from collections.abc import Iterator
+from collections.abc import Sequence
 from concurrent.futures.process import BrokenProcessPool
 from pickle import PicklingError  # noqa: TID251  # the error alone
 
@@ -14,6 +16,8 @@ from joblib import Parallel
 from joblib import delayed
 from joblib import parallel_config
 
+from dpod_search.callbacks import Callback
+from dpod_search.callbacks import Callbacks
 from dpod_search.data.loader import Batches
 from dpod_search.errors import ConfigError
 from dpod_search.errors import DataError
@@ -43,7 +47,12 @@ from dpod_search.tasks import resolve_task
 
 
 def run_jobs(
-    jobs: Iterable[FinetuneJob], *, n_jobs: int = 1, n_threads: int | None = None
+    jobs: Iterable[FinetuneJob],
+    *,
+    n_jobs: int = 1,
+    n_threads: int | None = None,
+    names: Sequence[object] | None = None,
+    callbacks: Callbacks | None = None,
 ) -> Iterator[tuple[int, FinetunedSubnet]]:
     """Finetune subnets, several at a time.
 
@@ -56,6 +65,9 @@ def run_jobs(
             seeded by the job's seed and number.
         n_jobs: Processes, at most; 1 stays in this one.
         n_threads: PyTorch's threads in each; None gives each its share of what this process has.
+        names: What callbacks know the subnets by; their numbers if it is None.
+        callbacks: Who is told of the steps of each subnet, and of its end. With ``n_jobs > 1`` these
+            are the steps of its history, when it has ended.
 
     Yields:
         The number of a job and its result, in the order they end.
@@ -65,9 +77,13 @@ def run_jobs(
         CheckpointError: If a checkpoint is damaged, of another run, or cannot be written.
         DataError: If a loader cannot be handed to another process.
     """
+    told = callbacks or Callbacks()
     if n_jobs == 1:
         for number, job in enumerate(jobs):
-            yield number, job.run()
+            stage = _name_stage(number, names)
+            tuned = job.run(on_step=told.steps_of(stage))
+            told.on_stage(stage, tuned.seconds, tuned.figures)
+            yield number, tuned
         return
     # At once: joblib would take them in a thread of its own, while the caller uses the supernet.
     waiting = list(jobs)
@@ -85,11 +101,15 @@ def run_jobs(
         pool = Parallel(n_processes, return_as="generator_unordered", pre_dispatch=n_processes)
     # Out of the block: what the caller does between two results is none of its business.
     try:
-        yield from pool(delayed(_run_one)(*item, threads) for item in enumerate(waiting))
+        for number, tuned in pool(
+            delayed(_run_one)(*item, threads) for item in enumerate(waiting)
+        ):
+            _tell_history(told, _name_stage(number, names), tuned)
+            yield number, tuned
     except PicklingError as error:
-        told = str(error.__cause__ or error).strip('"\n ').splitlines()[-1]  # of a traceback
+        reason = str(error.__cause__ or error).strip('"\n ').splitlines()[-1]  # of a traceback
         raise DataError(
-            f"a subnet cannot be handed to another process ({told}); give loaders and a model "
+            f"a subnet cannot be handed to another process ({reason}); give loaders and a model "
             "that can be pickled, or finetune with n_jobs=1"
         ) from error
     except BrokenProcessPool as error:
@@ -97,6 +117,17 @@ def run_jobs(
             f"a process that finetuned was lost ({str(error).split('.')[0]}); if memory was "
             "short, finetune fewer at once: a lower n_jobs, or --jobs"
         ) from error
+
+
+def _name_stage(number: int, names: Sequence[object] | None) -> str:
+    return f"finetune/{number if names is None else names[number]}"
+
+
+def _tell_history(told: Callbacks, stage: str, tuned: FinetunedSubnet) -> None:
+    for entry in tuned.history:
+        values = {name: value for name, value in entry.items() if name != "step"}
+        told.on_step(stage, int(entry["step"]), values)
+    told.on_stage(stage, tuned.seconds, tuned.figures)
 
 
 def _answer_all(jobs: list[FinetuneJob]) -> None:
@@ -132,6 +163,7 @@ def finetune_all(
     task: str | Task = "classification",
     tuner: Tuner | str | None = None,
     progress: Progress | None = None,
+    callbacks: Iterable[Callback] = (),
 ) -> list[FinetunedSubnet]:
     """Finetune several subnets of one supernet, with one teacher for all.
 
@@ -151,6 +183,8 @@ def finetune_all(
         task: What the supernet was trained for, as for ``train_supernet``.
         tuner: Trains in place of our loop, as for ``finetune``; picklable if ``n_jobs > 1``.
         progress: Who is told of each subnet that is done.
+        callbacks: Who is told of the steps and the end of each, as stage ``finetune/<its place>``;
+            with ``n_jobs > 1`` of about 200 steps, when it has ended.
 
     Returns:
         The finetuned modules, in the order of the subnets.
@@ -171,6 +205,7 @@ def finetune_all(
             "call finetune_all for each supernet"
         )
     told, aim = progress or SilentProgress(), resolve_task(task)
+    listeners, start = Callbacks(callbacks), time.monotonic()
     context = FinetuneContext(
         train_loader,
         validation_loader,
@@ -191,8 +226,9 @@ def finetune_all(
             prepare_finetuning(wanted[place], context, parent=finetuned.get(parents[place]))
             for place in level
         )
-        for number, result in run_jobs(jobs, n_jobs=n_jobs):
+        for number, result in run_jobs(jobs, n_jobs=n_jobs, names=level, callbacks=listeners):
             finetuned[level[number]] = result
             told.advance()
     told.finish()
+    listeners.on_stage("finetune", time.monotonic() - start, {"n_subnets": len(wanted)})
     return [finetuned[number] for number in range(len(wanted))]

@@ -7,6 +7,7 @@ module after the last step, and both accuracies are measured with statistics of 
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from collections.abc import Mapping
 from dataclasses import dataclass
 from dataclasses import field
@@ -14,6 +15,9 @@ from dataclasses import replace
 
 from torch import nn
 
+from dpod_search.callbacks import Callback
+from dpod_search.callbacks import Callbacks
+from dpod_search.callbacks import OnStep
 from dpod_search.data import gather_images
 from dpod_search.data.loader import Batches
 from dpod_search.errors import ConfigError
@@ -121,11 +125,14 @@ class FinetuneJob:
         given = self.context.tuner
         return self.context.settings.tuner if given is None else given
 
-    def run(self, progress: Progress | None = None) -> FinetunedSubnet:
+    def run(
+        self, progress: Progress | None = None, on_step: OnStep | None = None
+    ) -> FinetunedSubnet:
         """Train the module, calibrate it and measure it.
 
         Args:
             progress: Who is told.
+            on_step: Called after each step of our loop.
 
         Raises:
             ConfigError: If the settings want pictures, feature maps or a teacher that are not there,
@@ -152,6 +159,7 @@ class FinetuneJob:
             progress=progress or SilentProgress(),
             seed=context.seed,
             early_stop=self._make_early_stop(),
+            on_step=on_step,
         )
         history = loop.run()
         return replace(
@@ -243,6 +251,7 @@ def finetune(
     tuner: Tuner | str | None = None,
     checkpoint: CheckpointFile | None = None,
     progress: Progress | None = None,
+    callbacks: Iterable[Callback] = (),
 ) -> FinetunedSubnet:
     """Extract a subnet and finetune it with distillation from the full net.
 
@@ -265,6 +274,7 @@ def finetune(
             or its import path; overrides ``settings.tuner``.
         checkpoint: Where the state is kept; finetuning goes on from it if it exists.
         progress: Who is told.
+        callbacks: Who is told of each step of our loop, and of the end.
 
     Returns:
         The finetuned module.
@@ -289,7 +299,11 @@ def finetune(
         resolve_task(task),
         tuner,
     )
-    return prepare_finetuning(subnet, context, checkpoint).run(progress)
+    told = Callbacks(callbacks)
+    job = prepare_finetuning(subnet, context, checkpoint)
+    tuned = job.run(progress, told.steps_of("finetune"))
+    told.on_stage("finetune", tuned.seconds, tuned.figures)
+    return tuned
 
 
 def prepare_finetuning(

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
+from contextlib import closing
 from contextlib import contextmanager
 from contextlib import suppress
 from dataclasses import dataclass
@@ -37,6 +38,8 @@ from dpod_search.pipeline.stages import training
 from dpod_search.pipeline.stages.table import STAGE_NAMES
 from dpod_search.pipeline.stages.table import STAGES
 from dpod_search.pipeline.stages.table import Stage
+from dpod_search.pipeline.telling import describe_ended
+from dpod_search.pipeline.telling import open_callbacks
 from dpod_search.placement import check_parallel
 from dpod_search.placement import limit_threads
 from dpod_search.progress import Progress
@@ -118,20 +121,28 @@ def run_stages(
             folder.recover()
         session = Session(config, folder, progress or SilentProgress(), storage, n_jobs)
         _check_start(session, stages)
-        kept = _keep_claim(folder)
-        if not _only_looks(stages):
-            with folder.noting("run", *_CLAIM):
-                folder.claim(config)
-                describe_environment().write(out)
-        if tell is not None:
-            _tell_seconds(session, stages, tell)
-        outcomes = []
-        for stage in STAGES:
-            if stage.name in stages:
-                # A search that is refused must not leave its settings behind.
-                with _restoring(folder, kept if stage.name == "search" else {}):
-                    outcomes.append(_run_stage(stage, session))
-        return outcomes
+        with closing(session.callbacks):
+            return _run_all(session, stages, tell)
+
+
+def _run_all(
+    session: Session, stages: Sequence[str], tell: Callable[[str], None] | None
+) -> list[StageOutcome]:
+    folder = session.folder
+    kept = _keep_claim(folder)
+    if not _only_looks(stages):
+        with folder.noting("run", *_CLAIM):
+            folder.claim(session.config)
+            describe_environment().write(folder.path)
+    if tell is not None:
+        _tell_seconds(session, stages, tell)
+    outcomes = []
+    for stage in STAGES:
+        if stage.name in stages:
+            # A search that is refused must not leave its settings behind.
+            with _restoring(folder, kept if stage.name == "search" else {}):
+                outcomes.append(_run_stage(stage, session))
+    return outcomes
 
 
 def _check_machine(config: StudyConfig, n_jobs: int) -> None:
@@ -164,6 +175,8 @@ def _check_start(session: Session, stages: Sequence[str]) -> None:
     """Raise what can be known to go wrong, before anything is written."""
     try:
         _look_ahead(session, stages)
+        if not _only_looks(stages):
+            session.callbacks = open_callbacks(session.config, session.path)
     except DpodSearchError as error:
         # The traceback helps to mend one's own code. Else nothing is written.
         if is_own(error.__cause__) or hasattr(error, "__notes__"):
@@ -259,6 +272,7 @@ def _run_stage(stage: Stage, session: Session) -> StageOutcome:
     _clean_up(stage, session)
     seconds = time.perf_counter() - start
     _logger.info("%s: ended after %s", stage.name, quantities.seconds(seconds))
+    session.callbacks.on_stage(stage.name, seconds, describe_ended(stage.name, session.path))
     return StageOutcome(stage.name, was_done=False, seconds=seconds)
 
 

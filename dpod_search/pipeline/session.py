@@ -6,6 +6,7 @@ import logging
 import os
 from dataclasses import asdict
 from dataclasses import dataclass
+from dataclasses import field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from dpod_search.callbacks import Callbacks
 from dpod_search.config import StudyConfig
 from dpod_search.data import DataSplits
 from dpod_search.data import ImageDataset
@@ -71,6 +73,7 @@ class Session:
         storage: URL or path of Optuna's storage; None is the journal in the run folder.
         n_jobs: Processes that search, this one included; and those that finetune.
         is_guest: The folder is another process's, and only read.
+        callbacks: Who is told of steps, trials and stages.
     """
 
     config: StudyConfig
@@ -79,6 +82,7 @@ class Session:
     storage: str | None = None
     n_jobs: int = 1
     is_guest: bool = False
+    callbacks: Callbacks = field(default_factory=Callbacks)
 
     @property
     def path(self) -> Path:

@@ -12,8 +12,9 @@ from dpod_search.records.markers import FILES
 from dpod_search.records.markers import list_places
 
 
-# Subnets are written whole. What the dashboard writes is left alone, for it takes no lock.
-_LEFT_ALONE = ("finetuned/#", "artifacts")
+# Subnets are written whole. What the dashboard and loggers write is left alone: the one takes no
+# lock, and the others are no code of ours.
+_LEFT_ALONE = ("finetuned/#", "artifacts", "logs")
 _SUBNET_ASIDE = re.compile(r"\.(\d+|full)\.(part|old)")  # by `whole_folder`
 
 

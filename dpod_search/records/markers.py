@@ -62,6 +62,7 @@ FILES: Mapping[str, str] = {
     "exported/#/README.md": "export",
     "exported/manifest.json": "export",
     "artifacts/*": "",
+    "logs/*": "",
     "figures/*.csv": "report",
     "figures/*.png": "",
     "report.html": "report",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
+from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import replace
@@ -13,6 +15,8 @@ from typing import Any
 from optuna.samplers import BaseSampler
 from optuna.storages import BaseStorage
 
+from dpod_search.callbacks import Callback
+from dpod_search.callbacks import Callbacks
 from dpod_search.errors import ConfigError
 from dpod_search.programs import WidthTables
 from dpod_search.progress import Progress
@@ -56,6 +60,7 @@ def search(
     tables: WidthTables | None = None,
     settings: SearchSettings | None = None,
     progress: Progress | None = None,
+    callbacks: Iterable[Callback] = (),
 ) -> Front:
     """Search a trained supernet for its Pareto front.
 
@@ -87,6 +92,7 @@ def search(
         tables: What widths keep and cost, for the seeds that ``settings.n_mdp`` asks for.
         settings: How, otherwise.
         progress: Told of every finished trial.
+        callbacks: Told of every trial that this process finishes, and of the end.
 
     Returns:
         The front; each member holds its subnet.
@@ -128,7 +134,10 @@ def search(
     proposed = propose_seeds(ProposalRequest(task, settings, tables=tables))
     sampler = sampler or make_sampler(settings, task)
     study = open_study(study_name, storage, task.objectives, sampler)
-    result = run_study(study, task, settings, [*given, *proposed], progress)
+    told, start = Callbacks(callbacks), time.monotonic()
+    result = run_study(study, task, settings, [*given, *proposed], progress, callbacks=told)
+    found = {"n_trials": len(result.trials), "n_front": len(result.front)}
+    told.on_stage("search", time.monotonic() - start, found)
     return result.front.attach(lambda widths: Subnet(supernet, widths))
 
 

@@ -14,6 +14,7 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState
 
+from dpod_search.callbacks import Callbacks
 from dpod_search.errors import CheckpointError
 from dpod_search.files import hash_value
 from dpod_search.progress import Progress
@@ -84,6 +85,7 @@ def run_study(
     seeds: Sequence[Proposal] = (),
     progress: Progress | None = None,
     *,
+    callbacks: Callbacks | None = None,
     is_shared: bool = False,
     closing: Callable[[SearchResult], Sequence[Proposal]] | None = None,
 ) -> SearchResult:
@@ -101,6 +103,7 @@ def run_study(
         settings: How to search.
         seeds: Subnets to try first, in this order; repeated ones are dropped.
         progress: Told of every finished trial.
+        callbacks: Told of every trial that this process finishes.
         is_shared: Other processes are expected to work on the study: every trial is written
             when it begins and when it ends, and not with others.
         closing: Names subnets to evaluate in the end, besides the trials that the settings allow
@@ -131,6 +134,7 @@ def run_study(
                 seeds=seeds,
                 crew=crew,
                 progress=progress,
+                callbacks=callbacks,
                 is_shared=is_shared,
             ).drive()
         if closing is not None:
@@ -139,7 +143,9 @@ def run_study(
                 n_open = _enqueue(study, task, found, closing(found))
             if n_open:
                 last = settings.for_given(len(found.trials) + n_open)
-                Driver(study, task, last, seeds=(), crew=crew, progress=progress).drive()
+                Driver(
+                    study, task, last, seeds=(), crew=crew, progress=progress, callbacks=callbacks
+                ).drive()
         with crew.lock():
             if task.measured and not _knows_full(study, task):
                 _measure_full(study, task)

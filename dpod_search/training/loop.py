@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 from torch import nn
 
+from dpod_search.callbacks import OnStep
 from dpod_search.data.loader import Batch
 from dpod_search.data.loader import Batches
 from dpod_search.errors import CheckpointError
@@ -84,6 +85,7 @@ class Loop:
         ranks: The processes that train together. The first one's checkpoint counts.
         early_stop: What may end the training sooner, and whose best weights are delivered. Not
             for several ranks.
+        on_step: Called after each step with its number, learning rate and losses.
         seconds: Time the training has taken, in all processes that worked on it up to their last
             checkpoints; filled in by :meth:`run`.
     """
@@ -99,6 +101,7 @@ class Loop:
     seed: int = 0
     ranks: Ranks = field(default_factory=Ranks)
     early_stop: EarlyStop | None = None
+    on_step: OnStep | None = None
     seconds: float = field(init=False, default=0.0)
 
     def run(self) -> list[dict[str, float]]:
@@ -221,6 +224,8 @@ class Loop:
                     f"lower the learning rate (it was {lr:.3g}) or check the pictures for NaN"
                 )
         optimizer.step()
+        if self.on_step is not None:
+            self.on_step(step, {"lr": lr, **losses})
         return losses
 
     @cached_property

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from dpod_search.callbacks import Callback
+from dpod_search.callbacks import Callbacks
+from dpod_search.callbacks import OnStep
 from dpod_search.data.loader import Batches
 from dpod_search.evaluation import calibrate
 from dpod_search.inputs import Samples
@@ -63,6 +67,7 @@ def train_supernet(
     task: str | Task = "classification",
     checkpoint: CheckpointFile | None = None,
     progress: Progress | None = None,
+    callbacks: Iterable[Callback] = (),
 ) -> TrainingResult:
     """Train a supernet once, in place, so that all its subnets work.
 
@@ -90,6 +95,7 @@ def train_supernet(
             path of a class, or a task.
         checkpoint: Where the state is kept; training goes on from it if it exists.
         progress: Who is told.
+        callbacks: Who is told of each step, on the first rank alone, and of the end.
 
     Returns:
         The path and the history.
@@ -102,6 +108,7 @@ def train_supernet(
         DataError: If the loader is empty, or targets do not fit.
     """
     chosen, aim = choose_settings(settings, policy, epochs), resolve_task(task)
+    told = Callbacks(callbacks)
     scorer = prepare_scorer(
         supernet,
         train_loader,
@@ -120,10 +127,15 @@ def train_supernet(
         checkpoint=checkpoint,
         progress=progress,
         policy=None if isinstance(policy, str) else policy,
+        on_step=told.steps_of("train"),
     )
     assert supernet.calibration_images is not None
     calibrate(supernet, supernet.calibration_images, batch_size=calibration_batch_size)
-    Ranks.joined().share_tensors(supernet)  # whose pictures for calibration may differ
+    ranks = Ranks.joined()
+    ranks.share_tensors(supernet)  # whose pictures for calibration may differ
+    if ranks.is_first:
+        spent = {"macs": result.macs, "scoring_macs": result.scoring_macs}
+        told.on_stage("train", result.seconds, {"n_steps": result.n_steps, **spent})
     return result
 
 
@@ -138,6 +150,7 @@ def train_by_policy(
     checkpoint: CheckpointFile | None = None,
     progress: Progress | None = None,
     policy: MakePolicy | None = None,
+    on_step: OnStep | None = None,
 ) -> TrainingResult:
     """Do the steps of :func:`train_supernet`, whose other arguments, result and errors it has.
 
@@ -151,6 +164,7 @@ def train_by_policy(
         checkpoint: Read and written by the first rank alone.
         progress: Who is told.
         policy: A policy's class, used instead of the one that the settings name.
+        on_step: Called by the first rank after each step.
     """
     ranks = Ranks.joined()
     progress = progress or SilentProgress()
@@ -170,6 +184,7 @@ def train_by_policy(
             progress=progress,
             seed=seed,
             ranks=ranks,
+            on_step=on_step if ranks.is_first else None,
         )
         history = loop.run()
         ranks.share_tensors(supernet)  # BatchNorm's statistics are of each rank's own pictures

@@ -93,7 +93,13 @@ def run(session: Session, inputs: Mapping[str, Any]) -> list[str]:
         context = _make_context(session)
         for links in rest:
             jobs = _prepare_all(session, context, links)
-            done = run_jobs(jobs, n_jobs=session.n_jobs, n_threads=session.n_threads)
+            done = run_jobs(
+                jobs,
+                n_jobs=session.n_jobs,
+                n_threads=session.n_threads,
+                names=[link.item.name for link in links],
+                callbacks=session.callbacks,
+            )
             for number, tuned in done:
                 _keep(session, links[number], tuned)
                 session.progress.advance(1, f"trial {links[number].item.name}")

@@ -193,6 +193,7 @@ def search_study(session: Session, *, is_shared: bool = False) -> SearchResult:
         settings,
         seeds,
         session.progress,
+        callbacks=session.callbacks,
         is_shared=is_shared,
         closing=None if session.is_guest else partial(list_closing, session, task),
     )

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from dpod_search.callbacks import OnlyWithin
 from dpod_search.data.datasets import fetch_batch
 from dpod_search.evaluation import Evaluator
 from dpod_search.files import hash_file
@@ -199,6 +200,7 @@ def _train(session: Session, ranks: Ranks, checkpoint: CheckpointFile | None) ->
         checkpoint=checkpoint,
         progress=session.progress,
         task=session.task,
+        callbacks=[OnlyWithin(session.callbacks)],  # whoever runs the stage tells its end
     )
 
 

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from dpod_search.pipeline.logs import log_to
 from dpod_search.pipeline.session import Session
 from dpod_search.pipeline.stages import searching
 from dpod_search.pipeline.stages import training
+from dpod_search.pipeline.telling import open_callbacks
 from dpod_search.placement import limit_threads
 from dpod_search.progress import Progress
 from dpod_search.progress import SilentProgress
@@ -63,7 +65,12 @@ def work(
     folder.check_study(config)
     session = Session(config, folder, progress or SilentProgress(), storage, is_guest=True)
     folder.require_stage("train", training.describe_inputs(session))
-    with limit_threads(config.threads), log_to(out / "log.jsonl", storage):
+    session.callbacks = open_callbacks(config, out, worker=os.getpid())
+    with (
+        limit_threads(config.threads),
+        log_to(out / "log.jsonl", storage),
+        closing(session.callbacks),
+    ):
         _logger.info("worker: joins the search")
         try:
             result = searching.search_study(session, is_shared=True)

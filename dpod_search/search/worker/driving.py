@@ -17,6 +17,7 @@ from optuna.trial import FrozenTrial
 from optuna.trial import Trial
 from optuna.trial import TrialState
 
+from dpod_search.callbacks import Callbacks
 from dpod_search.errors import ConfigError
 from dpod_search.progress import Progress
 from dpod_search.search.plan.planner import Planner
@@ -61,6 +62,7 @@ class Driver:
         seeds: Subnets to try first.
         crew: The workers of the study.
         progress: Told of every finished trial, whoever finished it.
+        callbacks: Told of every trial that this worker finishes.
         is_shared: Others are expected: no trial is held back to be written with more.
     """
 
@@ -73,6 +75,7 @@ class Driver:
         seeds: Sequence[Proposal],
         crew: Crew,
         progress: Progress,
+        callbacks: Callbacks | None = None,
         is_shared: bool = False,
     ) -> None:
         self._study = study
@@ -81,6 +84,7 @@ class Driver:
         self._seeds = list(reversed(seeds))
         self._crew = crew
         self._progress = progress
+        self._callbacks = callbacks or Callbacks()
         self._stopping = StoppingRule.of(settings)
         self._books = Books(study, task, crew.me)
         self._clock = SearchClock(study)
@@ -288,6 +292,12 @@ class Driver:
         self._n_done += 1
         self._wait = WAIT_SECONDS
         self._progress.advance(1, draft.fate)
+        self._callbacks.on_trial(draft.number, self._name_values(draft), draft.fate)
+
+    def _name_values(self, draft: Draft) -> dict[str, float]:
+        names = [objective.name for objective in self._task.objectives]
+        values = () if draft.values is None else zip(names, draft.values, strict=True)
+        return {**self._task.measure_footprint(draft.widths), **dict(values)}
 
     def _rest(self) -> None:
         time.sleep(self._wait)
