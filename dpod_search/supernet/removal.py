@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
-from collections.abc import Collection
 from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Sequence
@@ -14,7 +12,6 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch import nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from dpod_search.inputs import ModelCall
 from dpod_search.supernet.layout import Layout
@@ -22,6 +19,9 @@ from dpod_search.supernet.plans import BlockPlan
 from dpod_search.supernet.plans import Grouping
 from dpod_search.supernet.plans import Operation
 from dpod_search.supernet.tracing.copying import copy_module
+from dpod_search.supernet.tracing.example import ExampleCall
+from dpod_search.supernet.tracing.operations import Operations
+from dpod_search.supernet.tracing.operations import place_of
 from dpod_search.supernet.tracing.trace import TracedModel
 
 
@@ -88,13 +88,52 @@ def find_places(
         owner = block.path.rpartition(".")[0]
         if is_list(modules[owner]):
             lists.setdefault(owner, []).append(replace(block, leaves_list=True))
-    leaving: set[str] = set()
-    for owner, held in lists.items():
-        is_safe = is_chain(modules[owner]) and owner in called
-        trials = [] if is_safe else [held, *([b] for b in _choose_alone(traced, owner, held))]
-        if all(_is_same_without(traced.model, example, trial) for trial in trials):
-            leaving |= {block.path for block in held}
-    return tuple(replace(block, leaves_list=block.path in leaving) for block in blocks)
+    leaving = {o for o in lists if is_chain(modules[o]) and o in called}
+    tried = {
+        owner: [held, *([b] for b in _choose_alone(traced, owner, held))]
+        for owner, held in lists.items()
+        if owner not in leaving
+    }
+    if tried:
+        removals = _Removals(traced.model, example, blocks)
+        # A list inside a block would not be tried while that is gone.
+        paths = [f"{block.path}." for block in blocks]
+        joined = {o: t for o, t in tried.items() if not o.startswith(tuple(paths))}
+        if removals.are_same(_join_trials(list(joined.values()))):
+            leaving |= joined.keys()
+        left = [owner for owner in tried if owner not in leaving]
+        leaving |= {owner for owner in left if removals.are_same(tried[owner])}
+    return tuple(
+        replace(block, leaves_list=block.path.rpartition(".")[0] in leaving) for block in blocks
+    )
+
+
+def _join_trials(lists: Sequence[Sequence[list[BlockPlan]]]) -> Iterator[list[BlockPlan]]:
+    """Yield trials of several lists at once, each of which is made in one of them at least.
+
+    Lists that go in pairs may lose the same part each and still fit. So any two are, in as many of
+    these as a list has trials, in different ones of theirs: their numbers differ in a digit, by
+    which they are shifted against each other.
+    """
+    if len(lists) == 1:
+        yield from lists[0]
+        return
+    n_trials = max(map(len, lists))
+    base = min(3, n_trials)
+    power = 1
+    while power < len(lists):
+        for turn in range(n_trials):
+            yield [
+                block
+                for number, trials in enumerate(lists)
+                for block in _take_turn(trials, turn + number // power % base, n_trials)
+            ]
+        power *= base
+
+
+def _take_turn(trials: Sequence[list[BlockPlan]], turn: int, n_trials: int) -> list[BlockPlan]:
+    turn %= n_trials
+    return trials[turn] if turn < len(trials) else []
 
 
 def _choose_alone(
@@ -127,14 +166,10 @@ def _have_own_weights(model: nn.Module, paths: Sequence[str]) -> bool:
     parts = [model.get_submodule(path) for path in paths]
     inside = {part for module in parts for part in module.modules()}
     rest = [module for module in model.modules() if module not in inside]
-    places = [{_place(p) for p in part.parameters()} for part in parts]
-    places_of_rest = {_place(p) for module in rest for p in module.parameters(recurse=False)}
+    places = [{place_of(p) for p in part.parameters()} for part in parts]
+    places_of_rest = {place_of(p) for module in rest for p in module.parameters(recurse=False)}
     n_places = sum(map(len, (*places, places_of_rest)))
     return all(places) and len(places_of_rest.union(*places)) == n_places
-
-
-def _place(tensor: Tensor) -> int:
-    return int(tensor.untyped_storage()._cdata)
 
 
 def is_chain(module: nn.Module) -> bool:
@@ -156,6 +191,16 @@ def _is_same_without(model: nn.Module, example: ModelCall, blocks: Sequence[Bloc
         return False
 
 
+class _Removals:
+    """Tells whether a model without some blocks does what it does elsewhere with them.
+
+    Args:
+        model: The model; it runs once here, and once for every trial, in copies.
+        example: What it is called with.
+        blocks: All that may be taken out.
+    """
+
+
 def _watch(
     model: nn.Module, example: ModelCall, places: Collection[int]
 ) -> list[tuple[object, ...]]:
@@ -165,33 +210,44 @@ def _watch(
     seen: list[tuple[object, ...]] = operations.seen
     return seen
 
+    def __init__(
+        self, model: nn.Module, example: ExampleCall, blocks: Iterable[BlockPlan]
+    ) -> None:
+        """Note the operations of the whole model, and which of them lie in which blocks."""
+        self._model, self._example = model, example
+        tensors = (*model.parameters(), *model.buffers())
+        self._shared: dict[int, Any] = {id(tensor): tensor for tensor in tensors}
+        self._places = {place_of(tensor) for tensor in tensors}
+        self._whole = Operations(self._places)
+        copied = self._copy()
+        for block in blocks:
+            self._whole.watch(copied.get_submodule(block.path), block.path)
+        try:
+            with torch.no_grad(), self._whole:
+                example.run(copied)
+        except Exception:  # noqa: BLE001  # the user's code may raise anything: nothing is the same
+            self._whole.seen.clear()
 
-class _Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Notes the operations that run, with their numbers, and the weights or shapes they read."""
+    def are_same(self, trials: Iterable[Sequence[BlockPlan]]) -> bool:
+        """Say whether the model does the same but for the blocks, whichever of these are gone."""
+        return all(map(self._is_same_without, trials))
 
-    def __init__(self, places: Collection[int]) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.seen: list[tuple[object, ...]] = []
-        self._places = places
+    def _is_same_without(self, blocks: Sequence[BlockPlan]) -> bool:
+        gone = {block.path for block in blocks}
+        pairs = zip(self._whole.seen, self._whole.around, strict=True)
+        wanted = [operation for operation, around in pairs if gone.isdisjoint(around)]
+        dropped = self._copy()
+        remove_blocks(dropped, blocks)
+        operations = Operations(self._places, wanted)
+        try:
+            with torch.no_grad(), operations:
+                self._example.run(dropped)
+        except Exception:  # noqa: BLE001  # the user's code may raise anything: then it is not the same
+            return False
+        return bool(wanted) and operations.seen == wanted
 
-    def __torch_dispatch__(
-        self,
-        func: Callable[..., Any],
-        types: object,
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
-    ) -> Any:
-        read = map(self._describe, (*args, *(kwargs or {}).items()))
-        self.seen.append((func, *read))
-        return func(*args, **(kwargs or {}))
-
-    def _describe(self, value: object) -> object:
-        if isinstance(value, Tensor):
-            place = _place(value)
-            return (tuple(value.shape), place if place in self._places else None)
-        if isinstance(value, (tuple, list)):
-            return tuple(map(self._describe, value))
-        return repr(value)
+    def _copy(self) -> nn.Module:
+        return copy_module(self._model, dict(self._shared))
 
 
 def find_inside(grouping: Grouping) -> dict[str, tuple[str, ...]]:

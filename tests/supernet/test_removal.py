@@ -216,14 +216,15 @@ PLACES: dict[str, Callable[[int, int], bool]] = {
 def list_removals(monkeypatch: pytest.MonkeyPatch, net: nn.Module) -> tuple[list[list[str]], bool]:
     """Return which blocks were taken out together to try it, and whether they leave their list."""
     tried: list[list[str]] = []
-    compare = removal._is_same_without
+    compare = removal._Removals._is_same_without
 
     def note(model: nn.Module, example: ModelCall, blocks: Sequence[BlockPlan]) -> bool:
+    def note(removals: removal._Removals, blocks: Sequence[BlockPlan]) -> bool:
         tried.append([block.path for block in blocks])
-        return compare(model, example, blocks)
+        return compare(removals, blocks)
 
     with monkeypatch.context() as patch:
-        patch.setattr(removal, "_is_same_without", note)
+        patch.setattr(removal._Removals, "_is_same_without", note)
         supernet = build_supernet(net.eval(), SMALL, ratios=[0.5])
     (leaves,) = {block.leaves_list for block in supernet.grouping.blocks}
     return tried, leaves
@@ -252,3 +253,72 @@ def test_blocks_that_share_weights_are_tried_each(monkeypatch: pytest.MonkeyPatc
     tried, _ = list_removals(monkeypatch, Listed(PLACES["nowhere"], *blocks))
 
     assert tried == [paths, *([path] for path in paths)]
+
+
+class Lists(nn.Module):
+    """Runs through several lists: one after the other, or the first two side by side."""
+
+    def __init__(self, n_lists: int, *, is_paired: bool = False) -> None:
+        super().__init__()
+        self.is_paired = is_paired
+        self.stem, self.head = nn.Conv2d(3, 6, 3), nn.Linear(6, 3)
+        self.lists = nn.ModuleList(
+            nn.ModuleList(Inverted(6, 4) for _ in range(3)) for _ in range(n_lists)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        if self.is_paired:
+            for one, two in zip(self.lists[0], self.lists[1], strict=False):
+                x = two(one(x))
+        for blocks in self.lists[2 if self.is_paired else 0 :]:
+            for block in blocks:
+                x = block(x)
+        return self.head(x.mean((2, 3)))
+
+
+@pytest.mark.parametrize(("n_lists", "n_runs"), [(1, 3), (2, 3), (3, 3), (4, 6)])
+def test_lists_are_tried_together(
+    monkeypatch: pytest.MonkeyPatch, n_lists: int, n_runs: int
+) -> None:
+    tried, leaves = list_removals(monkeypatch, Lists(n_lists))
+
+    assert leaves
+    assert len(tried) == n_runs
+    one = [f"lists.0.{i}" for i in range(3)]
+    of_first = [[path for path in paths if path in one] for paths in tried]
+    assert all(trial in of_first for trial in (one, one[:1], one[2:]))
+
+
+@pytest.mark.parametrize("n_lists", [2, 4])
+def test_lists_that_go_in_pairs_keep_their_places(n_lists: int) -> None:
+    """Both would fit if both lost the same part; a list beside them leaves its own all the same."""
+    supernet = build_supernet(Lists(n_lists, is_paired=True).eval(), SMALL, ratios=[0.5])
+
+    leaving = {block.path for block in supernet.grouping.blocks if block.leaves_list}
+    assert leaving == {f"lists.{k}.{i}" for k in range(2, n_lists) for i in range(3)}
+
+
+class Outer(nn.Module):
+    """A block with a list inside, which tells by their number where its parts stand."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = nn.ModuleList(Inverted(6, 4) for _ in range(3))
+        self.last = nn.Conv2d(6, 6, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = x
+        for i, block in enumerate(self.inner):
+            y = block(y) * (1 + i)
+        return x + self.last(y)
+
+
+def test_a_list_inside_a_block_is_tried_while_the_block_is_there() -> None:
+    net = Listed(PLACES["nowhere"], *(Outer() for _ in range(3)))
+
+    supernet = build_supernet(net.eval(), SMALL, ratios=[0.5])
+
+    leaving = {block.path for block in supernet.grouping.blocks if block.leaves_list}
+    assert leaving == {f"blocks.{i}" for i in range(3)}
+    assert len(supernet.grouping.blocks) == 12

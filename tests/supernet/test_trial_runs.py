@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from typing import Any
 
@@ -16,6 +17,9 @@ from dpod_search.inputs import read_example
 from dpod_search.supernet import build_supernet
 from dpod_search.supernet import extract_subnet
 from dpod_search.supernet.trial_runs import TrialRuns
+from dpod_search.supernet.trial_runs import _spread_rungs
+from dpod_search.widths import Widths
+from dpod_search.widths import WidthSpace
 
 
 class _Net(nn.Module):
@@ -158,12 +162,12 @@ def count_runs(monkeypatch: pytest.MonkeyPatch, net: nn.Module, x: Tensor) -> in
 
 
 def test_what_is_known_is_not_run_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Five pairs of twins; neither the full net, whose numbers nobody doubts, nor another layout."""
+    """Four pairs of twins; neither the full net, whose numbers nobody doubts, nor another layout."""
     net = nn.Sequential(
         nn.Conv2d(3, 8, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 3)
     )
 
-    assert count_runs(monkeypatch, net, torch.randn(2, 3, 6, 6)) == 10
+    assert count_runs(monkeypatch, net, torch.randn(2, 3, 6, 6)) == 8
 
 
 def test_what_fails_on_channels_last_tensors_is_compared_on_contiguous_ones(
@@ -178,4 +182,43 @@ def test_what_fails_on_channels_last_tensors_is_compared_on_contiguous_ones(
             return self.head(self.conv(x).view(x.shape[0], -1))
 
     # Two more for the attempt, and one for what the supernet is asked of it in the end.
-    assert count_runs(monkeypatch, Viewing(), torch.randn(2, 3, 6, 6)) == 13
+    assert count_runs(monkeypatch, Viewing(), torch.randn(2, 3, 6, 6)) == 11
+
+
+def test_where_the_full_net_cannot_train_the_spread_widths_are_evaluated(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Untrainable(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.hidden, self.head = nn.Linear(3, 8), nn.Linear(8, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            if self.training:
+                raise RuntimeError("needs labels")
+            return self.head(self.hidden(x))
+
+    supernet = build_supernet(Untrainable().eval(), torch.randn(2, 3))
+    runs = TrialRuns(supernet, read_example(torch.randn(2, 3)), [(2, 3)])
+    modes: list[bool] = []
+    agrees = TrialRuns._agrees_at
+
+    def note(self: TrialRuns, widths: Widths, *, trains: bool, **options: Any) -> bool:
+        modes.append(trains)
+        return agrees(self, widths, trains=trains, **options)
+
+    monkeypatch.setattr(TrialRuns, "_agrees_at", note)
+    assert runs._trains_at(runs._spread)
+    assert modes == [True, False]
+
+
+@pytest.mark.parametrize("n_rungs", [2, 3, 4, 8])
+def test_spread_widths_are_neither_alike_nor_full(n_rungs: int) -> None:
+    space = WidthSpace.from_ratios(
+        {f"g{i}": 64 for i in range(9)}, [(i + 1) / n_rungs for i in range(n_rungs)]
+    )
+
+    rungs = _spread_rungs(space)
+
+    assert all(one != two for one, two in itertools.pairwise(rungs))
+    assert n_rungs < 4 or set(rungs) == set(range(1, n_rungs - 1))

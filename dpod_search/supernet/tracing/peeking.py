@@ -7,6 +7,7 @@ they made is known.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +17,8 @@ import torch
 from torch import Tensor
 from torch import fx
 from torch import nn
+
+from dpod_search.supernet.tracing.recording import Recorder
 
 
 # Their forward raises on a wrong number of axes.
@@ -34,7 +37,7 @@ class Peek:
     def __init__(self, inputs: tuple[Tensor, ...]) -> None:
         """Start before the first operation."""
         self._inputs = tuple(map(torch.clone, inputs))  # the model may write into them
-        self._runner: fx.Interpreter | None = None
+        self._runner: Recorder | None = None
         self.is_running = False
 
     def measure(self, node: fx.Node, model: nn.Module) -> int:
@@ -60,23 +63,30 @@ class Peek:
             model: Whose modules the graph calls.
         """
         if self._runner is None:
-            self._runner = fx.Interpreter(
-                model,
-                garbage_collect_values=False,
-                graph=node.graph,
-            )
+            # It notes what it sees, so that the whole graph need not be run once more.
+            self._runner = Recorder(model, node.graph, garbage_collect_values=False)
             self._runner.args_iter = iter(self._inputs)
-        if node in self._runner.env:
-            return self._runner.env[node]
+        values = self._runner.env
+        if node in values:
+            return values[node]
+        behind = itertools.takewhile(lambda made: made not in values, reversed(node.graph.nodes))
         self.is_running = True
         try:
             with torch.no_grad():
-                for made in node.graph.nodes:
-                    if made not in self._runner.env:
-                        self._runner.env[made] = self._runner.run_node(made)
+                for made in reversed(list(behind)):
+                    values[made] = self._runner.run_node(made)
         finally:
             self.is_running = False
-        return self._runner.env[node]
+        return values[node]
+
+    def take_record(self) -> Recorder | None:
+        """Return what is known of the graph so far; None where nothing was asked.
+
+        Nor where what the code keeps in a buffer was read: inside a trace that is a part of it.
+        """
+        runner, self._runner = self._runner, None
+        held = runner.env.values() if runner else ()
+        return None if any(isinstance(value, fx.Proxy) for value in held) else runner
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import weakref
 from collections.abc import Callable
+from collections.abc import Iterable
 from collections.abc import Iterator
 from dataclasses import fields
 from dataclasses import is_dataclass
@@ -74,18 +75,42 @@ class Recorder(fx.Interpreter):
     """Runs a graph and notes what ``TracedModel`` says of its nodes.
 
     Args:
-        module: The graph with its modules.
+        model: Its modules are those that the graph calls.
+        graph: The graph; it may grow later.
+        garbage_collect_values: Values are let go as soon as no node reads them.
     """
 
-    def __init__(self, module: fx.GraphModule) -> None:
+    def __init__(
+        self, model: nn.Module, graph: fx.Graph, *, garbage_collect_values: bool = True
+    ) -> None:
         """Start before the first node."""
-        super().__init__(module)
+        super().__init__(model, garbage_collect_values, graph)
         self.shapes: dict[fx.Node, Shape] = {}
         self.itemsizes: dict[fx.Node, int] = {}
         self.truths: set[fx.Node] = set()
         self.parts: dict[fx.Node, tuple[Shape, ...]] = {}
         self.reuses: dict[fx.Node, fx.Node] = {}
         self.scratch_bytes: dict[fx.Node, int] = {}
+
+    def run_on(self, known: Recorder | None, inputs: Iterable[Tensor]) -> object:
+        """Run the graph, from where another one has left off.
+
+        Args:
+            known: It ran the first nodes, all or none of the inputs among them; its values are taken.
+            inputs: Of the graph.
+
+        Returns:
+            What the model returns.
+        """
+        if known is None:
+            return self.run(*inputs)
+        self.shapes |= known.shapes
+        self.itemsizes |= known.itemsizes
+        self.truths |= known.truths
+        self.parts |= known.parts
+        self.reuses |= known.reuses
+        self.scratch_bytes |= known.scratch_bytes
+        return self.run(*inputs, initial_env=known.env)
 
     def run_node(self, n: fx.Node) -> object:
         """Run a node and look at its result."""

@@ -109,9 +109,10 @@ def trace_model(
     model = _copy(model).eval()
     try:
         graph, tracer = _trace_graph(model, example, is_leaf, leaf_functions)
-        recorder = Recorder(fx.GraphModule(model, graph))
+        recorder = Recorder(model, graph)
         with torch.no_grad(), _one_line_errors():
-            outputs = tensors_of(recorder.run(*map(torch.clone, example.tensors)))
+            inputs = map(torch.clone, example.tensors)
+            outputs = tensors_of(recorder.run_on(tracer.take_record(), inputs))
     except GroupingError:
         _run_once(model, example)  # what the model itself says of the example comes first
         raise

@@ -30,6 +30,7 @@ from dpod_search.supernet.tracing.peeking import Peek
 from dpod_search.supernet.tracing.peeking import with_len
 from dpod_search.supernet.tracing.peeking import without_checks
 from dpod_search.supernet.tracing.places import Places
+from dpod_search.supernet.tracing.recording import Recorder
 from dpod_search.supernet.tracing.recording import leaves_of
 from dpod_search.supernet.tracing.tracked import tracking
 from dpod_search.supernet.tracing.transformers import TRANSFORMERS
@@ -235,6 +236,10 @@ class Tracer(fx.Tracer):
     def evaluate(self, node: fx.Node) -> Any:
         """Return what a node makes on the example."""
         return self._peek.evaluate(node, self.root)
+
+    def take_record(self) -> Recorder | None:
+        """Return what is known already of the values of a trace that has ended, if anything is."""
+        return self._peek.take_record()
 
     def measure(self, obj: fx.Proxy) -> int:
         """Return the length of a shape, or of what was made of one.

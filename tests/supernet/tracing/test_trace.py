@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import torch
 from supernet.exactness import assert_exact
 from supernet.exactness import sample_widths
 from torch import Tensor
+from torch import fx
 from torch import nn
 from torch.nn.parameter import is_lazy
 
@@ -20,7 +22,10 @@ from dpod_search.evaluation import Evaluator
 from dpod_search.inputs import read_example
 from dpod_search.placement import place_module
 from dpod_search.supernet import build_supernet
+from dpod_search.supernet.tracing.example import read_example
+from dpod_search.supernet.tracing.recording import Recorder
 from dpod_search.supernet.tracing.trace import trace_model
+from dpod_search.supernet.tracing.tracer import Tracer
 
 
 X = torch.ones(2, 3)
@@ -229,3 +234,45 @@ def test_a_filter_whose_values_the_code_reads_is_a_tensor() -> None:
     supernet = build_supernet(Chosen(), torch.randn(2, 3, 4, 4))
 
     assert [group.name for group in supernet.groups] == ["first"]
+
+
+class Asking(nn.Module):
+    """Branches on a size in its middle, so that what is in front of it runs while it is traced."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Linear(4, 6), nn.Linear(3, 2)
+        self.register_buffer("n_calls", torch.zeros(()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.n_calls = self.n_calls + 1
+        y = self.first(x).relu()
+        one, two = y.chunk(2, 1)
+        if y.shape[1] % 2:
+            one = one * 2
+        return self.last(one + two) * self.n_calls
+
+
+def test_what_ran_while_a_model_was_traced_does_not_run_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    n_runs: Counter[fx.Node] = Counter()
+    run = Recorder.run_node
+
+    def note(self: Recorder, n: fx.Node) -> object:
+        n_runs[n] += 1
+        return run(self, n)
+
+    monkeypatch.setattr(Recorder, "run_node", note)
+    net, example = Asking(), read_example(torch.randn(2, 4))
+    traced = trace_model(net, example)
+    assert set(n_runs) == set(traced.graph.nodes)
+    assert set(n_runs.values()) == {1}
+
+    monkeypatch.setattr(Tracer, "take_record", lambda _: None)
+    anew = trace_model(net, example)
+    for notes in ("shapes", "itemsizes", "parts", "reuses", "scratch_bytes"):
+        one, other = (
+            {str(n): str(v) for n, v in getattr(t, notes).items()} for t in (traced, anew)
+        )
+        assert one == other
