@@ -19,7 +19,6 @@ from dpod_search.supernet.plans import BlockPlan
 from dpod_search.supernet.plans import Grouping
 from dpod_search.supernet.plans import Operation
 from dpod_search.supernet.tracing.copying import copy_module
-from dpod_search.supernet.tracing.example import ExampleCall
 from dpod_search.supernet.tracing.operations import Operations
 from dpod_search.supernet.tracing.operations import place_of
 from dpod_search.supernet.tracing.trace import TracedModel
@@ -177,20 +176,6 @@ def is_chain(module: nn.Module) -> bool:
     return isinstance(module, nn.Sequential) and type(module).forward is nn.Sequential.forward
 
 
-def _is_same_without(model: nn.Module, example: ModelCall, blocks: Sequence[BlockPlan]) -> bool:
-    shared: dict[int, Any] = {id(t): t for t in (*model.parameters(), *model.buffers())}
-    held, dropped = (copy_module(model, dict(shared)) for _ in range(2))
-    for block in blocks:
-        owner, _, name = block.path.rpartition(".")
-        held.get_submodule(owner)._modules[name] = RemovedBlock()
-    remove_blocks(dropped, blocks)
-    places = {_place(tensor) for tensor in shared.values()}
-    try:
-        return _watch(held, example, places) == _watch(dropped, example, places)
-    except Exception:  # noqa: BLE001  # the user's code may raise anything: then it is not the same
-        return False
-
-
 class _Removals:
     """Tells whether a model without some blocks does what it does elsewhere with them.
 
@@ -200,19 +185,7 @@ class _Removals:
         blocks: All that may be taken out.
     """
 
-
-def _watch(
-    model: nn.Module, example: ModelCall, places: Collection[int]
-) -> list[tuple[object, ...]]:
-    operations = _Operations(places)
-    with torch.no_grad(), operations:
-        example.run(model)
-    seen: list[tuple[object, ...]] = operations.seen
-    return seen
-
-    def __init__(
-        self, model: nn.Module, example: ExampleCall, blocks: Iterable[BlockPlan]
-    ) -> None:
+    def __init__(self, model: nn.Module, example: ModelCall, blocks: Iterable[BlockPlan]) -> None:
         """Note the operations of the whole model, and which of them lie in which blocks."""
         self._model, self._example = model, example
         tensors = (*model.parameters(), *model.buffers())

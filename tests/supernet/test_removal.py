@@ -21,7 +21,6 @@ from torch.nn import functional as F
 
 from dpod_search.errors import GroupingError
 from dpod_search.footprint import build_footprint
-from dpod_search.inputs import ModelCall
 from dpod_search.models import ModelSettings
 from dpod_search.models import build_model
 from dpod_search.supernet import Supernet
@@ -218,7 +217,6 @@ def list_removals(monkeypatch: pytest.MonkeyPatch, net: nn.Module) -> tuple[list
     tried: list[list[str]] = []
     compare = removal._Removals._is_same_without
 
-    def note(model: nn.Module, example: ModelCall, blocks: Sequence[BlockPlan]) -> bool:
     def note(removals: removal._Removals, blocks: Sequence[BlockPlan]) -> bool:
         tried.append([block.path for block in blocks])
         return compare(removals, blocks)

@@ -22,7 +22,6 @@ from dpod_search.evaluation import Evaluator
 from dpod_search.inputs import read_example
 from dpod_search.placement import place_module
 from dpod_search.supernet import build_supernet
-from dpod_search.supernet.tracing.example import read_example
 from dpod_search.supernet.tracing.recording import Recorder
 from dpod_search.supernet.tracing.trace import trace_model
 from dpod_search.supernet.tracing.tracer import Tracer
