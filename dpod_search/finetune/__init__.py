@@ -5,6 +5,8 @@ from __future__ import annotations
 from dpod_search.finetune.chain import list_levels
 from dpod_search.finetune.chain import plan_parents
 from dpod_search.finetune.finetuned import FinetunedSubnet
+from dpod_search.finetune.job import FinetuneContext
+from dpod_search.finetune.job import FinetuneJob
 from dpod_search.finetune.learner import DistillationLearner
 from dpod_search.finetune.settings import FinetuneSettings
 from dpod_search.finetune.side_by_side import finetune_all
@@ -14,8 +16,6 @@ from dpod_search.finetune.teacher import make_teacher
 from dpod_search.finetune.tuner import Tuner
 from dpod_search.finetune.tuner import TunerContext
 from dpod_search.finetune.tuner import resolve_tuner
-from dpod_search.finetune.tuning import FinetuneContext
-from dpod_search.finetune.tuning import FinetuneJob
 from dpod_search.finetune.tuning import finetune
 from dpod_search.finetune.tuning import prepare_finetuning
 

@@ -25,11 +25,11 @@ from dpod_search.errors import TrainingError
 from dpod_search.finetune.chain import list_levels
 from dpod_search.finetune.chain import plan_parents
 from dpod_search.finetune.finetuned import FinetunedSubnet
+from dpod_search.finetune.job import FinetuneContext
+from dpod_search.finetune.job import FinetuneJob
 from dpod_search.finetune.settings import FinetuneSettings
 from dpod_search.finetune.teacher import make_teacher
 from dpod_search.finetune.tuner import Tuner
-from dpod_search.finetune.tuning import FinetuneContext
-from dpod_search.finetune.tuning import FinetuneJob
 from dpod_search.finetune.tuning import find_subnet
 from dpod_search.finetune.tuning import prepare_finetuning
 from dpod_search.inputs import Samples

@@ -91,7 +91,7 @@ def test_stale_statistics_after_finetuning_stop_the_run(run, monkeypatch):
 
 def test_a_subnet_that_is_not_what_was_searched_is_not_finetuned(run, monkeypatch):
     # As if its statistics were still the full net's.
-    monkeypatch.setattr(tuning, "_measure", lambda model, context: {"accuracy": 0.01})
+    monkeypatch.setattr(tuning, "measure", lambda model, context: {"accuracy": 0.01})
     with pytest.raises(CalibrationError, match=r"has accuracy 1.00 % on validation, and had"):
         finetune(run, *AGAIN)
 
