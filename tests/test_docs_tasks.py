@@ -11,6 +11,7 @@ from training.fakes import single_thread
 
 from dpod_search.tasks import TASKS
 from dpod_search.tasks import resolve_task
+from dpod_search.torchvision_ops import ensure_torchvision
 
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "tasks.md"
@@ -19,6 +20,7 @@ TEXT = PAGE.read_text(encoding="utf-8")
 
 def test_the_page_runs(capsys: pytest.CaptureFixture[str]) -> None:
     names: dict[str, Any] = {"__name__": "page"}
+    ensure_torchvision()  # of a build for another PyTorch, too
     with single_thread():
         for block in re.findall(r"^```python\n(.*?)^```", TEXT, re.M | re.S):
             exec(compile(block, str(PAGE), "exec", dont_inherit=True), names)  # noqa: S102  # our own page
