@@ -191,6 +191,17 @@ def test_several_inputs_go_through_run(tmp_path: Path) -> None:
     assert all(model["max_difference"] < 1e-4 for model in manifest["models"])
 
 
+def test_widths_are_chosen_at_once_by_the_loss_of_the_task(tmp_path: Path) -> None:
+    study = write_study(tmp_path, "pictures", "segmentation", "make_pictures")
+    budget = ("--budget", "macs<=50%")
+    done = run_command("mdp", "--study", str(study), *budget, "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    folder = tmp_path / json.loads(done.stdout)["folder"]
+    front = json.loads((folder / "front.json").read_text())
+    assert {member["macs_share"] <= 0.5 for member in front["members"]} == {True, False}
+    assert all(0 <= member["test_mean_iou"] <= 1 for member in front["members"])
+
+
 def test_several_metrics_are_searched_and_bounded(tmp_path: Path) -> None:
     chosen = 'objectives = ["mean_iou", "pixel_accuracy", "macs"]\nconstraints = { pixel_accuracy = ">= 0.34" }'
     study = write_study(tmp_path, "pictures", "segmentation", "make_pictures", chosen)

@@ -10,6 +10,7 @@ from dpod_search.errors import CheckpointError
 from dpod_search.errors import ConfigError
 from dpod_search.files import hash_value
 from dpod_search.footprint import tabulate_footprint
+from dpod_search.importance import TaskLoss
 from dpod_search.importance import UnitImportance
 from dpod_search.importance import measure_unit_importance
 from dpod_search.latency.model import NAME as LATENCY
@@ -33,7 +34,11 @@ def measure_importance(session: Session, supernet: Supernet, criterion: str) -> 
         shuffle=True,
     )
     return measure_unit_importance(
-        supernet, loader, criterion=criterion, n_batches=session.config.oneshot.n_batches
+        supernet,
+        loader,
+        criterion=criterion,
+        n_batches=session.config.oneshot.n_batches,
+        loss=TaskLoss(session.task),
     )
 
 
@@ -65,6 +70,7 @@ def _find_key(session: Session, criterion: str) -> str:
             "criterion": criterion,
             "n_batches": session.config.oneshot.n_batches,
             "batch_size": session.config.training.batch_size,
+            **session.describe_task(),
         }
     )
 
