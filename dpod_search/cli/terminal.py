@@ -61,7 +61,7 @@ def hearing_models(tell: Callable[[str], None]) -> Iterator[None]:
 
 
 # What discovery warns of stands in what inspect prints, and in the report.
-_ABOUT_MODELS = ("dpod_search.models", "dpod_search.pipeline.session")
+_ABOUT_MODELS = ("dpod_search.models", "dpod_search.pipeline.nets")
 
 
 class _Teller(logging.Handler):

@@ -223,11 +223,11 @@ RAISING = {
 }
 # What is no error of Python's in the user's code, but wrong.
 WRONG = {
-    "shape": (odd("size"), "pictures of one shape, got (1, 9, 9) at index 100, not (1, 8, 8)"),
+    "shape": (odd("size"), "samples of one shape, got (1, 9, 9) at index 100, not (1, 8, 8)"),
     "shape of a worker": ((*odd("size"), WORKER), "got (1, 9, 9) at index 100, not (1, 8, 8)"),
     "shape, while labels are read": (odd("size", targets="false"), "(1, 9, 9) at index 100"),
     "nothing": (odd("nothing"), "must yield (float32 tensor", "at index 100"),
-    "label": (odd("label", targets="false"), "whole numbers as labels, got 'cat' at index 100"),
+    "label": (odd("label", targets="false"), "or tensors as targets, got 'cat' at index 100"),
     "labels": ((*OWN_DATA, "data.name=own_parts:load_strings"), "whole numbers as labels", "cat"),
     "few labels": (
         (*OWN_DATA, "data.name=own_parts:load_few_labels"),

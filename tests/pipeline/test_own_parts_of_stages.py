@@ -51,7 +51,7 @@ def _nothing_seen() -> None:
 
 def test_a_study_is_finetuned_by_its_tuner_and_resumed_subnet_by_subnet(run: Path) -> None:
     config = load_tiny(f"finetune.tuner={__name__}:shift")
-    before = {m.folder: m.validation_accuracy for m in FinetunedFront.read(run).members}
+    before = {m.folder: m.validation["accuracy"] for m in FinetunedFront.read(run).members}
     FAILS.append(2)
     with pytest.raises(TrainingError, match=r"the tuner shift raised RuntimeError in line \d+ of"):
         run_stages(config, run, stages=["finetune"])
@@ -61,14 +61,14 @@ def test_a_study_is_finetuned_by_its_tuner_and_resumed_subnet_by_subnet(run: Pat
     assert not outcome.was_done
     members = FinetunedFront.read(run).members
     assert len(SEEN) - n_seen == len(members) - 1  # the first one was kept
-    assert {m.folder: m.validation_accuracy for m in members} != before
+    assert {m.folder: m.validation["accuracy"] for m in members} != before
     assert all(Finetuned.read(run, f"finetuned/{m.folder}").history == () for m in members)
 
     (outcome,) = run_stages(config, run, stages=["finetune"])
     assert outcome.was_done
     (outcome,) = run_stages(load_tiny(), run, stages=["finetune"])
     assert not outcome.was_done
-    assert {m.folder: m.validation_accuracy for m in FinetunedFront.read(run).members} == before
+    assert {m.folder: m.validation["accuracy"] for m in FinetunedFront.read(run).members} == before
     run_stages(config, run, stages=["finetune", "export", "report"])
 
 

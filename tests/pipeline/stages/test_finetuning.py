@@ -18,9 +18,9 @@ def test_with_jobs_the_last_one_left_has_no_more_threads_than_its_share(
     # Another number of threads adds in another order: a killed run would not end the same.
     asked = []
 
-    def note(jobs, *, n_jobs, n_threads):
+    def note(jobs, *, n_jobs, n_threads, **told):
         asked.append((n_jobs, n_threads))
-        return run_jobs(jobs, n_jobs=n_jobs, n_threads=n_threads)
+        return run_jobs(jobs, n_jobs=n_jobs, n_threads=n_threads, **told)
 
     run_jobs = finetuning.run_jobs
     monkeypatch.setattr(finetuning, "run_jobs", note)
