@@ -74,10 +74,22 @@ def read_targets(
                 f"[0, {n_classes}), got {low} to {high}; number them from 0, or name the one that "
                 "is not looked at in data.arguments.ignored"
             )
+    if first.ndim == 1:
+        _check_classes(first, n_classes, path)
     wide = np.uint8 if first.dtype == np.uint8 and first.ndim > 1 else np.int64
     tensors = {part: torch.from_numpy(y.astype(wide)) for part, y in parts.items()}
     labels = {p: t.numpy() for p, t in tensors.items()} if first.ndim == 1 else {}
     return Targets(tensors, labels, n_classes)
+
+
+def _check_classes(labels: Array, n_classes: int, path: Path) -> None:
+    missing = np.setdiff1d(np.arange(n_classes), labels)
+    if len(missing):
+        raise DataError(
+            f"arrays: {spell_name(str(path))}, the train part: of {n_classes} classes none is "
+            f"{missing[0]}; number the classes that can be learnt without gaps, and leave "
+            "data.arguments.outputs out"
+        )
 
 
 def _are_labels(y: Array, x: Array) -> bool:

@@ -163,7 +163,13 @@ def _read_samples(x: Array, path: Path) -> Tensor:
     """Return pictures as uint8 with channels first, floats as float32, tokens as int64."""
     if x.dtype != np.uint8:
         kind = np.float32 if x.dtype.kind == "f" else np.int64
-        return torch.from_numpy(x.astype(kind))
+        with np.errstate(over="ignore"):
+            samples = torch.from_numpy(x.astype(kind))
+        if samples.is_floating_point() and not bool(samples.isfinite().all()):
+            raise DataError(
+                f"arrays: {spell_name(str(path))}: x has numbers beyond those of float32; rescale them"
+            )
+        return samples
     is_last, is_first = (x.ndim == 4 and x.shape[axis] in _CHANNELS for axis in (-1, 1))
     if is_last == is_first:
         raise DataError(

@@ -97,7 +97,8 @@ def load_data(settings: DataSettings, seed: int) -> DataSplits:
     if source.train_labels is None:
         indices = split_unlabelled(len(source.train), shares, seed=seed)
     else:
-        indices = split_indices(source.train_labels, shares, seed=seed, class_names=class_names)
+        names = class_names or tuple(map(str, range(source.n_classes)))
+        indices = split_indices(source.train_labels, shares, seed=seed, class_names=names)
     views = {name: DatasetView(source.train, index) for name, index in indices.items()}
     example, _ = fetch_batch(views["train"], [0, min(1, len(views["train"]) - 1)])
     return DataSplits(

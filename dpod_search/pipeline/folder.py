@@ -48,6 +48,7 @@ TRAINED_FOR = (
     "seed:",
     "device:",
     "data.",
+    "task.",
     "model.",
     "supernet.",
     "training.",

@@ -11,12 +11,12 @@ from torch import nn
 from dpod_search.config import StudyConfig
 from dpod_search.data import DataSplits
 from dpod_search.inputs import Example
+from dpod_search.inputs import Samples
 from dpod_search.models import build_model
 from dpod_search.rng import torch_generator
 from dpod_search.supernet import Supernet
 from dpod_search.supernet import build_supernet
 from dpod_search.supernet import import_handlers
-from dpod_search.tasks.batches import read_samples
 
 
 _logger = logging.getLogger(__name__)
@@ -34,13 +34,13 @@ def build_study(config: StudyConfig, data: DataSplits) -> Supernet:
         CheckpointError: If weights cannot be read.
         GroupingError: If the model cannot be made a supernet.
     """
-    is_usual = len(data.input_shape) == 3 and config.task.is_default
+    is_usual = config.task.is_default and len(data.input_shape) == 3 and _is_float(data.example)
     model = build_model(
         config.model,
         input_shape=data.input_shape,
         n_classes=data.n_classes,
         seed=config.seed,
-        example=None if is_usual else read_samples(data.example),
+        example=None if is_usual else data.example,
     )
     return make_supernet(config, model, make_example(config, data))
 
@@ -51,9 +51,13 @@ def make_example(config: StudyConfig, data: DataSplits) -> Example:
     Numbers are drawn, for a sample that holds NaN is the training's to complain about. Tokens, and
     several inputs, are the first ones of the data.
     """
-    if not isinstance(data.example, Tensor) or data.example.dtype != torch.float32:
-        return read_samples(data.example)
+    if not _is_float(data.example):
+        return data.example
     return draw_samples(config.seed, data.input_shape)
+
+
+def _is_float(samples: Samples) -> bool:
+    return isinstance(samples, Tensor) and samples.dtype == torch.float32
 
 
 def draw_samples(seed: int, shape: tuple[int, ...]) -> Tensor:

@@ -11,6 +11,7 @@ from pydantic_core import PydanticCustomError
 
 from dpod_search.pareto import Direction
 from dpod_search.records.record import NOTHING
+from dpod_search.records.record import Flag
 from dpod_search.records.record import Record
 from dpod_search.records.record import Text
 from dpod_search.records.record import check_number
@@ -64,10 +65,12 @@ class Aim(Record):
     Args:
         name: Its name.
         direction: ``minimize`` or ``maximize``.
+        is_share: Whether it lies in [0, 1].
     """
 
     name: Text
     direction: Annotated[Direction, one_of("minimize", "maximize")]
+    is_share: Flag = False
 
     def gain(self, metrics: Mapping[str, float]) -> float:
         """Return the metric of a net, or its opposite where less is better."""
@@ -86,20 +89,21 @@ class Purpose(Record):
     Args:
         name: Of the task.
         metrics: What it measures; nets are compared by the first.
+        counts_samples: Whether the first is a share of samples, of which intervals are known.
     """
 
     name: Text
     metrics: tuple[Aim, ...]
+    counts_samples: Flag = False
 
     @property
     def first(self) -> Aim:
         """The metric by which nets are compared."""
         return self.metrics[0]
 
-    @property
-    def counts_samples(self) -> bool:
-        """Whether the first metric is a share of samples, of which intervals are known."""
-        return self.name == CLASSIFICATION.name
 
-
-CLASSIFICATION = Purpose(name="classification", metrics=(Aim(name=_USUAL, direction="maximize"),))
+CLASSIFICATION = Purpose(
+    name="classification",
+    metrics=(Aim(name=_USUAL, direction="maximize", is_share=True),),
+    counts_samples=True,
+)

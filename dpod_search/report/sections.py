@@ -43,11 +43,12 @@ def _is_foretold(front: FinetunedFront) -> bool:
     return any(member.foretold is not None for member in front.members)
 
 
-def _spell_foretold(member: Member) -> str:
+def _spell_foretold(member: Member, name: str) -> str:
     if member.foretold is None:
         return "–"
     middle, low, high = member.foretold
-    return f"{percent(middle)} ({percent(low)} to {percent(high)})"
+    told = [value_of(name, value, 1) for value in (middle, low, high)]
+    return f"{told[0]} ({told[1]} to {told[2]})"
 
 
 def _list_latency_shares(front: FinetunedFront) -> dict[str, dict[int, float]]:
@@ -84,7 +85,7 @@ def _describe_member(place: int, member: Member, front: FinetunedFront) -> list[
         *("–" if share is None else percent(share) for share in latencies),
         *(value_of(name, member.measured.get(name)) for name in front.measured),
         value_of(aim.name, member.validation_before[aim.name]),
-        *([_spell_foretold(member)] if _is_foretold(front) else []),
+        *([_spell_foretold(member, aim.name)] if _is_foretold(front) else []),
         value_of(aim.name, member.validation[aim.name]),
         value_of(aim.name, member.test[aim.name]),
         loss(aim.name, aim.lose(front.full.test, member.test)),

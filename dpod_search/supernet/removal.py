@@ -89,7 +89,7 @@ def find_places(
             lists.setdefault(owner, []).append(replace(block, leaves_list=True))
     leaving = {o for o in lists if is_chain(modules[o]) and o in called}
     tried = {
-        owner: [held, *([b] for b in _choose_alone(traced, owner, held))]
+        owner: _list_trials(held, _choose_alone(traced, owner, held))
         for owner, held in lists.items()
         if owner not in leaving
     }
@@ -107,6 +107,11 @@ def find_places(
     )
 
 
+def _list_trials(blocks: list[BlockPlan], alone: Sequence[BlockPlan]) -> list[list[BlockPlan]]:
+    """Return what is taken out of a list together: all its blocks, and each of some alone."""
+    return [blocks, *([block] for block in alone if len(blocks) > 1)]
+
+
 def _join_trials(lists: Sequence[Sequence[list[BlockPlan]]]) -> Iterator[list[BlockPlan]]:
     """Yield trials of several lists at once, each of which is made in one of them at least.
 
@@ -117,7 +122,7 @@ def _join_trials(lists: Sequence[Sequence[list[BlockPlan]]]) -> Iterator[list[Bl
     if len(lists) == 1:
         yield from lists[0]
         return
-    n_trials = max(map(len, lists))
+    n_trials = max(2, *map(len, lists))  # a list of one block is tried beside all that is whole
     base = min(3, n_trials)
     power = 1
     while power < len(lists):

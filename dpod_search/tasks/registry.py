@@ -59,6 +59,8 @@ def resolve_task(task: str | Task, options: Mapping[str, Any] = MappingProxyType
         made = task
     if isinstance(made, type):
         raise ConfigError(f"give a task, not its class: {made.__name__}()")
+    if not isinstance(getattr(made, "name", ""), str):
+        raise ConfigError(f"a task of type {type(made).__name__} must have a text as its name")
     missing = [name for name in _MEMBERS if not callable(getattr(made, name, None))]
     missing += [name for name in ("name", "metrics") if not getattr(made, name, None)]
     if missing:

@@ -6,11 +6,20 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
+from typing import get_args
 
 from torch import Tensor
 
 from dpod_search.errors import ConfigError
+from dpod_search.errors import show
 from dpod_search.pareto import Direction
+
+
+# What else stands beside metrics in the files of a run.
+_RESERVED = frozenset(
+    {"history", "key", "latency", "latency_ms", "macs", "params", "peak_bytes", "seconds"}
+    | {"sha256", "trial", "weight_bytes", "widths"}
+)
 
 
 @dataclass(frozen=True)
@@ -22,12 +31,35 @@ class Metric:
         direction: Its sense.
         low: No value is below.
         high: No value is above.
+
+    Raises:
+        ConfigError: If the name is no identifier or means something else in a run's files, or the
+            direction is none.
     """
 
     name: str
     direction: Direction
     low: float = 0.0
     high: float = math.inf
+
+    def __post_init__(self) -> None:
+        """Check what stands in the files of a run.
+
+        Raises:
+            ConfigError: If the name or the direction cannot.
+        """
+        name: object = self.name
+        is_name = isinstance(name, str) and name.isidentifier()
+        if not is_name or self.name.endswith("_before") or self.name in _RESERVED:
+            raise ConfigError(
+                f"a metric must have a name of letters, digits and '_' that does not end in _before "
+                f"and is none of {', '.join(sorted(_RESERVED))}; got {show(self.name)}"
+            )
+        if self.direction not in get_args(Direction):
+            raise ConfigError(
+                f'metric {self.name} must have direction "minimize" or "maximize", got '
+                f"{show(self.direction)}"
+            )
 
     @property
     def is_share(self) -> bool:
@@ -62,8 +94,7 @@ class Tally(Protocol):
 class Task(Protocol):
     """What a net is trained for: losses, metrics, and what outputs and targets look like.
 
-    A batch is (samples, targets), each one tensor with a sample a row. Frozen, and safe to send to
-    another process.
+    Frozen, and safe to send to another process.
     """
 
     @property

@@ -26,7 +26,6 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -266,8 +265,8 @@ class _Team(nn.Module):
         # would warn on every rank that it looked for unused ones and found none.
         self.spare = nn.Parameter(torch.zeros(1, device=next(module.parameters()).device))
 
-    def forward(self, *inputs: Tensor) -> Any:
-        return self.module(*inputs)
+    def forward(self, *inputs: Any, **named: Any) -> Any:
+        return self.module(*inputs, **named)
 
 
 def _tells_of_loss(error: RuntimeError) -> bool:

@@ -29,6 +29,8 @@ from dpod_search.pipeline.session import Session
 from dpod_search.pipeline.stages import stopwatch
 from dpod_search.pipeline.stages.choosing import Choice
 from dpod_search.pipeline.stages.choosing import ChosenSubnet
+from dpod_search.pipeline.stages.purpose import check_finite
+from dpod_search.pipeline.stages.purpose import counts_samples
 from dpod_search.pipeline.stages.purpose import describe_purpose
 from dpod_search.pipeline.stages.scores import is_same
 from dpod_search.quantities import count
@@ -50,7 +52,6 @@ from dpod_search.search.forecast import MIN_OUTCOMES
 from dpod_search.search.forecast import Subnets
 from dpod_search.search.forecast import forecast_each
 from dpod_search.supernet import Subnet
-from dpod_search.tasks import Classification
 from dpod_search.weights import load_weights
 from dpod_search.widths import Widths
 from dpod_search.widths import WidthSpace
@@ -193,7 +194,7 @@ def score_subnets(session: Session, choice: Choice) -> FinetunedFront:
 
 
 def _warn(session: Session, of_full: Member) -> str | None:
-    if not isinstance(session.task, Classification):
+    if not counts_samples(session.task):
         return None  # of other metrics it is not known what chance does
     return describe_excess(
         of_full.validation["accuracy"],
@@ -229,8 +230,10 @@ def _test_each(session: Session, choice: Choice) -> Iterator[Member]:
             footprint=dict(tuned.footprint),
             validation_before=tuned.metrics_before,
             validation=tuned.metrics,
-            test_before=dict(before),
-            test=dict(measure_metrics(tuned, tests, session.task)),
+            test_before=check_finite(before, f"trial {item.name}", "test"),
+            test=check_finite(
+                measure_metrics(tuned, tests, session.task), f"trial {item.name}", "test"
+            ),
             budgets=item.budgets,
             macs_share=0.0,
             on_front=False,

@@ -33,6 +33,7 @@ from dpod_search.pipeline.stages.choosing import choose_subnets
 from dpod_search.pipeline.stages.delivering import check_searched
 from dpod_search.pipeline.stages.delivering import read_finetuned
 from dpod_search.pipeline.stages.delivering import score_subnets
+from dpod_search.pipeline.stages.purpose import check_finite
 from dpod_search.records.finetuned import Finetuned
 from dpod_search.records.front import FinetunedFront
 from dpod_search.records.oneshot import OneShot
@@ -53,14 +54,17 @@ _WEIGHTS = "model.safetensors"
 
 def describe_inputs(session: Session) -> dict[str, Any]:
     """Return all that the finetuned subnets depend on."""
+    settings = {
+        **dataclasses.asdict(session.config.finetune),
+        "checkpoint_seconds": FinetuneSettings().checkpoint_seconds,  # changes no weight
+    }
+    if settings["tuner"] is None:  # folders of before there were tuners are done still
+        del settings["tuner"]
     return {
         "search": session.folder.require_hash("search.json", "search"),
         "supernet": session.weights,
         "data": session.data.fingerprint,
-        "finetune": {
-            **dataclasses.asdict(session.config.finetune),
-            "checkpoint_seconds": FinetuneSettings().checkpoint_seconds,  # changes no weight
-        },
+        "finetune": settings,
         **session.describe_task(),
         **session.describe_latency(),
         **_describe_choices(session),
@@ -232,8 +236,8 @@ def _keep(session: Session, link: _Link, tuned: FinetunedSubnet) -> None:
             key=link.key,
             trial=item.trial,
             widths=dict(item.widths),
-            before=dict(tuned.metrics_before),
-            after=dict(tuned.metrics),
+            before=check_finite(tuned.metrics_before, f"trial {item.name}", "validation"),
+            after=check_finite(tuned.metrics, f"trial {item.name}", "validation"),
             seconds=tuned.seconds,
             history=list_steps(tuned.history),
             sha256="",

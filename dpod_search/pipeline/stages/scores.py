@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Mapping
@@ -14,14 +15,16 @@ from torch import Tensor
 from dpod_search.data.loader import Batch
 from dpod_search.errors import ExportError
 from dpod_search.evaluation import measure
+from dpod_search.pipeline.stages.purpose import counts_samples
 from dpod_search.placement import Placement
 from dpod_search.quantities import label
 from dpod_search.quantities import spell
-from dpod_search.tasks import Classification
 from dpod_search.tasks import Metric
 from dpod_search.tasks import Task
 
 
+# Of a metric that has no end, such as an error: below this all is rounding.
+_LEAST = 1e-6
 # By how much rounding may move a metric that is not counted sample by sample, of its scale.
 _ROUNDING = 0.002
 
@@ -68,7 +71,7 @@ class _Draws:
     """Counts samples of a classifier whose two largest logits are as near as rounding moves them."""
 
     def __init__(self, task: Task, tolerance: float) -> None:
-        self.counts = isinstance(task, Classification)
+        self.counts = counts_samples(task)
         self.n = 0
         self._task = task
         self._tolerance = tolerance
@@ -89,8 +92,8 @@ class _Draws:
 
 
 def find_scale(metric: Metric, value: float) -> float:
-    """Return what a difference of a metric is measured by: 1 of shares, else the value itself."""
-    return 1.0 if metric.is_share else abs(value)
+    """Return what a difference of a metric is measured by: of one that ends at a number 1, else itself."""
+    return 1.0 if math.isfinite(metric.high) else max(abs(value), _LEAST)
 
 
 def is_same(metric: Metric, got: float, stated: float, *, n_samples: int, share: float) -> bool:

@@ -17,6 +17,8 @@ from dpod_search.files import hash_value
 from dpod_search.pipeline.session import WEIGHTS
 from dpod_search.pipeline.session import Session
 from dpod_search.pipeline.stages import oneshot
+from dpod_search.pipeline.stages.purpose import check_finite
+from dpod_search.pipeline.stages.purpose import counts_samples
 from dpod_search.pipeline.stages.purpose import describe_purpose
 from dpod_search.placement import evaluating
 from dpod_search.placement import placement_of
@@ -28,7 +30,6 @@ from dpod_search.records.training import TrainedNet
 from dpod_search.records.training import Training
 from dpod_search.records.training import list_steps
 from dpod_search.supernet import Supernet
-from dpod_search.tasks import Classification
 from dpod_search.tasks.asking import ask_loss
 from dpod_search.tasks.batches import read_batch
 from dpod_search.training import CheckpointFile
@@ -107,9 +108,7 @@ def run(session: Session, inputs: Mapping[str, Any]) -> list[str]:
     save_weights(session.path / WEIGHTS, supernet.net)
     metrics = _write_path(session, result)
     warning = None
-    if isinstance(
-        session.task, Classification
-    ):  # of other tasks it is not known what guessing gives
+    if counts_samples(session.task):  # of other metrics it is not known what guessing gives
         warning = describe_chance(
             metrics["accuracy"], session.data.n_classes, is_trained=result.n_steps > 0
         )
@@ -223,7 +222,11 @@ def _write_path(session: Session, result: TrainingResult) -> dict[str, float]:
     full = session.blank_supernet.space.full
     batches = session.validation_batches
     measured = {
-        widths: dict(evaluator.evaluate(widths, batches, session.task).metrics)
+        widths: check_finite(
+            evaluator.evaluate(widths, batches, session.task).metrics,
+            "the full net" if widths == full else f"the subnet {widths}",
+            "validation",
+        )
         for widths in dict.fromkeys([full, *result.path])
     }
     profiles = tuple(

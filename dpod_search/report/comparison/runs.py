@@ -118,7 +118,9 @@ def _check_comparable(first: NamedRun, other: NamedRun) -> None:
 
 
 def _tell_task(named: NamedRun) -> str:
-    return find_purpose(named.run).name
+    arguments = flatten(named.settings.get("task", {}).get("arguments", {}), "")
+    told = [f"{name} {value}" for name, value in arguments.items()]
+    return ", ".join([find_purpose(named.run).name, *told])
 
 
 def _tell_objectives(named: NamedRun) -> str:

@@ -95,7 +95,7 @@ def _introduce(runs: Sequence[NamedRun]) -> list[str]:
     if splits_differ(runs):
         texts.append(
             "The runs split the data differently (another seed), so they were measured on "
-            "different pictures: small differences between them may come of that alone."
+            "different samples: small differences between them may come of that alone."
         )
     return texts
 
