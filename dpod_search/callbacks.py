@@ -1,7 +1,7 @@
 """Who is told of each step, trial and stage as it ends: a Protocol, and all of a run's as one.
 
-To be told changes nothing: values are copies, what is drawn meanwhile from a global generator is
-drawn again afterwards, and what a callback raises is a warning, after which it is left alone.
+To be told changes nothing: values are copies, what is drawn meanwhile from a global generator of
+the CPU is drawn again afterwards, and what a callback raises is a warning, after which it is left alone.
 """
 
 from __future__ import annotations

@@ -194,7 +194,14 @@ def _make_source(
             sets[part] = InMemoryImages(x, y, peak=_PEAK, mean=mean, std=std)
         else:
             is_scaled = is_standardized and x.is_floating_point()
-            sets[part] = InMemorySamples(standardize(x, train) if is_scaled else x, y)
+            how = (
+                "float32, each column or channel less its mean and over its deviation in the file"
+            )
+            sets[part] = (
+                InMemorySamples(standardize(x, train), y, how=f"{how}'s training part")
+                if is_scaled
+                else InMemorySamples(x, y)
+            )
     given = [tensor for part in samples for tensor in (samples[part], targets.tensors[part])]
     return DataSource(
         sets["train"],

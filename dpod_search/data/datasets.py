@@ -92,12 +92,14 @@ class InMemorySamples(Dataset[tuple[Tensor, Any]]):
     Args:
         samples: ``n x ...``, as a model takes them.
         targets: ``n``, or ``n x ...``; bytes, such as masks, are handed out as int64.
+        how: What was done to both, in words, for those who use an exported model.
     """
 
-    def __init__(self, samples: Tensor, targets: Tensor) -> None:
+    def __init__(self, samples: Tensor, targets: Tensor, *, how: str = "") -> None:
         """Keep the tensors; nothing is copied."""
         self.samples = samples
         self.targets = targets
+        self.how = how
 
     def __len__(self) -> int:
         """Return the number of samples."""

@@ -56,8 +56,8 @@ def _read_sample(item: Any, name: str, index: int) -> list[Tensor]:
     got = f"{shown.dtype} {tuple(shown.shape)}" if isinstance(shown, Tensor) else type(shown)
     raise DataError(
         f"{name} must yield (float32 tensor channels x height x width, int), or another tensor of "
-        f"float32 or int64 and its target, got {got} at index {index}; convert it in the dataset's "
-        "transform"
+        f"float32 or int64, or several in a tuple or dictionary, and its target, got {got} at index "
+        f"{index}; convert it in the dataset's transform"
     )
 
 

@@ -59,6 +59,8 @@ class FolderMasks(Dataset[tuple[Tensor, Tensor]]):
         """Decode nothing yet."""
         self.pairs = pairs
         self.image_size = image_size
+        mean, std = (values.flatten().tolist() for values in (_MEAN, _STD))
+        self.how = f"(pixel / 255 - {mean}) / {std}, by channel, as float32"
 
     def __len__(self) -> int:
         """Return the number of pictures."""

@@ -132,8 +132,10 @@ def make_request(
         seed: Of the subnets that are drawn.
 
     Raises:
-        ConfigError: If the space has too few subnets to fit a model to.
+        ConfigError: If the space has too few subnets to fit a model to, or the model takes other than
+            float32 samples.
     """
+    check_timeable(supernet)
     chosen = settings or LatencySettings()
     widths: dict[LayerSpec, tuple[set[int], set[int]]] = {}
     for layer in list_placed_layers(supernet):
@@ -181,6 +183,21 @@ def extract_net(supernet: Supernet, widths: Sequence[int]) -> nn.Module:
     module = Subnet(supernet, chosen).extract().eval()
     is_channels_last = supernet.grouping.runs_channels_last
     return place_module(module, torch.device("cpu"), is_channels_last=is_channels_last)
+
+
+def check_timeable(supernet: Supernet) -> None:
+    """Raise unless a supernet's nets can be run on drawn samples: one input of float32.
+
+    Raises:
+        ConfigError: If they cannot.
+    """
+    tensors = supernet.example.tensors
+    if len(tensors) > 1 or tensors[0].dtype != torch.float32:
+        kinds = ", ".join(str(tensor.dtype).removeprefix("torch.") for tensor in tensors)
+        raise ConfigError(
+            f"latency is measured on one input of float32, and this model takes {kinds}; leave "
+            "latency out, or measure it by an objective of your own (in Python LatencyMs(images=...))"
+        )
 
 
 def make_images(shape: tuple[int, ...], batch_size: int) -> torch.Tensor:

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch import nn
 
 from dpod_search.latency.bench import Bench
+from dpod_search.latency.request import check_timeable
 from dpod_search.latency.request import extract_net
 from dpod_search.latency.request import find_reference
 from dpod_search.latency.request import make_images
@@ -136,6 +137,8 @@ def make_subnet_bench(
     device = subnet.placement.device
     bench = Bench(backend, device, n_threads=n_threads, batch_size=n_images)
     if isinstance(subnet, Subnet):
+        if images is None:
+            check_timeable(subnet.supernet)
         narrow = extract_net(subnet.supernet, find_reference(subnet.supernet).widths)
         given = make_images(subnet.input_shape, batch_size) if images is None else images
         with bench:

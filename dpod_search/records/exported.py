@@ -22,6 +22,7 @@ from dpod_search.records.metrics import Purpose
 from dpod_search.records.metrics import check_metrics
 from dpod_search.records.record import Count
 from dpod_search.records.record import FileRecord
+from dpod_search.records.record import Flag
 from dpod_search.records.record import Name
 from dpod_search.records.record import Number
 from dpod_search.records.record import Positive
@@ -61,6 +62,23 @@ class ExportedFile(Record):
 
 
 @dataclass(frozen=True, kw_only=True)
+class NamedInput(Record):
+    """One of several inputs of a model.
+
+    Args:
+        name: That of the argument.
+        shape: Of one sample.
+        dtype: Of its numbers.
+        is_keyword: Whether the model was given it by its name.
+    """
+
+    name: Text
+    shape: tuple[Positive, ...]
+    dtype: Text
+    is_keyword: Flag
+
+
+@dataclass(frozen=True, kw_only=True)
 class ModelInput(Record):
     """What an exported model takes; the normalisation is None where the data do not say it.
 
@@ -73,6 +91,7 @@ class ModelInput(Record):
         classes: Names of the classes, in the order of the outputs.
         dtype: Of the input.
         output: Shape of the outputs for one sample; None for a logit a class.
+        inputs: All inputs, where there are several; ``shape`` and ``dtype`` are the first one's.
     """
 
     shape: tuple[Positive, ...]
@@ -83,11 +102,12 @@ class ModelInput(Record):
     classes: tuple[Text, ...]
     dtype: Text = "float32"
     output: tuple[Positive, ...] | None = None
+    inputs: tuple[NamedInput, ...] = ()
 
     @property
     def is_picture(self) -> bool:
         """Whether a sample has channels, height and width."""
-        return len(self.shape) == 3 and self.dtype == "float32"
+        return len(self.shape) == 3 and self.dtype == "float32" and not self.inputs
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch import nn
 
 from dpod_search.errors import CheckpointError
 from dpod_search.errors import ExportError
@@ -22,10 +23,12 @@ from dpod_search.export import FORMATS
 from dpod_search.export import ExportedModel as Written
 from dpod_search.export import export
 from dpod_search.export import read_exported
+from dpod_search.export.calls import name_inputs
 from dpod_search.export.onnx import check_onnx
 from dpod_search.files import hash_file
 from dpod_search.files import write_text
 from dpod_search.finetune import FinetunedSubnet
+from dpod_search.inputs import ModelCall
 from dpod_search.inputs import call_on
 from dpod_search.inputs import take_samples
 from dpod_search.pipeline.environment import package_versions
@@ -42,6 +45,7 @@ from dpod_search.records.exported import ExportedFile
 from dpod_search.records.exported import ExportedModel
 from dpod_search.records.exported import Manifest
 from dpod_search.records.exported import ModelInput
+from dpod_search.records.exported import NamedInput
 from dpod_search.records.front import FinetunedFront
 from dpod_search.records.front import Member
 from dpod_search.records.record import locate
@@ -163,7 +167,7 @@ def _describe_input(session: Session, tuned: FinetunedSubnet) -> ModelInput:
     leading = sample if isinstance(sample, Tensor) else sample.leading
     dtype = str(leading.dtype).removeprefix("torch.")
     output = None
-    if not isinstance(session.task, Classification):
+    if not isinstance(session.task, Classification) or not session.data.class_names:
         with torch.no_grad():
             answers = call_on(tuned.module.cpu(), Placement(torch.device("cpu")).put(sample))
         output = tuple(session.task.check_outputs(answers, 1).shape[1:])
@@ -173,6 +177,21 @@ def _describe_input(session: Session, tuned: FinetunedSubnet) -> ModelInput:
         classes=session.data.class_names,
         dtype=dtype,
         output=output,
+        inputs=() if isinstance(sample, Tensor) else _name_inputs(tuned.module, sample),
+    )
+
+
+def _name_inputs(module: nn.Module, call: ModelCall) -> tuple[NamedInput, ...]:
+    names = name_inputs(module, call)
+    n_args = len(ModelCall(call.args, {}).tensors)
+    return tuple(
+        NamedInput(
+            name=name,
+            shape=tuple(tensor.shape[1:]),
+            dtype=str(tensor.dtype).removeprefix("torch."),
+            is_keyword=place >= n_args,
+        )
+        for place, (name, tensor) in enumerate(zip(names, call.tensors, strict=True))
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ from dpod_search.quantities import label
 from dpod_search.quantities import spell
 from dpod_search.records.exported import ExportedModel
 from dpod_search.records.exported import ModelInput
+from dpod_search.records.exported import NamedInput
 
 
 _DIGITS_PEAK = 16.0
@@ -136,12 +138,21 @@ def write_card(
 
 def _introduce(given: ModelInput, task: str) -> str:
     if task == "classification" and given.is_picture:
-        return f"An image classifier of {len(given.classes)} classes"
+        return "An image classifier" + (f" of {n} classes" if (n := len(given.classes)) else "")
     return f"A net for {escape(task)}"
 
 
 def _describe_input(given: ModelInput) -> list[str]:
     noun = "pictures" if given.is_picture else "samples"
+    if given.inputs:
+        return [
+            "* Inputs, any batch size:",
+            *(
+                f"    * {code(each.name)}: {each.dtype} `{_shape(each.shape)}`"
+                for each in given.inputs
+            ),
+            f"* Values: {code(given.how)}.",
+        ]
     shape = " x ".join(["batch", *map(str, given.shape)])
     lines = [f"* Input: {given.dtype} {noun} `{shape}`, any batch size."]
     if given.is_picture:
@@ -199,10 +210,24 @@ def _loading(model: ExportedModel, task: str) -> list[str]:
                 # An ONNX input has the name of the model's argument, whatever that is.
                 code_lines = loader.replace('"images"', "session.get_inputs()[0].name")
                 code_lines = code_lines.replace("images", "samples")
+            if model.input.inputs:
+                code_lines = _call_with(model.input.inputs, code_lines)
             if task != "classification":
                 code_lines = code_lines.replace("logits", "outputs")
             lines += [f"### {title}", "", "```python", code_lines, "```", ""]
     return lines
+
+
+def _call_with(inputs: Sequence[NamedInput], lines: str) -> str:
+    """Return lines that load a model and call it on samples, with all its inputs instead."""
+    called = ", ".join(f"{i.name}={i.name}" if i.is_keyword else i.name for i in inputs)
+    fed = ", ".join(f'"{each.name}": {each.name}.numpy()' for each in inputs)
+    alone = "{session.get_inputs()[0].name: samples.numpy()}"
+    return lines.replace("model(samples)", f"model({called})").replace(alone, f"{{{fed}}}")
+
+
+def _shape(shape: Sequence[int]) -> str:
+    return " x ".join(["batch", *map(str, shape)])
 
 
 def describe_input(
@@ -224,6 +249,9 @@ def describe_input(
         dataset = dataset.dataset
     if isinstance(dataset, InMemoryImages):
         return _describe_bytes(dataset, source)
+    told = getattr(dataset, "how", "")
+    if told:
+        return {"peak": None, "mean": None, "std": None, "how": str(told)}
     steps = getattr(getattr(dataset, "transform", None), "transforms", ())
     for step in steps:
         # Others have a mean and a deviation too: those of the noise that they add, for instance.

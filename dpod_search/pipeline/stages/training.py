@@ -14,6 +14,7 @@ from dpod_search.data.datasets import fetch_batch
 from dpod_search.evaluation import Evaluator
 from dpod_search.files import hash_file
 from dpod_search.files import hash_value
+from dpod_search.latency.request import check_timeable
 from dpod_search.pipeline.session import WEIGHTS
 from dpod_search.pipeline.session import Session
 from dpod_search.pipeline.stages import oneshot
@@ -139,6 +140,8 @@ def check_task(session: Session) -> None:
         GroupingError: If the model cannot be made a supernet.
     """
     supernet, task = session.blank_supernet, session.task
+    if "latency_ms" in session.config.search.objectives:
+        check_timeable(supernet)
     dataset = session.data.train
     samples, targets = read_batch(fetch_batch(dataset, range(min(len(dataset), 2))))
     with torch.no_grad(), evaluating(supernet):
