@@ -160,3 +160,13 @@ def test_an_example_is_two_training_samples(digits: DataSplits) -> None:
 def test_settings_out_of_range(settings: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match=r"data\."):
         DataSettings(**settings)
+
+
+def test_classes_without_names_are_told_by_their_numbers(tmp_path):
+    labels = np.arange(1200).repeat(4)
+    file = tmp_path / "many.npz"
+    np.savez(file, x=np.random.default_rng(0).normal(size=(4800, 3)).astype(np.float32), y=labels)
+    splits = load_data(DataSettings(name=f"arrays:{file}"), seed=0)
+    assert splits.class_names == ()
+    assert splits.n_classes == 1200
+    assert len(splits.test) >= 1200

@@ -20,6 +20,8 @@ from torch.utils.data import Dataset
 from torch.utils.data import TensorDataset
 
 import dpod_search as dpod
+from dpod_search.tasks import Metric
+from dpod_search.tasks.classes import ClassTally
 
 DRAW = torch.Generator().manual_seed(0)
 
@@ -82,6 +84,32 @@ def make_tokens():
 
 class Weighted(dpod.Regression):
     """A task of the user's own."""
+
+
+class Cost(dpod.Classification):
+    """What wrong answers cost."""
+
+    metrics = (Metric("cost", "minimize"), *dpod.Classification.metrics)
+
+    def __init__(self, price=2):
+        object.__setattr__(self, "price", price)
+
+    def make_tally(self):
+        return CostTally(self)
+
+
+class CostTally(ClassTally):
+    def measure(self):
+        accuracy = super().measure()["accuracy"]
+        return {"cost": self._task.price * (1 - accuracy), "accuracy": accuracy}
+
+
+def odd_rows():
+    """NaN where it is tested alone."""
+    train, _, n = rows()
+    x, y = (tensor[:40].clone() for tensor in train.tensors)
+    x[3, 2] = float("nan")
+    return train, TensorDataset(x, y), n
 
 
 def vector(*_):
@@ -189,6 +217,11 @@ def test_several_inputs_go_through_run(tmp_path: Path) -> None:
     manifest = json.loads((folder / "exported" / "manifest.json").read_text())
     assert max(model["test_accuracy"] for model in manifest["models"]) > 0.6
     assert all(model["max_difference"] < 1e-4 for model in manifest["models"])
+    named = [(each["name"], each["shape"]) for each in manifest["models"][0]["input"]["inputs"]]
+    assert sorted(named) == [("left", [6]), ("right", [6])]
+    card = next((folder / "exported").glob("*/README.md")).read_text()
+    assert "`left`: float32 `batch x 6`" in card
+    assert "model(left=left, right=right)" in card
 
 
 def test_widths_are_chosen_at_once_by_the_loss_of_the_task(tmp_path: Path) -> None:
@@ -243,4 +276,49 @@ def test_what_does_not_fit_is_one_line_before_anything_is_written(  # noqa: PLR0
     assert done.returncode == 2, done.stdout + done.stderr
     assert told in " ".join(done.stderr.split())
     assert "Traceback" not in done.stderr
+    assert not list((tmp_path / "runs").glob("*/training.json"))
+
+
+def read_card(folder: Path) -> str:
+    return next((folder / "exported").glob("*/README.md")).read_text()
+
+
+def test_a_metric_of_the_users_own_counts(tmp_path: Path) -> None:
+    """Of a task that is a classification's class, but is compared by something else."""
+    study = write_study(tmp_path, "pairs", "mine:Cost", "Two")
+    done = run_command("run", "--study", str(study), "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    folder = tmp_path / json.loads(done.stdout)["folder"]
+    front = json.loads((folder / "front.json").read_text())
+    assert "counts_samples" not in front["task"]
+    assert "test cost" in read_card(folder)
+    assert "accura" not in read_words((folder / "report.html").read_text()).lower()
+    # Another argument of the task is another training.
+    (tmp_path / "mine.py").write_text(OWN_MODULE)
+    again = run_command(
+        *("run", "--study", str(study), "--set", "task.arguments={price=3}"), cwd=tmp_path
+    )
+    assert again.returncode == 2
+    assert "task.arguments.price" in " ".join(again.stderr.split())
+
+
+def test_a_number_that_is_none_is_told_where_it_was_measured(tmp_path: Path) -> None:
+    study = write_study(tmp_path, "odd_rows", "regression", "make_rows")
+    done = run_command("run", "--study", str(study), cwd=tmp_path)
+    assert done.returncode == 2, done.stderr
+    assert "on test: look for NaN among its samples" in " ".join(done.stderr.split())
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("asked", ["latency", "latency_ms"])
+def test_tokens_are_not_timed_and_it_is_said_before_anything_is_trained(
+    tmp_path: Path, asked: str
+) -> None:
+    study = write_study(tmp_path, "tokens", "language-model", "make_tokens")
+    objectives = f"search.objectives=['bits_per_character', '{asked}']"
+    done = run_command("run", "--study", str(study), "--set", objectives, cwd=tmp_path)
+    assert done.returncode == 2, done.stderr
+    assert "latency is measured on one input of float32, and this model takes int64" in " ".join(
+        done.stderr.split()
+    )
     assert not list((tmp_path / "runs").glob("*/training.json"))

@@ -256,12 +256,12 @@ def test_blocks_that_share_weights_are_tried_each(monkeypatch: pytest.MonkeyPatc
 class Lists(nn.Module):
     """Runs through several lists: one after the other, or the first two side by side."""
 
-    def __init__(self, n_lists: int, *, is_paired: bool = False) -> None:
+    def __init__(self, n_lists: int, *, is_paired: bool = False, depth: int = 3) -> None:
         super().__init__()
         self.is_paired = is_paired
         self.stem, self.head = nn.Conv2d(3, 6, 3), nn.Linear(6, 3)
         self.lists = nn.ModuleList(
-            nn.ModuleList(Inverted(6, 4) for _ in range(3)) for _ in range(n_lists)
+            nn.ModuleList(Inverted(6, 4) for _ in range(depth)) for _ in range(n_lists)
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -295,6 +295,19 @@ def test_lists_that_go_in_pairs_keep_their_places(n_lists: int) -> None:
 
     leaving = {block.path for block in supernet.grouping.blocks if block.leaves_list}
     assert leaving == {f"lists.{k}.{i}" for k in range(2, n_lists) for i in range(3)}
+
+
+def test_lists_of_one_block_that_go_in_pairs_keep_their_places() -> None:
+    """All that either can lose is its only block, and both lose it alike."""
+    supernet = build_supernet(Lists(2, is_paired=True, depth=1).eval(), SMALL, ratios=[0.5])
+
+    assert [block.path for block in supernet.grouping.blocks] == ["lists.0.0", "lists.1.0"]
+    assert not any(block.leaves_list for block in supernet.grouping.blocks)
+    for block in supernet.grouping.blocks:
+        widths = supernet.space.full.replace(supernet.space.names[block.group], 0)
+        with supernet.active(widths), torch.no_grad():
+            wanted = supernet(SMALL)
+        torch.testing.assert_close(extract_subnet(supernet, widths).eval()(SMALL), wanted)
 
 
 class Outer(nn.Module):

@@ -21,6 +21,7 @@ from dpod_search.search import SearchSettings
 from dpod_search.tasks import TASKS
 from dpod_search.tasks import Classification
 from dpod_search.tasks import LanguageModel
+from dpod_search.tasks import Metric
 from dpod_search.tasks import Multilabel
 from dpod_search.tasks import Regression
 from dpod_search.tasks import Segmentation
@@ -407,3 +408,16 @@ def test_a_broken_task_is_told_in_one_line(place, told):
     with pytest.raises(ConfigError, match=told):
         dpod.train_supernet(supernet, [batch], epochs=1, task=Broken(place), policy="sandwich")
         measure_metrics(supernet, [batch], Broken(place))
+
+
+@pytest.mark.parametrize("name", ["", "two words", "loss_before", "macs", "sha256", 3])
+def test_a_metric_has_a_name_that_files_can_have(name):
+    with pytest.raises(ConfigError, match="a metric must have a name"):
+        Metric(name, "maximize")
+
+
+def test_a_metric_has_a_direction():
+    with pytest.raises(
+        ConfigError, match='must have direction "minimize" or "maximize", got \'up\''
+    ):
+        Metric("loss", "up")
