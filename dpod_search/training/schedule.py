@@ -131,7 +131,7 @@ class SubnetSchedule:
         Raises:
             ConfigError: If the policy plans nothing, or no plan.
             TrainingError: If another step was begun and left before its last turn, or all steps
-                are done.
+                are done; of several ranks, if they are about to train different subnets.
         """
         if self._is_in_step:
             raise TrainingError(
@@ -144,6 +144,8 @@ class SubnetSchedule:
             )
         self._is_in_step = True
         self.begin_step(self.step)
+        if not self._ranks.is_alone:
+            self._ranks.check_plan(f"step {self.step}: {self.describe_step(self.step)}")
         for turn in self.turns(self.step, n_samples):
             turn.contexts = (*turn.contexts, partial(skipping_before, self._skipping))
             yield turn
