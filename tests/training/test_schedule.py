@@ -62,6 +62,46 @@ def test_it_goes_on_from_its_state_as_if_nothing_had_been(ours):
     assert_same(later, wanted)
 
 
+@pytest.mark.parametrize("scale", [1.0, 2.0**16])
+def test_scaled_losses_change_no_bit(ours, scale):
+    wanted, _ = ours
+    supernet = make_supernet()
+    schedule = make_schedule(supernet)
+    train_by_hand(supernet, schedule, scaler=torch.amp.GradScaler("cpu", init_scale=scale))
+    schedule.finish()
+    assert_same(supernet, wanted)
+
+
+def autocast_to(kind):
+    return lambda: torch.autocast("cpu", dtype=kind)
+
+
+@pytest.mark.parametrize("kind", [torch.bfloat16, torch.float16])
+def test_mixed_precision_ends_near_the_whole_one(ours, kind):
+    wanted, _ = ours
+    supernet = make_supernet()
+    schedule = make_schedule(supernet)
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**16)
+    train_by_hand(supernet, schedule, autocast=autocast_to(kind), scaler=scaler)
+    schedule.finish()
+    start, end, near = (
+        torch.cat([parameter.detach().flatten() for parameter in net.parameters()])
+        for net in (make_supernet(), wanted, supernet)
+    )
+    assert not torch.equal(near, end)
+    assert (near - end).norm() < 0.1 * (end - start).norm()
+
+
+def test_steps_whose_gradients_overflow_are_steps_too():
+    supernet = make_supernet()
+    schedule = make_schedule(supernet)
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**30)
+    train_by_hand(supernet, schedule, autocast=autocast_to(torch.float16), scaler=scaler)
+    assert scaler.get_scale() < 2.0**30
+    assert schedule.step == schedule.n_steps
+    assert all(tensor.isfinite().all() for tensor in supernet.state_dict().values())
+
+
 def test_ranks_end_where_ours_end(tmp_path):
     assert run_ranks(2, by_hand.train_as_ranks, Part(tmp_path)) == [0, 0]
     first, second = (json.loads((tmp_path / f"result{rank}.json").read_text()) for rank in (0, 1))
