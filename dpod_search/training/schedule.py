@@ -15,27 +15,33 @@ from dataclasses import dataclass
 from functools import cached_property
 from functools import partial
 from typing import Any
-from typing import overload
+from typing import TypeVar
+from typing import cast
 
-from torch import Tensor
 from torch import nn
 
 from dpod_search.errors import CheckpointError
 from dpod_search.errors import ConfigError
+from dpod_search.errors import DataError
 from dpod_search.errors import TrainingError
 from dpod_search.evaluation import calibrate
-from dpod_search.inputs import Samples
+from dpod_search.inputs import ModelCall
 from dpod_search.onednn import find_skipping
 from dpod_search.onednn import skipping_before
 from dpod_search.own_code import own_code
 from dpod_search.placement import placement_of
 from dpod_search.supernet import Supernet
+from dpod_search.tasks.batches import describe_value
 from dpod_search.training.policies import Plan
 from dpod_search.training.policies import Policy
 from dpod_search.training.policies import Scorer
 from dpod_search.training.ranks import Ranks
 from dpod_search.training.turn import Turn
 from dpod_search.widths import Widths
+
+
+# Of the samples of a batch: they are moved, and stay of the form that they were given in.
+Form = TypeVar("Form")
 
 
 @dataclass
@@ -156,15 +162,27 @@ class SubnetSchedule:
     def _skipping(self) -> tuple[nn.Conv2d, ...]:
         return find_skipping(self._supernet)
 
-    @overload
-    def put(self, samples: Tensor) -> Tensor: ...
+    def put(self, samples: Form) -> Form:
+        """Move samples to where the supernet is, laid out in memory as its weights are.
 
-    @overload
-    def put(self, samples: Samples) -> Samples: ...
+        Args:
+            samples: One tensor or several inputs: tuples, lists and dictionaries of tensors, one
+                in another too, or a call. What is no tensor stays as it is.
 
-    def put(self, samples: Samples) -> Samples:
-        """Move samples to where the supernet is, laid out in memory as its weights are."""
-        return placement_of(self._supernet).put(samples)
+        Returns:
+            The same form.
+
+        Raises:
+            DataError: If no tensor is found in them.
+        """
+        call = samples if isinstance(samples, ModelCall) else ModelCall((samples,), {})
+        if not call.tensors:
+            raise DataError(
+                "put() moves a tensor, or a tuple, list or dict of tensors; got "
+                f"{describe_value(samples)}"
+            )
+        moved = call.map(placement_of(self._supernet).put)
+        return cast(Form, moved if call is samples else moved.args[0])
 
     def finish(self) -> None:
         """Leave the supernet as a search wants it: in evaluation mode, the full net calibrated.

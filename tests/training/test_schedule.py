@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections import UserDict
 
 import pytest
 import torch
+from torch import nn
 from torch.nn import functional
 from training import by_hand
 from training.by_hand import BATCHES
@@ -20,7 +22,9 @@ from training.rank_once import run_ranks
 
 import dpod_search as dpod
 from dpod_search.errors import CheckpointError
+from dpod_search.errors import DataError
 from dpod_search.errors import TrainingError
+from dpod_search.inputs import ModelCall
 from dpod_search.training import Ranks
 from dpod_search.training import schedule as schedule_file
 
@@ -100,6 +104,63 @@ def test_steps_whose_gradients_overflow_are_steps_too():
     assert scaler.get_scale() < 2.0**30
     assert schedule.step == schedule.n_steps
     assert all(tensor.isfinite().all() for tensor in supernet.state_dict().values())
+
+
+class Two(nn.Module):
+    """A picture and a row of numbers."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(1, 8, 3)
+        self.lin = nn.Linear(4, 8)
+        self.head = nn.Linear(16, 3)
+
+    def forward(self, picture, row):
+        seen = self.conv(picture).relu().mean((2, 3))
+        return self.head(torch.cat([seen, self.lin(row).relu()], 1))
+
+
+@pytest.mark.parametrize(
+    ("form", "run"),
+    [
+        (lambda x, row: (x, row), lambda net, samples: net(*samples)),
+        (lambda x, row: [x, row], lambda net, samples: net(*samples)),
+        (lambda x, row: {"row": row, "picture": x}, lambda net, samples: net(**samples)),
+        (lambda x, row: ModelCall((x,), {"row": row}), lambda net, samples: samples.run(net)),
+    ],
+)
+def test_a_batch_of_several_inputs_keeps_its_form(form, run):
+    batches = [(form(x, torch.randn(8, 4)), y) for x, y in BATCHES]
+    torch.manual_seed(0)
+    supernet = dpod.build_supernet(Two(), (torch.randn(2, 1, 6, 6), torch.randn(2, 4)))
+    schedule = dpod.make_schedule(supernet, batches, settings=SETTINGS, seed=3)
+    for samples, labels in batches:
+        moved = schedule.put(samples)
+        assert type(moved) is type(samples)
+        for turn in schedule.next_step(len(labels)):
+            with turn:
+                functional.cross_entropy(run(supernet, moved), labels).backward()
+    schedule.finish()
+    assert schedule.step == len(batches)
+
+
+def test_several_inputs_are_laid_out_as_the_weights_are():
+    supernet = make_supernet()
+    schedule = make_schedule(supernet)
+    images, row = torch.randn(2, 3, 4, 5), torch.randn(2, 4)
+    given = {"images": (images, [row]), "scale": 2.0, "mask": None}
+    moved = schedule.put(given)
+    assert moved["images"][0].is_contiguous(memory_format=torch.channels_last)
+    assert torch.equal(moved["images"][0], images)
+    assert moved["images"][1][0] is row
+    assert (moved["scale"], moved["mask"]) == (2.0, None)
+    assert given["images"][0] is images
+
+
+@pytest.mark.parametrize("given", [(), {"scale": 2.0}, "pictures", UserDict(x=torch.zeros(2))])
+def test_what_has_no_tensor_is_not_moved(given):
+    with pytest.raises(DataError, match=r"a tensor, or a tuple, list or dict of tensors; got a "):
+        make_schedule(make_supernet()).put(given)
 
 
 def test_ranks_end_where_ours_end(tmp_path):
