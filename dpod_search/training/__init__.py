@@ -19,11 +19,11 @@ from dpod_search.training.policies import Policy
 from dpod_search.training.policies import PolicyContext
 from dpod_search.training.ranks import Ranks
 from dpod_search.training.schedule import SubnetSchedule
-from dpod_search.training.schedule import Turn
 from dpod_search.training.scheduling import make_schedule
 from dpod_search.training.settings import TrainingSettings
 from dpod_search.training.train import TrainingResult
 from dpod_search.training.train import train_supernet
+from dpod_search.training.turn import Turn
 
 
 __all__ = [

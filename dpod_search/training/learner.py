@@ -18,8 +18,8 @@ from dpod_search.training.lasso import SuffixLasso
 from dpod_search.training.precision import compute_outputs
 from dpod_search.training.ranks import Ranks
 from dpod_search.training.schedule import SubnetSchedule
-from dpod_search.training.schedule import Turn
 from dpod_search.training.settings import TrainingSettings
+from dpod_search.training.turn import Turn
 
 
 class SupernetLearner:

@@ -180,7 +180,7 @@ class Ranks:
             raise TrainingError(
                 f"the ranks do not train the same subnets at the same rates (rank {self.rank}: "
                 f"{trained}); a policy must depend on nothing but its context, the step and its "
-                "own state"
+                "own state, and ranks that go on must load the same state"
             )
 
     def average(self, losses: Mapping[str, float]) -> dict[str, float]:

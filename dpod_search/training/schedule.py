@@ -9,34 +9,39 @@ import json
 from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Mapping
-from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from contextlib import ExitStack
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from functools import partial
 from typing import Any
-from typing import overload
+from typing import TypeVar
+from typing import cast
 
-from torch import Tensor
 from torch import nn
 
 from dpod_search.errors import CheckpointError
 from dpod_search.errors import ConfigError
+from dpod_search.errors import DataError
 from dpod_search.errors import TrainingError
 from dpod_search.evaluation import calibrate
-from dpod_search.inputs import Samples
+from dpod_search.inputs import ModelCall
 from dpod_search.onednn import find_skipping
 from dpod_search.onednn import skipping_before
 from dpod_search.own_code import own_code
 from dpod_search.placement import placement_of
 from dpod_search.supernet import Supernet
+from dpod_search.tasks.batches import describe_value
 from dpod_search.training.policies import Plan
 from dpod_search.training.policies import Policy
 from dpod_search.training.policies import Scorer
 from dpod_search.training.ranks import Ranks
+from dpod_search.training.turn import Turn
 from dpod_search.widths import Widths
+
+
+# Of the samples of a batch: they are moved, and stay of the form that they were given in.
+Form = TypeVar("Form")
 
 
 @dataclass
@@ -65,54 +70,6 @@ class CountedScorer:
         (n_counted,) = n_images or (self.n_images,)
         self.macs += n_counted * self.cost(widths)
         return self.score(widths, *n_images)
-
-
-class Turn:
-    """A subnet that a step trains: a context in which the supernet is this subnet.
-
-    Args:
-        widths: Of the subnet.
-        is_full: It is the full net, which learns from the targets and teaches the others.
-        rate: Its learning rate as a share of the step's, > 0: multiply the loss by it.
-        n_partial: Partial nets of the step.
-        contexts: What is entered meanwhile.
-    """
-
-    def __init__(
-        self,
-        widths: Widths,
-        *,
-        is_full: bool,
-        rate: float,
-        n_partial: int,
-        contexts: Sequence[Callable[[], AbstractContextManager[None]]] = (),
-    ) -> None:
-        """Wait to be entered."""
-        self.widths = widths
-        self.is_full = is_full
-        self.rate = rate
-        self.n_partial = n_partial
-        self.was_run = False
-        """Whether it was entered and left."""
-        self.contexts = contexts
-        """What is entered meanwhile."""
-        self._entered: ExitStack | None = None
-
-    def __enter__(self) -> Turn:
-        """Make the supernet the subnet."""
-        if self._entered is not None:
-            raise TrainingError("a turn is entered once, and not again inside itself")
-        with ExitStack() as stack:
-            for context in self.contexts:
-                stack.enter_context(context())
-            self._entered = stack.pop_all()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        """Make it what it was before."""
-        assert self._entered is not None
-        self._entered.close()
-        self.was_run = True
 
 
 class SubnetSchedule:
@@ -180,7 +137,7 @@ class SubnetSchedule:
         Raises:
             ConfigError: If the policy plans nothing, or no plan.
             TrainingError: If another step was begun and left before its last turn, or all steps
-                are done.
+                are done; of several ranks, if they are about to train different subnets.
         """
         if self._is_in_step:
             raise TrainingError(
@@ -193,6 +150,8 @@ class SubnetSchedule:
             )
         self._is_in_step = True
         self.begin_step(self.step)
+        if not self._ranks.is_alone:
+            self._ranks.check_plan(f"step {self.step}: {self.describe_step(self.step)}")
         for turn in self.turns(self.step, n_samples):
             turn.contexts = (*turn.contexts, partial(skipping_before, self._skipping))
             yield turn
@@ -203,15 +162,27 @@ class SubnetSchedule:
     def _skipping(self) -> tuple[nn.Conv2d, ...]:
         return find_skipping(self._supernet)
 
-    @overload
-    def put(self, samples: Tensor) -> Tensor: ...
+    def put(self, samples: Form) -> Form:
+        """Move samples to where the supernet is, laid out in memory as its weights are.
 
-    @overload
-    def put(self, samples: Samples) -> Samples: ...
+        Args:
+            samples: One tensor or several inputs: tuples, lists and dictionaries of tensors, one
+                in another too, or a call. What is no tensor stays as it is.
 
-    def put(self, samples: Samples) -> Samples:
-        """Move samples to where the supernet is, laid out in memory as its weights are."""
-        return placement_of(self._supernet).put(samples)
+        Returns:
+            The same form.
+
+        Raises:
+            DataError: If no tensor is found in them.
+        """
+        call = samples if isinstance(samples, ModelCall) else ModelCall((samples,), {})
+        if not call.tensors:
+            raise DataError(
+                "put() moves a tensor, or a tuple, list or dict of tensors; got "
+                f"{describe_value(samples)}"
+            )
+        moved = call.map(placement_of(self._supernet).put)
+        return cast(Form, moved if call is samples else moved.args[0])
 
     def finish(self) -> None:
         """Leave the supernet as a search wants it: in evaluation mode, the full net calibrated.

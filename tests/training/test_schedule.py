@@ -3,80 +3,30 @@
 from __future__ import annotations
 
 import json
+from collections import UserDict
 
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional
+from training import by_hand
+from training.by_hand import BATCHES
+from training.by_hand import EPOCHS
+from training.by_hand import SETTINGS
+from training.by_hand import assert_same
+from training.by_hand import make_schedule
+from training.by_hand import make_supernet
+from training.by_hand import train_by_hand
+from training.rank_once import Part
+from training.rank_once import run_ranks
 
 import dpod_search as dpod
 from dpod_search.errors import CheckpointError
+from dpod_search.errors import DataError
 from dpod_search.errors import TrainingError
-from dpod_search.tasks import Classification
-from dpod_search.tasks import Task
+from dpod_search.inputs import ModelCall
 from dpod_search.training import Ranks
 from dpod_search.training import schedule as schedule_file
-
-
-EPOCHS = 4
-SETTINGS = dpod.TrainingSettings(epochs=EPOCHS, lr=0.05, max_grad_norm=0.0, policy="dpod")
-TASK: Task = Classification()
-
-
-def make_supernet():
-    torch.manual_seed(0)
-    net = nn.Sequential(
-        nn.Conv2d(1, 8, 3, padding=1),
-        nn.BatchNorm2d(8),
-        nn.ReLU(),
-        nn.Conv2d(8, 8, 3, padding=1),
-        nn.BatchNorm2d(8),
-        nn.ReLU(),
-        nn.AdaptiveAvgPool2d(1),
-        nn.Flatten(),
-        nn.Linear(8, 3),
-    )
-    return dpod.build_supernet(net, torch.randn(2, 1, 6, 6), ratios=[0.25, 0.5, 1.0])
-
-
-def make_batches(n_batches=6):
-    draw = torch.Generator().manual_seed(1)
-    images = torch.randn(n_batches * 8, 1, 6, 6, generator=draw)
-    labels = images.mean((1, 2, 3)).mul(20).clamp(-1, 1).round().long() + 1
-    return list(zip(images.split(8), labels.split(8), strict=True))
-
-
-BATCHES = make_batches()
-
-
-def make_schedule(supernet, **options):
-    return dpod.make_schedule(supernet, BATCHES, settings=SETTINGS, seed=3, **options)
-
-
-def compute_loss(turn, outputs, labels, full_outputs):
-    """Return the loss as our loop has it, with the default settings."""
-    if turn.is_full:
-        return functional.cross_entropy(outputs, labels)
-    return TASK.distill(outputs, full_outputs)
-
-
-def train_by_hand(supernet, schedule, optimizer, last=None):
-    """Train with nothing but PyTorch, up to a step."""
-    n_steps = schedule.n_steps if last is None else last
-    while schedule.step < n_steps:
-        images, labels = BATCHES[schedule.step % len(BATCHES)]
-        optimizer.param_groups[0]["lr"] = SETTINGS.rate_at(schedule.step, schedule.n_steps)
-        optimizer.zero_grad()
-        supernet.train()
-        full_outputs = None
-        for turn in schedule.next_step(len(images)):
-            with turn:
-                outputs = supernet(schedule.put(images))
-                loss = compute_loss(turn, outputs, labels, full_outputs)
-                (turn.rate * loss).backward()
-            if turn.is_full:
-                full_outputs = outputs.detach()
-        optimizer.step()
 
 
 @pytest.fixture(scope="module")
@@ -86,18 +36,11 @@ def ours():
     return supernet, result
 
 
-def assert_same(supernet, other):
-    for (name, tensor), wanted in zip(
-        supernet.state_dict().items(), other.state_dict().values(), strict=True
-    ):
-        assert torch.equal(tensor, wanted), name
-
-
 def test_a_loop_by_hand_ends_with_the_same_weights(ours):
     wanted, result = ours
     supernet = make_supernet()
     schedule = make_schedule(supernet)
-    train_by_hand(supernet, schedule, SETTINGS.make_optimizer(supernet))
+    train_by_hand(supernet, schedule)
     schedule.finish()
     assert_same(supernet, wanted)
     assert not supernet.training
@@ -110,7 +53,7 @@ def test_it_goes_on_from_its_state_as_if_nothing_had_been(ours):
     wanted, _ = ours
     supernet = make_supernet()
     schedule, optimizer = make_schedule(supernet), SETTINGS.make_optimizer(supernet)
-    train_by_hand(supernet, schedule, optimizer, last=11)
+    train_by_hand(supernet, schedule, optimizer=optimizer, last=11)
     kept = json.loads(json.dumps(schedule.state_dict()))
     weights, momenta = supernet.state_dict(), optimizer.state_dict()
     later = make_supernet()
@@ -118,9 +61,123 @@ def test_it_goes_on_from_its_state_as_if_nothing_had_been(ours):
     later.load_state_dict(weights)
     moved.load_state_dict(momenta)
     again.load_state_dict(kept)
-    train_by_hand(later, again, moved)
+    train_by_hand(later, again, optimizer=moved)
     again.finish()
     assert_same(later, wanted)
+
+
+@pytest.mark.parametrize("scale", [1.0, 2.0**16])
+def test_scaled_losses_change_no_bit(ours, scale):
+    wanted, _ = ours
+    supernet = make_supernet()
+    schedule = make_schedule(supernet)
+    train_by_hand(supernet, schedule, scaler=torch.amp.GradScaler("cpu", init_scale=scale))
+    schedule.finish()
+    assert_same(supernet, wanted)
+
+
+def autocast_to(kind):
+    return lambda: torch.autocast("cpu", dtype=kind)
+
+
+@pytest.mark.parametrize("kind", [torch.bfloat16, torch.float16])
+def test_mixed_precision_ends_near_the_whole_one(ours, kind):
+    wanted, _ = ours
+    supernet = make_supernet()
+    schedule = make_schedule(supernet)
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**16)
+    train_by_hand(supernet, schedule, autocast=autocast_to(kind), scaler=scaler)
+    schedule.finish()
+    start, end, near = (
+        torch.cat([parameter.detach().flatten() for parameter in net.parameters()])
+        for net in (make_supernet(), wanted, supernet)
+    )
+    assert not torch.equal(near, end)
+    assert (near - end).norm() < 0.1 * (end - start).norm()
+
+
+def test_steps_whose_gradients_overflow_are_steps_too():
+    supernet = make_supernet()
+    schedule = make_schedule(supernet)
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**30)
+    train_by_hand(supernet, schedule, autocast=autocast_to(torch.float16), scaler=scaler)
+    assert scaler.get_scale() < 2.0**30
+    assert schedule.step == schedule.n_steps
+    assert all(tensor.isfinite().all() for tensor in supernet.state_dict().values())
+
+
+class Two(nn.Module):
+    """A picture and a row of numbers."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(1, 8, 3)
+        self.lin = nn.Linear(4, 8)
+        self.head = nn.Linear(16, 3)
+
+    def forward(self, picture, row):
+        seen = self.conv(picture).relu().mean((2, 3))
+        return self.head(torch.cat([seen, self.lin(row).relu()], 1))
+
+
+@pytest.mark.parametrize(
+    ("form", "run"),
+    [
+        (lambda x, row: (x, row), lambda net, samples: net(*samples)),
+        (lambda x, row: [x, row], lambda net, samples: net(*samples)),
+        (lambda x, row: {"row": row, "picture": x}, lambda net, samples: net(**samples)),
+        (lambda x, row: ModelCall((x,), {"row": row}), lambda net, samples: samples.run(net)),
+    ],
+)
+def test_a_batch_of_several_inputs_keeps_its_form(form, run):
+    batches = [(form(x, torch.randn(8, 4)), y) for x, y in BATCHES]
+    torch.manual_seed(0)
+    supernet = dpod.build_supernet(Two(), (torch.randn(2, 1, 6, 6), torch.randn(2, 4)))
+    schedule = dpod.make_schedule(supernet, batches, settings=SETTINGS, seed=3)
+    for samples, labels in batches:
+        moved = schedule.put(samples)
+        assert type(moved) is type(samples)
+        for turn in schedule.next_step(len(labels)):
+            with turn:
+                functional.cross_entropy(run(supernet, moved), labels).backward()
+    schedule.finish()
+    assert schedule.step == len(batches)
+
+
+def test_several_inputs_are_laid_out_as_the_weights_are():
+    supernet = make_supernet()
+    schedule = make_schedule(supernet)
+    images, row = torch.randn(2, 3, 4, 5), torch.randn(2, 4)
+    given = {"images": (images, [row]), "scale": 2.0, "mask": None}
+    moved = schedule.put(given)
+    assert moved["images"][0].is_contiguous(memory_format=torch.channels_last)
+    assert torch.equal(moved["images"][0], images)
+    assert moved["images"][1][0] is row
+    assert (moved["scale"], moved["mask"]) == (2.0, None)
+    assert given["images"][0] is images
+
+
+@pytest.mark.parametrize("given", [(), {"scale": 2.0}, "pictures", UserDict(x=torch.zeros(2))])
+def test_what_has_no_tensor_is_not_moved(given):
+    with pytest.raises(DataError, match=r"a tensor, or a tuple, list or dict of tensors; got a "):
+        make_schedule(make_supernet()).put(given)
+
+
+def test_ranks_end_where_ours_end(tmp_path):
+    assert run_ranks(2, by_hand.train_as_ranks, Part(tmp_path)) == [0, 0]
+    first, second = (json.loads((tmp_path / f"result{rank}.json").read_text()) for rank in (0, 1))
+    assert first == second
+    assert first["by hand"] == first["ours"]
+    assert len(first["ours"][2]) > 1
+
+
+@pytest.mark.parametrize("fault", ["policy", "rates", "state"])
+def test_ranks_that_would_train_different_subnets_end_in_one_line(tmp_path, fault):
+    assert run_ranks(2, by_hand.disagree, Part(tmp_path, fault=fault)) == [2, 2]
+    for rank in range(2):
+        error = (tmp_path / f"error{rank}.txt").read_text()
+        assert error.startswith("TrainingError: the ranks do not train the same subnets")
+        assert "\n" not in error
 
 
 def test_gradients_may_be_gathered_over_several_batches():
