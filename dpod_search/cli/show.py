@@ -138,13 +138,12 @@ def _describe_device(out: Path) -> str | None:
 
 def _front_table(front: FinetunedFront, constraints: Iterable[str] = ()) -> Table:
     full, costs, aim = front.full, front.footprints, front.task.first
-    metrics = {metric.name for metric in front.task.metrics}
     searched = {name: None for m in front.members for name in m.values_after}
     bounded = {name for budget in front.budgets for name in split_bounds(budget)}
     # A line is short: besides macs and params only the costs that the run was about.
     asked = {"params", *searched, *bounded, *constraints} - {"macs"}
     shown = [name for name in costs if name in asked]
-    measured = [name for name in searched if name not in {*costs, *metrics}]
+    measured = [name for name in searched if name not in {*costs, aim.name}]
     table = Table(
         title=f"{front.study}: subnets after finetuning, cheapest first",
         caption=_describe_loss(front),

@@ -28,6 +28,7 @@ _IMAGES, _MASKS = "images", "masks"
 _PARTS = {"train": ("train",), "validation": ("val", "valid", "validation"), "test": ("test",)}
 _MODES = ("L", "P", "1")
 _SHOWN = 3  # names that a message lists
+_ORIENTATION, _UPRIGHT = 274, 4  # of EXIF: how the camera was held; beyond it, on its side
 
 # Of ImageNet's training pictures, as those of a folder of classes have it.
 _MEAN = torch.tensor([0.485, 0.456, 0.406])[:, None, None]
@@ -108,10 +109,19 @@ def load_segmentation(
         check_count("data.arguments.n_classes", n_classes, low=1, high=256)
     root = find_folder(folder, settings, "segmentation")
     pairs = {part: list_pairs(place) for part, place in _find_parts(root).items()}
+    for listed in pairs.values():
+        for image, mask in zip(listed.images, listed.masks, strict=True):
+            _check_sizes(image, mask)
     sets = {part: FolderMasks(listed, settings.image_size) for part, listed in pairs.items()}
     if n_classes is None:
         masks = [path for listed in pairs.values() for path in listed.masks]
         n_classes = 1 + max(_find_highest(path, ignored) for path in masks)
+    if n_classes < 2:
+        raise DataError(
+            f"{spell_name(str(root))} has one class alone in its masks, {ignored} aside, which is not "
+            "looked at: there is nothing to tell apart; number classes from 0 (of masks of 0 and 255 "
+            "write 255 as 1), or name another in data.arguments.ignored"
+        )
     return DataSource(
         sets["train"],
         None,
@@ -143,6 +153,24 @@ def list_pairs(place: Path) -> Pairs:
         )
     stems = sorted(images)
     return Pairs(tuple(images[stem] for stem in stems), tuple(masks[stem] for stem in stems))
+
+
+def _check_sizes(image: Path, mask: Path) -> None:
+    """Raise if a mask has another size than its picture; neither is decoded."""
+    sizes = []
+    for path in (image, mask):
+        try:
+            with path.open("rb") as file, Image.open(file) as opened:
+                turns = opened.getexif().get(_ORIENTATION, 1) > _UPRIGHT
+                sizes.append(opened.size[::-1] if turns else opened.size)
+        except Exception:  # noqa: BLE001  # who reads the picture itself says what is wrong with it
+            return
+    if sizes[0] != sizes[1]:
+        told = [f"{width} x {height}" for width, height in sizes]
+        raise DataError(
+            f"{spell_name(str(mask))} is {told[1]} and its picture {told[0]} (width x height); make a "
+            "mask of the picture's size"
+        )
 
 
 def read_mask(path: Path) -> Tensor:

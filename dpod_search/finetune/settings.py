@@ -77,7 +77,7 @@ class FinetuneSettings(OptimizerSettings, _Leading):
             epoch and runs the full net at each step, which costs more than a small subnet itself.
         checkpoint_seconds: Time between two checkpoints, 0 to 1,000,000,000.
         tuner: ``package.module:function`` of your own that trains in place of our loop, called with a
-            module and a :class:`~dpod_search.finetune.TunerContext`; of the settings above those of
+            module and a ``TunerContext``; of the settings above those of
             the optimizer, ``precision``, ``distillation`` and ``temperature`` are then its own
             business, and so are checkpoints.
     """

@@ -272,5 +272,6 @@ def _check_logits(answer: object, name: str, n_classes: int) -> None:
     if got != (1, n_classes):
         raise ConfigError(
             f"model {name} must return logits of shape (1, {n_classes}), one a class of the data, "
-            f"got {got}; set its number of classes in model.arguments"
+            f"got {got}; set its number of classes in model.arguments, or, where it is no classifier, "
+            "what it is for in task.name"
         )

@@ -140,8 +140,8 @@ class Member(Record):
 
     @property
     def measured(self) -> dict[str, float]:
-        """The objectives after finetuning that are neither a footprint nor a metric of the task."""
-        told = {*self.validation, *self.footprint}
+        """The objectives after finetuning that are neither a footprint nor the task's first metric."""
+        told = {next(iter(self.validation)), *self.footprint}
         return {name: value for name, value in self.values_after.items() if name not in told}
 
     @property
@@ -208,7 +208,7 @@ class FinetunedFront(FileRecord):
 
     @property
     def measured(self) -> dict[str, float | None]:
-        """What the search measured besides metrics, and the full net's value if it is known."""
+        """What it measured besides the first metric, and the full net's value if it is known."""
         names = dict.fromkeys(name for member in self.members for name in member.measured)
         of_full = next((m.measured for m in self.members if m.is_full), {})
         return {name: of_full.get(name) for name in names}

@@ -103,12 +103,18 @@ def _describe_full(front: FinetunedFront) -> list[str]:
     return ["–", *sizes, *values, loss(name, 0.0)]
 
 
+def _tell_place(member: Member) -> str:
+    if member.on_front:
+        return "yes"
+    return "no, beyond a bound" if member.trial is None else "no, dominated"
+
+
 def show_finetuned(run: Run) -> Markup:
     """Show every finetuned member and the full net."""
     if run.front is None:
         return paragraph(stage_missing("finetune", run), kind="missing")
     rows = [
-        [*_describe_member(i, member, run.front), "yes" if member.on_front else "no, dominated"]
+        [*_describe_member(i, member, run.front), _tell_place(member)]
         for i, member in enumerate(run.front.members)
     ]
     if not any(member.is_full for member in run.front.members):

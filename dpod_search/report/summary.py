@@ -78,7 +78,7 @@ def _tell_finetuning(run: Run) -> str:
     reached, full = (
         value_of(aim.name, net.test[aim.name], 1) for net in (example, run.front.full)
     )
-    called = "" if run.front.task.counts_samples else f"a {label(aim.name)} of "
+    called = "" if run.front.task.counts_samples else f"{label(aim.name)} "
     return (
         f"After finetuning, the subnet of trial {example.trial} with "
         f"{percent(example.macs_share)} of the full net's MACs reaches "

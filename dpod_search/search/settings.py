@@ -40,7 +40,7 @@ class SearchSettings:
             multiply-adds of all finetunings is spent, 0 to 1,000. Where that is less than a
             generation there is no search, if the budgets are filled without one.
         population_size: Completed trials of one generation of NSGA-II, 2 to 100,000.
-        objectives: ``accuracy``, ``latency_ms``, a footprint by its name (``macs``, ``params``,
+        objectives: ``accuracy`` or another metric of the task, ``latency_ms``, a footprint by its name (``macs``, ``params``,
             ...), or your own ``package.module:name``; one to four.
         constraints: Bounds on footprints and objectives, for instance ``{ macs = "<= 40%", params =
             "<= 5M", accuracy = ">= 0.9" }``; percentages are of the full net's value.

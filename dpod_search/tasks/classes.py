@@ -52,7 +52,7 @@ class ClassTask:
             return answer
         raise ConfigError(
             f"{self.name} takes logits of shape {self.shape} from the model, got "
-            f"{describe_value(find_answer(outputs))}; wrap it in a module that returns the logits alone"
+            f"{describe_value(find_answer(outputs))}; wrap it in a module that returns them alone, take a net that answers so, or name another task"
         )
 
     def check_targets(self, targets: object, outputs: Tensor) -> Tensor:

@@ -102,7 +102,7 @@ def check_labels(labels: object, n_samples: int, n_classes: int | None = None) -
     """
     below = "" if n_classes is None else f" from 0 to {n_classes - 1}, the model's classes"
     wanted = f"labels must be integers of shape ({n_samples},) for {n_samples} samples{below}"
-    fix = "mend the loader, or the model's number of classes"
+    fix = "mend the loader or the model's number of classes, or name another task (docs/tasks.md)"
     if not isinstance(labels, Tensor):
         raise DataError(f"{wanted}, got a {type(labels).__name__}; {fix}")
     if labels.shape != (n_samples,) or labels.dtype not in INTEGERS:

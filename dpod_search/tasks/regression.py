@@ -62,7 +62,7 @@ class Regression:
             return answer[:, None] if answer.ndim == 1 else answer
         raise ConfigError(
             "regression takes numbers of shape (N,) or (N, targets) from the model, got "
-            f"{describe_value(find_answer(outputs))}; wrap it in a module that returns them alone"
+            f"{describe_value(find_answer(outputs))}; wrap it in a module that returns them alone, take a net that answers so, or name another task"
         )
 
     def check_targets(self, targets: object, outputs: Tensor) -> Tensor:
@@ -86,6 +86,11 @@ class Regression:
     ) -> Tensor:
         """Return the mean loss over samples and targets."""
         refuse_smoothing(self, label_smoothing)
+        if outputs.shape != targets.shape:  # which PyTorch would stretch to each other
+            raise DataError(
+                f"regression compares numbers of one shape, got {tuple(outputs.shape)} and "
+                f"{tuple(targets.shape)}; give both as check_outputs and check_targets return them"
+            )
         return _LOSSES[self.loss](outputs, targets)
 
     def distill(

@@ -148,3 +148,13 @@ def test_a_missing_folder_and_wrong_arguments(tmp_path: Path) -> None:
         load(tmp_path, arguments={"ignored": 256})
     with pytest.raises(ConfigError, match="it takes ignored, n_classes"):
         load(tmp_path, arguments={"classes": 2})
+
+
+@pytest.mark.parametrize("value", [0, 255])
+def test_masks_of_one_class_are_refused(tmp_path: Path, value: int) -> None:
+    for index, mask in enumerate(make_masks(8)):
+        write_pair(
+            tmp_path / "scenes", str(index), np.where(mask > 1, value, 0) if value else mask * 0
+        )
+    with pytest.raises(DataError, match="one class alone in its masks, 255 aside.*write 255 as 1"):
+        load(tmp_path)

@@ -264,6 +264,10 @@ def test_several_metrics_are_searched_and_bounded(tmp_path: Path) -> None:
         ("rows", "regression", "make_rows", "search.objectives=['rsme','macs']", "rmse"),
         ("rows", "regression", "make_rows", "training.label_smoothing=0.1", "label_smoothing"),
         ("rows", "regression", "make_rows", "training.flip=true", "pictures"),
+        (
+            *("pairs", "classification", "Two", "search.constraints={accuracy='>= 90'}"),
+            "no net reaches '>= 90', for accuracy lies between 0 and 1",
+        ),
         ("tokens", "language-model", "make_rows", "", "make_rows cannot take"),
     ],
 )
@@ -276,7 +280,7 @@ def test_what_does_not_fit_is_one_line_before_anything_is_written(  # noqa: PLR0
     assert done.returncode == 2, done.stdout + done.stderr
     assert told in " ".join(done.stderr.split())
     assert "Traceback" not in done.stderr
-    assert not list((tmp_path / "runs").glob("*/training.json"))
+    assert not list((tmp_path / "runs").glob("*/config.toml"))
 
 
 def read_card(folder: Path) -> str:

@@ -421,3 +421,8 @@ def test_a_metric_has_a_direction():
         ConfigError, match='must have direction "minimize" or "maximize", got \'up\''
     ):
         Metric("loss", "up")
+
+
+def test_numbers_are_not_stretched_to_each_other():
+    with pytest.raises(DataError, match="regression compares numbers of one shape"):
+        Regression().compute_loss(torch.zeros(4, 1), torch.zeros(4))

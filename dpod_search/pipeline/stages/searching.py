@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+from collections.abc import Iterable
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
+from dpod_search.bounds import Bound
+from dpod_search.errors import ConfigError
 from dpod_search.footprint.shares import measure_shares
 from dpod_search.pipeline.latency_table import is_searched
 from dpod_search.pipeline.session import Session
@@ -38,6 +41,7 @@ from dpod_search.search.store.status import count_trials
 from dpod_search.search.store.status import require_written
 from dpod_search.search.worker.crew import check_shareable
 from dpod_search.supernet import Supernet
+from dpod_search.tasks import Metric
 
 
 _logger = logging.getLogger(__name__)
@@ -121,7 +125,25 @@ def check_task(session: Session) -> None:
     """
     task = make_search_task(session, session.blank_supernet)
     task.check_reachable()
+    _check_range(session.task.metrics, task.bounds)
     oneshot.check_budgets(session, task)
+
+
+def _check_range(metrics: Iterable[Metric], bounds: Iterable[Bound]) -> None:
+    """Raise if a bound asks of a metric what it cannot be: 90 of a share, where 0.9 is meant."""
+    known = {metric.name: metric for metric in metrics}
+    for bound in bounds:
+        metric = known.get(bound.name)
+        if metric is None or bound.limit is None:
+            continue
+        is_within = (
+            bound.limit <= metric.high if bound.sense == ">=" else bound.limit >= metric.low
+        )
+        if not is_within:
+            raise ConfigError(
+                f"search.constraints.{bound.name}: no net reaches {bound.text!r}, for {bound.name} lies "
+                f"between {metric.low:g} and {metric.high:g}"
+            )
 
 
 def require_trials(session: Session) -> None:

@@ -143,6 +143,7 @@ def check_task(session: Session) -> None:
     if "latency_ms" in session.config.search.objectives:
         check_timeable(supernet)
     dataset = session.data.train
+    session.training_loader(session.config.training.batch_size)  # complains of augmentation
     samples, targets = read_batch(fetch_batch(dataset, range(min(len(dataset), 2))))
     with torch.no_grad(), evaluating(supernet):
         outputs = compute_outputs(supernet, placement_of(supernet).put(samples), task)
