@@ -7,6 +7,7 @@ import inspect
 import re
 import textwrap
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from dpod_search.config.limits import check_values
@@ -23,12 +24,18 @@ _HEAD = """\
 """
 
 
+# Of sources whose targets leave no choice.
+_TASKS: Mapping[str, str] = MappingProxyType(
+    {"segmentation": "segmentation", "text": "language-model", "diabetes": "regression"}
+)
+
+
 def template(model: str | None = None, data: str | None = None, name: str | None = None) -> str:
     """Write a commented study file.
 
     Args:
         model: Value of ``model.name``, or None to leave the default commented out.
-        data: Value of ``data.name``, or None likewise.
+        data: Value of ``data.name``, or None likewise. One that has a task of its own names that too.
         name: Name of the study, or None to take that of the file.
 
     Returns:
@@ -38,6 +45,8 @@ def template(model: str | None = None, data: str | None = None, name: str | None
         ConfigError: If a value is none that a study may hold, because it is no UTF-8 for instance.
     """
     given = {"name": name, "model.name": model, "data.name": data}
+    task = _TASKS.get((data or "").partition(":")[0])
+    given |= {} if task is None else {"task.name": task}
     check_values(given, "a study file")
     # The name is the only setting without a default; it stands commented out here.
     text = _HEAD + "".join(_write_settings(StudyConfig(name or "my_study"), "", given))

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from dpod_search.callbacks import Callbacks
 from dpod_search.config import StudyConfig
@@ -22,6 +23,7 @@ from dpod_search.data import SeededLoader
 from dpod_search.data import gather_images
 from dpod_search.data import load_data
 from dpod_search.data.datasets import DatasetView
+from dpod_search.data.datasets import fetch_batch
 from dpod_search.data.loader import Batch
 from dpod_search.errors import ConfigError
 from dpod_search.errors import shorten
@@ -47,13 +49,15 @@ from dpod_search.search.task import Footprint
 from dpod_search.supernet import Supernet
 from dpod_search.tasks import Metric
 from dpod_search.tasks import Task
+from dpod_search.tasks.batches import read_batch
 from dpod_search.training import Ranks
 from dpod_search.training import choose_device
 from dpod_search.weights import load_weights
 
 
-# Sets up to this many pictures are batched once and kept, instead of fetched for every subnet.
+# Sets up to this size are batched once and kept, instead of fetched for every subnet.
 _KEEP_IMAGES = 20_000
+_KEEP_BYTES = 2**32
 
 WEIGHTS = "supernet.safetensors"
 
@@ -275,7 +279,8 @@ class Session:
             seed=self.seed,
             n_workers=self.config.training.n_workers,
         )
-        return list(loader) if len(dataset) <= _KEEP_IMAGES else loader
+        is_small = len(dataset) <= _KEEP_IMAGES and _count_bytes(dataset) <= _KEEP_BYTES
+        return list(loader) if is_small else loader
 
     def training_loader(self, batch_size: int, ranks: Ranks | None = None) -> SeededLoader:
         """Return the training split, shuffled and augmented as the study says.
@@ -305,3 +310,11 @@ class Session:
             rank=ranks.rank,
             n_ranks=ranks.n_ranks,
         )
+
+
+def _count_bytes(dataset: ImageDataset) -> int:
+    """Return the memory that all samples and targets of a set take, judged by its first."""
+    samples, targets = read_batch(fetch_batch(dataset, [0]))
+    tensors = (samples,) if isinstance(samples, Tensor) else samples.tensors
+    n_bytes: int = sum(t.numel() * t.element_size() for t in (*tensors, targets))
+    return len(dataset) * n_bytes

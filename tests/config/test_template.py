@@ -75,3 +75,12 @@ def test_values_with_codes_for_a_terminal_load_as_they_were() -> None:
     assert tomllib.loads(text)["model"]["name"] == name
     with pytest.raises(ConfigError, match="model.name must be text in UTF-8"):
         template(model="caf\udce9")
+
+
+@pytest.mark.parametrize(
+    ("data", "task"),
+    [("text:a.txt", "language-model"), ("segmentation:scenes", "segmentation"), ("digits", None)],
+)
+def test_data_that_have_a_task_of_their_own_name_it(data: str, task: str | None) -> None:
+    written = tomllib.loads(template(data=data))
+    assert written.get("task", {}).get("name") == task
