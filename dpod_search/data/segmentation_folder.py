@@ -166,10 +166,10 @@ def _check_sizes(image: Path, mask: Path) -> None:
         except Exception:  # noqa: BLE001  # who reads the picture itself says what is wrong with it
             return
     if sizes[0] != sizes[1]:
-        told = [f"{width} x {height}" for width, height in sizes]
+        told = [f"{height} x {width}" for width, height in sizes]
         raise DataError(
-            f"{spell_name(str(mask))} is {told[1]} and its picture {told[0]} (width x height); make a "
-            "mask of the picture's size"
+            f"{spell_name(str(mask))} is {told[1]} and its picture {told[0]}; make a mask of the "
+            "picture's size"
         )
 
 

@@ -129,10 +129,7 @@ def _read(path: Path) -> str:
 def _number_characters(text: str) -> tuple[Tensor, tuple[str, ...]]:
     points = np.frombuffer(text.encode("utf-32-le"), dtype="<u4")
     found, ids = np.unique(points, return_inverse=True)
-    # Spaces and line ends as Python spells them: else no list of names could be read.
-    names = (chr(point) for point in found.tolist())
-    spelled = tuple(name if name.isprintable() and name != " " else repr(name) for name in names)
-    return torch.from_numpy(ids.astype(np.int64)), spelled
+    return torch.from_numpy(ids.astype(np.int64)), tuple(map(chr, found.tolist()))
 
 
 def _tokenize(text: str, path: Path) -> tuple[Tensor, tuple[str, ...]]:

@@ -575,11 +575,11 @@ def test_a_finished_run_says_what_it_found(call, run):
 
 def test_an_empty_front_is_told_in_one_line(call, run):
     (run / "study.journal").unlink()
-    empty = "--set=search.constraints={accuracy='>= 2'}"
+    empty = "--set=search.constraints={accuracy='>= 1'}"
     code, out, _ = call(*run_in(run, empty))
     assert code == 0
     (line,) = [text for text in out.splitlines() if text.startswith("the front")]
-    assert "front is empty: no trial met the bounds accuracy >= 2 (12 evaluated)" in line
+    assert "front is empty: no trial met the bounds accuracy >= 1 (12 evaluated)" in line
     assert "the full net only; loosen search.constraints" in line
     front = json.loads((run / "front.json").read_text())
     assert len(front["members"]) == 1

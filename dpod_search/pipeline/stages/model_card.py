@@ -173,7 +173,13 @@ def _describe_output(given: ModelInput) -> list[str]:
         heading = f"* Output: `{shape}`; the axis of {n} has this order:"
     if n > _MAX_NAMES:
         return [f"{heading[: heading.rindex(',' if given.output is None else ';')]}."]
-    return [heading, f"  {', '.join(code(str(name)) for name in given.classes)}."]
+    return [heading, f"  {', '.join(code(_spell_name(name)) for name in given.classes)}."]
+
+
+def _spell_name(name: str) -> str:
+    """Spell characters that show nothing as Python does: else no list of them could be read."""
+    is_seen = name.isprintable() and name != " "
+    return name if is_seen or len(name) != 1 else repr(name)
 
 
 def _metrics(model: ExportedModel) -> list[tuple[str, str]]:
