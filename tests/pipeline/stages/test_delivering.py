@@ -19,6 +19,7 @@ from dpod_search.evaluation import calibrate
 from dpod_search.evaluation import measure_accuracy
 from dpod_search.files import read_json
 from dpod_search.files import write_json
+from dpod_search.finetune import job
 from dpod_search.finetune import tuning
 from dpod_search.pipeline import RunFolder
 from dpod_search.pipeline import StageOutcome
@@ -76,7 +77,7 @@ def test_the_weights_in_the_folder_have_the_accuracies_of_the_front(run):
 
 def test_stale_statistics_after_finetuning_stop_the_run(run, monkeypatch):
     # Those that training leaves behind are an average over its last batches, of other weights.
-    monkeypatch.setattr(tuning, "calibrate", lambda *_, **__: None)
+    monkeypatch.setattr(job, "calibrate", lambda *_, **__: None)
     with pytest.raises(CalibrationError, match=r"statistics of .* are not those of its weights"):
         finetune(run, *AGAIN)
     assert not RunFolder(run).has_ended("finetune")
