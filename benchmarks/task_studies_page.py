@@ -13,6 +13,7 @@ from dpod_search.markdown import table
 from dpod_search.quantities import label
 from dpod_search.quantities import number
 from dpod_search.quantities import percent
+from dpod_search.quantities import plural
 from dpod_search.quantities import spell
 
 
@@ -27,6 +28,15 @@ that was. Time is processor time on one core of a shared machine, from data to r
 """
 
 
+_END = """\
+## What it says
+
+Where the full net is trained to its end (the U-Net, the recurrent net), members keep most of what it knows at a fraction of its macs. The GPT's ten minutes end long before that: two epochs are shared by the full net and
+all others, and a narrow net alone goes through the text four to sixteen times for the compute that falls to each member. It ends 0.12 to 0.21 bits lower, lower than the full net too. For one small net and a budget this
+short, train it alone; what the study shows is that text goes through the loop.
+"""
+
+
 def write_page() -> None:
     """Write the page."""
     results = ROOT / "benchmarks" / "results" / "task_studies.json"
@@ -34,6 +44,7 @@ def write_page() -> None:
     lines = [_HEAD]
     for name in dict.fromkeys(case["study"] for case in cases):
         lines += _describe([case for case in cases if case["study"] == name])
+    lines.append(_END)
     (ROOT / "docs" / "task-studies.md").write_text("\n".join(lines).rstrip() + "\n")
 
 
@@ -45,7 +56,7 @@ def _describe(cases: list[dict[str, Any]]) -> Iterator[str]:
     fronts = ", ".join(f"{c['n_on_front']} of {c['n_members']}" for c in cases)
     smallest = ", ".join(percent(case["smallest"]) for case in cases)
     yield (
-        f"{len(cases)} seeds, {number(seconds, 3)} s each; members that no other dominates after "
+        f"{plural(len(cases), 'seed')}, {number(seconds, 3)} s each; members that no other dominates after "
         f"finetuning: {fronts}; the smallest has {smallest} of the macs."
     )
     yield ""
