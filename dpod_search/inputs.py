@@ -165,8 +165,7 @@ def call_on(model: Callable[..., Any], samples: Samples) -> Any:
 
 def shapes_of(samples: Samples) -> tuple[tuple[int, ...], ...]:
     """Return the shape of one sample of each tensor."""
-    tensors = (samples,) if isinstance(samples, Tensor) else samples.tensors
-    return tuple(tuple(tensor.shape[1:]) for tensor in tensors)
+    return tuple(tuple(tensor.shape[1:]) for tensor in call_with_samples(samples).tensors)
 
 
 def join_samples(parts: Sequence[Samples]) -> Samples:

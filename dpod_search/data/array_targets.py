@@ -11,6 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from dpod_search.data.source import MOST_NAMES
 from dpod_search.data.source import IntArray
 from dpod_search.errors import DataError
 from dpod_search.escaping import spell_name
@@ -19,7 +20,6 @@ from dpod_search.escaping import spell_name
 Array = npt.NDArray[np.generic]
 
 _IGNORED = (255, -100)  # by the tasks' own defaults
-_MOST_NAMES = 1000  # that a report shows
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +39,7 @@ class Targets:
     @property
     def is_named(self) -> bool:
         """Whether there are so few outputs that each has its number as a name."""
-        return self.n_outputs <= _MOST_NAMES
+        return self.n_outputs <= MOST_NAMES
 
 
 def read_targets(

@@ -24,8 +24,8 @@ from dpod_search.torchvision_ops import import_torchvision
 _DEFAULT_SIZE = 64
 
 # Of ImageNet's training pictures, as torchvision's own weights expect.
-_MEAN = (0.485, 0.456, 0.406)
-_STD = (0.229, 0.224, 0.225)
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
 
 _TRAIN = "train"
 # What the other parts are called beside a train/.
@@ -52,7 +52,7 @@ class FolderImages(Dataset[tuple[Tensor, int]]):
                 transforms.Resize(image_size),
                 transforms.CenterCrop(image_size),
                 transforms.ToTensor(),
-                transforms.Normalize(_MEAN, _STD),
+                transforms.Normalize(IMAGENET_MEAN, IMAGENET_STD),
             ]
         )
 

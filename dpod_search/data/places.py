@@ -25,30 +25,26 @@ def find_file(name: object, settings: DataSettings, what: str) -> Path:
         ConfigError: If the name is no text.
         DataError: If there is no such file.
     """
-    path = _find_place(name, settings, what)
-    if not _is_there(path, Path.is_file):
-        raise DataError(
-            f"{what}: there is no file {spell_name(str(path))}; name one from data.root "
-            f"({spell_name(settings.root)}) or from /"
-        )
-    return path
+    return _find(name, settings, what, "file", Path.is_file)
 
 
 def find_folder(name: object, settings: DataSettings, what: str) -> Path:
     """Find a folder that a study names; arguments and errors as :func:`find_file`'s."""
-    path = _find_place(name, settings, what)
-    if not _is_there(path, Path.is_dir):
+    return _find(name, settings, what, "folder", Path.is_dir)
+
+
+def _find(
+    name: object, settings: DataSettings, what: str, kind: str, ask: Callable[[Path], bool]
+) -> Path:
+    if not isinstance(name, str) or not name:
+        raise ConfigError(f"{what} must name a file or folder, got {show(name)}")
+    path = expand_path(settings.root) / expand_path(name)
+    if not _is_there(path, ask):
         raise DataError(
-            f"{what}: there is no folder {spell_name(str(path))}; name one from data.root "
+            f"{what}: there is no {kind} {spell_name(str(path))}; name one from data.root "
             f"({spell_name(settings.root)}) or from /"
         )
     return path
-
-
-def _find_place(name: object, settings: DataSettings, what: str) -> Path:
-    if not isinstance(name, str) or not name:
-        raise ConfigError(f"{what} must name a file or folder, got {show(name)}")
-    return expand_path(settings.root) / expand_path(name)
 
 
 def refuse_image_size(name: str, settings: DataSettings) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from dpod_search.data.image_folder import IMAGENET_MEAN
+from dpod_search.data.image_folder import IMAGENET_STD
 from dpod_search.data.listing import ENDINGS
 from dpod_search.data.pictures import read_picture
 from dpod_search.data.places import find_folder
@@ -30,9 +33,7 @@ _MODES = ("L", "P", "1")
 _SHOWN = 3  # names that a message lists
 _ORIENTATION, _UPRIGHT = 274, 4  # of EXIF: how the camera was held; beyond it, on its side
 
-# Of ImageNet's training pictures, as those of a folder of classes have it.
-_MEAN = torch.tensor([0.485, 0.456, 0.406])[:, None, None]
-_STD = torch.tensor([0.229, 0.224, 0.225])[:, None, None]
+_MEAN, _STD = (torch.tensor(each)[:, None, None] for each in (IMAGENET_MEAN, IMAGENET_STD))
 
 
 @dataclass(frozen=True)
@@ -73,10 +74,7 @@ class FolderMasks(Dataset[tuple[Tensor, Tensor]]):
         picture = torch.from_numpy(np.array(read_picture(str(path)))).permute(2, 0, 1)
         mask = read_mask(mask_path)
         if mask.shape != picture.shape[1:]:
-            raise DataError(
-                f"{spell_name(str(mask_path))} is {_spell(mask)} and its picture "
-                f"{_spell(picture)}; make a mask of the picture's size"
-            )
+            raise _differ(mask_path, mask.shape, picture.shape[1:])
         image = picture.to(torch.float32)[None]
         if self.image_size is not None:
             size = (self.image_size, self.image_size)
@@ -162,15 +160,12 @@ def _check_sizes(image: Path, mask: Path) -> None:
         try:
             with path.open("rb") as file, Image.open(file) as opened:
                 turns = opened.getexif().get(_ORIENTATION, 1) > _UPRIGHT
-                sizes.append(opened.size[::-1] if turns else opened.size)
+                width, height = opened.size
+                sizes.append((width, height) if turns else (height, width))
         except Exception:  # noqa: BLE001  # who reads the picture itself says what is wrong with it
             return
     if sizes[0] != sizes[1]:
-        told = [f"{height} x {width}" for width, height in sizes]
-        raise DataError(
-            f"{spell_name(str(mask))} is {told[1]} and its picture {told[0]}; make a mask of the "
-            "picture's size"
-        )
+        raise _differ(mask, sizes[1], sizes[0])
 
 
 def read_mask(path: Path) -> Tensor:
@@ -237,8 +232,13 @@ def _find_highest(path: Path, ignored: int) -> int:
     return int(asked.max()) if asked.numel() else 0
 
 
-def _spell(picture: Tensor) -> str:
-    return " x ".join(map(str, picture.shape[-2:]))
+def _differ(mask: Path, size: Sequence[int], of_picture: Sequence[int]) -> DataError:
+    """Return the error that a mask has another size, height first, than its picture."""
+    told, wanted = (" x ".join(map(str, each)) for each in (size, of_picture))
+    return DataError(
+        f"{spell_name(str(mask))} is {told} and its picture {wanted}; make a mask of the picture's "
+        "size"
+    )
 
 
 def _hash_files(root: Path, pairs: Mapping[str, Pairs], image_size: int | None) -> str:

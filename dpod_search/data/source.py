@@ -16,6 +16,9 @@ from dpod_search.data.datasets import ImageDataset
 IntArray = npt.NDArray[np.int64]
 
 
+MOST_NAMES = 1000  # of classes or tokens that are listed one by one
+
+
 @dataclass(frozen=True, eq=False)
 class DataSource:
     """The samples of one source, pictures or any others.

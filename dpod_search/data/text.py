@@ -16,6 +16,7 @@ from dpod_search.data.collating import split_batch
 from dpod_search.data.places import find_file
 from dpod_search.data.places import refuse_image_size
 from dpod_search.data.settings import DataSettings
+from dpod_search.data.source import MOST_NAMES
 from dpod_search.data.source import DataSource
 from dpod_search.data.source import hash_tensors
 from dpod_search.errors import ConfigError
@@ -30,7 +31,6 @@ _logger = logging.getLogger(__name__)
 
 _HELD_OUT = (10, 20)  # a tenth of the text is kept apart, and half of that to test on
 _LEAST_ROWS = 2  # of the training text: one of them to calibrate on
-_MOST_NAMES = 1000  # that a report shows
 
 
 class TextRows(Dataset[tuple[Tensor, Tensor]]):
@@ -104,7 +104,7 @@ def load_text(
         train,
         None,
         len(tokens),
-        tokens if len(tokens) <= _MOST_NAMES else (),
+        tokens if len(tokens) <= MOST_NAMES else (),
         hash_tensors(ids, torch.tensor(context)),
         test=test,
         validation=validation,

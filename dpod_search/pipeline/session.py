@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from dpod_search.callbacks import Callbacks
 from dpod_search.config import StudyConfig
@@ -33,6 +32,7 @@ from dpod_search.files import hash_value
 from dpod_search.footprint import FootprintModel
 from dpod_search.footprint import build_footprint
 from dpod_search.inputs import Samples
+from dpod_search.inputs import call_with_samples
 from dpod_search.latency import LatencyModel
 from dpod_search.latency import LatencyTable
 from dpod_search.latency import make_request
@@ -315,6 +315,6 @@ class Session:
 def _count_bytes(dataset: ImageDataset) -> int:
     """Return the memory that all samples and targets of a set take, judged by its first."""
     samples, targets = read_batch(fetch_batch(dataset, [0]))
-    tensors = (samples,) if isinstance(samples, Tensor) else samples.tensors
-    n_bytes: int = sum(t.numel() * t.element_size() for t in (*tensors, targets))
+    tensors = (*call_with_samples(samples).tensors, targets)
+    n_bytes: int = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
     return len(dataset) * n_bytes

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from dpod_search.inputs import Samples
 from dpod_search.inputs import call_on
+from dpod_search.inputs import call_with_samples
 from dpod_search.inputs import count_samples
 from dpod_search.tasks import Task
 
@@ -38,6 +39,6 @@ def compute_outputs(
     if precision == "float32":
         return task.check_outputs(call_on(run, samples), n_samples)
     # The backward pass runs outside, as PyTorch advises: it takes the forward's precisions.
-    device = samples.device if isinstance(samples, Tensor) else samples.leading.device
+    device = call_with_samples(samples).leading.device
     with torch.autocast(device.type, dtype=torch.bfloat16):
         return task.check_outputs(call_on(run, samples), n_samples).float()

@@ -30,6 +30,7 @@ from dpod_search.files import write_text
 from dpod_search.finetune import FinetunedSubnet
 from dpod_search.inputs import ModelCall
 from dpod_search.inputs import call_on
+from dpod_search.inputs import call_with_samples
 from dpod_search.inputs import take_samples
 from dpod_search.pipeline.environment import package_versions
 from dpod_search.pipeline.session import Session
@@ -164,8 +165,7 @@ def _export_one(session: Session, member: Member) -> ExportedModel:
 
 def _describe_input(session: Session, tuned: FinetunedSubnet) -> ModelInput:
     sample = take_samples(session.calibration_images, slice(1))
-    leading = sample if isinstance(sample, Tensor) else sample.leading
-    dtype = str(leading.dtype).removeprefix("torch.")
+    dtype = str(call_with_samples(sample).leading.dtype).removeprefix("torch.")
     output = None
     if not isinstance(session.task, Classification) or not session.data.class_names:
         with torch.no_grad():

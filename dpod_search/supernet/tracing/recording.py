@@ -19,6 +19,8 @@ from torch import nn
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from dpod_search.supernet.tracing.operations import place_of
+
 
 Shape = tuple[int, ...]
 _NUMBERS = frozenset({bool, int, float, str})
@@ -125,9 +127,9 @@ class Recorder(fx.Interpreter):
         elif tensors and n.op != "output":
             self.parts[n] = tuple(tuple(tensor.shape) for tensor in tensors)
             self.itemsizes[n] = tensors[0].element_size()
-        places = {_place(tensor) for tensor in tensors}
+        places = {place_of(tensor) for tensor in tensors}
         for source in n.all_input_nodes:
-            if any(_place(held) in places for held in tensors_of(self.env.get(source))):
+            if any(place_of(held) in places for held in tensors_of(self.env.get(source))):
                 self.reuses[n] = source
         own_bytes = 0
         if tensors and n not in self.reuses:
@@ -135,10 +137,6 @@ class Recorder(fx.Interpreter):
         if watch.peak_bytes > own_bytes:
             self.scratch_bytes[n] = watch.peak_bytes
         return result
-
-
-def _place(tensor: Tensor) -> int:
-    return int(tensor.untyped_storage()._cdata)
 
 
 class _StorageWatch(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -157,11 +155,11 @@ class _StorageWatch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
-        given = {_place(tensor) for tensor in tensors_of((args, kwargs))}
+        given = {place_of(tensor) for tensor in tensors_of((args, kwargs))}
         result = func(*args, **(kwargs or {}))
         for tensor in tensors_of(result):
             storage = tensor.untyped_storage()
-            key = _place(tensor)
+            key = place_of(tensor)
             if key not in given and key not in self._alive:
                 self._add(key, storage)
         self.peak_bytes = max(self.peak_bytes, self._live_bytes)
