@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import resource
 import subprocess
 import sys
@@ -58,7 +57,7 @@ def run_study(name: str, seed: int, root: str, out: Path) -> float:
     command = [sys.executable, "-m", "dpod_search", "run", "--study", name, "--out", str(out)]
     sets = [f"seed={seed}", f"data.root={json.dumps(root)}"]
     command += [part for each in sets for part in ("--set", each)]
-    subprocess.run(command, check=True, capture_output=True, env={**os.environ})
+    subprocess.run(command, check=True, capture_output=True)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from dpod_search.errors import ConfigError
 from dpod_search.tasks import TaskSettings
 from dpod_search.tasks import resolve_task
 
@@ -12,11 +13,12 @@ from dpod_search.tasks import resolve_task
 _DEFAULT = TaskSettings()
 
 
-def fill_aims(document: Mapping[str, Any]) -> dict[str, Any]:
+def fill_aims(document: Mapping[str, Any], source: str) -> dict[str, Any]:
     """Return a document that has objectives if it names a task: its first metric, and macs.
 
     Args:
         document: A study as read from TOML. One whose sections are no tables comes back as it is.
+        source: Where it came from, for the message.
 
     Raises:
         ConfigError: If there is no such task.
@@ -28,6 +30,9 @@ def fill_aims(document: Mapping[str, Any]) -> dict[str, Any]:
     name, arguments = task.get("name", _DEFAULT.name), task.get("arguments", {})
     if name == _DEFAULT.name or not isinstance(name, str) or not isinstance(arguments, dict):
         return found
-    first = resolve_task(name, arguments).metrics[0].name
-    found["search"] = {"objectives": [first, "macs"], **search}
+    try:
+        first = resolve_task(name, arguments).metrics[0]
+    except ConfigError as error:
+        raise ConfigError(f"{source}: [task]: {error}") from error
+    found["search"] = {"objectives": [first.name, "macs"], **search}
     return found

@@ -60,7 +60,7 @@ def parse_study(
         ConfigError: If a value is of the wrong type or out of range, or one that no study may hold.
     """
     check_values(document, source)
-    document = _fill_aims(document, source)
+    document = fill_aims(document, source)
     # As JSON, because pydantic's strict mode then still takes lists for tuples and tables for
     # dataclasses, and integers for floats, but not "3" for 3.
     text = json.dumps(fill_given(document), allow_nan=False)
@@ -68,13 +68,6 @@ def parse_study(
         return _make_adapter().validate_json(text, strict=True)
     except ValidationError as error:
         raise ConfigError(_describe(error, source, overridden)) from error
-
-
-def _fill_aims(document: Mapping[str, Any], source: str) -> dict[str, Any]:
-    try:
-        return fill_aims(document)
-    except ConfigError as error:
-        raise ConfigError(f"{source}: [task]: {error}") from error
 
 
 @cache

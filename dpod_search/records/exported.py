@@ -56,7 +56,7 @@ class ExportedFile(Record):
     sha256: Text
     bytes: Count
     max_difference: Number | None = None
-    test: Annotated[Mapping[str, float], check_metrics("test_", may_lack=True)] = field(
+    test: Annotated[Mapping[str, float], check_metrics(*TEST, may_lack=True)] = field(
         default_factory=dict
     )
 

@@ -9,6 +9,8 @@ from typing import ClassVar
 from pydantic.dataclasses import dataclass
 
 from dpod_search.files import hash_value
+from dpod_search.records.metrics import ALONE
+from dpod_search.records.metrics import BEFORE
 from dpod_search.records.metrics import Metrics
 from dpod_search.records.metrics import MetricsBefore
 from dpod_search.records.record import Count
@@ -37,7 +39,7 @@ class Finetuned(FileRecord):
 
     FILE: ClassVar[str] = "result.json"
     AFFIXES: ClassVar[Mapping[str, tuple[str, str]]] = MappingProxyType(
-        {"before": ("", "_before"), "after": ("", "")}
+        {"before": BEFORE, "after": ALONE}
     )
 
     key: Text

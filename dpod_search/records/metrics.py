@@ -47,15 +47,17 @@ def check_metrics(before: str = "", behind: str = "", *, may_lack: bool = False)
     return PlainValidator(check)
 
 
-Metrics = Annotated[Mapping[str, float], check_metrics()]
-MetricsBefore = Annotated[Mapping[str, float], check_metrics("", "_before")]
-OnValidation = Annotated[Mapping[str, float], check_metrics("validation_")]
-OnValidationBefore = Annotated[Mapping[str, float], check_metrics("validation_", "_before")]
-OnTest = Annotated[Mapping[str, float], check_metrics("test_")]
-OnTestBefore = Annotated[Mapping[str, float], check_metrics("test_", "_before")]
-
+# What stands before and behind the names of metrics.
+ALONE, BEFORE = ("", ""), ("", "_before")
 VALIDATION, VALIDATION_BEFORE = ("validation_", ""), ("validation_", "_before")
 TEST, TEST_BEFORE = ("test_", ""), ("test_", "_before")
+
+Metrics = Annotated[Mapping[str, float], check_metrics(*ALONE)]
+MetricsBefore = Annotated[Mapping[str, float], check_metrics(*BEFORE)]
+OnValidation = Annotated[Mapping[str, float], check_metrics(*VALIDATION)]
+OnValidationBefore = Annotated[Mapping[str, float], check_metrics(*VALIDATION_BEFORE)]
+OnTest = Annotated[Mapping[str, float], check_metrics(*TEST)]
+OnTestBefore = Annotated[Mapping[str, float], check_metrics(*TEST_BEFORE)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,12 +67,10 @@ class Aim(Record):
     Args:
         name: Its name.
         direction: ``minimize`` or ``maximize``.
-        is_share: Whether it lies in [0, 1].
     """
 
     name: Text
     direction: Annotated[Direction, one_of("minimize", "maximize")]
-    is_share: Flag = False
 
     def gain(self, metrics: Mapping[str, float]) -> float:
         """Return the metric of a net, or its opposite where less is better."""
@@ -104,6 +104,6 @@ class Purpose(Record):
 
 CLASSIFICATION = Purpose(
     name="classification",
-    metrics=(Aim(name=_USUAL, direction="maximize", is_share=True),),
+    metrics=(Aim(name=_USUAL, direction="maximize"),),
     counts_samples=True,
 )

@@ -11,6 +11,7 @@ import torch
 from dpod_search.data import ImageDataset
 from dpod_search.data.datasets import DatasetView
 from dpod_search.data.datasets import InMemoryImages
+from dpod_search.data.source import MOST_NAMES
 from dpod_search.markdown import code
 from dpod_search.markdown import escape
 from dpod_search.markdown import table
@@ -23,7 +24,6 @@ from dpod_search.records.exported import NamedInput
 
 _DIGITS_PEAK = 16.0
 _BYTE_PEAK = 255.0
-_MAX_NAMES = 1_000  # of classes, that are listed
 _LOADERS: Mapping[str, tuple[str, str]] = {
     "python": (
         "Code and weights (PyTorch and safetensors)",
@@ -153,8 +153,7 @@ def _describe_input(given: ModelInput) -> list[str]:
             ),
             f"* Values: {code(given.how)}.",
         ]
-    shape = " x ".join(["batch", *map(str, given.shape)])
-    lines = [f"* Input: {given.dtype} {noun} `{shape}`, any batch size."]
+    lines = [f"* Input: {given.dtype} {noun} `{_shape(given.shape)}`, any batch size."]
     if given.is_picture:
         lines.append(f"* Normalisation: {code(given.how)}. It is no part of the model.")
     else:
@@ -165,15 +164,14 @@ def _describe_input(given: ModelInput) -> list[str]:
 def _describe_output(given: ModelInput) -> list[str]:
     n = len(given.classes)
     if given.output is None:
-        heading = f"* Output: logits `batch x {n}`, the classes in this order:"
+        what, is_named, order = f"logits {code(_shape((n,)))}", True, ", the classes in this order"
     else:
-        shape = " x ".join(["batch", *map(str, given.output)])
-        if n not in given.output or n < 2:
-            return [f"* Output: `{shape}`."]
-        heading = f"* Output: `{shape}`; the axis of {n} has this order:"
-    if n > _MAX_NAMES:
-        return [f"{heading[: heading.rindex(',' if given.output is None else ';')]}."]
-    return [heading, f"  {', '.join(code(_spell_name(name)) for name in given.classes)}."]
+        what, is_named = code(_shape(given.output)), n in given.output and n > 1
+        order = f"; the axis of {n} has this order"
+    if not is_named or n > MOST_NAMES:
+        return [f"* Output: {what}."]
+    names = ", ".join(code(_spell_name(name)) for name in given.classes)
+    return [f"* Output: {what}{order}:", f"  {names}."]
 
 
 def _spell_name(name: str) -> str:

@@ -16,9 +16,7 @@ def describe_purpose(task: Task) -> Purpose:
     """Return a task's name and metrics as the files of a run have them."""
     return Purpose(
         name=task.name,
-        metrics=tuple(
-            Aim(name=m.name, direction=m.direction, is_share=m.is_share) for m in task.metrics
-        ),
+        metrics=tuple(Aim(name=m.name, direction=m.direction) for m in task.metrics),
         counts_samples=counts_samples(task),
     )
 
