@@ -3,47 +3,23 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 import random
-import re
 import signal
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from forking import FORKED
-from torch.optim.optimizer import register_optimizer_step_post_hook
 from training.fakes import equal_states
-from training.fakes import single_thread
+from training.page_loops import BEFORE
+from training.page_loops import N_STEPS
+from training.page_loops import PLAIN
+from training.page_loops import SECTIONS
+from training.page_loops import be_rank
+from training.page_loops import run
+from training.page_loops import run_in_process
 from training.rank_once import Part
 from training.rank_once import run_ranks
-
-from dpod_search.training import Ranks
-
-
-PAGE = Path(__file__).resolve().parents[1] / "docs" / "own-loop.md"
-TEXT = PAGE.read_text("utf-8")
-SECTIONS = dict(re.findall(r"^## (\w[\w ]+)\n(.*?)(?=^## |\Z)", TEXT, re.M | re.S))
-BEFORE = TEXT.partition("\n## ")[0]
-PLAIN = "With plain PyTorch"
-GOING_ON = "Going on where it was"
-N_STEPS = 18
-
-
-def run(text: str, names: dict[str, Any]) -> None:
-    with single_thread():
-        for block in re.findall(r"^```python\n(.*?)^```", text, re.M | re.S):
-            exec(compile(block, str(PAGE), "exec", dont_inherit=True), names)  # noqa: S102  # our own page
-
-
-def define(before: str = BEFORE) -> dict[str, Any]:
-    """Return what the page has defined before its first training."""
-    names: dict[str, Any] = {"__name__": "page"}
-    run(before, names)
-    run(SECTIONS[PLAIN].partition("\n\nsupernet = ")[0] + "\n```\n", names)
-    assert "schedule" not in names
-    return names
 
 
 @pytest.fixture
@@ -53,41 +29,6 @@ def plain() -> dict[str, Any]:
     run(SECTIONS[PLAIN], names)
     assert names["schedule"].step == names["schedule"].n_steps == N_STEPS
     return names
-
-
-def go_on(folder: Path, moment: str, step: int) -> None:
-    """Run the loop that goes on, and be killed after a step or while its state is written."""
-    os.chdir(folder)
-    # What the net draws must not depend on where it was killed either.
-    with_dropout = BEFORE.replace("Flatten(),", "Flatten(),\n        torch.nn.Dropout(0.2),")
-    assert with_dropout != BEFORE
-    names, save = define(with_dropout), torch.save
-
-    def die(*_: object) -> None:
-        if moment == "step" and names["schedule"].step == step:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    def save_half(state: dict[str, Any], file: str) -> None:
-        save(state, file)
-        if moment == "save" and state["schedule"]["step"] >= step:
-            os.truncate(file, Path(file).stat().st_size // 2)
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    register_optimizer_step_post_hook(die)
-    torch.save = save_half
-    run(SECTIONS[GOING_ON], names)
-    assert names["schedule"].step == N_STEPS
-    save(names["supernet"].state_dict(), "end.pt")
-
-
-def run_in_process(folder: Path, moment: str = "", step: int = 0) -> int | None:
-    process = FORKED.Process(target=go_on, args=(folder, moment, step))
-    process.start()
-    process.join(120)
-    code = process.exitcode
-    process.kill()
-    process.join()
-    return code
 
 
 def test_killed_at_any_moment_the_weights_are_the_same_to_the_bit(tmp_path: Path) -> None:
@@ -118,15 +59,6 @@ def test_mixed_precision_ends_near(plain: dict[str, Any]) -> None:
     )
     assert plain["schedule"].step == N_STEPS
     assert 0 < (near - end).norm() < 0.1 * (end - start).norm()
-
-
-def be_rank(part: Part, ranks: Ranks) -> None:
-    """Run the loop of several processes, and leave the weights of this one."""
-    names = define()
-    run(SECTIONS["With several processes"], names)
-    assert names["schedule"].step == N_STEPS
-    assert [len(images) for images, _ in names["own"]] == [8] * 6
-    torch.save(names["supernet"].state_dict(), part.folder / f"rank{ranks.rank}.pt")
 
 
 def test_ranks_end_with_the_same_weights(plain: dict[str, Any], tmp_path: Path) -> None:
