@@ -29,6 +29,7 @@ from dpod_search.training import Learner
 from dpod_search.training import OptimizerSettings
 from dpod_search.training import PolicyContext
 from dpod_search.training.learner import SupernetLearner
+from dpod_search.training.loop import clip_gradients
 from dpod_search.training.policies import Policy
 from dpod_search.training.policies import make_policy
 from dpod_search.training.schedule import CountedScorer
@@ -96,7 +97,7 @@ class Stepper:
         """Make one step."""
         self.optimizer.zero_grad()
         self.learner.compute_gradients(step, images, labels)
-        nn.utils.clip_grad_norm_(self.module.parameters(), 5.0)
+        clip_gradients(self.module, 5.0)
         self.optimizer.step()
 
     def time(self, step: int, images: Tensor, labels: Tensor) -> float:

@@ -215,7 +215,7 @@ class Loop:
         with seeded(seed, device), skipping_before(self._skipping):
             losses = self.learner.compute_gradients(step, placement.put(samples), there)
         losses = self.ranks.average(losses)
-        norm = _clip_gradients(self.module, self.optimizer.max_grad_norm)
+        norm = clip_gradients(self.module, self.optimizer.max_grad_norm)
         # A finite loss can have gradients that are not; they would ruin the weights for good.
         for name, value in {**losses, "the norm of the gradients": norm}.items():
             if not math.isfinite(value):
@@ -270,7 +270,7 @@ class Loop:
                 yield from map(read_batch, islice(self.loader, skip, None))
 
 
-def _clip_gradients(module: nn.Module, max_norm: float) -> float:
+def clip_gradients(module: nn.Module, max_norm: float) -> float:
     """Scale the gradients down to a norm (0 for any), and return what the norm was."""
     gradients = [p.grad for p in module.parameters() if p.grad is not None]
     norm = nn.utils.get_total_norm(gradients)
