@@ -210,6 +210,11 @@ def find_example(module: nn.Module) -> ModelCall | None:
     return None if noted is None else ModelCall(*noted)
 
 
+def spell_dtype(dtype: torch.dtype) -> str:
+    """Return the name of a type as files and messages have it: ``float32``."""
+    return str(dtype).removeprefix("torch.")
+
+
 def check_values(tensor: Tensor, what: str) -> None:
     """Raise unless a tensor has values."""
     if tensor.is_meta:

@@ -16,6 +16,7 @@ from dpod_search.errors import show
 from dpod_search.imports import call_with
 from dpod_search.imports import import_object
 from dpod_search.inputs import Example
+from dpod_search.inputs import spell_dtype
 from dpod_search.own_code import own_code
 from dpod_search.quantities import count
 from dpod_search.rng import torch_generator
@@ -25,7 +26,7 @@ _PICTURE = "3,224,224"
 _N_SAMPLES = 2
 _N_AXES = 8
 _DTYPES = {
-    str(kind).removeprefix("torch."): kind
+    spell_dtype(kind): kind
     for kind in (
         *(torch.float32, torch.float64, torch.float16, torch.bfloat16),
         *(torch.int64, torch.int32, torch.uint8, torch.bool),

@@ -37,6 +37,7 @@ from dpod_search.inputs import Example
 from dpod_search.inputs import ModelCall
 from dpod_search.inputs import find_example
 from dpod_search.inputs import read_example
+from dpod_search.inputs import spell_dtype
 from dpod_search.own_code import describe_error
 from dpod_search.rng import torch_generator
 
@@ -200,7 +201,7 @@ def _check_runs(module: nn.Module, call: ModelCall) -> dict[str, Tensor]:
         with torch.no_grad():
             answers = name_outputs(call.run(module))
     except Exception as error:  # whatever a user's model raises
-        kinds = ", ".join(str(tensor.dtype).removeprefix("torch.") for tensor in call.tensors)
+        kinds = ", ".join(spell_dtype(tensor.dtype) for tensor in call.tensors)
         raise ExportError(
             f"the module cannot be called with {kinds} of shape {call}: {describe_error(error)}; "
             "give what it takes as example_input"

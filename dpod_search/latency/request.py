@@ -24,6 +24,7 @@ from dpod_search.errors import DpodSearchError
 from dpod_search.errors import check_count
 from dpod_search.files import read_json
 from dpod_search.files import write_json
+from dpod_search.inputs import spell_dtype
 from dpod_search.latency.layers import hash_model
 from dpod_search.latency.layers import list_placed_layers
 from dpod_search.latency.layers import sample_subnets
@@ -193,7 +194,7 @@ def check_timeable(supernet: Supernet) -> None:
     """
     tensors = supernet.example.tensors
     if len(tensors) > 1 or tensors[0].dtype != torch.float32:
-        kinds = ", ".join(str(tensor.dtype).removeprefix("torch.") for tensor in tensors)
+        kinds = ", ".join(spell_dtype(tensor.dtype) for tensor in tensors)
         raise ConfigError(
             f"latency is measured on one input of float32, and this model takes {kinds}; leave "
             "latency out, or measure it by an objective of your own (in Python LatencyMs(images=...))"

@@ -22,6 +22,7 @@ from dpod_search.imports import import_object
 from dpod_search.imports import is_import_path
 from dpod_search.inputs import Samples
 from dpod_search.inputs import call_on
+from dpod_search.inputs import spell_dtype
 from dpod_search.models.families import Family
 from dpod_search.models.families import name_a_file
 from dpod_search.models.given_weights import load_given_weights
@@ -263,7 +264,7 @@ def _describe_samples(samples: Samples) -> tuple[str, str]:
     shape = tuple(samples.shape[1:])
     if len(shape) == 3 and samples.is_floating_point():
         return f"pictures of shape {shape}", "data.image_size or model.arguments"
-    dtype = str(samples.dtype).removeprefix("torch.")
+    dtype = spell_dtype(samples.dtype)
     return f"{dtype} samples of shape {shape}", "the data or the model"
 
 

@@ -31,6 +31,7 @@ from dpod_search.finetune import FinetunedSubnet
 from dpod_search.inputs import ModelCall
 from dpod_search.inputs import call_on
 from dpod_search.inputs import call_with_samples
+from dpod_search.inputs import spell_dtype
 from dpod_search.inputs import take_samples
 from dpod_search.pipeline.environment import package_versions
 from dpod_search.pipeline.session import Session
@@ -165,7 +166,7 @@ def _export_one(session: Session, member: Member) -> ExportedModel:
 
 def _describe_input(session: Session, tuned: FinetunedSubnet) -> ModelInput:
     sample = take_samples(session.calibration_images, slice(1))
-    dtype = str(call_with_samples(sample).leading.dtype).removeprefix("torch.")
+    dtype = spell_dtype(call_with_samples(sample).leading.dtype)
     output = None
     if not isinstance(session.task, Classification) or not session.data.class_names:
         with torch.no_grad():
@@ -188,7 +189,7 @@ def _name_inputs(module: nn.Module, call: ModelCall) -> tuple[NamedInput, ...]:
         NamedInput(
             name=name,
             shape=tuple(tensor.shape[1:]),
-            dtype=str(tensor.dtype).removeprefix("torch."),
+            dtype=spell_dtype(tensor.dtype),
             is_keyword=place >= n_args,
         )
         for place, (name, tensor) in enumerate(zip(names, call.tensors, strict=True))
