@@ -13,6 +13,7 @@ from dpod_search.errors import InfeasibleError
 from dpod_search.latency.model import NAME as LATENCY
 from dpod_search.pipeline.session import Session
 from dpod_search.pipeline.stages import stopwatch
+from dpod_search.pipeline.stages.purpose import counts_samples
 from dpod_search.records.front import FULL
 from dpod_search.records.front import FinetunedFront
 from dpod_search.records.oneshot import OneShot
@@ -22,7 +23,6 @@ from dpod_search.search import Candidate
 from dpod_search.search import Front
 from dpod_search.search.constraints import keep_within
 from dpod_search.search.constraints import read_budget
-from dpod_search.tasks import Classification
 from dpod_search.widths import Widths
 from dpod_search.widths import lies_in
 
@@ -141,7 +141,7 @@ def may_be_larger(session: Session) -> bool:
     budgets = session.config.finetune.budgets
     is_timed = any(LATENCY in split_bounds(budget) for budget in budgets)
     measured = [objective.name for objective in session.objectives if objective.is_measured]
-    is_known = isinstance(session.task, Classification) and (
+    is_known = counts_samples(session.task) and (
         "accuracy" in session.config.search.objectives  # one's own may have this name
     )
     return bool(budgets) and is_known and measured == ["accuracy"] and not is_timed
