@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import inspect
 import re
@@ -53,7 +54,9 @@ def import_object(path: str) -> Any:
         try:
             value = getattr(value, name)
         except AttributeError as error:
-            raise ConfigError(f"{path}: {found[1]} has no {found[2]!r}; check its name") from error
+            near = difflib.get_close_matches(name, dir(value), n=1)
+            hint = f"did you mean {near[0]}?" if near else "check its name"
+            raise ConfigError(f"{path}: {found[1]} has no {found[2]!r}; {hint}") from error
     return value
 
 
