@@ -21,6 +21,7 @@ from typing import Any
 
 import dpod_search
 from dpod_search.config import StudyConfig
+from dpod_search.tasks.outside import TakenMetrics
 
 
 STORED = Path(__file__).with_name("interface.txt")
@@ -51,9 +52,15 @@ def _describe(name: str, value: Any) -> Iterator[str]:
     is_made = not is_protocol and any("__init__" in vars(kind) for kind in ours)
     yield f"class {name}{_sign(value) if is_made else ''}"
     named = {field.name for field in fields(value)} if is_dataclass(value) else set()
+    named -= {"metrics"}  # of a task: those that it has in any case
     for member in sorted({member for kind in ours for member in vars(kind)} - named):
         if not member.startswith("_"):
-            yield f"{name}.{member}{_spell(inspect.getattr_static(value, member))}"
+            yield f"{name}.{member}{_spell(_find(value, member))}"
+
+
+def _find(kind: type, member: str) -> Any:
+    found = inspect.getattr_static(kind, member, None)
+    return found.own if isinstance(found, TakenMetrics) else found
 
 
 def _spell(value: Any) -> str:

@@ -41,6 +41,7 @@ from dpod_search.tasks import Classification
 from dpod_search.tasks import Task
 from dpod_search.tasks.asking import add_batch
 from dpod_search.tasks.asking import ask_metrics
+from dpod_search.tasks.asking import start_tally
 from dpod_search.tasks.batches import move_targets
 from dpod_search.tasks.batches import read_batch
 from dpod_search.widths import Widths
@@ -236,7 +237,7 @@ def measure(
         DataError: If there are no samples, or targets do not fit.
     """
     start = time.perf_counter()
-    tally = task.make_tally()
+    tally = start_tally(task)
     with torch.no_grad():
         for batch in batches:
             samples, targets = read_batch(batch)

@@ -142,7 +142,7 @@ class MetricValue:
     @property
     def shared(self) -> Hashable:
         """Equal for metrics that one run of the subnet gives."""
-        return id(self.loader), id(type(self.task)), repr(self.task)
+        return id(self.loader), id(type(self.task)), repr(self.task), repr(self.task.metrics)
 
     @property
     def called(self) -> str:

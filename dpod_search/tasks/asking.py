@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
+from typing import cast
 
 from torch import Tensor
 
 from dpod_search.errors import ConfigError
 from dpod_search.own_code import own_code
 from dpod_search.tasks.batches import describe_value
+from dpod_search.tasks.outside import OutsideMetric
+from dpod_search.tasks.outside_tally import Comparing
+from dpod_search.tasks.outside_tally import OutsideTally
 from dpod_search.tasks.task import Tally
 from dpod_search.tasks.task import Task
 
@@ -42,6 +47,26 @@ def ask_distance(
         there = task.check_targets(targets, outputs)
         distance: object = task.distill(outputs, full_outputs, temperature, there)
     return _check_scalar(distance, task, "distill")
+
+
+def start_tally(task: Task) -> Tally:
+    """Return a tally of all metrics of a task, those that it was given too; errors as above."""
+    with own_code(f"task {task.name}", ConfigError, called=task):
+        tally = task.make_tally()
+    given = [metric for metric in task.metrics if isinstance(metric, OutsideMetric)]
+    return OutsideTally(tally, cast(Comparing, task), given) if given else tally
+
+
+def check_metrics(task: Task, outputs: Tensor, targets: object) -> None:
+    """Try the metrics that a task was given on a batch; arguments and errors as of :func:`ask_loss`.
+
+    What they give may be anything: on a few samples some are not defined.
+    """
+    tally = start_tally(task)
+    if isinstance(tally, OutsideTally):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            tally.try_on(outputs, task.check_targets(targets, outputs))
 
 
 def add_batch(task: Task, tally: Tally, outputs: Tensor, targets: object) -> None:

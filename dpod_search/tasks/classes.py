@@ -19,6 +19,7 @@ from dpod_search.errors import DataError
 from dpod_search.tasks.batches import describe_value
 from dpod_search.tasks.batches import find_answer
 from dpod_search.tasks.batches import find_tensor
+from dpod_search.tasks.outside import TakesMetrics
 
 
 # Of outputs that are added up at once.
@@ -28,7 +29,7 @@ INTEGERS = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
 
 
 @dataclass(frozen=True)
-class ClassTask:
+class ClassTask(TakesMetrics):
     """Telling classes apart at every place of a sample.
 
     Args:
@@ -112,6 +113,24 @@ class ClassTask:
         classes = targets.flatten()
         is_asked = classes != self.ignored
         return logits[is_asked], classes[is_asked]
+
+    def compare(
+        self, outputs: Tensor, targets: Tensor, *, whole: bool = False
+    ) -> tuple[Tensor, Tensor]:
+        """Return log-probabilities and classes of the places where something is asked, or of all."""
+        if not whole:
+            return log_likelihood(*self.flatten(outputs, targets), axis=1)
+        return log_likelihood(outputs, targets, axis=self.axis)
+
+
+def log_likelihood(logits: Tensor, classes: Tensor, *, axis: int) -> tuple[Tensor, Tensor]:
+    """Return logits as log-probabilities, which are logits too, and the classes as they are.
+
+    None of torchmetrics takes them for probabilities, as it does with a batch of logits that happen
+    to lie in [0, 1].
+    """
+    exact = torch.promote_types(logits.dtype, torch.float32)
+    return functional.log_softmax(logits, dim=axis, dtype=exact), classes
 
 
 def compute_divergence(scores: Tensor, full_scores: Tensor, temperature: float = 1.0) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from dataclasses import field
 from typing import ClassVar
 
 import torch
@@ -15,15 +16,24 @@ from dpod_search.tasks.batches import find_answer
 from dpod_search.tasks.classes import INTEGERS
 from dpod_search.tasks.classes import ClassTally
 from dpod_search.tasks.classes import compute_divergence
+from dpod_search.tasks.classes import log_likelihood
+from dpod_search.tasks.outside import TakenMetrics
+from dpod_search.tasks.outside import TakesMetrics
 from dpod_search.tasks.task import Metric
 
 
 @dataclass(frozen=True)
-class Classification:
-    """One class for each sample: logits (N, classes), integer targets (N,); cross-entropy."""
+class Classification(TakesMetrics):
+    """One class for each sample: logits (N, classes), integer targets (N,); cross-entropy.
+
+    Args:
+        metrics: What is measured besides, of torchmetrics or your own, as docs/tasks.md says.
+    """
 
     name: ClassVar[str] = "classification"
-    metrics: ClassVar[tuple[Metric, ...]] = (Metric("accuracy", "maximize", high=1.0),)
+    metrics: TakenMetrics = field(
+        default=TakenMetrics(Metric("accuracy", "maximize", high=1.0)), kw_only=True, repr=False
+    )
 
     def check_outputs(self, outputs: object, n_samples: int | None = None) -> Tensor:
         """Return logits (N, classes)."""
@@ -52,6 +62,12 @@ class Classification:
     def flatten(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """Return both as they are: a sample is a place."""
         return outputs, targets
+
+    def compare(
+        self, outputs: Tensor, targets: Tensor, *, whole: bool = False
+    ) -> tuple[Tensor, Tensor]:
+        """Return log-probabilities (N, classes), and the classes."""
+        return log_likelihood(outputs, targets, axis=1)
 
     def make_tally(self) -> ClassTally:
         """Return a tally of right answers and of confidence."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from dataclasses import field
 from typing import ClassVar
 
 from torch import Tensor
@@ -12,6 +13,7 @@ from torch.nn import functional
 from dpod_search.errors import check_range
 from dpod_search.tasks.classes import ClassTally
 from dpod_search.tasks.classes import ClassTask
+from dpod_search.tasks.outside import TakenMetrics
 from dpod_search.tasks.task import Metric
 
 
@@ -29,6 +31,7 @@ class LanguageModel(ClassTask):
         ignored: Target of tokens that neither loss nor metrics look at, such as padding.
         characters_per_token: Of the text, on average, for bits per character, 0.001 to 1,000; 1
             where tokens are characters.
+        metrics: What is measured besides, of torchmetrics or your own, as docs/tasks.md says.
     """
 
     characters_per_token: float = 1.0
@@ -37,10 +40,14 @@ class LanguageModel(ClassTask):
     shape: ClassVar[str] = "(N, length, vocabulary)"
     axis: ClassVar[int] = 2
     n_axes: ClassVar[int] = 3
-    metrics: ClassVar[tuple[Metric, ...]] = (
-        Metric("bits_per_character", "minimize"),
-        Metric("loss", "minimize"),
-        Metric("perplexity", "minimize", low=1.0),
+    metrics: TakenMetrics = field(
+        default=TakenMetrics(
+            Metric("bits_per_character", "minimize"),
+            Metric("loss", "minimize"),
+            Metric("perplexity", "minimize", low=1.0),
+        ),
+        kw_only=True,
+        repr=False,
     )
 
     def __post_init__(self) -> None:

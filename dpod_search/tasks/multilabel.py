@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from dataclasses import field
 from typing import ClassVar
 
 import torch
@@ -14,22 +15,31 @@ from dpod_search.errors import DataError
 from dpod_search.tasks.batches import describe_value
 from dpod_search.tasks.batches import find_answer
 from dpod_search.tasks.batches import find_tensor
+from dpod_search.tasks.outside import TakenMetrics
+from dpod_search.tasks.outside import TakesMetrics
 from dpod_search.tasks.task import Metric
 
 
 @dataclass(frozen=True)
-class Multilabel:
+class Multilabel(TakesMetrics):
     """A logit for each label, (N, labels), and targets of 0 and 1 of that shape.
 
     The loss is the binary cross-entropy, its mean over samples and labels. A label is given where
     its logit is above 0.
+
+    Args:
+        metrics: What is measured besides, of torchmetrics or your own, as docs/tasks.md says.
     """
 
     name: ClassVar[str] = "multilabel"
-    metrics: ClassVar[tuple[Metric, ...]] = (
-        Metric("f1", "maximize", high=1.0),
-        Metric("label_accuracy", "maximize", high=1.0),
-        Metric("exact_match", "maximize", high=1.0),
+    metrics: TakenMetrics = field(
+        default=TakenMetrics(
+            Metric("f1", "maximize", high=1.0),
+            Metric("label_accuracy", "maximize", high=1.0),
+            Metric("exact_match", "maximize", high=1.0),
+        ),
+        kw_only=True,
+        repr=False,
     )
 
     def check_outputs(self, outputs: object, n_samples: int | None = None) -> Tensor:
@@ -71,6 +81,13 @@ class Multilabel:
         given = likely * (functional.logsigmoid(wanted) - functional.logsigmoid(got))
         denied = (1 - likely) * (functional.logsigmoid(-wanted) - functional.logsigmoid(-got))
         return (given + denied).mean() * temperature**2
+
+    def compare(
+        self, outputs: Tensor, targets: Tensor, *, whole: bool = False
+    ) -> tuple[Tensor, Tensor]:
+        """Return probabilities (N, labels), and targets as integers."""
+        exact = torch.promote_types(outputs.dtype, torch.float32)
+        return outputs.to(exact).sigmoid(), targets.long()
 
     def make_tally(self) -> LabelTally:
         """Return a tally of labels given and denied."""

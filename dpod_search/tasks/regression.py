@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from dataclasses import field
 from typing import ClassVar
 from typing import Literal
 from typing import get_args
@@ -18,6 +19,8 @@ from dpod_search.errors import check_choice
 from dpod_search.tasks.batches import describe_value
 from dpod_search.tasks.batches import find_answer
 from dpod_search.tasks.batches import find_tensor
+from dpod_search.tasks.outside import TakenMetrics
+from dpod_search.tasks.outside import TakesMetrics
 from dpod_search.tasks.task import Metric
 from dpod_search.tasks.task import refuse_smoothing
 
@@ -32,7 +35,7 @@ _LOSSES = {
 
 
 @dataclass(frozen=True)
-class Regression:
+class Regression(TakesMetrics):
     """Numbers (N,) or (N, targets), and targets of that shape; a column of one may be missing.
 
     Targets are rounded to the type of the outputs: standardise those that are large beside their
@@ -40,15 +43,20 @@ class Regression:
 
     Args:
         loss: ``squared`` error, ``absolute`` error, or ``huber``: squared where it is below 1.
+        metrics: What is measured besides, of torchmetrics or your own, as docs/tasks.md says.
     """
 
     loss: Loss = "squared"
 
     name: ClassVar[str] = "regression"
-    metrics: ClassVar[tuple[Metric, ...]] = (
-        Metric("rmse", "minimize"),
-        Metric("mae", "minimize"),
-        Metric("r2", "maximize", low=-math.inf, high=1.0),
+    metrics: TakenMetrics = field(
+        default=TakenMetrics(
+            Metric("rmse", "minimize"),
+            Metric("mae", "minimize"),
+            Metric("r2", "maximize", low=-math.inf, high=1.0),
+        ),
+        kw_only=True,
+        repr=False,
     )
 
     def __post_init__(self) -> None:
@@ -102,6 +110,14 @@ class Regression:
     ) -> Tensor:
         """Return the loss with the full net's numbers as targets."""
         return _LOSSES[self.loss](outputs, full_outputs.detach())
+
+    def compare(
+        self, outputs: Tensor, targets: Tensor, *, whole: bool = False
+    ) -> tuple[Tensor, Tensor]:
+        """Return both, shape (N, targets), or (N,) where there is one target."""
+        if whole or outputs.shape[1] > 1:
+            return outputs, targets
+        return outputs[:, 0], targets[:, 0]
 
     def make_tally(self) -> ErrorTally:
         """Return a tally of errors."""

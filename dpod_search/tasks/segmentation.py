@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from dataclasses import field
 from typing import ClassVar
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor
 from dpod_search.tasks.classes import ClassTally
 from dpod_search.tasks.classes import ClassTask
 from dpod_search.tasks.classes import Flattening
+from dpod_search.tasks.outside import TakenMetrics
 from dpod_search.tasks.task import Metric
 
 
@@ -21,6 +23,7 @@ class Segmentation(ClassTask):
     Args:
         ignored: Class of pixels that neither loss nor metrics look at. Masks of 0 and 255 have one
             class then; give them as 0 and 1, or as truth values.
+        metrics: What is measured besides, of torchmetrics or your own, as docs/tasks.md says.
 
     References:
         Everingham et al.: The PASCAL Visual Object Classes Challenge, 2015, section 4.3:
@@ -34,9 +37,13 @@ class Segmentation(ClassTask):
     shape: ClassVar[str] = "(N, classes, H, W)"
     axis: ClassVar[int] = 1
     n_axes: ClassVar[int] = 4
-    metrics: ClassVar[tuple[Metric, ...]] = (
-        Metric("mean_iou", "maximize", high=1.0),
-        Metric("pixel_accuracy", "maximize", high=1.0),
+    metrics: TakenMetrics = field(
+        default=TakenMetrics(
+            Metric("mean_iou", "maximize", high=1.0),
+            Metric("pixel_accuracy", "maximize", high=1.0),
+        ),
+        kw_only=True,
+        repr=False,
     )
 
     def make_tally(self) -> PixelTally:

@@ -8,6 +8,7 @@ from dataclasses import field
 from typing import Any
 
 from dpod_search.imports import is_import_path
+from dpod_search.tasks.outside import runs_own_code
 from dpod_search.tasks.registry import resolve_task
 from dpod_search.tasks.task import Task
 
@@ -19,7 +20,8 @@ class TaskSettings:
     Args:
         name: ``classification``, ``multilabel``, ``segmentation``, ``regression``,
             ``sequence-labels``, ``language-model``, or your own class as ``package.module:name``.
-        arguments: Keyword arguments of the task, for instance ``{ ignored = 11 }``.
+        arguments: Keyword arguments of the task, for instance ``{ ignored = 11 }``; ``metrics`` adds
+            some of torchmetrics or your own.
 
     Raises:
         ConfigError: If a built-in task is unknown or does not take the arguments.
@@ -30,7 +32,7 @@ class TaskSettings:
 
     def __post_init__(self) -> None:
         """Make the task once, unless that would run a user's code."""
-        if not is_import_path(self.name):
+        if not is_import_path(self.name) and not runs_own_code(self.arguments.get("metrics")):
             self.make()
 
     @property

@@ -32,6 +32,7 @@ from dpod_search.records.training import Training
 from dpod_search.records.training import list_steps
 from dpod_search.supernet import Supernet
 from dpod_search.tasks.asking import ask_loss
+from dpod_search.tasks.asking import check_metrics
 from dpod_search.tasks.batches import read_batch
 from dpod_search.training import CheckpointFile
 from dpod_search.training import Ranks
@@ -148,7 +149,9 @@ def check_task(session: Session) -> None:
     with torch.no_grad(), evaluating(supernet):
         outputs = compute_outputs(supernet, placement_of(supernet).put(samples), task)
         smoothing = session.config.training.label_smoothing
-        ask_loss(task, outputs, targets.to(outputs.device), label_smoothing=smoothing)
+        there = targets.to(outputs.device)
+        ask_loss(task, outputs, there, label_smoothing=smoothing)
+        check_metrics(task, outputs, there)
 
 
 def dismiss(session: Session) -> None:
