@@ -21,6 +21,7 @@ from dpod_search.tasks import TaskSettings
 from dpod_search.tasks import resolve_task
 from dpod_search.tasks.asking import add_batch
 from dpod_search.tasks.asking import ask_metrics
+from dpod_search.tasks.asking import check_metrics
 from dpod_search.tasks.asking import start_tally
 from dpod_search.torchvision_ops import ensure_torchvision
 
@@ -306,3 +307,27 @@ def test_what_is_measured_on_a_gpu_stays_there():
     outputs, targets = answer(task, CASES["classification"])
     here = measure(task, outputs, targets, 16)
     assert measure(task, outputs.cuda(), targets.cuda(), 7) == pytest.approx(here)
+
+
+def test_no_other_process_is_waited_for(monkeypatch):
+    task = dpod.Classification(metrics=[F1])
+    outputs, targets = answer(task, CASES["classification"])
+    alone = measure(task, outputs, targets, 16)
+    monkeypatch.setattr("torch.distributed.is_initialized", lambda: True)
+    assert measure(task, outputs, targets, 16) == alone
+
+
+@pytest.mark.parametrize(
+    ("entry", "told"),
+    [
+        ({"metric": F1, "arguments": {"average": "none"}}, "must give one number"),
+        ("torchmetrics:classification.BinaryF1Score", "cannot read"),
+    ],
+)
+def test_two_samples_tell_before_the_training_what_cannot_be_measured(entry, told):
+    case = CASES["classification"]
+    good = dpod.Classification(metrics=[F1, "torchmetrics:classification.MulticlassAUROC"])
+    outputs, targets = answer(good, case)
+    check_metrics(good, outputs[:2], targets[:2])
+    with pytest.raises(ConfigError, match=told):
+        check_metrics(dpod.Classification(metrics=[entry]), outputs[:2], targets[:2])
