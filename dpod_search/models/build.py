@@ -23,7 +23,10 @@ from dpod_search.imports import is_import_path
 from dpod_search.inputs import Samples
 from dpod_search.inputs import call_on
 from dpod_search.models.families import Family
+from dpod_search.models.families import InputSize
 from dpod_search.models.families import name_a_file
+from dpod_search.models.given_weights import TakenWeights
+from dpod_search.models.given_weights import list_fitting
 from dpod_search.models.given_weights import load_given_weights
 from dpod_search.models.gpt import build_gpt
 from dpod_search.models.gru import build_gru
@@ -109,6 +112,16 @@ class ModelSettings:
         advise = name_a_file if family is None else family.advise
         return advise(own_name, self.arguments)
 
+    def find_input_size(self) -> InputSize | None:
+        """Return the size of pictures that the model's library knows it by, if it says one.
+
+        Raises:
+            ConfigError: If the library or the net is missing.
+        """
+        family, own_name = _find_family(self.name)
+        file = None if self.weights is None else expand_path(self.weights)
+        return None if family is None else family.find_size(own_name, self.arguments, file)
+
     @property
     def files(self) -> tuple[Path, ...]:
         """The files that the model is made of, besides code."""
@@ -153,13 +166,37 @@ def build_model(
             model.
     """
     model = build_untried(settings, input_shape=input_shape, n_classes=n_classes, seed=seed)
-    with seeded(derive_seed(seed, "model/try")):
-        if example is None:
-            answer = _try_once(model, settings.name, torch.zeros(1, *input_shape))
-            _check_logits(answer, settings.name, n_classes)
-        else:
-            _try_once(model, settings.name, example)
+    try_model(
+        model,
+        settings.name,
+        input_shape=input_shape,
+        n_classes=n_classes,
+        seed=seed,
+        example=example,
+    )
     return model.train()
+
+
+def try_model(
+    model: nn.Module,
+    name: str,
+    *,
+    input_shape: tuple[int, ...],
+    n_classes: int,
+    seed: int,
+    example: Samples | None = None,
+) -> object:
+    """Call a model once; arguments and errors as of :func:`build_model`.
+
+    Returns:
+        What it answered; the model is in evaluation mode.
+    """
+    with seeded(derive_seed(seed, "model/try")):
+        if example is not None:
+            return _try_once(model, name, example)
+        answer = _try_once(model, name, torch.zeros(1, *input_shape))
+        _check_logits(answer, name, n_classes)
+        return answer
 
 
 def build_untried(
@@ -179,13 +216,47 @@ def build_untried(
     with seeded(derive_seed(seed, "model")):
         model = _build(settings, input_shape, n_classes)
         if settings.weights is not None:
-            load_given_weights(
-                model.net if isinstance(model, LogitsOnly) else model,
-                expand_path(settings.weights),
-                n_classes=n_classes,
-                key=settings.weights_key,
-            )
+            load_weights_of(settings, model, n_classes=n_classes)
     return model
+
+
+def load_weights_of(settings: ModelSettings, model: nn.Module, *, n_classes: int) -> TakenWeights:
+    """Load the file that ``weights`` names into a model that was built without it.
+
+    Args:
+        settings: Which file.
+        model: In place.
+        n_classes: Outputs of the model.
+
+    Returns:
+        What was taken otherwise than it stands in the file.
+
+    Raises:
+        ConfigError: If no file is named.
+        CheckpointError: If the file is missing, damaged, or of another model.
+    """
+    path = _find_weights(settings)
+    return load_given_weights(_unwrap(model), path, n_classes=n_classes, key=settings.weights_key)
+
+
+def list_fitting_weights(settings: ModelSettings, model: nn.Module) -> list[str]:
+    """Return where in the file that ``weights`` names state dicts stand with a model's names.
+
+    Raises:
+        ConfigError: If no file is named.
+        CheckpointError: If the file cannot be read.
+    """
+    return list_fitting(_unwrap(model), _find_weights(settings))
+
+
+def _find_weights(settings: ModelSettings) -> Path:
+    if settings.weights is None:
+        raise ConfigError("model.weights names no file; give one")
+    return expand_path(settings.weights)
+
+
+def _unwrap(model: nn.Module) -> nn.Module:
+    return model.net if isinstance(model, LogitsOnly) else model
 
 
 def _build(settings: ModelSettings, input_shape: tuple[int, ...], n_classes: int) -> nn.Module:
