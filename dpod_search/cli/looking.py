@@ -201,9 +201,12 @@ def init(
     from dpod_search.cli.drafts import write_study
 
     if out is not None:
-        check_file(out, force=force)
-    with hearing_models(partial(say, is_error=True)):
+        _check_file(out, force=force)
+    said: dict[str, None] = {}  # what a model is made of, once, though it is made more than once
+    with hearing_models(said.setdefault):
         text = write_study(model, data, weights, out, is_full=full)
+    for line in said:
+        say(line, is_error=True)
     if out is None:
         say(text, is_last=False)
         return
@@ -224,7 +227,7 @@ def _estimate_seconds(config: StudyConfig) -> dict[str, float] | None:
         return estimate_stages(session, [stage.name for stage in STAGES])
 
 
-def check_file(out: Path, *, force: bool) -> None:
+def _check_file(out: Path, *, force: bool) -> None:
     """Raise unless a study may be written there.
 
     Raises:

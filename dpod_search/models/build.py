@@ -25,8 +25,6 @@ from dpod_search.inputs import call_on
 from dpod_search.models.families import Family
 from dpod_search.models.families import InputSize
 from dpod_search.models.families import name_a_file
-from dpod_search.models.given_weights import TakenWeights
-from dpod_search.models.given_weights import list_fitting
 from dpod_search.models.given_weights import load_given_weights
 from dpod_search.models.gpt import build_gpt
 from dpod_search.models.gru import build_gru
@@ -216,47 +214,13 @@ def build_untried(
     with seeded(derive_seed(seed, "model")):
         model = _build(settings, input_shape, n_classes)
         if settings.weights is not None:
-            load_weights_of(settings, model, n_classes=n_classes)
+            load_given_weights(
+                model.net if isinstance(model, LogitsOnly) else model,
+                expand_path(settings.weights),
+                n_classes=n_classes,
+                key=settings.weights_key,
+            )
     return model
-
-
-def load_weights_of(settings: ModelSettings, model: nn.Module, *, n_classes: int) -> TakenWeights:
-    """Load the file that ``weights`` names into a model that was built without it.
-
-    Args:
-        settings: Which file.
-        model: In place.
-        n_classes: Outputs of the model.
-
-    Returns:
-        What was taken otherwise than it stands in the file.
-
-    Raises:
-        ConfigError: If no file is named.
-        CheckpointError: If the file is missing, damaged, or of another model.
-    """
-    path = _find_weights(settings)
-    return load_given_weights(_unwrap(model), path, n_classes=n_classes, key=settings.weights_key)
-
-
-def list_fitting_weights(settings: ModelSettings, model: nn.Module) -> list[str]:
-    """Return where in the file that ``weights`` names state dicts stand with a model's names.
-
-    Raises:
-        ConfigError: If no file is named.
-        CheckpointError: If the file cannot be read.
-    """
-    return list_fitting(_unwrap(model), _find_weights(settings))
-
-
-def _find_weights(settings: ModelSettings) -> Path:
-    if settings.weights is None:
-        raise ConfigError("model.weights names no file; give one")
-    return expand_path(settings.weights)
-
-
-def _unwrap(model: nn.Module) -> nn.Module:
-    return model.net if isinstance(model, LogitsOnly) else model
 
 
 def _build(settings: ModelSettings, input_shape: tuple[int, ...], n_classes: int) -> nn.Module:

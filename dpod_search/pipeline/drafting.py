@@ -15,7 +15,7 @@ from dpod_search.data.splits import split_source
 from dpod_search.pipeline.drafts.data import look_at_data
 from dpod_search.pipeline.drafts.found import FoundData
 from dpod_search.pipeline.drafts.model import find_model
-from dpod_search.pipeline.drafts.setting import DraftedSetting
+from dpod_search.pipeline.drafts.text import DraftedSetting
 from dpod_search.pipeline.drafts.text import write_draft
 from dpod_search.pipeline.drafts.values import Machine
 from dpod_search.pipeline.drafts.values import choose_settings

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
+from dpod_search.data.collating import list_tensors
 from dpod_search.data.datasets import ImageDataset
 from dpod_search.data.datasets import fetch_batch
 from dpod_search.data.image_folder import FolderImages
@@ -66,6 +67,14 @@ class FoundData:
     def is_of_files(self) -> bool:
         """Whether pictures are decoded from files whenever they are fetched."""
         return isinstance(self.source_set, FolderImages | FolderMasks)
+
+    @property
+    def is_of_tokens(self) -> bool:
+        """Whether samples are whole numbers."""
+        if self.is_picture or self.source is None:
+            return False
+        first = list_tensors(self.make_example(None))[0]
+        return not first.is_floating_point()
 
     @property
     def is_usual(self) -> bool:

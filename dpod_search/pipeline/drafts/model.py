@@ -23,11 +23,12 @@ from dpod_search.imports import is_import_path
 from dpod_search.inputs import count_samples
 from dpod_search.models import ModelSettings
 from dpod_search.models import build_untried
-from dpod_search.models.build import list_fitting_weights
-from dpod_search.models.build import load_weights_of
 from dpod_search.models.build import try_model
 from dpod_search.models.families import InputSize
 from dpod_search.models.given_weights import TakenWeights
+from dpod_search.models.given_weights import list_fitting
+from dpod_search.models.given_weights import load_given_weights
+from dpod_search.models.transformers_nets import LogitsOnly
 from dpod_search.pipeline.drafts.found import CLASSES
 from dpod_search.pipeline.drafts.found import FoundData
 from dpod_search.pipeline.drafts.places import spell_own
@@ -49,6 +50,7 @@ _LENGTH_NAMES = ("context", "block_size", "sequence_length", "n_features", "in_f
 _BUILT_IN: Mapping[str, str] = MappingProxyType(
     {CLASSES: "resnet8", "segmentation": "unet", "language-model": "gpt"}
 )
+_ROWS = (CLASSES, "regression", "multilabel")  # what is told of a row of numbers
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 _OTHERS = (nn.LayerNorm, nn.MultiheadAttention, nn.RNNBase, nn.Embedding)
@@ -79,6 +81,11 @@ class FoundModel:
     fitting: tuple[str, ...]
 
     @property
+    def n_params(self) -> int:
+        """Parameters of the model."""
+        return sum(parameter.numel() for parameter in self.net.parameters())
+
+    @property
     def wants_adamw(self) -> bool:
         """Whether it is none of the nets that SGD trains well: convolutions with BatchNorm."""
         modules = list(self.net.modules())
@@ -89,7 +96,6 @@ class FoundModel:
 
     def tell(self) -> str:
         """Say in a line what it is."""
-        n = sum(parameter.numel() for parameter in self.net.parameters())
         weights = "random weights"
         if self.settings.weights is not None:
             weights = f"weights of {spell_name(self.settings.weights)}"
@@ -98,7 +104,7 @@ class FoundModel:
                 weights += f", {', '.join(heads)} drawn anew"
         elif self.settings.is_trained:
             weights = "weights of its own"
-        return f"{spell_name(self.settings.name)}: {count(n)} parameters, {weights}"
+        return f"{spell_name(self.settings.name)}: {count(self.n_params)} parameters, {weights}"
 
 
 def find_model(text: str | None, weights: str | None, data: FoundData) -> FoundModel:
@@ -125,10 +131,10 @@ def find_model(text: str | None, weights: str | None, data: FoundData) -> FoundM
     fitting: tuple[str, ...] = ()
     if weights is not None:
         settings = replace(settings, weights=weights)
-        fitting = tuple(list_fitting_weights(settings, net))
+        fitting = tuple(list_fitting(_unwrap(net), expand_path(weights)))
         key = _choose_key(fitting) if len(fitting) > 1 else None
         settings = replace(settings, weights_key=key)
-        taken = load_weights_of(settings, net, n_classes=data.n_classes)
+        taken = _load(weights, key, net, data)
     made_for = settings.find_input_size() if data.is_picture else None
     if weights is not None and taken is not None and not taken.heads and made_for is not None:
         # Of these classes: they were trained on pictures like these, at a size that nobody knows.
@@ -150,11 +156,9 @@ def find_model(text: str | None, weights: str | None, data: FoundData) -> FoundM
 
 
 def _choose_built_in(data: FoundData) -> str:
-    if data.task == "regression" and len(data.shape) == 1:
-        return "mlp"
     if data.task in _BUILT_IN and (data.is_picture or data.task == "language-model"):
         return _BUILT_IN[data.task]
-    if data.task == CLASSES and len(data.shape) == 1:
+    if data.task in _ROWS and len(data.shape) == 1 and not data.is_of_tokens:
         return "mlp"
     raise ConfigError(
         f"no model that is built in takes samples of shape {data.shape} for {data.task}; give "
@@ -219,6 +223,15 @@ def _build(settings: ModelSettings, data: FoundData, size: int | None) -> nn.Mod
     )
 
 
+def _load(weights: str, key: str | None, net: nn.Module, data: FoundData) -> TakenWeights:
+    path = expand_path(weights)
+    return load_given_weights(_unwrap(net), path, n_classes=data.n_classes, key=key)
+
+
+def _unwrap(net: nn.Module) -> nn.Module:
+    return net.net if isinstance(net, LogitsOnly) else net
+
+
 def _choose_key(fitting: tuple[str, ...]) -> str:
     averaged = [key for key in fitting if "ema" in key.lower() or "averag" in key.lower()]
     return (averaged or list(fitting))[0]
@@ -236,7 +249,7 @@ def _fit(
                 settings = replace(settings, arguments=arguments)
                 net = _build(settings, data, size)
                 if settings.weights is not None:
-                    load_weights_of(settings, net, n_classes=data.n_classes)
+                    _load(settings.weights, settings.weights_key, net, data)
             _try(net, settings.name, data, size)
         except ConfigError as error:
             first = first or error

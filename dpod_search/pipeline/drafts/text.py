@@ -5,15 +5,36 @@ from __future__ import annotations
 import shlex
 import textwrap
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from dpod_search.config.limits import check_values
 from dpod_search.config.write import format_value
 from dpod_search.escaping import make_visible
-from dpod_search.pipeline.drafts.setting import DraftedSetting
 
 
 _WIDTH = 95
 _TRY = "--out runs/try --set search.n_trials=30 --set finetune.n_subnets=3"
+
+
+@dataclass(frozen=True)
+class DraftedSetting:
+    """A setting, and why.
+
+    Args:
+        key: As ``data.image_size``; of what stands in no section as ``threads``.
+        value: A text, number, truth value, list, or table of such.
+        reason: One short sentence, for a person.
+    """
+
+    key: str
+    value: Any
+    reason: str
+
+    @property
+    def override(self) -> str:
+        """The setting as ``--set`` takes it."""
+        return f"{self.key}={format_value(self.value)}"
 
 
 def write_draft(

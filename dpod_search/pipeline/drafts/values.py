@@ -12,7 +12,7 @@ from dpod_search.escaping import spell_name
 from dpod_search.pipeline.drafts.found import CLASSES
 from dpod_search.pipeline.drafts.found import FoundData
 from dpod_search.pipeline.drafts.model import FoundModel
-from dpod_search.pipeline.drafts.setting import DraftedSetting
+from dpod_search.pipeline.drafts.text import DraftedSetting
 from dpod_search.quantities import count
 from dpod_search.quantities import plural
 
@@ -24,6 +24,9 @@ _LEAST_BATCH, _STEPS = 8, 10  # an epoch has so many steps, where that leaves ba
 _TRAINED_PIXELS, _MEASURED_PIXELS = 2**21, 2**23  # of a batch
 _MANY_FILES, _MOST_LOADERS = 1000, 4
 _SMALL_PICTURES = 64  # pixels of a side, of which shifts are worth their while
+# Of adamw, in training and in finetuning; larger nets bear less, given weights the least.
+_RATES, _LARGE_RATES, _LARGE = (0.003, 0.001), (0.0005, 0.0002), 5_000_000
+_GIVEN_RATE = 0.0001
 _KINDS = {
     "imagefolder": "A folder of pictures, one subfolder a class.",
     "segmentation": "A folder of pictures and masks.",
@@ -189,15 +192,15 @@ def _of_optimizers(data: FoundData, model: FoundModel) -> _Part:
             )
         return
     reason = "Nets of this kind, and tasks other than classes, train better with it than with SGD."
+    rates = _LARGE_RATES if model.n_params > _LARGE else _RATES
     if not is_trained:
         yield "training.optimizer", "adamw", reason
-        yield "training.lr", 0.003, "A rate for adamw; the default, 0.1, is for SGD."
+        yield "training.lr", rates[0], "A rate for adamw and a net of this size; 0.1 is for SGD."
         yield "training.weight_decay", 0.05, "adamw wants more of it."
     yield "finetune.optimizer", "adamw", reason
-    rate = 1e-4 if is_trained else 0.001
     yield (
         "finetune.lr",
-        rate,
+        _GIVEN_RATE if is_trained else rates[1],
         "A low one, that keeps what the weights have learnt."
         if is_trained
         else "Lower than in training.",
