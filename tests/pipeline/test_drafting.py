@@ -423,6 +423,36 @@ def test_code_elsewhere_is_named_with_where_to_go(here: Path, net: str) -> None:
         draft_settings("a-b.py:make", "digits", None)
 
 
+def test_a_file_without_a_function_is_a_line(net: str) -> None:
+    with pytest.raises(ConfigError, match=f"say which of its functions, as {net}:make_net"):
+        draft_settings(net, "digits", None)
+
+
+def test_data_of_a_function_in_a_file_are_looked_at(here: Path) -> None:
+    name = f"drafted_data_{next(_NUMBERS)}"
+    (here / f"{name}.py").write_text(
+        "import torch\n"
+        "from torch.utils.data import TensorDataset\n"
+        "def make():\n"
+        "    pictures, labels = torch.zeros(60, 2, 9, 9), torch.arange(60) % 3\n"
+        "    return TensorDataset(pictures, labels), None, 3\n"
+    )
+    draft = draft_study("resnet8", f"{name}.py:make")
+    assert draft.found[0] == f"{name}.py:make: 60 pictures of 3 classes, 9 x 9, 2 channels."
+    assert load(draft).data.name == f"{name}:make"
+    with pytest.raises(ConfigError, match="there is no file gone.py"):
+        draft_settings("resnet8", "gone.py:make", None)
+
+
+def test_a_folder_of_transformers_says_its_size(here: Path) -> None:
+    (here / "vit").mkdir()
+    (here / "vit" / "config.json").write_text('{"image_size": 96}')
+    assert ModelSettings("hf:vit").find_input_size() == InputSize(96, is_fixed=True)
+    changed = ModelSettings("hf:vit", arguments={"image_size": 32})
+    assert changed.find_input_size() == InputSize(32, is_fixed=True)
+    assert ModelSettings("hf:gone").find_input_size() is None
+
+
 def test_weights_that_do_not_fit_are_a_line() -> None:
     with pytest.raises(CheckpointError, match="there is no file gone.pth"):
         draft_settings("resnet8", "digits", "gone.pth")

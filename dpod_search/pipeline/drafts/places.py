@@ -66,6 +66,10 @@ def spell_own(text: str) -> str:
         ConfigError: If there is no such file, or it cannot be imported from this folder.
     """
     place, colon, name = text.rpartition(":")
+    if not colon and text.endswith(".py") and _is(expand_path(text), "file"):
+        raise ConfigError(
+            f"{show(text)} is a file; say which of its functions, as {text}:make_net"
+        )
     if not colon or not place.endswith(".py"):
         return text
     path = expand_path(place)

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from dpod_search.config.limits import check_values
+from dpod_search.config.study import StudyConfig
+from dpod_search.config.study import find_sections
 from dpod_search.config.write import format_value
 from dpod_search.escaping import make_visible
 
@@ -69,8 +71,9 @@ def write_draft(
     lines.append("\n")
     if name is not None:
         lines.append(f"name = {format_value(name)}\n\n")
-    sections = dict.fromkeys(_find_section(setting) for setting in (*settings, *offered))
-    for section in sorted(sections, key=bool):  # what stands in none comes first
+    sections = {_find_section(setting) for setting in (*settings, *offered)}
+    known = ["", *find_sections(StudyConfig)]
+    for section in sorted(sections, key=known.index):
         lines += [f"[{section}]\n"] if section else []
         lines += [_write(s, "") for s in settings if _find_section(s) == section]
         lines += [_write(s, "#") for s in offered if _find_section(s) == section]

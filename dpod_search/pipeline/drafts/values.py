@@ -142,7 +142,9 @@ def _of_model(data: FoundData, model: FoundModel) -> _Part:
         yield "model.arguments", dict(settings.arguments), "What your function asks of the data."
     if settings.weights is not None:
         heads = model.taken.heads if model.taken is not None else {}
-        told = [f"{n} classes there, {data.n_classes} here" for n in set(heads.values())]
+        told = [
+            f"{count(n)} classes there, {count(data.n_classes)} here" for n in set(heads.values())
+        ]
         anew = f"; {', '.join(heads)} is drawn anew ({', '.join(told)})" if heads else ""
         yield "model.weights", settings.weights, f"They fit{anew}."
     if settings.weights_key is not None:
