@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -102,7 +104,7 @@ def inspect(
         config, supernet = load_supernet(study, model, asked, n_classes, sets or [])
     found = inspect_supernet(supernet, study or str(model))
     if page is not None:
-        _write_page(page, build_graph_page(found))
+        _write_file("--html", page, build_graph_page(found))
     seconds = _estimate_seconds(config) if times else None
     if as_json:
         show_json(describe_supernet(found) | ({"seconds": seconds} if times else {}))
@@ -164,16 +166,52 @@ def studies(as_json: AsJson = False) -> None:
 
 def init(
     model: Annotated[
-        str | None, typer.Option("--model", metavar="NAME", help="A model by name.")
+        str | None,
+        typer.Option(
+            "--model",
+            metavar="NAME",
+            help="A model by name, or a function of yours as package.module:function or "
+            "file.py:function.",
+        ),
     ] = None,
     data: Annotated[
-        str | None, typer.Option("--data", metavar="NAME", help="A data set by name.")
+        str | None,
+        typer.Option(
+            "--data",
+            metavar="NAME",
+            help="Data by name, a folder of pictures, or a .txt or .npz file.",
+        ),
     ] = None,
+    weights: Annotated[
+        str | None,
+        typer.Option("--weights", metavar="FILE", help="Trained weights of the model."),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", metavar="FILE", help="Write the study there, a .toml file."),
+    ] = None,
+    full: Annotated[
+        bool, typer.Option("--full", help="Show every setting, what it means and its default.")
+    ] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace the file of --out if it is there.")
+    ] = False,
 ) -> None:
-    """Print a commented study file to start from."""
-    from dpod_search.config import template
+    """Look at a model and data, and print a short study file for them with its reasons."""
+    from dpod_search.cli.drafts import write_study
 
-    say(template(model=model, data=data), is_last=False)
+    if out is not None:
+        _check_file(out, force=force)
+    said: dict[str, None] = {}  # what a model is made of, once, though it is made more than once
+    with hearing_models(said.setdefault):
+        text = write_study(model, data, weights, out, is_full=full)
+    for line in said:
+        say(line, is_error=True)
+    if out is None:
+        say(text, is_last=False)
+        return
+    _write_file("--out", out, text)
+    say(f"study: {out}\nnext: dpod-search run --study {shlex.quote(str(out))}")
 
 
 def _estimate_seconds(config: StudyConfig) -> dict[str, float] | None:
@@ -189,13 +227,25 @@ def _estimate_seconds(config: StudyConfig) -> dict[str, float] | None:
         return estimate_stages(session, [stage.name for stage in STAGES])
 
 
-def _write_page(path: Path, text: str) -> None:
+def _check_file(out: Path, *, force: bool) -> None:
+    """Raise unless a study may be written there.
+
+    Raises:
+        ConfigError: If its name is none of a study file, or a file is there that may not go.
+    """
+    if out.suffix != ".toml":
+        raise ConfigError(f"--out {out} must end in .toml, as study files do; call it so")
+    if os.path.lexists(out) and not force:
+        raise ConfigError(f"--out {out} is there already; give another name, or --force")
+
+
+def _write_file(option: str, path: Path, text: str) -> None:
     try:
         write_text(path, text)
     except CheckpointError as error:
         why = error.__cause__
         reason = why.strerror if isinstance(why, OSError) and why.strerror else error
         raise ConfigError(
-            f"--html {path} cannot be written: {reason}; give a file in a folder that can be "
+            f"{option} {path} cannot be written: {reason}; give a file in a folder that can be "
             "written to"
         ) from error

@@ -30,13 +30,20 @@ _TASKS: Mapping[str, str] = MappingProxyType(
 )
 
 
-def template(model: str | None = None, data: str | None = None, name: str | None = None) -> str:
+def template(
+    model: str | None = None,
+    data: str | None = None,
+    name: str | None = None,
+    *,
+    values: Mapping[str, Any] = MappingProxyType({}),
+) -> str:
     """Write a commented study file.
 
     Args:
         model: Value of ``model.name``, or None to leave the default commented out.
         data: Value of ``data.name``, or None likewise. One that has a task of its own names that too.
         name: Name of the study, or None to take that of the file.
+        values: Other settings that are not left commented out, by their dotted keys.
 
     Returns:
         TOML that loads without error.
@@ -44,13 +51,19 @@ def template(model: str | None = None, data: str | None = None, name: str | None
     Raises:
         ConfigError: If a value is none that a study may hold, because it is no UTF-8 for instance.
     """
-    given = {"name": name, "model.name": model, "data.name": data}
-    task = _TASKS.get((data or "").partition(":")[0])
+    given: dict[str, Any] = {"name": name, "model.name": model, "data.name": data}
+    task = find_task(data or "")
     given |= {} if task is None else {"task.name": task}
+    given |= values
     check_values(given, "a study file")
     # The name is the only setting without a default; it stands commented out here.
     text = _HEAD + "".join(_write_settings(StudyConfig(name or "my_study"), "", given))
     return text.rstrip("\n") + "\n"
+
+
+def find_task(data: str) -> str | None:
+    """Return the task of a source whose targets leave no choice, by its ``data.name``, or None."""
+    return _TASKS.get(data.partition(":")[0])
 
 
 def describe_fields(settings: type[Any]) -> dict[str, str]:
@@ -71,7 +84,7 @@ def _read_docstring(text: str) -> dict[str, str]:
     return {name: " ".join(meaning.split()).replace("``", "") for name, _, meaning in pairs}
 
 
-def _write_settings(settings: Any, path: str, given: Mapping[str, str | None]) -> list[str]:
+def _write_settings(settings: Any, path: str, given: Mapping[str, Any]) -> list[str]:
     sections = find_sections(type(settings))
     meanings = describe_fields(type(settings))
     parts = []
@@ -88,7 +101,7 @@ def _write_settings(settings: Any, path: str, given: Mapping[str, str | None]) -
     return parts
 
 
-def _write_value(key: str, default: Any, given: str | None) -> str:
+def _write_value(key: str, default: Any, given: Any) -> str:
     if given is not None:
         return f"{key} = {format_value(given)}\n"
     return f"#{key} = {format_value(default)}\n"

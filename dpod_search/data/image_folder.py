@@ -21,7 +21,7 @@ from dpod_search.files import expand_path
 from dpod_search.torchvision_ops import import_torchvision
 
 
-_DEFAULT_SIZE = 64
+DEFAULT_SIZE = 64  # pixels of a side, where a study says none
 
 # Of ImageNet's training pictures, as torchvision's own weights expect.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -91,7 +91,7 @@ def load_image_folder(folder: str, settings: DataSettings) -> DataSource:
     train = listings[_TRAIN]
     for listing in listings.values():
         _check_classes(listing, train)
-    size = _DEFAULT_SIZE if settings.image_size is None else settings.image_size
+    size = DEFAULT_SIZE if settings.image_size is None else settings.image_size
     images = {part: FolderImages(listing, size) for part, listing in listings.items()}
     validation, test = images.get("validation"), images.get("test")
     return DataSource(

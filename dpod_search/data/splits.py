@@ -82,7 +82,11 @@ def load_data(settings: DataSettings, seed: int) -> DataSplits:
         DataError: If the samples are missing, of one class alone, or there are too few of them or
             of a class.
     """
-    source = open_source(settings)
+    return split_source(open_source(settings), settings, seed)
+
+
+def split_source(source: DataSource, settings: DataSettings, seed: int) -> DataSplits:
+    """Split what a source handed over; arguments and errors as of :func:`load_data`."""
     class_names = tuple(spell_name(str(name)) for name in source.class_names)
     if source.train_labels is not None and source.n_classes < 2:
         raise DataError(

@@ -24,6 +24,7 @@ from dpod_search.inputs import Samples
 from dpod_search.inputs import call_on
 from dpod_search.inputs import spell_dtype
 from dpod_search.models.families import Family
+from dpod_search.models.families import InputSize
 from dpod_search.models.families import name_a_file
 from dpod_search.models.given_weights import load_given_weights
 from dpod_search.models.gpt import build_gpt
@@ -110,6 +111,16 @@ class ModelSettings:
         advise = name_a_file if family is None else family.advise
         return advise(own_name, self.arguments)
 
+    def find_input_size(self) -> InputSize | None:
+        """Return the size of pictures that the model's library knows it by, if it says one.
+
+        Raises:
+            ConfigError: If the library or the net is missing.
+        """
+        family, own_name = _find_family(self.name)
+        file = None if self.weights is None else expand_path(self.weights)
+        return None if family is None else family.find_size(own_name, self.arguments, file)
+
     @property
     def files(self) -> tuple[Path, ...]:
         """The files that the model is made of, besides code."""
@@ -154,13 +165,37 @@ def build_model(
             model.
     """
     model = build_untried(settings, input_shape=input_shape, n_classes=n_classes, seed=seed)
-    with seeded(derive_seed(seed, "model/try")):
-        if example is None:
-            answer = _try_once(model, settings.name, torch.zeros(1, *input_shape))
-            _check_logits(answer, settings.name, n_classes)
-        else:
-            _try_once(model, settings.name, example)
+    try_model(
+        model,
+        settings.name,
+        input_shape=input_shape,
+        n_classes=n_classes,
+        seed=seed,
+        example=example,
+    )
     return model.train()
+
+
+def try_model(
+    model: nn.Module,
+    name: str,
+    *,
+    input_shape: tuple[int, ...],
+    n_classes: int,
+    seed: int,
+    example: Samples | None = None,
+) -> object:
+    """Call a model once; arguments and errors as of :func:`build_model`.
+
+    Returns:
+        What it answered; the model is in evaluation mode.
+    """
+    with seeded(derive_seed(seed, "model/try")):
+        if example is not None:
+            return _try_once(model, name, example)
+        answer = _try_once(model, name, torch.zeros(1, *input_shape))
+        _check_logits(answer, name, n_classes)
+        return answer
 
 
 def build_untried(

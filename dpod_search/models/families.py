@@ -48,6 +48,25 @@ def _list_nothing(_name: str, _arguments: Mapping[str, Any]) -> tuple[Path, ...]
     return ()
 
 
+@dataclass(frozen=True)
+class InputSize:
+    """The pictures that a net of a library was made for.
+
+    Args:
+        size: Height and width, in pixels.
+        is_fixed: Whether it takes no others, whatever its weights.
+    """
+
+    size: int
+    is_fixed: bool = False
+
+
+def _know_no_size(
+    _name: str, _arguments: Mapping[str, Any], _file: Path | None
+) -> InputSize | None:
+    return None
+
+
 def name_a_file(_name: str, _arguments: Mapping[str, Any]) -> str:
     """Say where trained weights may come from with any model."""
     return "name their file in model.weights, or train for at least one epoch"
@@ -61,6 +80,8 @@ class Family:
         build: Builds one of its nets.
         is_trained: Whether a net comes with trained weights, by its name and arguments.
         list_files: The files that such a net is made of, by its name and arguments.
+        find_size: Which size of pictures a net is made for, or its weights were trained at, by its
+            name, its arguments and the file of its weights; None where nothing says so.
         advise: What to do where trained weights are wanted and a net comes with none, or what is
             wrong with its name; for messages.
     """
@@ -68,6 +89,7 @@ class Family:
     build: Builder
     is_trained: Callable[[str, Mapping[str, Any]], bool] = _is_never_trained
     list_files: Callable[[str, Mapping[str, Any]], tuple[Path, ...]] = _list_nothing
+    find_size: Callable[[str, Mapping[str, Any], Path | None], InputSize | None] = _know_no_size
     advise: Callable[[str, Mapping[str, Any]], str] = name_a_file
 
 

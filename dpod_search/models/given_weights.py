@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from torch import Tensor
@@ -29,9 +30,22 @@ _AVERAGED = "n_averaged"  # of torch.optim.swa_utils, beside the averaged weight
 _OUTPUTS_FIRST = nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d  # as axis 0 of all they hold
 
 
+@dataclass(frozen=True)
+class TakenWeights:
+    """What of a file was taken otherwise than it stands there.
+
+    Args:
+        key: Where in the file the state dict stood; empty where nothing else was in it.
+        heads: Layers that were drawn anew, and how many outputs each has in the file.
+    """
+
+    key: str
+    heads: Mapping[str, int]
+
+
 def load_given_weights(
     model: nn.Module, path: Path, *, n_classes: int, key: str | None = None
-) -> None:
+) -> TakenWeights:
     """Load a file of trained weights into a model; what was taken otherwise than it stands is logged.
 
     Args:
@@ -39,6 +53,9 @@ def load_given_weights(
         path: A safetensors file, or one of ``torch.save``.
         n_classes: Classes of the model: a layer of so many outputs is a head.
         key: Where in the file the state dict stands, if it holds several.
+
+    Returns:
+        What was taken otherwise than it stands in the file.
 
     Raises:
         CheckpointError: If the file cannot be read, or anything but a head does not fit; names
@@ -51,12 +68,30 @@ def load_given_weights(
     if prefix:
         told.append(f"names are taken without {prefix!r}")
     tensors |= {n: t for n, t in wanted.items() if n.endswith(_COUNT) and n not in tensors}
+    heads = {}
     for head, names, n_given in _find_heads(model, tensors, n_classes):
+        heads[head] = n_given
         told.append(f"{head} has {n_classes} classes and in the file {n_given}: it is drawn anew")
         tensors |= {name: wanted[name] for name in names}
     fill_module(model, tensors, path)
     if told:
         _logger.warning("model.weights %s: %s", path, "; ".join(told))
+    return TakenWeights(held, heads)
+
+
+def list_fitting(model: nn.Module, path: Path) -> list[str]:
+    """Return where in a file state dicts stand that have a model's names.
+
+    Args:
+        model: The model, which is left as it is.
+        path: A safetensors file, or one of ``torch.save``.
+
+    Raises:
+        CheckpointError: If the file cannot be read.
+    """
+    wanted = model.state_dict()
+    found = read_state_dicts(path)
+    return [key for key, tensors in found.items() if _has_names(tensors, wanted)]
 
 
 def _choose(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import logging
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from torch import nn
@@ -14,6 +15,7 @@ from dpod_search.errors import ConfigError
 from dpod_search.errors import shorten
 from dpod_search.errors import show
 from dpod_search.models.families import Family
+from dpod_search.models.families import InputSize
 from dpod_search.models.families import check_extra
 from dpod_search.models.families import check_fixed
 from dpod_search.models.families import is_pretrained
@@ -107,8 +109,23 @@ def _advise(_name: str, _arguments: Mapping[str, Any]) -> str:
     )
 
 
+def _find_size(name: str, arguments: Mapping[str, Any], _file: Path | None) -> InputSize | None:
+    check_extra("timm", f"timm:{name}")
+    ensure_torchvision()
+    import timm
+
+    size = arguments.get("img_size")
+    if isinstance(size, int):
+        return InputSize(size, is_fixed=True)
+    made_for = timm.get_pretrained_cfg(name)
+    if made_for is None:
+        return None
+    return InputSize(int(made_for.input_size[-1]), is_fixed=bool(made_for.fixed_input_size))
+
+
 TIMM = Family(
     build=build_timm_net,
     is_trained=lambda _, arguments: arguments.get("pretrained") is True,
+    find_size=_find_size,
     advise=_advise,
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from torch import nn
@@ -11,6 +12,7 @@ from torch import nn
 from dpod_search.errors import ConfigError
 from dpod_search.errors import show
 from dpod_search.models.families import Family
+from dpod_search.models.families import InputSize
 from dpod_search.torchvision_ops import import_torchvision
 
 
@@ -65,4 +67,19 @@ def build_torchvision_net(
     return net
 
 
-TORCHVISION = Family(build=build_torchvision_net)
+def _find_size(name: str, _arguments: Mapping[str, Any], file: Path | None) -> InputSize | None:
+    """Return what torchvision's own weights of a net were evaluated at.
+
+    Of several the one counts whose file has the name that is given, else what is the default.
+    """
+    models = import_torchvision("models")
+    if name not in models.list_models(module=models):
+        return None  # which building it tells
+    known = models.get_model_weights(name)
+    named = [each for each in known if file is not None and each.url.endswith(f"/{file.name}")]
+    weights = named[0] if named else known.DEFAULT
+    (size,) = weights.transforms().crop_size
+    return InputSize(size, is_fixed=min(weights.meta["min_size"]) == size)
+
+
+TORCHVISION = Family(build=build_torchvision_net, find_size=_find_size)

@@ -19,7 +19,9 @@ from dpod_search.errors import ConfigError
 from dpod_search.errors import shorten
 from dpod_search.errors import show
 from dpod_search.files import expand_path
+from dpod_search.files import read_json
 from dpod_search.models.families import Family
+from dpod_search.models.families import InputSize
 from dpod_search.models.families import check_extra
 from dpod_search.models.families import check_fixed
 from dpod_search.models.families import is_pretrained
@@ -257,9 +259,20 @@ def _list_files(name: str, arguments: Mapping[str, Any]) -> tuple[Path, ...]:
     return tuple(file for file in (folder / _CONFIG, *held) if file.is_file())
 
 
+def _find_size(name: str, arguments: Mapping[str, Any], _file: Path | None) -> InputSize | None:
+    """Return the size that stands in the configuration; nets of most classes take no other."""
+    path = expand_path(name) / _CONFIG
+    if not path.is_file():
+        return None  # which building it tells
+    told = read_json(path)
+    size = arguments.get("image_size", told.get("image_size") if isinstance(told, dict) else None)
+    return InputSize(size, is_fixed=True) if isinstance(size, int) else None
+
+
 TRANSFORMERS = Family(
     build=build_transformers_net,
     is_trained=_has_weights,
     list_files=_list_files,
+    find_size=_find_size,
     advise=_advise,
 )

@@ -133,6 +133,13 @@ def test_nets_of_timm_have_the_classes_of_the_data(name: str) -> None:
 
 
 @pytest.mark.usefixtures("timm")
+def test_the_size_of_timms_weights_is_known() -> None:
+    found = ModelSettings("timm:vit_tiny_patch16_224").find_input_size()
+    assert found is not None
+    assert (found.size, found.is_fixed) == (224, True)
+
+
+@pytest.mark.usefixtures("timm")
 def test_channels_of_timm_are_those_of_the_data() -> None:
     settings = ModelSettings("timm:resnet10t")
     model = build_model(settings, input_shape=(1, 32, 32), n_classes=3, seed=0)
