@@ -7,6 +7,7 @@ as one line and exits with code 2.
 
 from __future__ import annotations
 
+import difflib
 import math
 import numbers
 from collections.abc import Collection
@@ -145,7 +146,9 @@ def check_choice(name: str, value: str, choices: Collection[str]) -> None:
         ConfigError: If ``value`` is another one.
     """
     if value not in choices:
-        raise ConfigError(f"{name} must be one of {sorted(choices)}, got {show(value)}")
+        near = difflib.get_close_matches(str(value), choices, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise ConfigError(f"{name} must be one of {sorted(choices)}, got {show(value)}{hint}")
 
 
 def check_list(name: str, value: object, *, low: int, high: int) -> None:

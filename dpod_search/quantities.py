@@ -134,6 +134,15 @@ def kib(n_bytes: float) -> str:
     return _write(n_bytes / _KIB, 3, 1)
 
 
+def disk_size(n_bytes: float) -> str:
+    """Write what files take in the unit that disks are sold in, two digits of it: ``1.2 GB``."""
+    for unit, name in ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
+        if n_bytes >= 0.995 * unit:
+            value = n_bytes / unit
+            return f"{value:.0f} {name}" if value >= 9.95 else f"{value:.1f} {name}"
+    return f"{n_bytes:.0f} bytes"
+
+
 def seconds(duration: float) -> str:
     """Write seconds with their unit."""
     return f"{_write(duration, 2, 1)} s"

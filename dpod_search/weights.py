@@ -139,6 +139,10 @@ def _telling(path: Path) -> Iterator[None]:
             f"{path} is missing; give the path of a .safetensors file"
         ) from error
     except (SafetensorError, OSError, ValueError) as error:
+        if path.is_dir():
+            raise CheckpointError(
+                f"{path} is a folder; give the path of a .safetensors file"
+            ) from error
         raise CheckpointError(
             f"{path} cannot be read ({error}); it is damaged or no safetensors file: "
             "delete it and run the same command again"

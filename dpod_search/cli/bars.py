@@ -14,17 +14,22 @@ from rich.console import Console
 from rich.progress import BarColumn
 from rich.progress import MofNCompleteColumn
 from rich.progress import Progress
+from rich.progress import ProgressColumn
+from rich.progress import Task
 from rich.progress import TaskID
 from rich.progress import TextColumn
 from rich.progress import TimeElapsedColumn
+from rich.text import Text
 
 from dpod_search.cli.interrupts import stop_if_interrupted
 from dpod_search.escaping import make_visible
 from dpod_search.quantities import seconds
 
 
-# What is left is told by the speed of so many seconds: a step may become dearer on the way.
+# What is left is told by the speed of so many seconds: a step may become dearer on the way. But of
+# so many units at least, for one says little: a trial may be pruned at once, or a subnet be small.
 _SECONDS_LOOKED_AT = 30.0
+_UNITS_LOOKED_AT = 10
 
 
 @dataclass
@@ -48,17 +53,50 @@ class _Task:
     def note(self, now: float) -> None:
         """Remember how far it is."""
         at = now - self.away
-        while self.samples and self.samples[0][0] < at - _SECONDS_LOOKED_AT:
-            self.samples.popleft()
         self.samples.append((at, self.done))
+        # The oldest goes as soon as the next one is old enough to judge by.
+        while len(self.samples) > 2 and self._is_enough(at, *self.samples[1]):
+            self.samples.popleft()
 
-    def tell_left(self, total: float) -> str:
-        """Return the time that its units need from here on, without tasks inside it."""
+    def _is_enough(self, at: float, since: float, before: int) -> bool:
+        return at - since >= _SECONDS_LOOKED_AT and self.done - before >= _UNITS_LOOKED_AT
+
+    def tell_left(self, total: float, now: float) -> str:
+        """Return the time that its units need from here on, without tasks inside it.
+
+        It runs down while a unit takes its time, and is none once that is over: what takes longer
+        than all before it did says nothing of how much longer.
+        """
         (begin, before), (end, done) = self.samples[0], self.samples[-1]
         if done == before:
-            return "-:--:--"
-        left = round((end - begin) / (done - before) * max(0, total - done))
+            return _UNKNOWN
+        each = (end - begin) / (done - before)
+        since = now - self.away - end
+        n_left = max(0.0, total - done)
+        left = round(each * n_left - since)
+        if n_left and since > max(2 * each, _SECONDS_LOOKED_AT):
+            return _UNKNOWN
+        left = max(0, left)
         return f"{left // 3600}:{left // 60 % 60:02}:{left % 60:02}"
+
+
+_UNKNOWN = "-:--:--"
+
+
+class _LeftColumn(ProgressColumn):
+    """The time left, told anew whenever it is drawn.
+
+    Args:
+        tell: Tells it of a bar.
+    """
+
+    def __init__(self, tell: Callable[[TaskID], str]) -> None:
+        super().__init__()
+        self._tell = tell
+
+    def render(self, task: Task) -> Text:
+        """Return the time left of a bar."""
+        return Text(self._tell(task.id), style="progress.remaining")
 
 
 class Bars:
@@ -88,7 +126,7 @@ class Bars:
             BarColumn(),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
-            TextColumn("{task.fields[left]}", style="progress.remaining"),
+            _LeftColumn(self._tell_left),
             TextColumn("{task.fields[note]}", markup=False),
             console=console,
             get_time=clock,
@@ -119,9 +157,7 @@ class Bars:
     def start(self, task: str, total: int, done: int = 0) -> None:
         """Add a bar."""
         stop_if_interrupted()
-        bar = self._bars.add_task(
-            make_visible(task), total=total, completed=done, note="", left="-:--:--"
-        )
+        bar = self._bars.add_task(make_visible(task), total=total, completed=done, note="")
         begun = _Task(bar, done, done)
         begun.note(self._clock())
         self._open.append(begun)
@@ -135,10 +171,7 @@ class Bars:
         task.done += n
         task.note(self._clock())
         total = max(self._find_total(task), task.done)  # it may have been a guess
-        left = task.tell_left(total)
-        self._bars.update(
-            task.id, completed=task.done, total=total, note=make_visible(note), left=left
-        )
+        self._bars.update(task.id, completed=task.done, total=total, note=make_visible(note))
 
     def finish(self) -> None:
         """Leave the bar as it stands, or take it away if there was nothing to do.
@@ -160,6 +193,19 @@ class Bars:
                 f"{bar.description}: {task.done:.0f} of {bar.total:.0f} {elapsed}".rstrip(),
                 highlight=False,
             )
+
+    def _tell_left(self, bar: TaskID) -> str:
+        # Asked by the thread that draws, while tasks begin and end.
+        found = [task for task in list(self._open) if task.id == bar]
+        if not found:
+            return _UNKNOWN if self._is_unfinished(bar) else "0:00:00"
+        task = found[0]
+        inside = list(self._open)[-1] is not task
+        now = task.samples[-1][0] + task.away if inside else self._clock()
+        return task.tell_left(self._find_total(task), now)
+
+    def _is_unfinished(self, bar: TaskID) -> bool:
+        return any(task.id == bar and not task.finished for task in self._bars.tasks)
 
     def _find_total(self, task: _Task) -> float:
         return next(bar.total or 0.0 for bar in self._bars.tasks if bar.id == task.id)

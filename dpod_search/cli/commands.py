@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import signal
@@ -15,6 +16,7 @@ import typer
 
 from dpod_search import __version__
 from dpod_search.cli import dashboard
+from dpod_search.cli import doctor
 from dpod_search.cli import latency
 from dpod_search.cli import looking
 from dpod_search.cli.interrupts import Interrupts
@@ -22,76 +24,97 @@ from dpod_search.cli.options import Asked
 from dpod_search.cli.options import make_command
 from dpod_search.cli.terminal import say
 from dpod_search.cli.terminal import spare_encoding
+from dpod_search.cli.usage import UsageError
+from dpod_search.cli.usage import describe_usage
+from dpod_search.cli.usage import is_help
 from dpod_search.errors import DpodSearchError
 from dpod_search.errors import shorten
 from dpod_search.orphans import end_with
 
 
+_NAME = "dpod-search"
+
 app = typer.Typer(
-    name="dpod-search",
+    name=_NAME,
     help="Search the layer widths of a PyTorch model for accuracy against footprint.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Example: dpod-search run --study digits",
 )
 
+_ADVICE = {
+    errno.EACCES: "; see to its rights, or name another place",
+    errno.EPERM: "; see to its rights, or name another place",
+    errno.EROFS: "; name another place",
+}
 _INTERRUPTED = 130  # what Typer makes of Ctrl-C
 _SHOWN = 1000  # characters of an error, however long a name in it is
 _SHOWN_REASON = 300  # and of what PyTorch says of the memory
 
 
-# The commands on a run: the help of each, and its options.
+# The commands on a run: the help of each, an example, and its options.
 _ON_RUNS = {
     "run": (
         "Train, search, finetune, export and report; go on where an earlier run stopped.",
-        "study out sets seed storage budgets latency_table jobs quiet as_json",
+        "run --study digits --set search.n_trials=500",
+        "study run out sets seed storage budgets latency_table jobs quiet as_json",
     ),
     "train": (
         "Train the supernet.",
-        "study out sets seed storage quiet as_json",
+        "train --study digits",
+        "study run out sets seed storage quiet as_json",
     ),
     "search": (
         "Search the widths of the trained supernet.",
-        "study out sets seed storage latency_table jobs quiet as_json",
+        "search --run runs/digits --jobs 4",
+        "study run out sets seed storage latency_table jobs quiet as_json",
     ),
     "worker": (
         "Join a search: one more process on the study of a run folder, or of a copy of it.",
-        "study out sets seed storage latency_table quiet as_json parent",
+        "worker --run runs/digits",
+        "study run out sets seed storage latency_table quiet as_json parent",
     ),
     "finetune": (
         "Finetune the best subnets and test them.",
-        "study out sets seed storage budgets latency_table jobs quiet as_json",
+        "finetune --run runs/digits --budgets 'macs<=25%,macs<=50%'",
+        "study run out sets seed storage budgets latency_table jobs quiet as_json",
     ),
     "export": (
         "Export the finetuned subnets as plain models.",
-        "study out sets seed storage quiet as_json",
+        "export --run runs/digits --set 'export.formats=[\"onnx\"]'",
+        "study run out sets seed storage quiet as_json",
     ),
     "report": (
         "Write report.html from what the run folder holds.",
-        "study out sets seed storage png quiet as_json",
+        "report --run runs/digits --png",
+        "study run out sets seed storage png quiet as_json",
     ),
     "mdp": (
         "Prune at once, without supernet or search: the widths that keep most importance.",
-        "study budget method finetunes out sets seed storage latency_table jobs quiet as_json",
+        "mdp --study digits --budget 'macs<=50%'",
+        "study run budget method finetunes out sets seed storage latency_table jobs quiet as_json",
     ),
 }
 
 
 def _register() -> None:
     """Add the commands, in the order that the help lists them."""
-    for name, (about, options) in _ON_RUNS.items():
-        app.command(name, help=about)(make_command(partial(_work, name), options))
+    for name, (about, example, options) in _ON_RUNS.items():
+        work = make_command(partial(_work, name), options)
+        app.command(name, help=about, epilog=f"Example: dpod-search {example}")(work)
     app.add_typer(latency.latency)
-    for command in (
-        looking.compare,
-        dashboard.dashboard,
-        looking.status,
-        looking.inspect,
-        looking.studies,
-        looking.init,
+    for command, example in (
+        (looking.compare, "compare runs/one runs/two --out both.html"),
+        (dashboard.dashboard, "dashboard --run runs/digits"),
+        (looking.status, "status --run runs/digits"),
+        (looking.inspect, "inspect --model torchvision:mobilenet_v2 --html graph.html"),
+        (looking.studies, "studies"),
+        (looking.init, "init --model resnet20 --data cifar10 > my_study.toml"),
+        (doctor.doctor, "doctor"),
     ):
-        app.command()(command)
+        app.command(epilog=f"Example: dpod-search {example}")(command)
 
 
 def _work(command: str, asked: Asked) -> None:
@@ -115,16 +138,21 @@ def main() -> None:
         end_with(os.getppid())
     with Interrupts() as interrupts:
         try:
-            app(standalone_mode=True)
+            # Not stand-alone: errors of Typer's own have more lines than one.
+            code = app(standalone_mode=False, prog_name=_NAME)
+            sys.exit(code if isinstance(code, int) else 0)
         except BaseException as error:  # after a signal it may be anything
             if interrupts.came or _is_interrupt(error):
                 interrupts.end()
                 _end(interrupts.came or signal.SIGINT)
+            if isinstance(error, UsageError):
+                _fail_usage(error)
             if isinstance(error, DpodSearchError):
                 _fail(error)
             if isinstance(error, OSError):
                 # One without a file may come from a user's own function, in words of its own.
-                _fail(f"{error.filename or type(error).__name__}: {error.strerror or error}")
+                what = f"{error.filename or type(error).__name__}: {error.strerror or error}"
+                _fail(f"{what}{_ADVICE.get(error.errno or 0, '')}")
             if _is_out_of_memory(error):
                 reason = shorten(str(error), _SHOWN_REASON)
                 _fail(f"memory is short ({reason}); take smaller batches, pictures or models")
@@ -160,6 +188,13 @@ def _end(came: signal.Signals) -> NoReturn:
     with suppress(OSError):
         _say_error(f"{why}; the same command goes on where it stopped")
     sys.exit(128 + came)  # as shells say it
+
+
+def _fail_usage(error: Exception) -> NoReturn:
+    if is_help(error):
+        say(str(error), is_error=True)
+        sys.exit(2)
+    _fail(describe_usage(error))
 
 
 def _fail(error: object) -> NoReturn:

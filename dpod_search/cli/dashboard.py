@@ -9,8 +9,11 @@ from typing import Annotated
 import typer
 
 from dpod_search.cli.options import Out
+from dpod_search.cli.options import Run
 from dpod_search.cli.options import Storage
 from dpod_search.cli.options import Study
+from dpod_search.cli.places import find_folder
+from dpod_search.cli.places import find_study_of
 from dpod_search.cli.terminal import say
 from dpod_search.quantities import plural
 
@@ -23,7 +26,8 @@ _MAX_PORT = 65535
 
 
 def dashboard(
-    study: Study,
+    study: Study = None,
+    run: Run = None,
     out: Out = None,
     storage: Storage = None,
     host: Annotated[
@@ -54,10 +58,11 @@ def dashboard(
     from dpod_search.dashboard import is_loopback
     from dpod_search.dashboard import open_server
     from dpod_search.dashboard import serve
+    from dpod_search.pipeline.storage import find_storage
 
-    name = load_study(study).name
-    folder = out or Path("runs") / name
-    found = decorate_study(folder, name, storage)
+    name = load_study(find_study_of(study, run, out)).name
+    folder = find_folder(run, out) or Path("runs") / name
+    found = decorate_study(folder, name, find_storage(folder, storage).url)
     if not is_served:
         _tell(found)
         return

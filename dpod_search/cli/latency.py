@@ -11,11 +11,13 @@ import typer
 from dpod_search.cli.bars import Bars
 from dpod_search.cli.options import AsJson
 from dpod_search.cli.options import Quiet
+from dpod_search.cli.options import Run
 from dpod_search.cli.options import Seed
 from dpod_search.cli.options import Sets
 from dpod_search.cli.options import Study
 from dpod_search.cli.options import load_config
 from dpod_search.cli.options import make_console
+from dpod_search.cli.places import find_study_of
 from dpod_search.cli.terminal import PlainConsole
 from dpod_search.cli.terminal import say
 from dpod_search.cli.terminal import show_json
@@ -36,6 +38,7 @@ latency = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
+    epilog="Example: dpod-search latency request --study digits",
 )
 
 _Written = Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="The file to write.")]
@@ -48,9 +51,10 @@ _Threads = Annotated[
 ]
 
 
-@latency.command()
+@latency.command(epilog="Example: dpod-search latency request --study digits")
 def request(
-    study: Study,
+    study: Study = None,
+    run: Run = None,
     out: _Written = Path("latency_request.json"),
     backend: _Backend = None,
     threads: _Threads = None,
@@ -66,7 +70,7 @@ def request(
     changes = list(sets or ())
     changes += [f'latency.backend="{backend}"'] if backend else []
     changes += [f"latency.n_threads={threads}"] if threads else []
-    config = load_config(study, changes, seed)
+    config = load_config(find_study_of(study, run, None), changes, seed)
     supernet = _build(config)
     wanted = make_request(supernet, config.latency, seed=config.seed)
     with Bars(PlainConsole(is_error=True), is_quiet=quiet) as bars:
@@ -81,7 +85,7 @@ def request(
         )
 
 
-@latency.command()
+@latency.command(epilog="Example: dpod-search latency measure latency_request.json")
 def measure(
     request_file: Annotated[Path, typer.Argument(metavar="REQUEST", help="The request file.")],
     out: _Written = Path("latency_table.json"),
@@ -123,10 +127,18 @@ def measure(
         )
 
 
-@latency.command()
+@latency.command(
+    epilog="Example: dpod-search latency show --study digits --table latency_table.json"
+)
 def show(
-    study: Study,
-    table: Annotated[Path, typer.Option("--table", "-t", metavar="FILE", help="The table.")],
+    study: Study = None,
+    run: Run = None,
+    table: Annotated[
+        Path | None,
+        typer.Option(
+            "--table", "-t", metavar="FILE", help="The table; that of the run folder by default."
+        ),
+    ] = None,
     sets: Sets = None,
     seed: Seed = None,
     as_json: AsJson = False,
@@ -136,8 +148,13 @@ def show(
     from dpod_search.latency import fit_latency
     from dpod_search.latency import read_table
 
-    config = load_config(study, sets, seed)
-    held = read_table(table)
+    config = load_config(find_study_of(study, run, None), sets, seed)
+    if table is None and run is None:
+        raise ConfigError(
+            "no table was given; give --table with a file that `dpod-search latency measure` "
+            "wrote, or --run with the folder of a run that has one"
+        )
+    held = read_table(table or Path(run or "") / "latency_table.json")
     supernet = _build(config)
     model = fit_latency(
         supernet, held, n_held_out=config.latency.n_held_out, max_error=float("inf")

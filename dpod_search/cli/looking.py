@@ -15,10 +15,13 @@ import typer
 from dpod_search.cli.options import AsJson
 from dpod_search.cli.options import Out
 from dpod_search.cli.options import Quiet
+from dpod_search.cli.options import Run
 from dpod_search.cli.options import Sets
 from dpod_search.cli.options import Storage
 from dpod_search.cli.options import Study
 from dpod_search.cli.options import make_console
+from dpod_search.cli.places import find_folder
+from dpod_search.cli.places import find_study_of
 from dpod_search.cli.terminal import hearing_models
 from dpod_search.cli.terminal import say
 from dpod_search.cli.terminal import show_json
@@ -26,6 +29,7 @@ from dpod_search.errors import CheckpointError
 from dpod_search.errors import ConfigError
 from dpod_search.files import write_text
 from dpod_search.progress import SilentProgress
+from dpod_search.quantities import disk_size
 from dpod_search.shipped import list_studies
 
 
@@ -34,10 +38,8 @@ if TYPE_CHECKING:
 
 
 def inspect(
-    study: Annotated[
-        str | None,
-        typer.Option("--study", "-s", metavar="STUDY", help="A study file or a shipped study."),
-    ] = None,
+    study: Study = None,
+    run: Run = None,
     model: Annotated[
         str | None, typer.Option("--model", metavar="NAME", help="A model, without a study.")
     ] = None,
@@ -81,14 +83,18 @@ def inspect(
     times: Annotated[
         bool,
         typer.Option(
-            "--times", help="Also measure about how long each stage of a run of --study takes."
+            "--times",
+            help="Also measure about how long each stage of a run of the study takes, and how "
+            "much disk.",
         ),
     ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Show channel groups, frozen dimensions and why, and the footprint of the full net."""
-    if (study is None) == (model is None):
-        raise ConfigError("inspect needs either --study or --model; give one of them")
+    if (study is None and run is None) == (model is None):
+        raise ConfigError("inspect needs either --study, --run or --model; give one of them")
+    if run is not None:
+        study = find_study_of(study, run, None)
     if times and study is None:
         raise ConfigError("--times is about the stages of a study; give --study")
     from dpod_search.cli.examples import AskedInput
@@ -105,19 +111,22 @@ def inspect(
     found = inspect_supernet(supernet, study or str(model))
     if page is not None:
         _write_file("--html", page, build_graph_page(found))
-    seconds = _estimate_seconds(config) if times else None
+    seconds, n_bytes = _estimate(config) if times else (None, 0.0)
     if as_json:
-        show_json(describe_supernet(found) | ({"seconds": seconds} if times else {}))
+        told = {"seconds": seconds, "disk_bytes": round(n_bytes)} if times else {}
+        show_json(describe_supernet(found) | told)
     else:
         show_supernet(make_console(), found)
-        if seconds:
-            say(describe_seconds(seconds))
+        if times:
+            lines = [describe_seconds(seconds)] if seconds else []
+            say("; ".join([*lines, f"about {disk_size(n_bytes)} of disk"]))
         if page is not None:
             say(f"picture: {page}")
 
 
 def status(
-    study: Study,
+    study: Study = None,
+    run: Run = None,
     out: Out = None,
     storage: Storage = None,
     as_json: AsJson = False,
@@ -127,7 +136,9 @@ def status(
     from dpod_search.config import load_study
     from dpod_search.pipeline import read_status
 
-    found = read_status(out or Path("runs") / load_study(study).name, storage)
+    asked = find_study_of(study, run, out)
+    folder = find_folder(run, out) or Path("runs") / load_study(asked).name
+    found = read_status(folder, storage)
     if as_json:
         show_json(found)
     else:
@@ -214,17 +225,19 @@ def init(
     say(f"study: {out}\nnext: dpod-search run --study {shlex.quote(str(out))}")
 
 
-def _estimate_seconds(config: StudyConfig) -> dict[str, float] | None:
-    """Estimate the stages of a run that would begin now; no folder is made or read."""
+def _estimate(config: StudyConfig) -> tuple[dict[str, float] | None, float]:
+    """Estimate seconds and bytes of the stages of a run that would begin now; no folder is made or read."""
     from dpod_search.pipeline import STAGES
     from dpod_search.pipeline import RunFolder
     from dpod_search.pipeline import Session
+    from dpod_search.pipeline.disk import estimate_bytes
     from dpod_search.pipeline.pacing import estimate_stages
     from dpod_search.placement import limit_threads
 
     with limit_threads(config.threads), TemporaryDirectory() as nowhere:
         session = Session(config, RunFolder(Path(nowhere)), SilentProgress())
-        return estimate_stages(session, [stage.name for stage in STAGES])
+        names = [stage.name for stage in STAGES]
+        return estimate_stages(session, names), sum(estimate_bytes(session, names).values())
 
 
 def _check_file(out: Path, *, force: bool) -> None:

@@ -6,9 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Callable
-from dataclasses import MISSING
 from dataclasses import dataclass
-from dataclasses import field
 from inspect import Parameter
 from inspect import Signature
 from pathlib import Path
@@ -19,6 +17,9 @@ from typing import get_type_hints
 
 import typer
 
+from dpod_search.cli.places import complete_study
+from dpod_search.cli.places import find_folder
+from dpod_search.cli.places import find_study_of
 from dpod_search.cli.terminal import PlainConsole
 from dpod_search.environment import STORAGE_VARIABLE
 from dpod_search.orphans import end_with
@@ -36,12 +37,23 @@ def _watch(parent: int | None) -> int | None:
 
 
 Study = Annotated[
-    str,
+    str | None,
     typer.Option(
         "--study",
         "-s",
         metavar="STUDY",
-        help="A study file (.toml), or the name of a shipped study.",
+        help="A study file (.toml), or the name of a shipped study; that of the run folder where "
+        "it is not given.",
+        autocompletion=complete_study,
+    ),
+]
+Run = Annotated[
+    Path | None,
+    typer.Option(
+        "--run",
+        "-r",
+        metavar="FOLDER",
+        help="The folder of a run that was begun: its study is taken from there.",
     ),
 ]
 Out = Annotated[
@@ -83,7 +95,7 @@ Parent = Annotated[
     ),
 ]
 OnceBudgets = Annotated[
-    list[str],
+    list[str] | None,
     typer.Option(
         "--budget",
         "-b",
@@ -141,12 +153,13 @@ class Asked:
     A command has some of them; the others are as if they had not been given.
     """
 
-    study: Study
+    study: Study = None
+    run: Run = None
     out: Out = None
     sets: Sets = None
     seed: Seed = None
     storage: Storage = None
-    budget: OnceBudgets = field(default_factory=list)  # required, where a command has it
+    budget: OnceBudgets = None
     method: OnceMethod = "mdp"
     finetunes: Finetunes = True
     budgets: Budgets = None
@@ -162,7 +175,11 @@ class Asked:
         sets = set_budgets(self.sets, self.budgets)
         if self.latency_table is not None:
             sets.append(f"latency.table={json.dumps(str(self.latency_table))}")
-        return load_config(self.study, sets, self.seed)
+        return load_config(find_study_of(self.study, self.run, self.out), sets, self.seed)
+
+    def find_folder(self, config: StudyConfig) -> Path:
+        """Return the run folder of a study."""
+        return find_folder(self.run, self.out) or Path("runs") / config.name
 
 
 def make_command(work: Callable[[Asked], None], options: str) -> Callable[..., None]:
@@ -175,9 +192,9 @@ def make_command(work: Callable[[Asked], None], options: str) -> Callable[..., N
     fields, hints = Asked.__dataclass_fields__, get_type_hints(Asked, include_extras=True)
     parameters = []
     for name in options.split():
-        default = Parameter.empty if fields[name].default is MISSING else fields[name].default
+        default, hint = fields[name].default, hints[name]
         parameters.append(
-            Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=hints[name])
+            Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=hint)
         )
 
     def command(**given: Any) -> None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from contextlib import nullcontext
 from dataclasses import replace
-from pathlib import Path
 
 from dpod_search.bounds import split_budgets
 from dpod_search.cli.bars import Bars
 from dpod_search.cli.options import Asked
 from dpod_search.cli.options import make_console
+from dpod_search.cli.places import find_study_of
 from dpod_search.cli.show import describe_run
 from dpod_search.cli.show import show_choices
 from dpod_search.cli.show import show_run
@@ -18,6 +18,7 @@ from dpod_search.cli.terminal import PlainConsole
 from dpod_search.cli.terminal import hearing_models
 from dpod_search.cli.terminal import say
 from dpod_search.cli.terminal import show_json
+from dpod_search.errors import ConfigError
 from dpod_search.pipeline import STAGES
 from dpod_search.pipeline import run_stages
 from dpod_search.pipeline import work
@@ -30,9 +31,11 @@ from dpod_search.training import launched_ranks
 def join_search(asked: Asked) -> None:
     """Work on the search of a run until it has ended, and say how it stands."""
     config = asked.load_config()
-    folder = asked.out or Path("runs") / config.name
-    with Bars(PlainConsole(is_error=True), is_quiet=asked.quiet or asked.as_json) as bars:
-        result = work(config, folder, storage=asked.storage, progress=bars)
+    folder = asked.find_folder(config)
+    is_silent = asked.quiet or asked.as_json
+    with Bars(PlainConsole(is_error=True), is_quiet=is_silent) as bars:
+        tell = None if is_silent else bars.say
+        result = work(config, folder, storage=asked.storage, progress=bars, tell=tell)
     if asked.as_json:
         counts = {"counts": result.counts, "n_front": len(result.front)}
         show_json({"study": config.name, "folder": str(folder), **counts})
@@ -46,8 +49,9 @@ def run_command(command: str, asked: Asked) -> None:
     if asked.png:
         check_png()
     is_at_once = command == "mdp"
-    config = (_choose_at_once(asked) if is_at_once else asked).load_config()
-    folder = asked.out or Path("runs") / config.name
+    asked = _choose_at_once(asked) if is_at_once else asked
+    config = asked.load_config()
+    folder = asked.find_folder(config)
     every = tuple(stage.name for stage in STAGES)
     is_first = launched_ranks().is_first  # one of the ranks speaks for all
     is_silent = asked.quiet or asked.as_json or not is_first
@@ -63,7 +67,7 @@ def run_command(command: str, asked: Asked) -> None:
             storage=asked.storage,
             progress=bars,
             n_jobs=asked.jobs,
-            tell=None if is_silent or is_at_once else bars.say,
+            tell=None if is_silent else bars.say,
         )
     chosen = OneShot.read(folder) if is_at_once else None
     if asked.as_json and is_first:
@@ -82,8 +86,14 @@ def run_command(command: str, asked: Asked) -> None:
 
 def _choose_at_once(asked: Asked) -> Asked:
     """Return what was asked, as changes of a study that would be searched otherwise."""
-    name, method = asked.load_config().name, asked.method
-    wanted = [each for text in asked.budget for each in split_budgets(text)]
+    config, method = asked.load_config(), asked.method
+    name, budgets = config.name, asked.budget or config.oneshot.budgets
+    if not budgets:
+        raise ConfigError(
+            "mdp needs to know what a subnet may cost; give --budget, for instance "
+            '--budget "macs<=50%"'
+        )
+    wanted = [each for text in budgets for each in split_budgets(text)]
     # A run of its own beside that of the search, whatever the study file is called.
     own = name if name.endswith(f"-{method}") else f"{name}-{method}"
     changes = [
@@ -96,4 +106,7 @@ def _choose_at_once(asked: Asked) -> Asked:
     ]
     if not asked.finetunes:
         changes += ["evaluation.repair=true", "finetune.epochs=0"]
-    return replace(asked, sets=[*(asked.sets or ()), *changes])
+    study = find_study_of(asked.study, asked.run, asked.out)
+    # The folder of a search gives the study alone.
+    run = asked.run if own == name else None
+    return replace(asked, study=study, run=run, sets=[*(asked.sets or ()), *changes])

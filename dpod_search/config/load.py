@@ -103,7 +103,9 @@ def parse_override(text: str) -> tuple[str, Document]:
     key, equals, value_text = text.partition("=")
     parts = [part.strip() for part in key.split(".")]
     if not equals or not all(parts):
-        raise ConfigError(f"--set reads section.key=value, got {show(text)}")
+        raise ConfigError(
+            f"--set reads section.key=value, got {show(text)}; for instance search.n_trials=500"
+        )
     try:
         value = _parse_value(value_text.strip())
     except ValueError as error:

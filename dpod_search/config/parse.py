@@ -21,13 +21,20 @@ from dpod_search.config.limits import check_values
 from dpod_search.config.study import StudyConfig
 from dpod_search.config.study import find_sections
 from dpod_search.errors import ConfigError
+from dpod_search.errors import shorten
 from dpod_search.errors import show
 
 
 Document = dict[str, Any]
 
 # Pydantic speaks of JSON, the user writes TOML.
-_WORDS = {"an object": "a table", "a valid array": "a list", "a valid tuple": "a list"}
+_WORDS = {
+    "an object": "a table",
+    "a valid array": "a list",
+    "a valid tuple": "a list",
+    "a valid integer": "a whole number",
+    "a valid number": "a number",
+}
 
 
 def check_keys(document: Mapping[str, Any], source: str) -> None:
@@ -126,7 +133,18 @@ def _describe(error: ValidationError, source: str, overridden: Collection[str]) 
     where = "--set" if is_set else source
     if first["type"] == "missing":
         return f"{where}: {path} is missing"
-    return f"{where}: {path} must be {limit}, got {show(first['input'])}"
+    got = first["input"]
+    return f"{where}: {path} must be {limit}, got {show(got)}{_explain_text(path, limit, got)}"
+
+
+def _explain_text(path: str, limit: str, got: object) -> str:
+    """Say how a list is written at the keyboard, where a text is all that came of it."""
+    if not isinstance(got, str) or not limit.startswith("a list"):
+        return ""
+    entries = [part.strip(" '\"") for part in got.strip("[] ").split(",")]
+    return (
+        f"; write {shorten(path + '=' + json.dumps(entries))} with single quotes around all of it"
+    )
 
 
 def _to_key(location: tuple[int | str, ...]) -> str:

@@ -31,6 +31,7 @@ from dpod_search.pipeline.looking import OWNER
 from dpod_search.pipeline.looking import check_marks
 from dpod_search.pipeline.looking import looking_into
 from dpod_search.pipeline.tidying import tidy_up
+from dpod_search.pipeline.ways import tell_ways
 from dpod_search.records.markers import MARKERS
 from dpod_search.records.markers import Marker
 from dpod_search.records.markers import check_file
@@ -184,8 +185,7 @@ class RunFolder:
         if changed:
             shown = "; ".join(changed[:3]) + ("; ..." if len(changed) > 3 else "")
             raise RunFolderError(
-                f"{self.path} holds a different study ({shown}); "
-                "choose another --out, or delete the folder to start anew"
+                f"{self.path} holds a different study ({shown}); {tell_ways(self.path)}"
             )
 
     def recover(self) -> None:
@@ -277,7 +277,7 @@ class RunFolder:
         if not file.is_file() or not self.has_ended(stage):
             raise RunFolderError(
                 f"{file} is missing or not finished; run `dpod-search {stage}` with the same "
-                "--study and --out first"
+                "--study and --out, or --run, first"
             )
         return file
 

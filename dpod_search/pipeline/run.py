@@ -26,6 +26,7 @@ from dpod_search.export.onnx import check_onnx
 from dpod_search.files import write_text
 from dpod_search.finetune import resolve_tuner
 from dpod_search.own_code import is_own
+from dpod_search.pipeline import disk
 from dpod_search.pipeline import pacing
 from dpod_search.pipeline.environment import describe_environment
 from dpod_search.pipeline.estimating import describe_seconds
@@ -38,15 +39,20 @@ from dpod_search.pipeline.stages import training
 from dpod_search.pipeline.stages.table import STAGE_NAMES
 from dpod_search.pipeline.stages.table import STAGES
 from dpod_search.pipeline.stages.table import Stage
+from dpod_search.pipeline.storage import StudyStorage
+from dpod_search.pipeline.storage import check_storage
+from dpod_search.pipeline.storage import find_storage
+from dpod_search.pipeline.storage import keep_storage
 from dpod_search.pipeline.telling import describe_ended
 from dpod_search.pipeline.telling import open_callbacks
+from dpod_search.pipeline.ways import tell_ways
+from dpod_search.pipeline.ways import telling_ways
 from dpod_search.placement import check_parallel
 from dpod_search.placement import limit_threads
 from dpod_search.progress import Progress
 from dpod_search.progress import SilentProgress
 from dpod_search.records.markers import find_marker
-from dpod_search.search.store import check_lasting
-from dpod_search.search.store import check_url
+from dpod_search.records.storage import KeptStorage
 from dpod_search.training import launched_ranks
 
 
@@ -90,11 +96,12 @@ def run_stages(
         config: The study.
         out: The run folder; made if it is missing.
         stages: Names of stages, in any order; they run in theirs.
-        storage: URL or path of Optuna's storage; None is the journal in the run folder.
+        storage: URL or path of Optuna's storage; None is the one that the folder remembers, or
+            the journal in it.
         progress: Who is told.
         n_jobs: Processes that search, this one included; and those that finetune.
         tell: Is told in a line, before the first stage begins, about how long those that are not
-            done will take on this machine. None measures nothing.
+            done will take on this machine, and how much of its disk. None measures nothing.
 
     Returns:
         What became of each stage; nothing on other ranks than the first.
@@ -115,11 +122,13 @@ def run_stages(
                 session = Session(config, RunFolder(out), progress or SilentProgress())
                 training.follow(session)
         return []
-    with _entering(out, stages, storage) as folder, limit_threads(config.threads):
+    place = find_storage(out, storage, is_opened=not _only_looks(stages))
+    with _entering(out, stages, place.url) as folder, limit_threads(config.threads):
         folder.check_study(config)
         if not _only_looks(stages):
             folder.recover()
-        session = Session(config, folder, progress or SilentProgress(), storage, n_jobs)
+        session = Session(config, folder, progress or SilentProgress(), place.url, n_jobs)
+        session.spelling = place.spelling
         _check_start(session, stages)
         with closing(session.callbacks):
             return _run_all(session, stages, tell)
@@ -131,16 +140,20 @@ def _run_all(
     folder = session.folder
     kept = _keep_claim(folder)
     if not _only_looks(stages):
-        with folder.noting("run", *_CLAIM):
+        place = StudyStorage(session.storage, session.spelling)
+        names = [*_CLAIM, *([KeptStorage.FILE] if place.spelling else [])]
+        with folder.noting("run", *names):
             folder.claim(session.config)
             describe_environment().write(folder.path)
+            keep_storage(folder.path, place)
     if tell is not None:
         _tell_seconds(session, stages, tell)
     outcomes = []
     for stage in STAGES:
         if stage.name in stages:
             # A search that is refused must not leave its settings behind.
-            with _restoring(folder, kept if stage.name == "search" else {}):
+            told = telling_ways(folder.path, session.config, session.storage)
+            with told, _restoring(folder, kept if stage.name == "search" else {}):
                 outcomes.append(_run_stage(stage, session))
     return outcomes
 
@@ -185,9 +198,7 @@ def _check_start(session: Session, stages: Sequence[str]) -> None:
 
 
 def _look_ahead(session: Session, stages: Sequence[str]) -> None:
-    if session.storage:
-        check_url(session.storage)
-        check_lasting(session.storage)
+    check_storage(StudyStorage(session.storage))
     if "train" in stages:
         training.check_task(session)  # complains of model, data and device too
     if "search" in stages:
@@ -206,27 +217,30 @@ def _look_ahead(session: Session, stages: Sequence[str]) -> None:
 
 
 def _tell_seconds(session: Session, stages: Sequence[str], tell: Callable[[str], None]) -> None:
-    """Say about how long the stages take that are still to do."""
+    """Say about how long the stages take that are still to do, and how much disk."""
     if not launched_ranks().is_alone:
         return  # how much faster they are together is not known
     chosen = [stage for stage in STAGES if stage.name in stages]
     # Stages after one that is to do are to do as well.
     due = dropwhile(lambda s: _is_done(s, session, s.describe_inputs(session)), chosen)
     names = [stage.name for stage in due]
+    if _only_looks(names):
+        return
     try:
         seconds = pacing.estimate_stages(session, names)
+        n_bytes = sum(disk.estimate_bytes(session, names).values())
     except Exception:  # it is not what was asked for, and the stage itself will complain
         _logger.info("how long the stages take cannot be told", exc_info=True)
         return
-    if seconds:
-        tell(describe_seconds(seconds))
+    told = [describe_seconds(seconds)] if seconds else []
+    tell("; ".join([*told, disk.describe_bytes(session, n_bytes)]))
 
 
 def _keep_claim(folder: RunFolder) -> dict[Path, str]:
     """Return what a folder says of the search it holds; nothing before it holds weights."""
     if not folder.has_ended("train"):
         return {}
-    files = [folder.path / name for name in _CLAIM]
+    files = [folder.path / name for name in (*_CLAIM, KeptStorage.FILE)]
     files += [find_marker(folder.path, name) for name in ("run", "search")]
     return {file: file.read_text(encoding="utf-8") for file in files if file.is_file()}
 
@@ -240,6 +254,7 @@ def _restoring(folder: RunFolder, kept: Mapping[Path, str]) -> Iterator[None]:
         with suppress(CheckpointError):  # on a full disk, which is what was told
             if kept:
                 folder.unmark("run")
+                (folder.path / KeptStorage.FILE).unlink(missing_ok=True)
             for file, text in kept.items():
                 write_text(file, text)
         raise
@@ -257,7 +272,7 @@ def _run_stage(stage: Stage, session: Session) -> StageOutcome:
     if stage.name == "train" and session.folder.has_other_inputs("train", inputs):
         raise RunFolderError(
             f"{session.path} holds weights that were trained on other pictures or another model; "
-            "choose another --out, or delete the folder to start anew"
+            + tell_ways(session.path, "restore them")
         )
     if session.folder.is_done(stage.name, inputs):
         _logger.warning("%s: is done again, for the study is not what it left", stage.name)

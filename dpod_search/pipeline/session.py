@@ -45,6 +45,7 @@ from dpod_search.placement import place_module
 from dpod_search.progress import Progress
 from dpod_search.search import Objective
 from dpod_search.search import resolve_objectives
+from dpod_search.search.store import hide_password
 from dpod_search.search.task import Footprint
 from dpod_search.supernet import Supernet
 from dpod_search.tasks import Metric
@@ -78,6 +79,7 @@ class Session:
         n_jobs: Processes that search, this one included; and those that finetune.
         is_guest: The folder is another process's, and only read.
         callbacks: Who is told of steps, trials and stages.
+        spelling: How the storage was spelled at first, its password hidden; None is as it is now.
     """
 
     config: StudyConfig
@@ -87,6 +89,7 @@ class Session:
     n_jobs: int = 1
     is_guest: bool = False
     callbacks: Callbacks = field(default_factory=Callbacks)
+    spelling: str | None = None
 
     @property
     def path(self) -> Path:
@@ -97,6 +100,11 @@ class Session:
     def study_storage(self) -> str:
         """URL or path of Optuna's storage, wherever it is."""
         return self.storage or str(self.path / "study.journal")
+
+    @property
+    def storage_spelling(self) -> str | None:
+        """What stages depend on of the storage: its URL without a password, or None."""
+        return self.spelling or (self.storage and hide_password(self.storage))
 
     @property
     def seed(self) -> int:

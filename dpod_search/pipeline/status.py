@@ -12,6 +12,7 @@ from dpod_search.pipeline.folder import RunFolder
 from dpod_search.pipeline.looking import looking_into
 from dpod_search.pipeline.stages.choosing import find_costs
 from dpod_search.pipeline.stages.table import STAGES
+from dpod_search.pipeline.storage import find_storage
 from dpod_search.records.finetuned import Finetuned
 from dpod_search.records.front import FinetunedFront
 from dpod_search.records.markers import check_run
@@ -25,7 +26,8 @@ def read_status(out: Path, storage: str | None = None) -> dict[str, Any]:
 
     Args:
         out: The run folder.
-        storage: URL or path of Optuna's storage; None is the journal in the run folder.
+        storage: URL or path of Optuna's storage; None is the one that the folder remembers, or
+            the journal in it.
 
     Returns:
         Study, whether a process works on it, stages whose results are all there, trials by
@@ -43,6 +45,7 @@ def read_status(out: Path, storage: str | None = None) -> dict[str, Any]:
     check_run(out)
     config = load_study(config_file)
     folder = RunFolder(out)
+    storage = find_storage(out, storage).url
     journal = out / "study.journal"
     has_study = storage is not None or journal.exists()
     trials = count_trials(config.name, storage or str(journal)) if has_study else {}

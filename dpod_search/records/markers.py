@@ -36,6 +36,7 @@ _MAX_BYTES = 2**24  # of a marker; of a thousand subnets it has a hundredth
 FILES: Mapping[str, str] = {
     "config.toml": "run",
     "environment.json": "run",
+    "storage.json": "run",
     "log.jsonl": "",
     ".lock": "",
     ".owner": "",

@@ -24,6 +24,21 @@ from dpod_search.search.task import SearchTask
 from dpod_search.widths import Widths
 
 
+class OtherStudyError(RunFolderError):
+    """A study was begun as another one than it is asked for now.
+
+    Args:
+        told: What is different.
+        restore: What to do to go on with it.
+    """
+
+    def __init__(self, told: str, restore: str) -> None:
+        """Put it in a line with the other way, for who has no run folder."""
+        super().__init__(f"{told}; {restore}, or choose another --out, study name or storage")
+        self.told = told
+        self.restore = restore
+
+
 _UNKNOWN = "unknown"
 # How a message names what a study was made with.
 _NAMES = {
@@ -176,10 +191,9 @@ def _check_equal(study: str, key: str, known: Any, value: Any) -> None:
     if known == value or (key == attributes.VERSION and _UNKNOWN in (known, value)):
         return
     name = _NAMES.get(key, f"another {key}")
-    raise RunFolderError(
-        f"study {study} was made with {name}: {_find_difference(known, value)}; "
-        f"restore {'them' if name.startswith('other ') else 'it'}, "
-        "or choose another --out, study name or storage"
+    raise OtherStudyError(
+        f"study {study} was made with {name}: {_find_difference(known, value)}",
+        f"restore {'them' if name.startswith('other ') else 'it'}",
     )
 
 

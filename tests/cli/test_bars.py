@@ -79,7 +79,7 @@ class Clock:
 
 
 def read_left(bars):
-    return [bar.fields["left"] for bar in bars._bars.tasks]
+    return [bars._tell_left(bar.id) for bar in bars._bars.tasks]
 
 
 @pytest.mark.parametrize("is_terminal", [True, False])
@@ -125,3 +125,43 @@ def test_a_total_that_was_a_guess_is_never_passed():
     for _ in range(3):
         bars.advance()
     assert [(bar.completed, bar.total) for bar in bars._bars.tasks] == [(3, 3)]
+
+
+def test_the_time_left_is_told_of_units_that_take_longer_than_is_looked_back():
+    clock = Clock()
+    bars = Bars(Console(file=StringIO()), clock=clock)
+    bars.start("finetune", 5)
+    assert read_left(bars) == ["-:--:--"]
+    for _ in range(3):
+        clock.now += 100
+        bars.advance()
+    assert read_left(bars) == ["0:03:20"]
+
+
+def test_the_time_left_runs_down_while_a_unit_takes_its_time_and_is_none_when_it_is_over():
+    clock = Clock()
+    bars = Bars(Console(file=StringIO()), clock=clock)
+    bars.start("finetune", 4)
+    for _ in range(2):
+        clock.now += 60
+        bars.advance()
+    for waited, told in ((30, "0:01:30"), (30, "0:01:00"), (61, "-:--:--")):
+        clock.now += waited
+        assert read_left(bars) == [told]
+    bars.finish()
+    assert read_left(bars) == ["-:--:--"]
+
+
+def test_a_few_trials_that_are_pruned_at_once_do_not_promise_an_early_end():
+    clock = Clock()
+    bars = Bars(Console(file=StringIO()), clock=clock)
+    bars.start("search", 30)
+    for _ in range(10):
+        clock.now += 40  # evaluated
+        bars.advance()
+        clock.now += 0.1  # pruned
+        bars.advance()
+    (left,) = read_left(bars)
+    hours, minutes, seconds = map(int, left.split(":"))
+    assert hours == 0
+    assert 180 <= 60 * minutes + seconds <= 220  # 10 trials, of about 20 s

@@ -36,7 +36,6 @@ from dpod_search.search import propose_seeds
 from dpod_search.search import run_study
 from dpod_search.search import write_records
 from dpod_search.search.identity import grow_seeds
-from dpod_search.search.store import hide_password
 from dpod_search.search.store.status import count_trials
 from dpod_search.search.store.status import require_written
 from dpod_search.search.worker.crew import check_shareable
@@ -58,7 +57,7 @@ def describe_inputs(session: Session) -> dict[str, Any]:
         "path": session.folder.require_hash("path.json", "train"),
         "data": session.data.fingerprint,
         # Not its password: that changes nothing, and does not belong into a folder.
-        "storage": session.storage and hide_password(session.storage),
+        "storage": session.storage_spelling,
         "search": dataclasses.asdict(session.config.search),
         "evaluation": dataclasses.asdict(session.config.evaluation),
         **session.describe_task(),
@@ -123,10 +122,23 @@ def check_task(session: Session) -> None:
         GroupingError: If the model cannot be made a supernet.
         DataError: If pictures are missing.
     """
+    _check_constrained(session)
     task = make_search_task(session, session.blank_supernet)
     task.check_reachable()
     _check_range(session.task.metrics, task.bounds)
     oneshot.check_budgets(session, task)
+
+
+def _check_constrained(session: Session) -> None:
+    """Raise if a constraint is on a metric that would be known, were it only measured."""
+    objectives = [objective.name for objective in session.objectives]
+    could_be = {*(metric.name for metric in session.task.metrics), "latency_ms"}
+    for name in session.config.search.constraints:
+        if name in could_be and name not in objectives:
+            raise ConfigError(
+                f"search.constraints.{name}: {name} is no objective of the study, so it is not "
+                f"measured; put it into search.objectives, which has {', '.join(objectives)}"
+            )
 
 
 def _check_range(metrics: Iterable[Metric], bounds: Iterable[Bound]) -> None:

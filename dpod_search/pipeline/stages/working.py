@@ -6,6 +6,7 @@ import logging
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from collections.abc import Iterator
 from contextlib import closing
 from contextlib import contextmanager
@@ -15,12 +16,16 @@ from dpod_search.config import StudyConfig
 from dpod_search.environment import RANK_VARIABLES
 from dpod_search.environment import STORAGE_VARIABLE
 from dpod_search.errors import RunFolderError
+from dpod_search.pipeline import pacing
+from dpod_search.pipeline.estimating import describe_seconds
 from dpod_search.pipeline.folder import RunFolder
 from dpod_search.pipeline.logs import log_to
 from dpod_search.pipeline.session import Session
 from dpod_search.pipeline.stages import searching
 from dpod_search.pipeline.stages import training
+from dpod_search.pipeline.storage import find_storage
 from dpod_search.pipeline.telling import open_callbacks
+from dpod_search.pipeline.ways import telling_ways
 from dpod_search.placement import limit_threads
 from dpod_search.progress import Progress
 from dpod_search.progress import SilentProgress
@@ -36,6 +41,7 @@ def work(
     *,
     storage: str | None = None,
     progress: Progress | None = None,
+    tell: Callable[[str], None] | None = None,
 ) -> SearchResult:
     """Join the search of a run whose supernet is trained, until the study's budget is spent.
 
@@ -45,8 +51,11 @@ def work(
     Args:
         config: The study.
         out: The run folder.
-        storage: URL or path of Optuna's storage; None is the journal in the run folder.
+        storage: URL or path of Optuna's storage; None is the one that the folder remembers, or
+            the journal in it.
         progress: Who is told.
+        tell: Is told in a line about how long what is left would take this process alone. None
+            measures nothing.
 
     Returns:
         What all workers together have found.
@@ -63,15 +72,20 @@ def work(
             "folder there"
         )
     folder.check_study(config)
+    place = find_storage(out, storage)
+    storage = place.url
     session = Session(config, folder, progress or SilentProgress(), storage, is_guest=True)
     folder.require_stage("train", training.describe_inputs(session))
     session.callbacks = open_callbacks(config, out, worker=os.getpid())
     with (
         limit_threads(config.threads),
         log_to(out / "log.jsonl", storage),
+        telling_ways(out, config, storage),
         closing(session.callbacks),
     ):
         _logger.info("worker: joins the search")
+        if tell is not None:
+            _tell_seconds(session, tell)
         try:
             result = searching.search_study(session, is_shared=True)
         except Exception:
@@ -79,6 +93,16 @@ def work(
             raise
         _logger.info("worker: the search has ended")
         return result
+
+
+def _tell_seconds(session: Session, tell: Callable[[str], None]) -> None:
+    try:
+        seconds = pacing.estimate_stages(session, ["search"])
+    except Exception:  # it is not what was asked for, and the search itself will complain
+        _logger.info("how long the search takes cannot be told", exc_info=True)
+        return
+    if seconds:
+        tell(f"{describe_seconds(seconds)}; less with every other worker")
 
 
 @contextmanager

@@ -16,6 +16,8 @@ from dpod_search.search.store.urls import check_url
 from dpod_search.search.store.urls import describe_complaint
 from dpod_search.search.store.urls import hide_password
 from dpod_search.search.store.urls import hide_secrets
+from dpod_search.search.store.urls import is_url
+from dpod_search.search.store.urls import leave_out_secrets
 
 
 __all__ = [
@@ -29,6 +31,8 @@ __all__ = [
     "find_file",
     "hide_password",
     "hide_secrets",
+    "is_url",
+    "leave_out_secrets",
     "load_or_create_study",
     "open_existing",
     "open_storage",

@@ -97,6 +97,23 @@ def hide_password(target: str) -> str:
     return shown.render_as_string(hide_password=True).replace(quote_plus(_HIDDEN), _HIDDEN)
 
 
+def leave_out_secrets(target: str) -> str:
+    """Return a storage's URL without its password, which its driver will look for elsewhere."""
+    url = _parse(target)
+    if url is None:
+        return target
+    secret = [key for key in url.query if _SECRET_KEY.search(key)]
+    bare = sqlalchemy.URL.create(
+        url.drivername,
+        username=url.username,
+        host=url.host,
+        port=url.port,
+        database=url.database,
+        query=url.difference_update_query(secret).query,
+    )
+    return bare.render_as_string(hide_password=False)
+
+
 def hide_secrets(text: str, target: str) -> str:
     """Return a text, a driver's complaint for instance, without the secrets of a storage's URL.
 
