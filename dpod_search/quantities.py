@@ -7,6 +7,7 @@ the same numbers everywhere. What is above 0 is never written as 0.
 from __future__ import annotations
 
 import math
+import re
 
 
 _LABELS = {
@@ -117,6 +118,52 @@ def loss(name: str, by: float) -> str:
 def loss_unit(name: str) -> str:
     """Return what :func:`loss` counts, with the metric's label."""
     return f"points of {label(name)}" if is_share(name) else label(name)
+
+
+def short_comparison(name: str, lost: float) -> str:
+    """Say in two words how a net compares with another, beneath a heading that names the metric.
+
+    Args:
+        name: Of the metric.
+        lost: By how much the net is worse; below 0 it is better.
+
+    Returns:
+        ``1.9 worse``, ``0.3 better`` or ``equal``, in what :func:`loss_unit` says.
+    """
+    amount = loss(name, abs(lost))
+    if amount == loss(name, 0.0):
+        return "equal"
+    return f"{amount} {'worse' if lost > 0 else 'better'}"
+
+
+def comparison(name: str, lost: float, *, is_maximized: bool) -> str:
+    """Say how a net compares with another, in words that need no heading.
+
+    Args:
+        name: Of the metric.
+        lost: By how much the net is worse; below 0 it is better.
+        is_maximized: Whether larger values of the metric are better.
+
+    Returns:
+        ``1.9 points less accurate``, ``equally accurate``, ``mean IoU 0.3 points higher (better)``,
+        ``RMSE 0.155 higher (worse)`` or ``equal in RMSE``.
+    """
+    amount, is_worse = loss(name, abs(lost)), lost > 0
+    is_equal = amount == loss(name, 0.0)
+    if is_share(name):
+        amount += " point" if amount == points(0.01) else " points"
+    if name == "accuracy":
+        way = "less" if is_worse else "more"
+        return "equally accurate" if is_equal else f"{amount} {way} accurate"
+    if is_equal:
+        return f"equal in {label(name)}"
+    way = "lower" if is_worse == is_maximized else "higher"
+    return f"{label(name)} {amount} {way} ({'worse' if is_worse else 'better'})"
+
+
+def name_whole(bounds: str) -> str:
+    """Say of what the shares in bounds are: ``macs<=25% of the full net's``."""
+    return re.sub(r"(?<=[0-9]) ?%", "% of the full net's", bounds)
 
 
 def number(value: float, n_digits: int = 4) -> str:

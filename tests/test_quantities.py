@@ -10,11 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import dpod_search
+from dpod_search.quantities import comparison
 from dpod_search.quantities import count
 from dpod_search.quantities import in_own_unit
 from dpod_search.quantities import in_percent
 from dpod_search.quantities import kib
 from dpod_search.quantities import label
+from dpod_search.quantities import name_whole
 from dpod_search.quantities import number
 from dpod_search.quantities import percent
 from dpod_search.quantities import plural
@@ -22,6 +24,7 @@ from dpod_search.quantities import points
 from dpod_search.quantities import quantity
 from dpod_search.quantities import seconds
 from dpod_search.quantities import short
+from dpod_search.quantities import short_comparison
 from dpod_search.quantities import size_heading
 from dpod_search.quantities import size_of
 from dpod_search.quantities import spell
@@ -183,3 +186,29 @@ def test_what_people_read_spells_no_number_of_its_own() -> None:
         and re.search(r"[,%eg]|\.[0-9]", ast.unparse(node.format_spec) if node.format_spec else "")
     }
     assert found == OWN_SPELLING
+
+
+@pytest.mark.parametrize(
+    ("name", "lost", "is_maximized", "told", "in_short"),
+    [
+        ("accuracy", 0.019, True, "1.9 points less accurate", "1.9 worse"),
+        ("accuracy", -0.01, True, "1.0 point more accurate", "1.0 better"),
+        ("accuracy", 1e-12, True, "equally accurate", "equal"),
+        ("mean_iou", -0.003, True, "mean IoU 0.3 points higher (better)", "0.3 better"),
+        ("pixel_accuracy", 0.02, True, "pixel accuracy 2.0 points lower (worse)", "2.0 worse"),
+        ("rmse", 0.155, False, "RMSE 0.155 higher (worse)", "0.155 worse"),
+        ("bits_per_character", -0.2, False, "bits per character 0.2 lower (better)", "0.2 better"),
+        ("r2", 0.1, True, "R\u00b2 0.1 lower (worse)", "0.1 worse"),
+        ("rmse", 0.0, False, "equal in RMSE", "equal"),
+    ],
+)
+def test_a_comparison_needs_no_sign(
+    name: str, lost: float, is_maximized: bool, told: str, in_short: str
+) -> None:
+    assert comparison(name, lost, is_maximized=is_maximized) == told
+    assert short_comparison(name, lost) == in_short
+
+
+def test_a_share_says_of_what_it_is() -> None:
+    told = name_whole("macs<=25% and params<=50 % and latency<=2")
+    assert told == "macs<=25% of the full net's and params<=50% of the full net's and latency<=2"

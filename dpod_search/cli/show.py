@@ -19,17 +19,23 @@ from dpod_search.pipeline.stages.searching import describe_empty_front
 from dpod_search.quantities import in_percent
 from dpod_search.quantities import is_share
 from dpod_search.quantities import label
-from dpod_search.quantities import loss
 from dpod_search.quantities import loss_unit
+from dpod_search.quantities import name_whole
 from dpod_search.quantities import number
 from dpod_search.quantities import percent
 from dpod_search.quantities import seconds
+from dpod_search.quantities import short_comparison
 from dpod_search.quantities import spell
 from dpod_search.records.front import FinetunedFront
 from dpod_search.records.latency import LatencyFit
 from dpod_search.records.oneshot import OneShot
 from dpod_search.records.search import Search
 from dpod_search.records.training import Training
+from dpod_search.report.picks import count_validation
+from dpod_search.report.picks import find_cheaper
+from dpod_search.report.picks import find_cheaper_within
+from dpod_search.report.picks import list_chosen
+from dpod_search.report.picks import list_costs
 
 
 def describe_run(out: Path, outcomes: Sequence[StageOutcome]) -> dict[str, Any]:
@@ -66,6 +72,8 @@ def show_run(console: Console, out: Path, outcomes: Sequence[StageOutcome]) -> N
         console.print(_front_table(front, Search.read(out).constraints))
         for line in _list_budgets(front.chosen, front.unmet_budgets, find_costs(front)):
             console.print(line, highlight=False, soft_wrap=True)
+        for line in _tell_cheaper(front, Training.read_if_there(out)):
+            console.print(line, highlight=False, soft_wrap=True)
     if (out / "report.html").is_file() and "report" in ran:
         console.print(f"report: {out / 'report.html'}", highlight=False, soft_wrap=True)
     if (out / "exported").is_dir() and "export" in ran:
@@ -89,7 +97,7 @@ def show_choices(console: Console, chosen: OneShot) -> None:
         ]
         if choice.measured_share is not None:
             costs.append(f"measured {percent(choice.measured_share)} of the full net's")
-        line = "; ".join([f"{chosen.method} {choice.budget}", *costs, *told])
+        line = "; ".join([f"{chosen.method} {name_whole(choice.budget)}", *costs, *told])
         console.print(line, highlight=False, soft_wrap=True)
     for reason in chosen.unmet.values():
         console.print(reason, highlight=False, soft_wrap=True)
@@ -137,56 +145,74 @@ def _describe_device(out: Path) -> str | None:
 
 
 def _front_table(front: FinetunedFront, constraints: Iterable[str] = ()) -> Table:
-    full, costs, aim = front.full, front.footprints, front.task.first
-    searched = {name: None for m in front.members for name in m.values_after}
-    bounded = {name for budget in front.budgets for name in split_bounds(budget)}
+    full, aim = front.full, front.task.first
     # A line is short: besides macs and params only the costs that the run was about.
-    asked = {"params", *searched, *bounded, *constraints} - {"macs"}
-    shown = [name for name in costs if name in asked]
-    measured = [name for name in searched if name not in {*costs, aim.name}]
+    shown = list_costs(front, constraints)
+    searched = {name: None for m in front.members for name in m.values_after}
+    measured = [name for name in searched if name not in {*front.footprints, aim.name}]
+    has_clock = any(member.measured_latency_share is not None for member in front.members)
     table = Table(
         title=f"{front.study}: subnets after finetuning, cheapest first",
-        caption=_describe_loss(front),
+        caption=_describe_columns(front),
         box=box.SIMPLE_HEAD,
+        padding=(0, 0, 0, 1),
     )
     headings = (
         "trial",
         "macs",
-        "of full",
+        "of full macs",
         *shown,
+        *(["latency measured, of full"] if has_clock else []),
         *measured,
         "validation",
         "test",
-        "lost",
+        "test beside full",
         "front",
     )
     for heading in headings:
         table.add_column(heading, justify="right", overflow="fold")  # a number is never cut
     for member in front.members:
-        lost = aim.lose(full.test, member.test)
         is_full = member.footprint == full.footprint
+        clock = member.measured_latency_share
         table.add_row(
             # Without a trial of its own the full net's folder already says so.
             f"{member.trial} (full)" if is_full and member.trial is not None else member.folder,
             spell("macs", member.macs),
             percent(member.macs_share),
             *(spell(cost, member.footprint[cost]) for cost in shown),
+            *(["" if clock is None else percent(clock)] if has_clock else []),
             *(spell(name, member.values_after[name]) for name in measured),
             _spell_metric(aim.name, member.validation[aim.name]),
             _spell_metric(aim.name, member.test[aim.name]),
-            f"{'+' if lost > 0 else ''}{loss(aim.name, lost)}",
+            "" if is_full else short_comparison(aim.name, aim.lose(full.test, member.test)),
             "knee" if member.knee else "yes" if member.on_front else "",
         )
     return table
 
 
-def _describe_loss(front: FinetunedFront) -> str:
+def _describe_columns(front: FinetunedFront) -> str:
     name = front.task.first.name
-    if front.task.counts_samples:
-        return "lost: points of test accuracy, against the full net"
     return (
-        f"validation, test: {label(name)}; lost: {loss_unit(name)} on test, against the full net"
+        f"validation, test: {label(name)}; test beside full: {loss_unit(name)} better or worse "
+        "than the full net's"
     )
+
+
+def _tell_cheaper(front: FinetunedFront, training: Training | None) -> list[str]:
+    """Say which members validation cannot tell from cheaper ones, of those that stand out."""
+    n_samples = count_validation(front, training)
+    told = []
+    for chosen in list_chosen(front):
+        if chosen.member is not None:
+            better = find_cheaper_within(chosen.reason, chosen.member, front, n_samples)
+            told.append((f"{name_whole(chosen.reason)}: ", chosen.member, better))
+    told += [("", m, find_cheaper(m, front, n_samples)) for m in front.members if m.knee]
+    return [
+        f"{what}trial {better.trial} is cheaper than trial {member.trial}"
+        f"{'' if what else ', the knee,'} and as good on validation"
+        for what, member, better in told
+        if better is not None
+    ]
 
 
 def _spell_metric(name: str, value: float) -> str:
@@ -205,7 +231,7 @@ def _list_budgets(
             lines.append(unmet.get(budget, f"{budget}: no member of the front"))
             continue
         told = [f"{name} {spell(name, value)}" for name, value in costs.get(budget, {}).items()]
-        lines.append(", ".join([f"{budget}: trial {trial}", *told]))
+        lines.append(", ".join([f"{name_whole(budget)}: trial {trial}", *told]))
     return lines
 
 

@@ -150,7 +150,10 @@ def write_trial_note(
     elif not member.on_front:
         lines += ["After finetuning another member is as good and smaller, or better.", ""]
     if member is not None and (member.knee or member.budgets):
-        reasons = [*(["a knee of the front"] if member.knee else []), *member.budgets]
+        reasons = [
+            *(["a knee of the front"] if member.knee else []),
+            *map(spell_budget, member.budgets),
+        ]
         lines += [f"Chosen for: {escape(', '.join(reasons))}.", ""]
     lines += ["## Widths", ""]
     if PICTURE in files:
@@ -231,7 +234,7 @@ def _list_members(run: Run, places: Places) -> list[str]:
         columns.append("latency, measured, of full")
     if tuned:
         columns += [
-            "after finetuning",
+            f"{label(find_purpose(run).first.name)} after finetuning",
             f"test {label(find_purpose(run).first.name)}",
             *(["chosen for"] if has_reasons else []),
         ]
@@ -259,7 +262,10 @@ def _tell_latency(member: Member | None) -> str:
 
 
 def _describe_member(member: Member, name: str) -> list[str]:
-    reasons = [*(["knee"] if member.knee else []), *map(escape, member.budgets)]
+    reasons = [
+        *(["knee"] if member.knee else []),
+        *(escape(spell_budget(budget)) for budget in member.budgets),
+    ]
     return [
         value_of(name, member.validation[name]),
         value_of(name, member.test[name]),
@@ -300,7 +306,7 @@ def _compare(run: Run, trial: Trial, member: Member | None) -> list[str]:
     for name in run.search.footprints:
         if name in trial.values and full.get(name):
             share = percent(trial.values[name] / full[name])
-            size = f"{size_of(name, trial.values[name])} ({share})"
+            size = f"{size_of(name, trial.values[name])} ({share} of the full net's)"
             rows.append((size_heading(name), size, size_of(name, full[name])))
     if member is not None and member.measured_latency_share is not None:
         rows.append(("latency, measured, of full", _tell_latency(member), percent(1.0)))

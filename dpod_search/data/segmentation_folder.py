@@ -118,7 +118,8 @@ def load_segmentation(
         raise DataError(
             f"{spell_name(str(root))} has one class alone in its masks, {ignored} aside, which is not "
             "looked at: there is nothing to tell apart; number classes from 0 (of masks of 0 and 255 "
-            "write 255 as 1), or name another in data.arguments.ignored"
+            "write 255 as 1: Image.fromarray(numpy.array(Image.open(mask)) // 255).save(mask) for "
+            "each), or name another in data.arguments.ignored"
         )
     return DataSource(
         sets["train"],

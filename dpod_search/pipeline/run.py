@@ -22,7 +22,6 @@ from dpod_search.errors import CheckpointError
 from dpod_search.errors import ConfigError
 from dpod_search.errors import DpodSearchError
 from dpod_search.errors import RunFolderError
-from dpod_search.export.onnx import check_onnx
 from dpod_search.files import write_text
 from dpod_search.finetune import resolve_tuner
 from dpod_search.own_code import is_own
@@ -34,6 +33,7 @@ from dpod_search.pipeline.folder import RunFolder
 from dpod_search.pipeline.logs import log_to
 from dpod_search.pipeline.session import Session
 from dpod_search.pipeline.stages import choosing
+from dpod_search.pipeline.stages import exporting
 from dpod_search.pipeline.stages import searching
 from dpod_search.pipeline.stages import training
 from dpod_search.pipeline.stages.table import STAGE_NAMES
@@ -209,7 +209,7 @@ def _look_ahead(session: Session, stages: Sequence[str]) -> None:
         if session.config.finetune.tuner is not None:
             resolve_tuner(session.config.finetune.tuner)
     if "export" in stages:
-        check_onnx(session.config.export.formats)
+        exporting.check_formats(session)
     for stage in STAGES:
         if stage.name in stages:
             stage.describe_inputs(session)  # complains of what an earlier stage has not left

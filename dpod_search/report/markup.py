@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
 from typing import Any
+from urllib.parse import quote
 
 from jinja2 import Environment
 from jinja2 import PackageLoader
@@ -39,13 +40,23 @@ def table(
     Args:
         caption: What it shows, in plain text.
         columns: Their headings. The first cell of each row is the row's own heading.
-        rows: Cells in plain text, one for each column.
+        rows: Cells in plain text, or links, one for each column.
         texts: How many columns, counted from the last, hold text and not numbers.
     """
     rows = list(rows)
     assert all(len(row) == len(columns) for row in rows)
     kinds = ["text", *["number"] * (len(columns) - 1 - texts), *["text"] * texts]
     return _call("table", caption, columns, rows, kinds)
+
+
+def link(path: str, text: str) -> Markup:
+    """Return a link to a file or folder that lies beside the page.
+
+    Args:
+        path: From the page's folder, with ``/`` between its parts.
+        text: What is shown, in plain text.
+    """
+    return _call("link", quote(path), text)
 
 
 def code_block(text: str) -> Markup:
@@ -63,7 +74,7 @@ def figure(name: str, title: str, caption: str, numbers: str, drawn: object) -> 
         numbers: The CSV file behind it.
         drawn: The figure, as :func:`~dpod_search.report.packing.pack_figure` packs it.
     """
-    return _call("figure", name, title, caption, numbers, drawn)
+    return _call("figure", name, title, caption, link(numbers, numbers), drawn)
 
 
 def join(parts: Iterable[str]) -> Markup:

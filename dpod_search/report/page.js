@@ -38,6 +38,33 @@
   }, {rootMargin: "400px"});
   drawNext();
   for (const figure of figures) seen.observe(figure);
+  // A table or figure that is wider than the window shows at its edges that it goes on.
+  const mark = (box) => {
+    const hidden = box.scrollWidth - box.clientWidth;
+    box.classList.toggle("goes-left", box.scrollLeft > 1);
+    box.classList.toggle("goes-right", box.scrollLeft < hidden - 1);
+    const goesOn = hidden > 1;
+    let hint = box.nextElementSibling;
+    if (!hint?.classList.contains("hint")) {
+      if (!goesOn) return;
+      hint = document.createElement("p");
+      hint.className = "hint";
+      hint.textContent = "\u2194 Scroll sideways: it is wider than the window.";
+      box.after(hint);
+    }
+    hint.hidden = !goesOn;
+    // Who has no pointer scrolls with the arrow keys.
+    if (goesOn) box.tabIndex = 0;
+    else box.removeAttribute("tabindex");
+  };
+  const sizes = new ResizeObserver((entries) => {
+    for (const entry of entries) mark(entry.target.closest(".wide"));
+  });
+  for (const box of document.querySelectorAll(".wide")) {
+    sizes.observe(box);
+    if (box.firstElementChild) sizes.observe(box.firstElementChild);
+    box.addEventListener("scroll", () => mark(box), {passive: true});
+  }
   // Paper is narrower than the window: draw at its width, two figures a page, and go back after.
   const heights = new Map();
   addEventListener("beforeprint", () => {

@@ -6,11 +6,10 @@ from collections.abc import Mapping
 
 from markupsafe import Markup
 
+from dpod_search.quantities import comparison
 from dpod_search.quantities import count
-from dpod_search.quantities import is_share
 from dpod_search.quantities import kib
 from dpod_search.quantities import label
-from dpod_search.quantities import loss
 from dpod_search.quantities import quantity
 from dpod_search.quantities import size_heading
 from dpod_search.quantities import size_of
@@ -20,6 +19,7 @@ from dpod_search.records.run import Run
 from dpod_search.records.search import FATES
 from dpod_search.records.trials import Trial
 from dpod_search.report.markup import code_block
+from dpod_search.report.markup import link
 from dpod_search.report.markup import paragraph
 from dpod_search.report.markup import table
 from dpod_search.report.text import find_purpose
@@ -30,13 +30,12 @@ from dpod_search.report.text import value_of
 
 def _name_columns(front: FinetunedFront) -> list[str]:
     sizes = [size_heading(name) for name in _list_sizes(front)]
-    shares = [f"latency of full, {kind}" for kind in _list_latency_shares(front)]
+    shares = [f"latency of the full net's, {kind}" for kind in _list_latency_shares(front)]
     shares += [quantity(name) for name in front.measured]
-    lost = "points lost on test" if is_share(front.task.first.name) else "lost on test"
-    measured = ["validation, before", "validation, after", "test", lost]
+    measured = ["validation, before", "validation, after", "test", "against the full net, on test"]
     if _is_foretold(front):
         measured.insert(1, "validation, foretold")
-    return ["trial", size_heading("macs"), "share of full", *sizes, *shares, *measured]
+    return ["trial", size_heading("macs"), "of the full net's MACs", *sizes, *shares, *measured]
 
 
 def _is_foretold(front: FinetunedFront) -> bool:
@@ -88,7 +87,7 @@ def _describe_member(place: int, member: Member, front: FinetunedFront) -> list[
         *([_spell_foretold(member, aim.name)] if _is_foretold(front) else []),
         value_of(aim.name, member.validation[aim.name]),
         value_of(aim.name, member.test[aim.name]),
-        loss(aim.name, aim.lose(front.full.test, member.test)),
+        _compare(member, front),
     ]
 
 
@@ -100,7 +99,15 @@ def _describe_full(front: FinetunedFront) -> list[str]:
     name = front.task.first.name
     values = ["–"] * (2 if _is_foretold(front) else 1)
     values += [value_of(name, full.validation[name]), value_of(name, full.test[name])]
-    return ["–", *sizes, *values, loss(name, 0.0)]
+    return ["–", *sizes, *values, "–"]
+
+
+def _compare(member: Member, front: FinetunedFront) -> str:
+    if member.is_full:
+        return "–"
+    aim = front.task.first
+    lost = aim.lose(front.full.test, member.test)
+    return comparison(aim.name, lost, is_maximized=aim.direction == "maximize")
 
 
 def _tell_place(member: Member) -> str:
@@ -128,8 +135,9 @@ def show_finetuned(run: Run) -> Markup:
         caption += " Latency was measured on the subnet cut out, in turn with the full net."
     if _is_foretold(run.front):
         caption += " What is foretold is what the other members let expect, in 80 % of cases."
+    caption += f" Validation and test: {label(run.front.task.first.name)}."
     columns = (*_name_columns(run.front), on_front)
-    return table(caption, columns, rows, texts=1)
+    return table(caption, columns, rows, texts=2)
 
 
 def show_searched(run: Run) -> Markup:
@@ -149,7 +157,7 @@ def show_searched(run: Run) -> Markup:
         return [str(trial.number), *values, *sizes, share, trial.source]
 
     heads = [quantity(name) for name in [*names, *extra]]
-    columns = ("trial", *heads, "share of full MACs", "proposed by")
+    columns = ("trial", *heads, "of the full net's MACs", "proposed by")
     caption = "The front on validation, before finetuning, ascending in MACs."
     if run.oneshot is not None:
         caption = "What was chosen, on validation, before finetuning, ascending in MACs."
@@ -201,7 +209,7 @@ def show_exported(run: Run) -> Markup:
             _show_difference(file.max_difference),
             value_of(name, file.test.get(name)),
             kind,
-            file.path,
+            link(file.path, file.path),
             f"{file.sha256[:16]}…",
         ]
         for model in run.exported

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from dpod_search.quantities import is_share
+from dpod_search.quantities import comparison
 from dpod_search.quantities import label
-from dpod_search.quantities import loss
 from dpod_search.quantities import plural
-from dpod_search.quantities import points
-from dpod_search.records.front import FinetunedFront
-from dpod_search.records.front import Member
 from dpod_search.records.oneshot import OneShot
 from dpod_search.records.run import Run
+from dpod_search.report.picks import count_validation
 from dpod_search.report.picks import pick_example
 from dpod_search.report.text import join_some
 from dpod_search.report.text import percent
@@ -71,7 +68,7 @@ def _tell_oneshot(run: Run, chosen: OneShot) -> str:
 def _tell_finetuning(run: Run) -> str:
     if run.front is None:
         return stage_missing("finetune", run)
-    example = pick_example(run.front)
+    example = pick_example(run.front, count_validation(run.front, run.training))
     if example is None:
         return "No subnet was finetuned."
     aim = run.front.task.first
@@ -79,21 +76,10 @@ def _tell_finetuning(run: Run) -> str:
         value_of(aim.name, net.test[aim.name], 1) for net in (example, run.front.full)
     )
     called = "" if run.front.task.counts_samples else f"{label(aim.name)} "
+    lost = aim.lose(run.front.full.test, example.test)
+    change = comparison(aim.name, lost, is_maximized=aim.direction == "maximize")
     return (
         f"After finetuning, the subnet of trial {example.trial} with "
-        f"{percent(example.macs_share)} of the full net's MACs reaches "
-        f"{called}{reached} on test: it {_tell_change(run.front, example)} the full net ({full})."
+        f"{percent(example.macs_share)} of the full net's MACs reaches {called}{reached} on test, "
+        f"the full net {full}: {change}."
     )
-
-
-def _tell_change(front: FinetunedFront, member: Member) -> str:
-    aim = front.task.first
-    difference = aim.lose(front.full.test, member.test)
-    lost = loss(aim.name, abs(difference))
-    if lost == loss(aim.name, 0.0):
-        return "loses nothing against"
-    verb = "loses" if difference > 0 else "gains"
-    if not is_share(aim.name):
-        return f"{verb} {lost} against"
-    noun = "point" if lost == points(0.01) else "points"
-    return f"{verb} {lost} {noun} against"

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from dpod_search import quantities
 from dpod_search.quantities import is_share
+from dpod_search.quantities import name_whole
 from dpod_search.quantities import number
 from dpod_search.quantities import plural
 from dpod_search.records.metrics import CLASSIFICATION
@@ -43,8 +44,9 @@ def name_samples(run: Run) -> str:
 
 
 def spell_budget(budget: str) -> str:
-    """Write a budget as people read it."""
-    return budget.replace("<=", " ≤ ").replace(">=", " ≥ ").replace(",", ", ")
+    """Write a budget as people read it, with what its shares are shares of."""
+    told = budget.replace("<=", " ≤ ").replace(">=", " ≥ ").replace(",", ", ")
+    return name_whole(" ".join(told.split())).replace("%", "\u00a0%")
 
 
 def tell_unmet(budget: str, why: str) -> str:

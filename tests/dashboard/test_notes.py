@@ -52,9 +52,9 @@ def test_why_a_member_was_chosen_is_told(folder):
     front = replace(run.front, members=(run.front.members[0], member, *run.front.members[2:]))
     run = replace(run, front=front)
     trial = next(trial for trial in run.trials if trial.number == member.trial)
-    assert "knee, macs\\<=2M" in write_study_note(run, PLACES, {})
+    assert "knee, macs ≤ 2M" in write_study_note(run, PLACES, {})
     note = write_trial_note(run, trial, member, PLACES, {})
-    assert "Chosen for: a knee of the front, macs\\<=2M." in note
+    assert "Chosen for: a knee of the front, macs ≤ 2M." in note
 
 
 def test_a_member_that_is_dominated_afterwards_says_so(folder):
@@ -150,4 +150,4 @@ def test_what_is_dominated_afterwards_was_chosen_for_its_budget_all_the_same(fol
     trial = next(trial for trial in run.trials if trial.number == member.trial)
     note = write_trial_note(run, trial, member, PLACES, {})
     assert "another member is as good" in note
-    assert "Chosen for: macs\\<=2M." in note
+    assert "Chosen for: macs ≤ 2M." in note

@@ -23,14 +23,15 @@ def test_the_user_s_budgets_come_first_in_their_order(run: RunFolder) -> None:
     run.choose("params<=2k,macs<=5M", small)
     run.choose("macs<=1", None)
     rows = show_rows(run)
-    assert rows[0][:2] == ["macs ≤ 25%", str(large)]
+    assert rows[0][:2] == ["macs ≤ 25\u00a0% of the full net&#x27;s", str(large)]
+    rows = [row for row in rows if row[0] != "better: as good, and cheaper"]
     assert rows[1][:2] == ["params ≤ 2k, macs ≤ 5M", str(small)]
     assert rows[2][1] == "–"
     assert rows[2][-1] == "none was chosen"
     why = "no member of the front meets it; the smallest has 9 macs"
     run.documents["front.json"]["unmet_budgets"] = {"macs<=1": why}
     assert f"macs ≤ 1: {why}" in show_picks(read_run(run.write()))
-    assert rows[0][-1] == f"{large}/"
+    assert rows[0][-1] == f'<a href="./{large}/">{large}/</a>'
     assert rows[-1][0] == "full net"
 
 
@@ -42,7 +43,9 @@ def test_knees_are_named(run: RunFolder) -> None:
 def test_budgets_with_one_answer_share_a_row(run: RunFolder) -> None:
     members = run.documents["front.json"]["members"]
     members[0] |= {"macs_share": 0.01, "validation_accuracy": 0.999}
-    assert show_rows(run)[0][0] == "≤ 5\u00a0%, 10\u00a0%, 25\u00a0%, 50\u00a0%, 100\u00a0%"
+    assert show_rows(run)[0][0] == (
+        "≤ 5\u00a0%, 10\u00a0%, 25\u00a0%, 50\u00a0%, 100\u00a0% of the full net&#x27;s MACs"
+    )
     assert len(show_rows(run)) == 2
 
 
@@ -121,3 +124,71 @@ def test_subnets_of_an_earlier_search_are_told_of(run: RunFolder) -> None:
     markup = show_picks(read_run(run.write()))
     assert "1 finetuned subnet of an earlier search is left out" in markup
     assert "dpod-search finetune" in markup
+
+
+def make_equal(run: RunFolder) -> None:
+    """Make all members right on 90 % of validation, the full net too."""
+    for member in run.documents["front.json"]["members"]:
+        member |= {"validation_accuracy": 0.9, "test_accuracy": 0.95}
+
+
+def test_what_is_cheaper_and_as_good_stands_below_what_was_chosen(run: RunFolder) -> None:
+    run.choose("macs<=25%", run.front[3])
+    assert not any("better" in row[0] for row in show_rows(run)[1:2])
+    make_equal(run)
+    rows = show_rows(run)
+    assert rows[0][1] == str(run.front[3])
+    assert rows[1][:2] == ["better: as good, and cheaper", str(run.front[0])]
+
+
+def test_a_knee_gives_way_to_what_is_cheaper_and_as_good(run: RunFolder) -> None:
+    run.documents["front.json"]["members"][2]["knee"] = True
+    make_equal(run)
+    assert show_rows(run)[0][:2] == ["no budget: as good as the knee", str(run.front[0])]
+
+
+def test_the_caption_tells_the_rule_and_on_how_many_samples(run: RunFolder) -> None:
+    assert "within one standard error of it, which is all that 400 samples can tell" in (
+        show_picks(read_run(run.write()))
+    )
+    (run.folder / "training.json").unlink()
+    assert "no standard error of it is known" in show_picks(read_run(run.folder))
+
+
+def test_rows_say_in_words_how_they_compare_with_the_full_net(run: RunFolder) -> None:
+    for member, accuracy in zip(
+        run.documents["front.json"]["members"], (0.961, 0.98, 0.99), strict=False
+    ):
+        member["test_accuracy"] = accuracy
+    for i in range(3):
+        run.choose(f"macs<={i + 10}%", run.front[i])
+    told = [row[-2] for row in show_rows(run)[:6] if row[0].startswith("macs")]
+    assert told == ["1.9 points less accurate", "equally accurate", "1.0 point more accurate"]
+
+
+def test_models_are_linked_from_the_report_s_place_if_they_were_exported(run: RunFolder) -> None:
+    models = run.documents["exported/manifest.json"]["models"]
+    for model in models:
+        path = f"exported/{model['trial']}/model.safetensors"
+        files = {"path": path, "sha256": "0f" * 32, "bytes": 9}
+        model["files"] = {"safetensors": files, "python": files | {"path": path[:-11] + "py"}}
+    left_out = models.pop(0)["trial"]
+    for budget, trial in (("macs<=9%", left_out), ("macs<=19%", run.front[1])):
+        run.choose(budget, trial)
+    markup = show_picks(read_run(run.write()))
+    assert f'href="./exported/{run.front[1]}/"' in markup
+    assert f"exported/{left_out}/" not in markup
+    assert "not exported" in markup
+    # The code runs where the report lies.
+    assert re.search(r"code\.load\(&quot;exported/\d+/model\.safetensors&quot;\)", markup)
+
+
+def test_latency_stands_beside_what_was_measured_of_it(run: RunFolder) -> None:
+    clock = "latency, measured, of the full net&#x27;s"
+    heads = show_tables(run)[0][0]
+    assert "latency (ms, modelled)" not in heads
+    assert clock not in heads
+    run.model_latency()
+    heads, *rows = show_tables(run)[0]
+    assert "latency (ms, modelled)" in heads
+    assert rows[-1][heads.index(clock)] == percent(1.0)

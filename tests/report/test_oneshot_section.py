@@ -30,7 +30,9 @@ def test_each_budget_has_its_subnet_and_its_proof(run: RunFolder) -> None:
     assert heads == [
         "budget", "trial", "MACs", "of full", "params", "of full", "importance kept", "optimal",
     ]  # fmt: skip
-    assert [row[0] for row in rows] == ["macs ≤ 10%", "macs ≤ 60%"]
+    assert [row[0] for row in rows] == [
+        f"macs ≤ {n}\u00a0% of the full net&#x27;s" for n in (10, 60)
+    ]
     assert [row[1] for row in rows] == [str(row["number"]) for row in run.rows]
     full = run.documents["search.json"]["full"]["macs"]
     for row, choice in zip(rows, choices, strict=True):
@@ -68,7 +70,8 @@ def test_the_page_says_at_the_top_that_nothing_was_searched(run: RunFolder, meth
     )
     top = page.partition("<nav")[0]
     assert f"chosen by {method}" in top
-    assert "at 3 budgets (macs ≤ 10%, macs ≤ 60%, params ≤ 9)" in top
+    told = [f"macs ≤ {n}\u00a0% of the full net&#39;s" for n in (10, 60)]
+    assert f"at 3 budgets ({', '.join(told)}, params ≤ 9)" in top.replace("&#x27;", "&#39;")
     assert "without a search: 2 subnets" in top
     assert "The search set out" not in page
     for word in ("surrogate", "audit", "as searched", "Hypervolume", "has not run"):
@@ -80,12 +83,12 @@ def test_the_page_says_at_the_top_that_nothing_was_searched(run: RunFolder, meth
 
 def test_the_finetuned_table_has_shares_of_latency(run: RunFolder) -> None:
     plain = write_report(run.write()).read_text()
-    assert "latency of full" not in plain
+    assert "latency of the full net" not in plain
     run.model_latency()
     page = write_report(run.write()).read_text()
     section = page.partition('<section id="finetuned"')[2].partition("</section>")[0]
-    assert "latency of full, modelled</th>" in section
-    assert "latency of full, measured</th>" in section
+    assert "latency of the full net&#x27;s, modelled</th>" in section
+    assert "latency of the full net&#x27;s, measured</th>" in section
     member = run.documents["front.json"]["members"][2]
     cells = re.findall(r"<td[^>]*>(.*?)</td>", section.split("<tr>")[2 + 2])
     assert percent(member["measured_latency_share"]) in cells

@@ -18,6 +18,7 @@ from torch import Tensor
 from torch import nn
 
 from dpod_search.errors import CheckpointError
+from dpod_search.errors import ConfigError
 from dpod_search.errors import ExportError
 from dpod_search.export import FORMATS
 from dpod_search.export import ExportedModel as Written
@@ -99,18 +100,40 @@ def run(session: Session, _: Mapping[str, Any]) -> list[str]:
         task=describe_purpose(session.task),
     )
     kept = [file.path for file in manifest.list_files()]
-    _remove_stale(session.path, kept)
+    removed = _remove_stale(session.path, kept)
+    if removed:
+        _logger.warning(
+            "export: deleted what the export before had written and this one does not name: %s; "
+            "export.formats with all forms keeps them",
+            ", ".join(removed),
+        )
     manifest.write(session.path, FOLDER)
     return [*kept, f"{FOLDER}/{Manifest.FILE}"]
 
 
-def _remove_stale(folder: Path, kept: Collection[str]) -> None:
-    """Delete what an earlier export wrote and this one did not write again.
+def check_formats(session: Session) -> None:
+    """Check that the study's data can be exported in every format, before anything is trained.
+
+    Raises:
+        ConfigError: If a package is missing, or a format takes no samples of several inputs.
+    """
+    formats = session.config.export.formats
+    check_onnx(formats)
+    if "onnx_int8" in formats and not isinstance(session.calibration_images, Tensor):
+        raise ConfigError(
+            "export.formats has onnx_int8, whose ranges are found on samples of one input, and the "
+            "model takes several; leave it out, onnx is the same in 32 bits"
+        )
+
+
+def _remove_stale(folder: Path, kept: Collection[str]) -> list[str]:
+    """Delete what an earlier export wrote and this one did not write again; return its names.
 
     Args:
         folder: The run folder; the manifest in it is still that of the earlier export.
         kept: Files that this one wrote, relative to the folder.
     """
+    removed = []
     with suppress(CheckpointError):  # it cannot be read, and names nothing
         earlier = Manifest.read_if_there(folder, FOLDER)
         for listed in earlier.list_files() if earlier is not None else ():
@@ -120,8 +143,10 @@ def _remove_stale(folder: Path, kept: Collection[str]) -> None:
             # What was put in its place is the user's own, and so is whatever lies beside it.
             if hash_file(file) == listed.sha256:
                 file.unlink()
+                removed.append(listed.path)
                 with suppress(OSError):  # not empty
                     file.parent.rmdir()
+    return removed
 
 
 def _is_exported(name: str) -> bool:

@@ -19,49 +19,11 @@ from dpod_search.quantities import label
 from dpod_search.quantities import spell
 from dpod_search.records.exported import ExportedModel
 from dpod_search.records.exported import ModelInput
-from dpod_search.records.exported import NamedInput
+from dpod_search.records.loading import write_loading
 
 
 _DIGITS_PEAK = 16.0
 _BYTE_PEAK = 255.0
-_LOADERS: Mapping[str, tuple[str, str]] = {
-    "python": (
-        "Code and weights (PyTorch and safetensors)",
-        """\
-from pathlib import Path
-import importlib.util
-
-spec = importlib.util.spec_from_file_location("exported_model", Path("model.py").resolve())
-code = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(code)
-model = code.load("model.safetensors")
-logits = model(images)""",
-    ),
-    "torch_export": (
-        "A whole program (PyTorch)",
-        """\
-import torch
-
-model = torch.export.load("model.pt2").module()
-logits = model(images)""",
-    ),
-    "onnx": (
-        "ONNX (onnxruntime)",
-        """\
-import onnxruntime
-
-session = onnxruntime.InferenceSession("model.onnx", providers=["CPUExecutionProvider"])
-logits = session.run(None, {"images": images.numpy()})[0]""",
-    ),
-    "onnx_int8": (
-        "ONNX in 8 bits (onnxruntime)",
-        """\
-import onnxruntime
-
-session = onnxruntime.InferenceSession("model.int8.onnx", providers=["CPUExecutionProvider"])
-logits = session.run(None, {"images": images.numpy()})[0]""",
-    ),
-}
 
 
 def write_card(
@@ -89,14 +51,19 @@ def write_card(
         values: Its objectives after finetuning.
         task: What it is for.
     """
-    member = "the full net" if model.trial is None else f"trial {model.trial}"
+    is_full = dict(model.widths) == dict(full)
+    member = "the full net" if is_full else f"trial {model.trial}"
+    what = (
+        f"{code(architecture)} at its full widths, as dpod-search finetuned it in study "
+        f"{code(study)} beside its subnets, and exported"
+        if is_full
+        else f"a subnet of {code(architecture)} that dpod-search found in study {code(study)}, cut "
+        "out, finetuned and exported"
+    )
     lines = [
         f"# {escape(study)}, {member}",
         "",
-        (
-            f"{_introduce(model.input, task)}: a subnet of {code(architecture)} that dpod-search "
-            f"found in study {code(study)}, cut out, finetuned and exported."
-        ),
+        f"{_introduce(model.input, task)}: {what}.",
         "",
         "## How good, how large",
         "",
@@ -207,27 +174,9 @@ def _measured(values: Mapping[str, float], model: ExportedModel) -> list[tuple[s
 
 def _loading(model: ExportedModel, task: str) -> list[str]:
     lines: list[str] = []
-    for name, (title, loader) in _LOADERS.items():
-        if name in model.files:
-            code_lines = loader
-            if not model.input.is_picture:
-                # An ONNX input has the name of the model's argument, whatever that is.
-                code_lines = loader.replace('"images"', "session.get_inputs()[0].name")
-                code_lines = code_lines.replace("images", "samples")
-            if model.input.inputs:
-                code_lines = _call_with(model.input.inputs, code_lines)
-            if task != "classification":
-                code_lines = code_lines.replace("logits", "outputs")
-            lines += [f"### {title}", "", "```python", code_lines, "```", ""]
+    for loading in write_loading(model, task):
+        lines += [f"### {loading.title}", "", "```python", loading.code, "```", ""]
     return lines
-
-
-def _call_with(inputs: Sequence[NamedInput], lines: str) -> str:
-    """Return lines that load a model and call it on samples, with all its inputs instead."""
-    called = ", ".join(f"{i.name}={i.name}" if i.is_keyword else i.name for i in inputs)
-    fed = ", ".join(f'"{each.name}": {each.name}.numpy()' for each in inputs)
-    alone = "{session.get_inputs()[0].name: samples.numpy()}"
-    return lines.replace("model(samples)", f"model({called})").replace(alone, f"{{{fed}}}")
 
 
 def _shape(shape: Sequence[int]) -> str:
@@ -281,7 +230,8 @@ def _describe_bytes(dataset: InMemoryImages, source: str) -> dict[str, Any]:
 
 
 def _say(peak: float, mean: list[float], std: list[float]) -> dict[str, Any]:
-    how = f"(pixel / {peak:g} - {_round(mean)}) / {_round(std)}, by channel, as float32"
+    pixel = "pixel" if peak == 1 else f"pixel / {peak:g}"
+    how = f"({pixel} - {_round(mean)}) / {_round(std)}, by channel, as float32"
     return {"peak": peak, "mean": mean, "std": std, "how": how}
 
 

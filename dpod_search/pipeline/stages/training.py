@@ -18,12 +18,11 @@ from dpod_search.latency.request import check_timeable
 from dpod_search.pipeline.session import WEIGHTS
 from dpod_search.pipeline.session import Session
 from dpod_search.pipeline.stages import oneshot
+from dpod_search.pipeline.stages.chance import describe_chance
 from dpod_search.pipeline.stages.purpose import check_finite
-from dpod_search.pipeline.stages.purpose import counts_samples
 from dpod_search.pipeline.stages.purpose import describe_purpose
 from dpod_search.placement import evaluating
 from dpod_search.placement import placement_of
-from dpod_search.quantities import percent
 from dpod_search.records.training import Pictures
 from dpod_search.records.training import Profile
 from dpod_search.records.training import ShrinkingPath
@@ -109,11 +108,10 @@ def run(session: Session, inputs: Mapping[str, Any]) -> list[str]:
         oneshot.order_units(session)
     save_weights(session.path / WEIGHTS, supernet.net)
     metrics = _write_path(session, result)
-    warning = None
-    if counts_samples(session.task):  # of other metrics it is not known what guessing gives
-        warning = describe_chance(
-            metrics["accuracy"], session.data.n_classes, is_trained=result.n_steps > 0
-        )
+    data = Pictures(**session.data.summary())
+    warning = describe_chance(
+        session.task, metrics, data.n_classes, noun=data.noun, is_trained=result.n_steps > 0
+    )
     if warning:
         _logger.warning("train: %s", warning)
     Training(
@@ -125,7 +123,7 @@ def run(session: Session, inputs: Mapping[str, Any]) -> list[str]:
         n_ranks=ranks.n_ranks,
         history=list_steps(result.history),
         full=TrainedNet(metrics=metrics),
-        data=Pictures(**session.data.summary()),
+        data=data,
         task=describe_purpose(session.task),
         warning=warning,
     ).write(session.path)
@@ -171,26 +169,6 @@ def follow(session: Session) -> None:
 def clean_up(session: Session) -> None:
     """Delete the checkpoint; before the stage is marked as ended it is all that a kill leaves."""
     (session.path / _CHECKPOINT).unlink(missing_ok=True)
-
-
-def describe_chance(accuracy: float, n_classes: int, *, is_trained: bool = True) -> str | None:
-    """Say that a trained full net hardly beats guessing, or return None if it does.
-
-    Args:
-        accuracy: Of the full net, in [0, 1].
-        n_classes: Classes; guessing is right once in so many.
-        is_trained: Whether it was trained here; else its weights were given.
-    """
-    guessing = 1 / n_classes
-    # Half as much again as by guessing; with two classes that would be far from guessing.
-    limit = min(1.5 * guessing, guessing + 0.05 * (1 - guessing))
-    if accuracy >= limit:
-        return None
-    advice = "change training.lr or training.epochs" if is_trained else "check model.weights"
-    return (
-        f"the full net is right on {percent(accuracy)} of the validation pictures, hardly more than "
-        f"guessing among {n_classes} classes ({percent(guessing)}); {advice}, or check the labels"
-    )
 
 
 def _train(session: Session, ranks: Ranks, checkpoint: CheckpointFile | None) -> TrainingResult:

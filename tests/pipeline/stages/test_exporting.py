@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import safetensors.torch
@@ -22,7 +24,9 @@ from dpod_search.export.source import CannotWriteError
 from dpod_search.files import hash_file
 from dpod_search.files import read_json
 from dpod_search.files import write_json
+from dpod_search.inputs import ModelCall
 from dpod_search.pipeline import run_stages
+from dpod_search.pipeline.stages import exporting
 from dpod_search.supernet import discovery
 
 
@@ -177,3 +181,26 @@ def test_a_missing_extra_is_said_before_anything_is_written(run, monkeypatch):
     with pytest.raises(ConfigError, match=r"pip install \"dpod-search\[onnx\]\""):
         export_again(run, 'export.formats=["safetensors", "onnx"]')
     assert hash_file(run / "exported" / "manifest.json") == before
+
+
+def test_files_of_other_formats_are_not_deleted_in_silence(run, caplog):
+    export_again(run, 'export.formats=["safetensors"]')
+    caplog.clear()
+    export_again(run, 'export.formats=["torch_export"]')
+    (told,) = [each.getMessage() for each in caplog.records if "deleted" in each.getMessage()]
+    for model in read_json(run / "exported" / "manifest.json")["models"]:
+        folder = Path(model["files"]["card"]["path"]).parent.as_posix()
+        assert f"{folder}/model.safetensors" in told
+        assert not (run / folder / "model.safetensors").exists()
+        assert f"{folder}/model.pt2" not in told
+
+
+def test_eight_bits_of_several_inputs_are_refused_at_the_start():
+    pytest.importorskip("onnxruntime")
+    calls = ModelCall((torch.ones(2, 3), torch.ones(2, 3)), {})
+    export = SimpleNamespace(formats=("onnx_int8",))
+    session = SimpleNamespace(config=SimpleNamespace(export=export), calibration_images=calls)
+    with pytest.raises(ConfigError, match=r"onnx_int8.*takes several; leave it out"):
+        exporting.check_formats(session)
+    session.calibration_images = torch.ones(2, 3)
+    exporting.check_formats(session)

@@ -140,3 +140,23 @@ def test_an_unknown_source_is_said_to_be_unknown():
     said = describe_input([], source="my.module:pictures")
     assert said["mean"] is None
     assert said["how"] == "float32 exactly as my.module:pictures yields them"
+
+
+@pytest.mark.parametrize("trial", [0, None])
+def test_the_card_of_the_full_net_does_not_call_it_a_subnet(trial: int | None) -> None:
+    card = write(make_model(trial=trial), full={"conv": 4})
+    assert card.startswith("# digits, the full net\n")
+    assert "`resnet20` at its full widths" in card
+    assert "a subnet of" not in card
+    assert "a subnet of `resnet20`" in write(make_model())
+
+
+def test_a_peak_of_1_is_left_out() -> None:
+    images = InMemoryImages(
+        torch.zeros(4, 1, 2, 2, dtype=torch.uint8),
+        torch.zeros(4, dtype=torch.int64),
+        peak=1.0,
+        mean=(3.0,),
+        std=(2.0,),
+    )
+    assert describe_input(images, source="arrays:x.npz")["how"].startswith("(pixel - [")

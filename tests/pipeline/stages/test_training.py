@@ -8,7 +8,12 @@ from pipeline.tiny import load_tiny
 from dpod_search.evaluation import evaluator
 from dpod_search.files import read_json
 from dpod_search.pipeline import run_stages
-from dpod_search.pipeline.stages.training import describe_chance
+from dpod_search.pipeline.stages.chance import describe_chance
+from dpod_search.tasks import Classification
+from dpod_search.tasks import LanguageModel
+from dpod_search.tasks import Multilabel
+from dpod_search.tasks import Regression
+from dpod_search.tasks import Segmentation
 
 
 @pytest.mark.parametrize(
@@ -26,9 +31,33 @@ from dpod_search.pipeline.stages.training import describe_chance
     ],
 )
 def test_a_net_that_hardly_beats_guessing_is_named(accuracy, n_classes, is_said):
-    text = describe_chance(accuracy, n_classes)
+    text = describe_chance(Classification(), {"accuracy": accuracy}, n_classes, noun="sample")
     assert (text is not None) == is_said
-    assert text is None or ("guessing" in text and "\n" not in text)
+    assert text is None or ("guessing" in text and "\n" not in text and "samples" in text)
+
+
+@pytest.mark.parametrize(
+    ("task", "metrics", "told"),
+    [
+        (Regression(), {"r2": 0.01}, "hardly more than the mean of the targets"),
+        (Regression(), {"r2": -3.0}, "R\u00b2 of -3 on validation"),
+        (Regression(), {"r2": 0.3}, None),
+        (Segmentation(), {"mean_iou": 0.09}, "naming one of 11 classes everywhere"),
+        (Segmentation(), {"mean_iou": 0.2}, None),
+        (LanguageModel(), {"perplexity": 10.5}, "guessing among 11 tokens"),
+        (LanguageModel(), {"perplexity": 6.0}, None),
+        (Multilabel(), {"f1": 0.0}, None),
+    ],
+)
+def test_a_net_of_another_task_that_learnt_nothing_is_named(task, metrics, told):
+    text = describe_chance(task, metrics, 11)
+    assert (text is None) == (told is None)
+    if told is not None:
+        assert told in text
+        assert "accura" not in text
+        assert "check the targets" in text
+    given = describe_chance(task, metrics, 11, is_trained=False)
+    assert told is None or "check model.weights" in given
 
 
 def test_training_that_ends_near_chance_says_so_in_the_log_and_in_its_file(tmp_path):
