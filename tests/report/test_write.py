@@ -17,11 +17,11 @@ from report.run_folder import RunFolder
 import dpod_search.errors
 from dpod_search.errors import CheckpointError
 from dpod_search.errors import RunFolderError
+from dpod_search.figures.hover import describe_trial
 from dpod_search.report import FIGURES
 from dpod_search.report import read_run
 from dpod_search.report import write_report
 from dpod_search.report.choices import show_picks
-from dpod_search.report.figures.hover import describe_trial
 from dpod_search.report.sections import show_finetuned
 from dpod_search.report.sections import show_searched
 

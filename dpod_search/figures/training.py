@@ -5,21 +5,21 @@ from __future__ import annotations
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from dpod_search.figures.drawing import Absent
+from dpod_search.figures.drawing import Drawing
+from dpod_search.figures.drawing import Table
+from dpod_search.figures.style import BLUE
+from dpod_search.figures.style import NEUTRAL
+from dpod_search.figures.style import ORANGE
+from dpod_search.figures.style import axis
+from dpod_search.figures.style import lay_out
+from dpod_search.figures.text import stage_missing
+from dpod_search.figures.text import value_of
 from dpod_search.quantities import count
 from dpod_search.quantities import label
 from dpod_search.quantities import seconds
 from dpod_search.records.run import Run
 from dpod_search.records.training import Training
-from dpod_search.report.figures.drawing import Absent
-from dpod_search.report.figures.drawing import Drawing
-from dpod_search.report.figures.drawing import Table
-from dpod_search.report.figures.style import BLUE
-from dpod_search.report.figures.style import NEUTRAL
-from dpod_search.report.figures.style import ORANGE
-from dpod_search.report.figures.style import axis
-from dpod_search.report.figures.style import lay_out
-from dpod_search.report.text import stage_missing
-from dpod_search.report.text import value_of
 
 
 def draw_training(run: Run) -> Drawing | Absent:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from dpod_search.figures.style import plain
+from dpod_search.figures.text import value_of
 from dpod_search.quantities import quantity
 from dpod_search.records.run import Run
 from dpod_search.records.trials import Trial
-from dpod_search.report.figures.style import plain
-from dpod_search.report.text import value_of
 
 
 _GROUPS_A_LINE = 4

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from dpod_search.figures.text import find_purpose
 from dpod_search.pareto import find_front
 from dpod_search.pareto import to_minimized
 from dpod_search.records.run import Run
 from dpod_search.records.search import Objective
 from dpod_search.records.trials import Trial
-from dpod_search.report.text import find_purpose
 
 
 @dataclass(frozen=True)

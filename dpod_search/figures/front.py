@@ -6,28 +6,28 @@ from collections.abc import Iterator
 
 import plotly.graph_objects as go
 
+from dpod_search.figures.drawing import Absent
+from dpod_search.figures.drawing import Cell
+from dpod_search.figures.drawing import Drawing
+from dpod_search.figures.drawing import Table
+from dpod_search.figures.hover import describe_trial
+from dpod_search.figures.plane import Plane
+from dpod_search.figures.plane import choose_plane
+from dpod_search.figures.plane import find_stairs
+from dpod_search.figures.style import GREEN
+from dpod_search.figures.style import MARKS
+from dpod_search.figures.style import NEUTRAL
+from dpod_search.figures.style import PURPLE
+from dpod_search.figures.style import lay_out
+from dpod_search.figures.style import log_axis
+from dpod_search.figures.style import plain
+from dpod_search.figures.style import value_axis
+from dpod_search.figures.text import value_of
 from dpod_search.quantities import plural
 from dpod_search.quantities import quantity
 from dpod_search.records.run import Run
 from dpod_search.records.search import FATES
 from dpod_search.records.trials import Trial
-from dpod_search.report.figures.drawing import Absent
-from dpod_search.report.figures.drawing import Cell
-from dpod_search.report.figures.drawing import Drawing
-from dpod_search.report.figures.drawing import Table
-from dpod_search.report.figures.hover import describe_trial
-from dpod_search.report.figures.plane import Plane
-from dpod_search.report.figures.plane import choose_plane
-from dpod_search.report.figures.plane import find_stairs
-from dpod_search.report.figures.style import GREEN
-from dpod_search.report.figures.style import MARKS
-from dpod_search.report.figures.style import NEUTRAL
-from dpod_search.report.figures.style import PURPLE
-from dpod_search.report.figures.style import lay_out
-from dpod_search.report.figures.style import log_axis
-from dpod_search.report.figures.style import plain
-from dpod_search.report.figures.style import value_axis
-from dpod_search.report.text import value_of
 
 
 def draw_front(run: Run) -> Drawing | Absent:
