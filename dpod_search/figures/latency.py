@@ -107,7 +107,7 @@ def _draw_trials(run: Run, name: str, trials: Sequence[Trial]) -> go.Scatter:
         mode="markers",
         marker={"color": color, "symbol": symbol, "size": 8},
         opacity=0.8,
-        hovertext=[describe_trial(trial, run) for trial in trials],
+        hovertext=[describe_trial(trial, run.search) for trial in trials],
         hoverinfo="text",
     )
 

@@ -100,7 +100,7 @@ def _draw_pairs(run: Run, pairs: list[Pair], *, is_first: bool) -> Iterator[go.S
             mode="markers",
             marker={"color": MARKS[fate].color, "symbol": MARKS[fate].symbol, "size": 7},
             opacity=0.75,
-            hovertext=[describe_trial(pair.trial, run) for pair in chosen],
+            hovertext=[describe_trial(pair.trial, run.search) for pair in chosen],
             hoverinfo="text",
             showlegend=is_first,
         )

@@ -23,6 +23,7 @@ from dpod_search.progress import Progress
 from dpod_search.search.evaluations import call_objectives
 from dpod_search.search.front import Front
 from dpod_search.search.objectives import Objective
+from dpod_search.search.outcome import list_trials
 from dpod_search.search.resolving import resolve_objectives
 from dpod_search.search.samplers.sampler import make_sampler
 from dpod_search.search.seeds import Proposal
@@ -95,7 +96,7 @@ def search(
         callbacks: Told of every trial that this process finishes, and of the end.
 
     Returns:
-        The front; each member holds its subnet.
+        The front; each member holds its subnet, and ``front.study`` is Optuna's study.
 
     Raises:
         ConfigError: If an argument is not valid, ``settings.n_mdp`` lacks its tables, or an objective
@@ -138,7 +139,8 @@ def search(
     result = run_study(study, task, settings, [*given, *proposed], progress, callbacks=told)
     found = {"n_trials": len(result.trials), "n_front": len(result.front)}
     told.on_stage("search", time.monotonic() - start, found)
-    return result.front.attach(lambda widths: Subnet(supernet, widths))
+    front = result.front.attach(lambda widths: Subnet(supernet, widths))
+    return replace(front, study=study, trials=tuple(list_trials(result)))
 
 
 def make_task(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from dpod_search.callbacks import Callback
 from dpod_search.callbacks import Callbacks
@@ -30,6 +31,10 @@ from dpod_search.training.settings import TrainingSettings
 from dpod_search.widths import Widths
 
 
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
+
 @dataclass(frozen=True)
 class TrainingResult:
     """What training a supernet leaves behind, besides the weights.
@@ -51,6 +56,18 @@ class TrainingResult:
     seconds: float
     macs: float
     scoring_macs: float
+
+    def plot(self) -> go.Figure:
+        """Draw the report's figure of the training: its losses and the learning rate.
+
+        Returns:
+            A figure of Plotly's, which shows itself in a notebook and has ``write_html``.
+        """
+        # Plotly takes a while to import, and a training draws nothing.
+        from dpod_search.figures.training import draw_history
+        from dpod_search.records.training import list_steps
+
+        return draw_history(list_steps(self.history))
 
 
 def train_supernet(

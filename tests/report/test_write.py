@@ -267,7 +267,7 @@ def test_a_modelled_latency_is_never_0(run: RunFolder) -> None:
         holder["latency"] = 0.19
     run.documents["search.json"]["full"]["latency"] = 0.21
     read = read_run(run.write())
-    assert "latency (ms, modelled): 0.19<br>" in describe_trial(read.trials[0], read)
+    assert "latency (ms, modelled): 0.19<br>" in describe_trial(read.trials[0], read.search)
     for shown in (show_finetuned(read), show_searched(read), show_picks(read)):
         assert "latency (ms, modelled)" in shown
         assert '<td class="number">0.19</td>' in shown

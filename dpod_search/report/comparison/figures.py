@@ -18,6 +18,7 @@ from dpod_search.figures.hypervolume import trace_hypervolume
 from dpod_search.figures.plane import Plane
 from dpod_search.figures.plane import choose_plane
 from dpod_search.figures.plane import find_stairs
+from dpod_search.figures.searched import Searched
 from dpod_search.figures.style import axis
 from dpod_search.figures.style import lay_out
 from dpod_search.figures.style import log_axis
@@ -42,7 +43,7 @@ class Place:
 
 def draw_searched(runs: Sequence[NamedRun]) -> Drawing | Absent:
     """Draw the searched front of each run, in the plane of the first run's report."""
-    plane = choose_plane(runs[0].run)
+    plane = choose_plane(Searched.of_run(runs[0].run))
     found = {named: _place_searched(named, plane) for named in runs}
     caption = "The front of each run as it was searched, on validation, before any finetuning."
     if any(named.run.oneshot is not None for named in runs):
