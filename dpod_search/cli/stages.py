@@ -8,14 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from dpod_search.bounds import split_budgets
-from dpod_search.cli.bars import Bars
 from dpod_search.cli.options import Asked
 from dpod_search.cli.options import make_console
 from dpod_search.cli.show import describe_run
 from dpod_search.cli.show import show_choices
 from dpod_search.cli.show import show_run
-from dpod_search.cli.terminal import PlainConsole
 from dpod_search.cli.terminal import hearing_models
+from dpod_search.cli.terminal import make_bars
 from dpod_search.cli.terminal import say
 from dpod_search.cli.terminal import show_json
 from dpod_search.pipeline import STAGES
@@ -31,7 +30,7 @@ def join_search(asked: Asked) -> None:
     """Work on the search of a run until it has ended, and say how it stands."""
     config = asked.load_config()
     folder = asked.out or Path("runs") / config.name
-    with Bars(PlainConsole(is_error=True), is_quiet=asked.quiet or asked.as_json) as bars:
+    with make_bars(is_quiet=asked.quiet or asked.as_json) as bars:
         result = work(config, folder, storage=asked.storage, progress=bars)
     if asked.as_json:
         counts = {"counts": result.counts, "n_front": len(result.front)}
@@ -53,7 +52,7 @@ def run_command(command: str, asked: Asked) -> None:
     is_silent = asked.quiet or asked.as_json or not is_first
     is_heard = is_first and not asked.quiet
     with (
-        Bars(PlainConsole(is_error=True), is_quiet=is_silent) as bars,
+        make_bars(is_quiet=is_silent) as bars,
         hearing_models(bars.say) if is_heard else nullcontext(),
     ):
         outcomes = run_stages(

@@ -1,4 +1,4 @@
-"""Progress bars on standard error, for a person at a terminal."""
+"""Progress bars by rich, for a person at a terminal."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ from rich.progress import TaskID
 from rich.progress import TextColumn
 from rich.progress import TimeElapsedColumn
 
-from dpod_search.cli.interrupts import stop_if_interrupted
 from dpod_search.escaping import make_visible
 from dpod_search.quantities import seconds
 
@@ -72,6 +71,7 @@ class Bars:
             is in no other.
         is_quiet: Draw nothing.
         clock: Gives the time in seconds.
+        on_move: Called before a bar begins or moves; what it raises ends the work.
     """
 
     def __init__(
@@ -80,6 +80,7 @@ class Bars:
         *,
         is_quiet: bool = False,
         clock: Callable[[], float] = time.monotonic,
+        on_move: Callable[[], None] = lambda: None,
     ) -> None:
         """Prepare; nothing is drawn before a task starts."""
         self._console = console
@@ -96,6 +97,7 @@ class Bars:
         )
         self._is_quiet = is_quiet
         self._clock = clock
+        self._on_move = on_move
         self._open: list[_Task] = []
 
     def __enter__(self) -> Self:
@@ -118,7 +120,7 @@ class Bars:
 
     def start(self, task: str, total: int, done: int = 0) -> None:
         """Add a bar."""
-        stop_if_interrupted()
+        self._on_move()
         bar = self._bars.add_task(
             make_visible(task), total=total, completed=done, note="", left="-:--:--"
         )
@@ -128,7 +130,7 @@ class Bars:
 
     def advance(self, n: int = 1, note: str = "") -> None:
         """Move the bar of the task that began last on."""
-        stop_if_interrupted()
+        self._on_move()
         if not self._open:
             return
         task = self._open[-1]

@@ -1,0 +1,1 @@
+"""Bars that show how long work goes on."""
