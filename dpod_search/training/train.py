@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from dpod_search.bars import Audience
+from dpod_search.bars import watched
 from dpod_search.callbacks import Callback
 from dpod_search.callbacks import Callbacks
 from dpod_search.callbacks import OnStep
@@ -83,7 +85,7 @@ def train_supernet(
     seed: int = 0,
     task: str | Task = "classification",
     checkpoint: CheckpointFile | None = None,
-    progress: Progress | None = None,
+    progress: Audience = "auto",
     callbacks: Iterable[Callback] = (),
 ) -> TrainingResult:
     """Train a supernet once, in place, so that all its subnets work.
@@ -111,7 +113,8 @@ def train_supernet(
         task: What it is trained for: losses, targets and what is measured; a name, the import
             path of a class, or a task.
         checkpoint: Where the state is kept; training goes on from it if it exists.
-        progress: Who is told.
+        progress: Who is told; ``"auto"`` draws bars in a terminal and a line in a notebook, and
+            nothing elsewhere; None draws nothing.
         callbacks: Who is told of each step, on the first rank alone, and of the end.
 
     Returns:
@@ -134,18 +137,20 @@ def train_supernet(
         images=calibration_images,
         batch_size=calibration_batch_size,
     )
-    result = train_by_policy(
-        supernet,
-        train_loader,
-        chosen,
-        scorer,
-        seed=seed,
-        task=aim,
-        checkpoint=checkpoint,
-        progress=progress,
-        policy=None if isinstance(policy, str) else policy,
-        on_step=told.steps_of("train"),
-    )
+    is_first = Ranks.joined().is_first
+    with watched(progress if is_first or progress != "auto" else None) as bars:
+        result = train_by_policy(
+            supernet,
+            train_loader,
+            chosen,
+            scorer,
+            seed=seed,
+            task=aim,
+            checkpoint=checkpoint,
+            progress=bars,
+            policy=None if isinstance(policy, str) else policy,
+            on_step=told.steps_of("train"),
+        )
     assert supernet.calibration_images is not None
     calibrate(supernet, supernet.calibration_images, batch_size=calibration_batch_size)
     ranks = Ranks.joined()
