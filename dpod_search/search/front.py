@@ -24,11 +24,17 @@ from dpod_search.pareto import FloatArray
 from dpod_search.pareto import find_knee
 from dpod_search.pareto import select_by_hypervolume
 from dpod_search.pareto import to_minimized
+from dpod_search.quantities import count
 from dpod_search.quantities import in_own_unit
+from dpod_search.quantities import label
+from dpod_search.quantities import percent
+from dpod_search.quantities import spell
 from dpod_search.search.candidate import Candidate
 from dpod_search.search.constraints import keep_within
 from dpod_search.search.objectives import Objective
 from dpod_search.search.objectives import name_nearest
+from dpod_search.showing import Sheet
+from dpod_search.showing import Shown
 from dpod_search.widths import Widths
 
 
@@ -44,8 +50,8 @@ if TYPE_CHECKING:
 _logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Front:
+@dataclass(frozen=True, repr=False)
+class Front(Shown):
     """The Pareto front of a study, ascending in macs.
 
     Args:
@@ -227,6 +233,32 @@ class Front:
         from dpod_search.search.views import tabulate_members
 
         return tabulate_members(self.members)
+
+    def _describe(self) -> Sheet:
+        names = [objective.name for objective in self.objectives]
+        full = self.full.get("macs")
+        rows = [
+            (
+                str(member.trial),
+                *(spell(name, member.values[name]) for name in names),
+                percent(member.macs / full) if full else "–",
+                str(member.widths),
+            )
+            for member in self.members
+        ]
+        facts = [("members", count(len(self)))]
+        facts += [("trials", count(len(self.trials)))] if self.trials else []
+        columns = ("trial", *map(label, names), "of full MACs", "widths")
+        return Sheet("Front", facts, columns, rows)
+
+    def _ipython_display_(self) -> None:
+        """Show the table in a notebook, and below it the figure."""
+        from dpod_search.search.views import display_front
+        from dpod_search.search.views import plot_front
+
+        told = (self.members, self.objectives, self.full, self.trials)
+        figure = plot_front(*told, height=320) if len(self) else None
+        display_front(self._repr_html_(), repr(self), figure)
 
     @cached_property
     def _points(self) -> FloatArray:

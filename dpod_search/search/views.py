@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
+import json
 from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -66,6 +68,25 @@ def tabulate_members(members: Sequence[Candidate]) -> DataFrame:
     from pandas import DataFrame
 
     return DataFrame([_to_row(member) for member in members])
+
+
+def display_front(html: str, text: str, figure: go.Figure | None) -> None:
+    """Show a table and a figure in the output of a notebook's cell.
+
+    A cell's output of its own for each, as a notebook shows the richest form of an output alone,
+    and with Plotly's script in it each table would weigh 5 MB.
+
+    Args:
+        html: The table.
+        text: The same for whoever shows no HTML.
+        figure: The figure, which notebooks that know Plotly draw.
+    """
+    display = importlib.import_module("IPython.display").display
+    display({"text/html": html, "text/plain": text}, raw=True)
+    if figure is not None:
+        drawn = json.loads(figure.to_json())
+        bundle = {"application/vnd.plotly.v1+json": drawn, "text/plain": "front.plot()"}
+        display(bundle, raw=True)
 
 
 def _to_row(member: Candidate) -> dict[str, float]:

@@ -17,6 +17,11 @@ from dpod_search.evaluation import calibrate
 from dpod_search.inputs import Samples
 from dpod_search.progress import Progress
 from dpod_search.progress import SilentProgress
+from dpod_search.quantities import count
+from dpod_search.quantities import number
+from dpod_search.quantities import seconds
+from dpod_search.showing import Sheet
+from dpod_search.showing import Shown
 from dpod_search.supernet import Supernet
 from dpod_search.tasks import Task
 from dpod_search.tasks import resolve_task
@@ -37,8 +42,8 @@ if TYPE_CHECKING:
     import plotly.graph_objects as go
 
 
-@dataclass(frozen=True)
-class TrainingResult:
+@dataclass(frozen=True, repr=False)
+class TrainingResult(Shown):
     """What training a supernet leaves behind, besides the weights.
 
     Args:
@@ -58,6 +63,20 @@ class TrainingResult:
     seconds: float
     macs: float
     scoring_macs: float
+
+    def _describe(self) -> Sheet:
+        facts = [("steps", count(self.n_steps)), ("time", seconds(self.seconds))]
+        facts.append(("forward MACs", number(self.macs)))
+        if self.path:
+            facts.append(("profiles of the path", count(len(self.path))))
+        ends = (self.history[0], self.history[-1]) if self.history else ()
+        rows = [
+            (name, *(number(end[name]) if name in end else "–" for end in ends))
+            for name in (ends[-1] if ends else {})
+            if name != "step"
+        ]
+        columns = ("", *(f"step {count(end['step'])}" for end in ends)) if ends else ()
+        return Sheet("TrainingResult", facts, columns, rows)
 
     def plot(self) -> go.Figure:
         """Draw the report's figure of the training: its losses and the learning rate.
