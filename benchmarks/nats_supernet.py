@@ -51,7 +51,7 @@ from rich.console import Console
 from search_table import NATS
 from width_table import WidthTable
 
-from dpod_search.cli.bars import Bars
+from dpod_search.bars.drawing import Bars
 from dpod_search.errors import DataError
 from dpod_search.evaluation import Evaluator
 from dpod_search.files import hash_file

@@ -17,8 +17,8 @@ from oneshot_numbers import Net
 from plotly.subplots import make_subplots
 from provenance import ROOT
 
-from dpod_search.report.figures.style import NEUTRAL
-from dpod_search.report.figures.style import SERIES
+from dpod_search.figures.style import NEUTRAL
+from dpod_search.figures.style import SERIES
 
 
 PAGE = ROOT / "docs" / "oneshot.md"

@@ -169,8 +169,8 @@ if not typing.TYPE_CHECKING:  # a type checker would take every misspelt name fo
 
 
 def __dir__() -> list[str]:
-    """List the public names too that have not been used yet."""
-    return sorted({*globals(), *__all__})
+    """List the public names, used already or not, and what Python keeps of every module."""
+    return sorted({*__all__, *(name for name in globals() if name.startswith("__"))})
 
 
 class _Package(types.ModuleType):

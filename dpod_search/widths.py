@@ -22,6 +22,8 @@ import numpy.typing as npt
 from dpod_search.errors import ConfigError
 from dpod_search.errors import check_count
 from dpod_search.errors import check_range
+from dpod_search.showing import Sheet
+from dpod_search.showing import Shown
 
 
 DEFAULT_RATIOS = tuple(i / 8 for i in range(1, 9))
@@ -46,8 +48,8 @@ def round_width(full: int, ratio: float, multiple: int = 1) -> int:
     return min(full, -(-width // multiple) * multiple)
 
 
-@dataclass(frozen=True)
-class Widths(Mapping[str, int]):
+@dataclass(frozen=True, repr=False)
+class Widths(Shown, Mapping[str, int]):
     """One active width per channel group: the whole description of a subnet.
 
     Args:
@@ -73,6 +75,12 @@ class Widths(Mapping[str, int]):
     def __str__(self) -> str:
         """Return the widths alone, as ``4:8:16``."""
         return ":".join(map(str, self.active))
+
+    def _describe(self) -> Sheet:
+        rows = [(name, str(width)) for name, width in self.items()]
+        more = f" and {len(rows) - 1} more" if len(rows) > 1 else ""
+        facts = [(str(self), f"of {self.names[0]}{more}")] if rows else []
+        return Sheet("Widths", facts, ("group", "width"), rows, is_brief=True)
 
     def __hash__(self) -> int:
         """Hash by names and widths."""

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 import typer
+from optuna.trial import TrialState
 from PIL import Image
 from torch import nn
 from training.fakes import single_thread
@@ -169,7 +170,27 @@ def check_exported(_names: dict[str, Any], folder: Path) -> None:
     assert list(folder.glob("*.pt2"))
 
 
+def check_study(names: dict[str, Any], _folder: Path) -> None:
+    study = names["study"]
+    assert names["front"].study is study
+    assert len(names["table"]) == len(study.trials) == 12
+    drawn = [names[n] for n in ("pareto", "importances", "parallel", "slices", "history")]
+    assert all(len(figure.data) for figure in drawn)
+    n_complete = len(study.get_trials(states=[TrialState.COMPLETE]))
+    assert len(names["history"].data[0].y) == n_complete
+    assert sum(len(trace.x) for trace in names["pareto"].data) == n_complete
+    groups = set(names["supernet"].space.names)
+    assert set(names["importances"].data[0].y) <= groups
+
+
+def check_notebook(names: dict[str, Any], folder: Path) -> None:
+    assert (folder / "front.html").stat().st_size > 1000
+    assert list(names["frame"]["trial"]) == [member.trial for member in names["front"]]
+
+
 CHECKS = {
+    "docs/notebook.md": check_notebook,
+    "docs/optuna-plots.md": check_study,
     "docs/training.md": check_transform,
     "docs/your-own-model.md": check_weights,
     "docs/your-own-data.md": check_data,

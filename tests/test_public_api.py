@@ -112,6 +112,18 @@ def test_all_is_exactly_the_public_names() -> None:
     assert set(dpod_search.__all__) - {"__version__"} == list_public_names(dpod_search)
 
 
+def test_what_completion_offers_is_public() -> None:
+    assert dpod_search.search  # that a room is in use does not show
+    offered = set(dir(dpod_search))
+    assert {name for name in offered if not name.startswith("_")} | {"__version__"} == set(
+        dpod_search.__all__
+    ) | {"__version__"}
+    assert all(
+        name.startswith("__") and name.endswith("__") for name in offered - {*dpod_search.__all__}
+    )
+    assert {"__doc__", "__file__", "__name__", "__path__", "__spec__", "__version__"} <= offered
+
+
 def test_all_names_nothing_twice() -> None:
     assert len(dpod_search.__all__) == len(set(dpod_search.__all__))
 

@@ -1,4 +1,4 @@
-"""The command line: the only place that prints."""
+"""The command line: the only place that prints, bars aside."""
 
 from __future__ import annotations
 

@@ -8,7 +8,6 @@ from typing import Annotated
 
 import typer
 
-from dpod_search.cli.bars import Bars
 from dpod_search.cli.options import AsJson
 from dpod_search.cli.options import Quiet
 from dpod_search.cli.options import Run
@@ -18,7 +17,7 @@ from dpod_search.cli.options import Study
 from dpod_search.cli.options import load_config
 from dpod_search.cli.options import make_console
 from dpod_search.cli.places import find_study_of
-from dpod_search.cli.terminal import PlainConsole
+from dpod_search.cli.terminal import make_bars
 from dpod_search.cli.terminal import say
 from dpod_search.cli.terminal import show_json
 from dpod_search.errors import ConfigError
@@ -73,7 +72,7 @@ def request(
     config = load_config(find_study_of(study, run, None), changes, seed)
     supernet = _build(config)
     wanted = make_request(supernet, config.latency, seed=config.seed)
-    with Bars(PlainConsole(is_error=True), is_quiet=quiet) as bars:
+    with make_bars(is_quiet=quiet) as bars:
         packed = pack_nets(wanted, supernet, progress=bars)
     write_request(packed, out)
     if not quiet:
@@ -110,7 +109,7 @@ def measure(
     except (RuntimeError, AssertionError) as error:
         reason = shorten(str(error).splitlines()[0], 300)
         raise ConfigError(f"device {device!r} cannot be used ({reason})") from error
-    with Bars(PlainConsole(is_error=True), is_quiet=quiet) as bars:
+    with make_bars(is_quiet=quiet) as bars:
         table = measure_request(
             wanted,
             device=where,

@@ -7,15 +7,14 @@ from contextlib import nullcontext
 from dataclasses import replace
 
 from dpod_search.bounds import split_budgets
-from dpod_search.cli.bars import Bars
 from dpod_search.cli.options import Asked
 from dpod_search.cli.options import make_console
 from dpod_search.cli.places import find_study_of
 from dpod_search.cli.show import describe_run
 from dpod_search.cli.show import show_choices
 from dpod_search.cli.show import show_run
-from dpod_search.cli.terminal import PlainConsole
 from dpod_search.cli.terminal import hearing_models
+from dpod_search.cli.terminal import make_bars
 from dpod_search.cli.terminal import say
 from dpod_search.cli.terminal import show_json
 from dpod_search.errors import ConfigError
@@ -33,7 +32,7 @@ def join_search(asked: Asked) -> None:
     config = asked.load_config()
     folder = asked.find_folder(config)
     is_silent = asked.quiet or asked.as_json
-    with Bars(PlainConsole(is_error=True), is_quiet=is_silent) as bars:
+    with make_bars(is_quiet=is_silent) as bars:
         tell = None if is_silent else bars.say
         result = work(config, folder, storage=asked.storage, progress=bars, tell=tell)
     if asked.as_json:
@@ -57,7 +56,7 @@ def run_command(command: str, asked: Asked) -> None:
     is_silent = asked.quiet or asked.as_json or not is_first
     is_heard = is_first and not asked.quiet
     with (
-        Bars(PlainConsole(is_error=True), is_quiet=is_silent) as bars,
+        make_bars(is_quiet=is_silent) as bars,
         hearing_models(bars.say) if is_heard else nullcontext(),
     ):
         outcomes = run_stages(

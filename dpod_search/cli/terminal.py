@@ -14,6 +14,8 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
+from dpod_search.bars.drawing import Bars
+from dpod_search.cli.interrupts import stop_if_interrupted
 from dpod_search.escaping import make_visible
 
 
@@ -27,6 +29,12 @@ class PlainConsole(Console):
     def render_str(self, text: str, **options: Any) -> Text:
         """Make a text of rich's, for what is printed and for the cells of tables."""
         return super().render_str(make_visible(text), **options)
+
+
+def make_bars(*, is_quiet: bool = False) -> Bars:
+    """Return bars on standard error that end when the command was interrupted."""
+    console = PlainConsole(is_error=True)
+    return Bars(console, is_quiet=is_quiet, on_move=stop_if_interrupted)
 
 
 def say(text: str, *, is_error: bool = False, is_last: bool = True) -> None:

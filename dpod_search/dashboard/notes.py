@@ -6,6 +6,11 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from dpod_search.figures.text import find_purpose
+from dpod_search.figures.text import percent
+from dpod_search.figures.text import spell_budget
+from dpod_search.figures.text import tell_unmet
+from dpod_search.figures.text import value_of
 from dpod_search.markdown import code
 from dpod_search.markdown import escape
 from dpod_search.markdown import table
@@ -20,11 +25,6 @@ from dpod_search.records.front import Member
 from dpod_search.records.metrics import CLASSIFICATION
 from dpod_search.records.trials import Trial
 from dpod_search.report import Run
-from dpod_search.report.text import find_purpose
-from dpod_search.report.text import percent
-from dpod_search.report.text import spell_budget
-from dpod_search.report.text import tell_unmet
-from dpod_search.report.text import value_of
 
 
 PICTURE = "widths.png"

@@ -19,12 +19,15 @@ from dpod_search.data.source import IntArray
 from dpod_search.errors import DataError
 from dpod_search.escaping import spell_name
 from dpod_search.inputs import Samples
+from dpod_search.quantities import count
 from dpod_search.rng import numpy_generator
+from dpod_search.showing import Sheet
+from dpod_search.showing import Shown
 from dpod_search.tasks.batches import read_samples
 
 
-@dataclass(frozen=True, eq=False)
-class DataSplits:
+@dataclass(frozen=True, eq=False, repr=False)
+class DataSplits(Shown):
     """The samples of a study, none in two places.
 
     Args:
@@ -49,6 +52,16 @@ class DataSplits:
     input_shape: tuple[int, ...]
     example: Samples
     fingerprint: str
+
+    def _describe(self) -> Sheet:
+        sizes = self.summary()["sizes"]
+        rows = [(name, count(size)) for name, size in sizes.items()]
+        facts = [("shape", " x ".join(map(str, self.input_shape)))]
+        facts.append(("classes" if self.class_names else "outputs", count(self.n_classes)))
+        if self.class_names:
+            facts.append(("of", ", ".join(self.class_names)))
+        facts.append(("fingerprint", self.fingerprint[:12]))
+        return Sheet("DataSplits", facts, ("split", "samples"), rows)
 
     def summary(self) -> dict[str, Any]:
         """Return what a report says about the data, as JSON values."""
@@ -174,9 +187,9 @@ def _deal(strata: list[IntArray], shares: dict[str, float], seed: int) -> dict[s
     for index, stratum in enumerate(strata):
         members = numpy_generator(seed, "split", index).permutation(stratum)
         start = 0
-        for name, count in _count_held_out(len(members), shares).items():
-            parts[name].append(members[start : start + count])
-            start += count
+        for name, n in _count_held_out(len(members), shares).items():
+            parts[name].append(members[start : start + n])
+            start += n
         parts["train"].append(members[start:])
     # In an order of their own: the first pictures of a split must not all be of one class.
     return {

@@ -39,7 +39,11 @@ from dpod_search.inputs import find_example
 from dpod_search.inputs import read_example
 from dpod_search.inputs import spell_dtype
 from dpod_search.own_code import describe_error
+from dpod_search.quantities import kib
+from dpod_search.quantities import number
 from dpod_search.rng import torch_generator
+from dpod_search.showing import Sheet
+from dpod_search.showing import Shown
 
 
 # Pictures in the batches that are compared; the first is what the module is traced with.
@@ -59,8 +63,8 @@ class Exportable(Protocol):
         """Shape (C, ...) of one sample."""
 
 
-@dataclass(frozen=True)
-class ExportedModel:
+@dataclass(frozen=True, repr=False)
+class ExportedModel(Shown):
     """A file that was written, loaded again, and found to agree.
 
     Args:
@@ -77,6 +81,12 @@ class ExportedModel:
     sha256: str
     n_bytes: int
     max_difference: float
+
+    def _describe(self) -> Sheet:
+        facts = [("file", self.path.name), ("format", self.format)]
+        facts += [("size", f"{kib(self.n_bytes)} KiB"), ("sha256", self.sha256[:12])]
+        facts.append(("largest difference", number(self.max_difference, 2)))
+        return Sheet("ExportedModel", facts)
 
 
 def export(

@@ -11,11 +11,16 @@ from torch import nn
 
 from dpod_search.placement import Placement
 from dpod_search.placement import placement_of
+from dpod_search.quantities import label
+from dpod_search.quantities import seconds
+from dpod_search.quantities import spell
+from dpod_search.showing import Sheet
+from dpod_search.showing import Shown
 from dpod_search.widths import Widths
 
 
-@dataclass(frozen=True, eq=False)
-class FinetunedSubnet:
+@dataclass(frozen=True, eq=False, repr=False)
+class FinetunedSubnet(Shown):
     """A plain module, trained on, with what is known of it.
 
     Args:
@@ -43,6 +48,17 @@ class FinetunedSubnet:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the module on a batch, so that custom objectives can look at it like a subnet."""
         return self.module(*args, **kwargs)
+
+    def _describe(self) -> Sheet:
+        before, after = self.metrics_before or {}, self.metrics or {}
+        rows = [
+            (label(name), *(spell(name, m[name]) if name in m else "–" for m in (before, after)))
+            for name in dict.fromkeys([*before, *after])
+        ]
+        rows += [(label(name), "", spell(name, size)) for name, size in self.footprint.items()]
+        facts = [("widths", str(self.widths)), ("module", type(self.module).__name__)]
+        facts.append(("trained", seconds(self.seconds)))
+        return Sheet("FinetunedSubnet", facts, ("", "before", "finetuned"), rows)
 
     @property
     def accuracy_before(self) -> float | None:

@@ -16,6 +16,8 @@ from joblib import Parallel
 from joblib import delayed
 from joblib import parallel_config
 
+from dpod_search.bars import Audience
+from dpod_search.bars import watched
 from dpod_search.callbacks import Callback
 from dpod_search.callbacks import Callbacks
 from dpod_search.data.loader import Batches
@@ -36,8 +38,6 @@ from dpod_search.inputs import Samples
 from dpod_search.orphans import end_with
 from dpod_search.placement import check_parallel
 from dpod_search.placement import limit_threads
-from dpod_search.progress import Progress
-from dpod_search.progress import SilentProgress
 from dpod_search.rng import derive_seed
 from dpod_search.rng import seeded
 from dpod_search.search import Candidate
@@ -162,7 +162,7 @@ def finetune_all(
     repair: bool = False,
     task: str | Task = "classification",
     tuner: Tuner | str | None = None,
-    progress: Progress | None = None,
+    progress: Audience = "auto",
     callbacks: Iterable[Callback] = (),
 ) -> list[FinetunedSubnet]:
     """Finetune several subnets of one supernet, with one teacher for all.
@@ -182,7 +182,8 @@ def finetune_all(
         repair: Whether they are measured before after a closed-form repair, as ``search`` did.
         task: What the supernet was trained for, as for ``train_supernet``.
         tuner: Trains in place of our loop, as for ``finetune``; picklable if ``n_jobs > 1``.
-        progress: Who is told of each subnet that is done.
+        progress: Told of each subnet that is done; ``"auto"`` draws a bar in a terminal and a line
+            in a notebook, and nothing elsewhere; None draws nothing.
         callbacks: Who is told of the steps and the end of each, as stage ``finetune/<its place>``;
             with ``n_jobs > 1`` of about 200 steps, when it has ended.
 
@@ -204,7 +205,7 @@ def finetune_all(
             "the subnets are of several supernets, and the full net of one would teach all; "
             "call finetune_all for each supernet"
         )
-    told, aim = progress or SilentProgress(), resolve_task(task)
+    aim = resolve_task(task)
     listeners, start = Callbacks(callbacks), time.monotonic()
     context = FinetuneContext(
         train_loader,
@@ -220,15 +221,16 @@ def finetune_all(
     )
     parents = plan_parents(wanted, chosen)
     finetuned: dict[int | None, FinetunedSubnet] = {}
-    told.start("finetune", len(wanted))
-    for level in list_levels(parents):
-        jobs = (
-            prepare_finetuning(wanted[place], context, parent=finetuned.get(parents[place]))
-            for place in level
-        )
-        for number, result in run_jobs(jobs, n_jobs=n_jobs, names=level, callbacks=listeners):
-            finetuned[level[number]] = result
-            told.advance()
-    told.finish()
+    with watched(progress) as told:
+        told.start("finetune", len(wanted))
+        for level in list_levels(parents):
+            jobs = (
+                prepare_finetuning(wanted[place], context, parent=finetuned.get(parents[place]))
+                for place in level
+            )
+            for number, result in run_jobs(jobs, n_jobs=n_jobs, names=level, callbacks=listeners):
+                finetuned[level[number]] = result
+                told.advance()
+        told.finish()
     listeners.on_stage("finetune", time.monotonic() - start, {"n_subnets": len(wanted)})
     return [finetuned[number] for number in range(len(wanted))]

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
+from dpod_search.bars import Audience
+from dpod_search.bars import watched
 from dpod_search.callbacks import Callback
 from dpod_search.callbacks import Callbacks
 from dpod_search.data import gather_images
@@ -28,7 +30,6 @@ from dpod_search.footprint import build_footprint
 from dpod_search.inputs import Samples
 from dpod_search.placement import device_of
 from dpod_search.placement import place_module
-from dpod_search.progress import Progress
 from dpod_search.search import Candidate
 from dpod_search.search import Front
 from dpod_search.supernet import Subnet
@@ -53,7 +54,7 @@ def finetune(
     task: str | Task = "classification",
     tuner: Tuner | str | None = None,
     checkpoint: CheckpointFile | None = None,
-    progress: Progress | None = None,
+    progress: Audience = "auto",
     callbacks: Iterable[Callback] = (),
 ) -> FinetunedSubnet:
     """Extract a subnet and finetune it with distillation from the full net.
@@ -76,7 +77,8 @@ def finetune(
             :class:`~dpod_search.finetune.TunerContext`, it returns the module, trained. A callable
             or its import path; overrides ``settings.tuner``.
         checkpoint: Where the state is kept; finetuning goes on from it if it exists.
-        progress: Who is told.
+        progress: Who is told; ``"auto"`` draws bars in a terminal and a line in a notebook, and
+            nothing elsewhere; None draws nothing.
         callbacks: Who is told of each step of our loop, and of the end.
 
     Returns:
@@ -104,7 +106,8 @@ def finetune(
     )
     told = Callbacks(callbacks)
     job = prepare_finetuning(subnet, context, checkpoint)
-    tuned = job.run(progress, told.steps_of("finetune"))
+    with watched(progress) as bars:
+        tuned = job.run(bars, told.steps_of("finetune"))
     told.on_stage("finetune", tuned.seconds, tuned.figures)
     return tuned
 

@@ -6,11 +6,11 @@ from dpod_search.footprint.metrics import METRICS
 from dpod_search.footprint.model import FootprintModel
 from dpod_search.footprint.model import build_footprint
 from dpod_search.footprint.shares import GroupShares
-from dpod_search.footprint.shares import Part
 from dpod_search.footprint.shares import Share
-from dpod_search.footprint.shares import list_parts
 from dpod_search.footprint.shares import measure_shares
 from dpod_search.footprint.tabulating import tabulate_footprint
+from dpod_search.supernet import Part
+from dpod_search.supernet import list_parts
 
 
 __all__ = [

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from collections.abc import Iterable
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
@@ -35,6 +37,7 @@ from dpod_search.records.record import refuse
 
 Fate = Literal["evaluated", "audited", "cached", "pruned-constraint", "pruned-surrogate", "failed"]
 FATES: tuple[Fate, ...] = get_args(Fate)
+EVALUATED = FATES[0]
 COMPLETE = FATES[:3]  # those of trials that have values
 MEASURED = FATES[:2]  # and of those whose own subnet was evaluated for them
 
@@ -133,6 +136,15 @@ class Objective(Record):
     def is_share(self) -> bool:
         """Say whether this is an accuracy in [0, 1], which is written in percent."""
         return is_share(self.name)
+
+
+def know_footprints(
+    objectives: Iterable[Objective], footprints: Collection[str]
+) -> tuple[Objective, ...]:
+    """Return objectives that know which of them are footprints."""
+    # A latency is a footprint as well, though it has to be measured.
+    known = (*footprints, "latency_ms")
+    return tuple(replace(o, is_footprint=o.name in known) for o in objectives)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -250,10 +262,7 @@ class Search(FileRecord):
 
     @model_validator(mode="after")
     def _know_footprints(self) -> Search:
-        # A latency is a footprint as well, though it has to be measured.
-        known = (*self.footprints, "latency_ms")
-        told = tuple(replace(o, is_footprint=o.name in known) for o in self.objectives)
-        object.__setattr__(self, "objectives", told)
+        object.__setattr__(self, "objectives", know_footprints(self.objectives, self.footprints))
         return self
 
     @property

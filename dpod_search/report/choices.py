@@ -12,6 +12,13 @@ from pathlib import PurePosixPath
 from markupsafe import Markup
 from markupsafe import escape
 
+from dpod_search.figures.text import name_samples
+from dpod_search.figures.text import percent
+from dpod_search.figures.text import spell_budget
+from dpod_search.figures.text import stage_missing
+from dpod_search.figures.text import tell_stale
+from dpod_search.figures.text import tell_unmet
+from dpod_search.figures.text import value_of
 from dpod_search.intervals import compute_wilson_interval
 from dpod_search.quantities import comparison
 from dpod_search.quantities import count
@@ -39,13 +46,6 @@ from dpod_search.report.picks import list_chosen
 from dpod_search.report.picks import list_costs
 from dpod_search.report.picks import pick_example
 from dpod_search.report.picks import pick_members
-from dpod_search.report.text import name_samples
-from dpod_search.report.text import percent
-from dpod_search.report.text import spell_budget
-from dpod_search.report.text import stage_missing
-from dpod_search.report.text import tell_stale
-from dpod_search.report.text import tell_unmet
-from dpod_search.report.text import value_of
 
 
 def show_picks(run: Run) -> Markup:

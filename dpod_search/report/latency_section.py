@@ -6,6 +6,8 @@ import re
 
 from markupsafe import Markup
 
+from dpod_search.figures.text import percent
+from dpod_search.figures.text import spell_budget
 from dpod_search.quantities import points
 from dpod_search.records.front import FinetunedFront
 from dpod_search.records.run import Run
@@ -13,8 +15,6 @@ from dpod_search.report.markup import join
 from dpod_search.report.markup import paragraph
 from dpod_search.report.markup import table
 from dpod_search.report.picks import list_chosen
-from dpod_search.report.text import percent
-from dpod_search.report.text import spell_budget
 
 
 _BOUND = re.compile(r"latency\s*<=\s*([0-9.]+(?:[eE][+-]?[0-9]+)?)\s*(%?)")

@@ -6,6 +6,9 @@ import re
 
 from markupsafe import Markup
 
+from dpod_search.figures.text import percent
+from dpod_search.figures.text import spell_budget
+from dpod_search.figures.text import tell_unmet
 from dpod_search.quantities import short_size_heading
 from dpod_search.quantities import size_of
 from dpod_search.records.oneshot import OneShot
@@ -14,9 +17,6 @@ from dpod_search.records.run import Run
 from dpod_search.report.markup import join
 from dpod_search.report.markup import paragraph
 from dpod_search.report.markup import table
-from dpod_search.report.text import percent
-from dpod_search.report.text import spell_budget
-from dpod_search.report.text import tell_unmet
 
 
 def show_oneshot(run: Run) -> Markup:

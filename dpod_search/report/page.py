@@ -11,16 +11,16 @@ from pathlib import Path
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
+from dpod_search.figures import FIGURES
+from dpod_search.figures import Absent
+from dpod_search.figures import Drawing
+from dpod_search.figures import FigureKind
 from dpod_search.files import write_text
 from dpod_search.records.markers import forget_marker
 from dpod_search.records.run import Run
 from dpod_search.records.run import read_run
 from dpod_search.report import sections
 from dpod_search.report.choices import show_picks
-from dpod_search.report.figures import FIGURES
-from dpod_search.report.figures import Absent
-from dpod_search.report.figures import Drawing
-from dpod_search.report.figures import FigureKind
 from dpod_search.report.markup import figure
 from dpod_search.report.markup import paragraph
 from dpod_search.report.markup import read_asset

@@ -15,10 +15,10 @@ import plotly.graph_objects as go
 from PIL import Image
 
 from dpod_search.errors import ConfigError
+from dpod_search.figures import FIGURES
+from dpod_search.figures import Drawing
 from dpod_search.files import write_bytes
 from dpod_search.records.run import read_run
-from dpod_search.report.figures import FIGURES
-from dpod_search.report.figures import Drawing
 
 
 _WIDTH = 960

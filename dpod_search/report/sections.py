@@ -6,6 +6,10 @@ from collections.abc import Mapping
 
 from markupsafe import Markup
 
+from dpod_search.figures.text import find_purpose
+from dpod_search.figures.text import percent
+from dpod_search.figures.text import stage_missing
+from dpod_search.figures.text import value_of
 from dpod_search.quantities import comparison
 from dpod_search.quantities import count
 from dpod_search.quantities import kib
@@ -22,10 +26,6 @@ from dpod_search.report.markup import code_block
 from dpod_search.report.markup import link
 from dpod_search.report.markup import paragraph
 from dpod_search.report.markup import table
-from dpod_search.report.text import find_purpose
-from dpod_search.report.text import percent
-from dpod_search.report.text import stage_missing
-from dpod_search.report.text import value_of
 
 
 def _name_columns(front: FinetunedFront) -> list[str]:

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from dpod_search.figures.text import join_some
+from dpod_search.figures.text import percent
+from dpod_search.figures.text import spell_budget
+from dpod_search.figures.text import stage_missing
+from dpod_search.figures.text import value_of
 from dpod_search.quantities import comparison
 from dpod_search.quantities import label
 from dpod_search.quantities import plural
@@ -9,11 +14,6 @@ from dpod_search.records.oneshot import OneShot
 from dpod_search.records.run import Run
 from dpod_search.report.picks import count_validation
 from dpod_search.report.picks import pick_example
-from dpod_search.report.text import join_some
-from dpod_search.report.text import percent
-from dpod_search.report.text import spell_budget
-from dpod_search.report.text import stage_missing
-from dpod_search.report.text import value_of
 
 
 # Operations whose macs are not counted, by name.

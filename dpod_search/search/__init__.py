@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from dpod_search.search.api import make_task
 from dpod_search.search.api import search
+from dpod_search.search.candidate import Candidate
 from dpod_search.search.evaluations import Evaluation
 from dpod_search.search.evaluations import call_objectives
-from dpod_search.search.front import Candidate
 from dpod_search.search.front import Front
 from dpod_search.search.objectives import Accuracy
 from dpod_search.search.objectives import LatencyMs

@@ -15,14 +15,16 @@ from typing import Any
 from optuna.samplers import BaseSampler
 from optuna.storages import BaseStorage
 
+from dpod_search.bars import Audience
+from dpod_search.bars import watched
 from dpod_search.callbacks import Callback
 from dpod_search.callbacks import Callbacks
 from dpod_search.errors import ConfigError
 from dpod_search.programs import WidthTables
-from dpod_search.progress import Progress
 from dpod_search.search.evaluations import call_objectives
 from dpod_search.search.front import Front
 from dpod_search.search.objectives import Objective
+from dpod_search.search.outcome import list_trials
 from dpod_search.search.resolving import resolve_objectives
 from dpod_search.search.samplers.sampler import make_sampler
 from dpod_search.search.seeds import Proposal
@@ -59,7 +61,7 @@ def search(
     seeds: Sequence[Proposal | Widths] = (),
     tables: WidthTables | None = None,
     settings: SearchSettings | None = None,
-    progress: Progress | None = None,
+    progress: Audience = "auto",
     callbacks: Iterable[Callback] = (),
 ) -> Front:
     """Search a trained supernet for its Pareto front.
@@ -91,11 +93,12 @@ def search(
         seeds: Subnets to try first, such as the path of the training; then comes the ladder.
         tables: What widths keep and cost, for the seeds that ``settings.n_mdp`` asks for.
         settings: How, otherwise.
-        progress: Told of every finished trial.
+        progress: Told of every finished trial; ``"auto"`` draws a bar in a terminal and a line in a
+            notebook, and nothing elsewhere; None draws nothing.
         callbacks: Told of every trial that this process finishes, and of the end.
 
     Returns:
-        The front; each member holds its subnet.
+        The front; each member holds its subnet, and ``front.study`` is Optuna's study.
 
     Raises:
         ConfigError: If an argument is not valid, ``settings.n_mdp`` lacks its tables, or an objective
@@ -135,10 +138,12 @@ def search(
     sampler = sampler or make_sampler(settings, task)
     study = open_study(study_name, storage, task.objectives, sampler)
     told, start = Callbacks(callbacks), time.monotonic()
-    result = run_study(study, task, settings, [*given, *proposed], progress, callbacks=told)
+    with watched(progress) as bars:
+        result = run_study(study, task, settings, [*given, *proposed], bars, callbacks=told)
     found = {"n_trials": len(result.trials), "n_front": len(result.front)}
     told.on_stage("search", time.monotonic() - start, found)
-    return result.front.attach(lambda widths: Subnet(supernet, widths))
+    front = result.front.attach(lambda widths: Subnet(supernet, widths))
+    return replace(front, study=study, trials=tuple(list_trials(result)))
 
 
 def make_task(

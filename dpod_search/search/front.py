@@ -24,46 +24,34 @@ from dpod_search.pareto import FloatArray
 from dpod_search.pareto import find_knee
 from dpod_search.pareto import select_by_hypervolume
 from dpod_search.pareto import to_minimized
+from dpod_search.quantities import count
 from dpod_search.quantities import in_own_unit
+from dpod_search.quantities import label
+from dpod_search.quantities import percent
+from dpod_search.quantities import spell
+from dpod_search.search.candidate import Candidate
 from dpod_search.search.constraints import keep_within
 from dpod_search.search.objectives import Objective
 from dpod_search.search.objectives import name_nearest
+from dpod_search.showing import Sheet
+from dpod_search.showing import Shown
 from dpod_search.widths import Widths
 
 
 if TYPE_CHECKING:
+    import plotly.graph_objects as go
+    from optuna import Study
+    from pandas import DataFrame
+
+    from dpod_search.records.trials import Trial
     from dpod_search.supernet import Subnet
 
 
 _logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Candidate:
-    """One subnet of the front.
-
-    Args:
-        trial: Number of the trial that found it.
-        widths: Its widths.
-        values: Its objective values by name.
-        footprint: Its footprints by name.
-        subnet: The subnet itself, or None if the search had no supernet.
-    """
-
-    trial: int
-    widths: Widths
-    values: Mapping[str, float]
-    footprint: Mapping[str, float]
-    subnet: Subnet | None = field(default=None, compare=False, repr=False)
-
-    @property
-    def macs(self) -> float:
-        """Multiply-adds for each sample (or the first footprint, if macs are not known)."""
-        return self.footprint.get("macs", next(iter(self.footprint.values())))
-
-
-@dataclass(frozen=True)
-class Front:
+@dataclass(frozen=True, repr=False)
+class Front(Shown):
     """The Pareto front of a study, ascending in macs.
 
     Args:
@@ -71,16 +59,25 @@ class Front:
         objectives: What they were chosen by.
         full: What is known of the full net by footprint and objective: budgets can be a share
             of it.
+        study: Optuna's study, for its own figures and tables; None of a front that was read or
+            made by hand.
+        trials: All finished trials of the search, those that are on no front too.
     """
 
     members: tuple[Candidate, ...]
     objectives: tuple[Objective, ...]
     full: Mapping[str, float] = field(default_factory=dict, compare=False, repr=False)
+    study: Study | None = field(default=None, compare=False, repr=False)
+    trials: tuple[Trial, ...] = field(default=(), compare=False, repr=False)
 
     def __post_init__(self) -> None:
         """Sort once."""
         ordered = sorted(self.members, key=lambda member: (member.macs, member.trial))
         object.__setattr__(self, "members", tuple(ordered))
+
+    def __getstate__(self) -> dict[str, object]:
+        """Leave an open study out of copies: its storage and its sampler are of this process."""
+        return {**self.__dict__, "study": None}
 
     def __len__(self) -> int:
         """Return the number of members."""
@@ -206,12 +203,62 @@ class Front:
         first = [best] if k == 1 else list(dict.fromkeys([best, 0]))
         reference = np.full(len(self.objectives), 1.1)
         chosen = select_by_hypervolume(self._points, reference, k, first=first)
-        return Front(tuple(self.members[i] for i in chosen), self.objectives, self.full)
+        return replace(self, members=tuple(self.members[i] for i in chosen))
 
     def attach(self, make_subnet: Callable[[Widths], Subnet]) -> Front:
         """Return this front with the subnets themselves."""
         members = tuple(replace(m, subnet=make_subnet(m.widths)) for m in self.members)
         return replace(self, members=members)
+
+    def plot(self) -> go.Figure:
+        """Draw the report's figure of the front: every trial with its fate, and the stairs.
+
+        Returns:
+            A figure of Plotly's, which shows itself in a notebook and has ``write_html``.
+        """
+        from dpod_search.search.views import plot_front
+
+        return plot_front(self.members, self.objectives, self.full, self.trials)
+
+    def to_dataframe(self) -> DataFrame:
+        """Return the members as a table, one a row, from the cheapest to the dearest.
+
+        Returns:
+            Columns ``trial``, the objectives and footprints by their names, and the widths as
+            ``width:<group>``.
+
+        Raises:
+            ConfigError: If pandas is not installed.
+        """
+        from dpod_search.search.views import tabulate_members
+
+        return tabulate_members(self.members)
+
+    def _describe(self) -> Sheet:
+        names = [objective.name for objective in self.objectives]
+        full = self.full.get("macs")
+        rows = [
+            (
+                str(member.trial),
+                *(spell(name, member.values[name]) for name in names),
+                percent(member.macs / full) if full else "–",
+                str(member.widths),
+            )
+            for member in self.members
+        ]
+        facts = [("members", count(len(self)))]
+        facts += [("trials", count(len(self.trials)))] if self.trials else []
+        columns = ("trial", *map(label, names), "of full MACs", "widths")
+        return Sheet("Front", facts, columns, rows)
+
+    def _ipython_display_(self) -> None:
+        """Show the table in a notebook, and below it the figure."""
+        from dpod_search.search.views import display_front
+        from dpod_search.search.views import plot_front
+
+        told = (self.members, self.objectives, self.full, self.trials)
+        figure = plot_front(*told, height=320) if len(self) else None
+        display_front(self._repr_html_(), repr(self), figure)
 
     @cached_property
     def _points(self) -> FloatArray:

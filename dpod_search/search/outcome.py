@@ -49,7 +49,7 @@ def write_records(
     """
     search = describe_search(result, shares, uncounted, seed)
     names = [o.name for o in result.front.objectives if o.is_measured]
-    write_trials(folder, _list_trials(result), search, names)
+    write_trials(folder, list_trials(result), search, names)
     search.write(folder)
 
 
@@ -116,7 +116,8 @@ def _describe_rate(n_hits: int, n: int) -> tuple[float | None, float | None, flo
     return n_hits / n, *compute_wilson_interval(n_hits / n, n)
 
 
-def _list_trials(result: SearchResult) -> Iterator[Trial]:
+def list_trials(result: SearchResult) -> Iterator[Trial]:
+    """Return the finished trials of a search as its file and its figures have them."""
     front = {member.trial for member in result.front}
     for trial in result.trials:
         # A footprint is known of every trial, measured or not; a user's own may be NaN or infinite.

@@ -14,7 +14,7 @@ from optuna.trial import TrialState
 from dpod_search.pareto import find_front
 from dpod_search.pareto import to_minimized
 from dpod_search.records.search import FATES
-from dpod_search.search.front import Candidate
+from dpod_search.search.candidate import Candidate
 from dpod_search.search.front import Front
 from dpod_search.search.store import attributes
 from dpod_search.search.store.optuna_internals import GENERATION

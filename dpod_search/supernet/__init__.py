@@ -20,6 +20,8 @@ from dpod_search.supernet.layout import fixed
 from dpod_search.supernet.layout import full_size
 from dpod_search.supernet.layout import groups_of
 from dpod_search.supernet.layout import is_elastic
+from dpod_search.supernet.parts import Part
+from dpod_search.supernet.parts import list_parts
 from dpod_search.supernet.plans import ChannelGroup
 from dpod_search.supernet.plans import FrozenDimension
 from dpod_search.supernet.plans import Grouping
@@ -45,6 +47,7 @@ __all__ = [
     "MatrixPlan",
     "Operation",
     "ParameterPlan",
+    "Part",
     "Reordering",
     "Subnet",
     "Supernet",
@@ -66,6 +69,7 @@ __all__ = [
     "import_handlers",
     "is_elastic",
     "kind_of",
+    "list_parts",
     "plan_weights",
     "reorder_units",
     "slide",

@@ -14,6 +14,8 @@ from torch import nn
 from dpod_search.inputs import note_example
 from dpod_search.placement import Placement
 from dpod_search.placement import placement_of
+from dpod_search.showing import Sheet
+from dpod_search.showing import Shown
 from dpod_search.supernet.layers.elastic import kind_of
 from dpod_search.supernet.layers.own_classes import KeepsClass
 from dpod_search.supernet.layers.state import ElasticLayer
@@ -26,8 +28,8 @@ from dpod_search.supernet.tracing.recording import copy_held
 from dpod_search.widths import Widths
 
 
-@dataclass(frozen=True)
-class Subnet:
+@dataclass(frozen=True, repr=False)
+class Subnet(Shown):
     """One choice of widths inside a supernet; what a custom objective receives.
 
     Args:
@@ -42,6 +44,12 @@ class Subnet:
         """Run the subnet on a batch; shapes and result as :meth:`Supernet.forward`."""
         with self.supernet.active(self.widths):
             return self.supernet(*args, **kwargs)
+
+    def _describe(self) -> Sheet:
+        pairs = zip(self.widths.items(), self.supernet.space.full.active, strict=True)
+        rows = [(name, str(width), str(full)) for (name, width), full in pairs]
+        facts = [("widths", str(self.widths)), ("of", str(self.supernet.space.full))]
+        return Sheet("Subnet", facts, ("group", "width", "of"), rows, is_brief=True)
 
     @property
     def placement(self) -> Placement:

@@ -17,8 +17,13 @@ from torch import nn
 from dpod_search.errors import ConfigError
 from dpod_search.inputs import ModelCall
 from dpod_search.inputs import Samples
+from dpod_search.quantities import count
+from dpod_search.quantities import percent
+from dpod_search.showing import Sheet
+from dpod_search.showing import Shown
 from dpod_search.supernet.layers.state import WidthState
 from dpod_search.supernet.layout import take
+from dpod_search.supernet.parts import list_parts
 from dpod_search.supernet.plans import ChannelGroup
 from dpod_search.supernet.plans import Grouping
 from dpod_search.supernet.removal import RemovedBlock
@@ -28,10 +33,11 @@ from dpod_search.widths import Widths
 from dpod_search.widths import WidthSpace
 
 
-class Supernet(nn.Module):
+class Supernet(Shown, nn.Module):
     """A weight-sharing parent of all the subnets of a width space.
 
-    Build one with :func:`build_supernet`. Forward runs the subnet of the active widths.
+    Build one with :func:`build_supernet`. Forward runs the subnet of the active widths. At a prompt
+    it shows its groups; ``print(supernet)`` shows the tree of its modules, as of any module.
 
     Args:
         net: The user's model with elastic layers in place of plain ones.
@@ -62,6 +68,36 @@ class Supernet(nn.Module):
         self._sliced = tuple(plan for plan in grouping.parameters if plan.is_elastic)
         # Inner blocks before the ones around them, which hide them.
         self._blocks = sorted(grouping.blocks, key=lambda block: -block.path.count("."))
+
+    def __str__(self) -> str:
+        """Return the tree of modules, which a module's own ``repr`` is."""
+        return nn.Module.__repr__(self)
+
+    def _describe(self) -> Sheet:
+        held = measure_held(self)
+        rows = [
+            (
+                group.name,
+                group.kind,
+                f"{rungs[0]}..{rungs[-1]}",
+                percent(share_of_macs),
+                percent(share_of_params),
+            )
+            for group, rungs, (share_of_macs, share_of_params) in zip(
+                self.groups, self.space.rungs, held, strict=True
+            )
+        ]
+        n_params = sum(parameter.numel() for parameter in self.net.parameters())
+        facts = [
+            ("of", type(self.net).__name__),
+            ("rungs", count(max(self.space.n_rungs, default=0))),
+            ("parameters", count(n_params)),
+            ("groups", count(len(rows))),
+            ("modules", "print(supernet)"),
+        ]
+        columns = ("group", "kind", "widths", "of MACs", "of params")
+        tree = ("modules", str(self))
+        return Sheet("Supernet", facts, columns, rows, folded=tree)
 
     @property
     def groups(self) -> tuple[ChannelGroup, ...]:
@@ -177,6 +213,28 @@ class Supernet(nn.Module):
         owner, _, own = name.rpartition(".")
         tensor: Tensor = getattr(self.net.get_submodule(owner), own)
         return tensor
+
+
+def measure_held(supernet: Supernet) -> list[tuple[float, float]]:
+    """Return what of the full net's macs and parameters lies in the layers of each group.
+
+    A layer between two groups counts for both, so that these shares add up to more than 1.
+
+    Args:
+        supernet: The net.
+
+    Returns:
+        For each group, in the order of the space, two shares in [0, 1].
+    """
+    parts = list_parts(supernet.grouping)
+    n_macs = max(1, sum(part.macs for part in parts))
+    n_params = max(1, sum(parameter.numel() for parameter in supernet.net.parameters()))
+    held = []
+    for group in range(len(supernet.groups)):
+        mine = [part for part in parts if group in part.groups]
+        macs, params = sum(part.macs for part in mine), sum(part.params for part in mine)
+        held.append((macs / n_macs, params / n_params))
+    return held
 
 
 def copy_supernet(supernet: Supernet) -> Supernet:

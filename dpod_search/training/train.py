@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
+from dpod_search.bars import Audience
+from dpod_search.bars import watched
 from dpod_search.callbacks import Callback
 from dpod_search.callbacks import Callbacks
 from dpod_search.callbacks import OnStep
@@ -14,6 +17,11 @@ from dpod_search.evaluation import calibrate
 from dpod_search.inputs import Samples
 from dpod_search.progress import Progress
 from dpod_search.progress import SilentProgress
+from dpod_search.quantities import count
+from dpod_search.quantities import number
+from dpod_search.quantities import seconds
+from dpod_search.showing import Sheet
+from dpod_search.showing import Shown
 from dpod_search.supernet import Supernet
 from dpod_search.tasks import Task
 from dpod_search.tasks import resolve_task
@@ -30,8 +38,12 @@ from dpod_search.training.settings import TrainingSettings
 from dpod_search.widths import Widths
 
 
-@dataclass(frozen=True)
-class TrainingResult:
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
+
+@dataclass(frozen=True, repr=False)
+class TrainingResult(Shown):
     """What training a supernet leaves behind, besides the weights.
 
     Args:
@@ -52,6 +64,32 @@ class TrainingResult:
     macs: float
     scoring_macs: float
 
+    def _describe(self) -> Sheet:
+        facts = [("steps", count(self.n_steps)), ("time", seconds(self.seconds))]
+        facts.append(("forward MACs", number(self.macs)))
+        if self.path:
+            facts.append(("profiles of the path", count(len(self.path))))
+        ends = (self.history[0], self.history[-1]) if self.history else ()
+        rows = [
+            (name, *(number(end[name]) if name in end else "–" for end in ends))
+            for name in (ends[-1] if ends else {})
+            if name != "step"
+        ]
+        columns = ("", *(f"step {count(end['step'])}" for end in ends)) if ends else ()
+        return Sheet("TrainingResult", facts, columns, rows)
+
+    def plot(self) -> go.Figure:
+        """Draw the report's figure of the training: its losses and the learning rate.
+
+        Returns:
+            A figure of Plotly's, which shows itself in a notebook and has ``write_html``.
+        """
+        # Plotly takes a while to import, and a training draws nothing.
+        from dpod_search.figures.training import draw_history
+        from dpod_search.records.training import list_steps
+
+        return draw_history(list_steps(self.history))
+
 
 def train_supernet(
     supernet: Supernet,
@@ -66,7 +104,7 @@ def train_supernet(
     seed: int = 0,
     task: str | Task = "classification",
     checkpoint: CheckpointFile | None = None,
-    progress: Progress | None = None,
+    progress: Audience = "auto",
     callbacks: Iterable[Callback] = (),
 ) -> TrainingResult:
     """Train a supernet once, in place, so that all its subnets work.
@@ -94,7 +132,8 @@ def train_supernet(
         task: What it is trained for: losses, targets and what is measured; a name, the import
             path of a class, or a task.
         checkpoint: Where the state is kept; training goes on from it if it exists.
-        progress: Who is told.
+        progress: Who is told; ``"auto"`` draws bars in a terminal and a line in a notebook, and
+            nothing elsewhere; None draws nothing.
         callbacks: Who is told of each step, on the first rank alone, and of the end.
 
     Returns:
@@ -117,18 +156,20 @@ def train_supernet(
         images=calibration_images,
         batch_size=calibration_batch_size,
     )
-    result = train_by_policy(
-        supernet,
-        train_loader,
-        chosen,
-        scorer,
-        seed=seed,
-        task=aim,
-        checkpoint=checkpoint,
-        progress=progress,
-        policy=None if isinstance(policy, str) else policy,
-        on_step=told.steps_of("train"),
-    )
+    is_first = Ranks.joined().is_first
+    with watched(progress if is_first or progress != "auto" else None) as bars:
+        result = train_by_policy(
+            supernet,
+            train_loader,
+            chosen,
+            scorer,
+            seed=seed,
+            task=aim,
+            checkpoint=checkpoint,
+            progress=bars,
+            policy=None if isinstance(policy, str) else policy,
+            on_step=told.steps_of("train"),
+        )
     assert supernet.calibration_images is not None
     calibrate(supernet, supernet.calibration_images, batch_size=calibration_batch_size)
     ranks = Ranks.joined()

@@ -5,8 +5,8 @@ import io
 from rich.console import Console
 from rich.table import Table
 
+from dpod_search.bars.drawing import Bars
 from dpod_search.cli import terminal
-from dpod_search.cli.bars import Bars
 from dpod_search.cli.options import make_console
 from dpod_search.cli.terminal import say
 

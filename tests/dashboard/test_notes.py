@@ -10,10 +10,10 @@ from report.run_folder import RunFolder
 from dpod_search.dashboard.notes import Places
 from dpod_search.dashboard.notes import write_study_note
 from dpod_search.dashboard.notes import write_trial_note
+from dpod_search.figures.text import percent
 from dpod_search.markdown import code
 from dpod_search.markdown import escape
 from dpod_search.report import read_run
-from dpod_search.report.text import percent
 
 
 PLACES = Places(study_id=4, child_id=5, child_name="digits-finetune")

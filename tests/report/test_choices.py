@@ -4,11 +4,11 @@ import re
 
 from report.run_folder import RunFolder
 
+from dpod_search.figures.text import percent
 from dpod_search.intervals import compute_wilson_interval
 from dpod_search.report import read_run
 from dpod_search.report.choices import show_picks
 from dpod_search.report.picks import list_chosen
-from dpod_search.report.text import percent
 
 
 def show_rows(run: RunFolder) -> list[list[str]]:

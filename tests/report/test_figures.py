@@ -11,6 +11,8 @@ from report.run_folder import FULL_MACS
 from report.run_folder import GROUPS
 from report.run_folder import RunFolder
 
+from dpod_search.figures.hypervolume import REFERENCE
+from dpod_search.figures.hypervolume import trace_hypervolume
 from dpod_search.intervals import compute_wilson_interval
 from dpod_search.pareto import compute_hypervolume
 from dpod_search.report import FIGURES
@@ -18,8 +20,6 @@ from dpod_search.report import Absent
 from dpod_search.report import Drawing
 from dpod_search.report import read_run
 from dpod_search.report import write_report
-from dpod_search.report.figures.hypervolume import REFERENCE
-from dpod_search.report.figures.hypervolume import trace_hypervolume
 
 
 DRAW = {kind.name: kind.draw for kind in FIGURES}

@@ -5,10 +5,10 @@ import re
 import pytest
 from report.run_folder import RunFolder
 
+from dpod_search.figures.text import percent
 from dpod_search.report import read_run
 from dpod_search.report import write_report
 from dpod_search.report.oneshot_section import show_oneshot
-from dpod_search.report.text import percent
 
 
 def show(run: RunFolder) -> tuple[list[str], list[list[str]], str]:

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 from report.run_folder import RunFolder
 
+from dpod_search.figures.text import percent
+from dpod_search.figures.text import stage_missing
+from dpod_search.figures.text import value_of
 from dpod_search.report import read_run
 from dpod_search.report.markup import figure
 from dpod_search.report.markup import table
-from dpod_search.report.text import percent
-from dpod_search.report.text import stage_missing
-from dpod_search.report.text import value_of
 
 
 def test_numbers_as_people_write_them() -> None:

@@ -17,11 +17,11 @@ from report.run_folder import RunFolder
 import dpod_search.errors
 from dpod_search.errors import CheckpointError
 from dpod_search.errors import RunFolderError
+from dpod_search.figures.hover import describe_trial
 from dpod_search.report import FIGURES
 from dpod_search.report import read_run
 from dpod_search.report import write_report
 from dpod_search.report.choices import show_picks
-from dpod_search.report.figures.hover import describe_trial
 from dpod_search.report.sections import show_finetuned
 from dpod_search.report.sections import show_searched
 
@@ -267,7 +267,7 @@ def test_a_modelled_latency_is_never_0(run: RunFolder) -> None:
         holder["latency"] = 0.19
     run.documents["search.json"]["full"]["latency"] = 0.21
     read = read_run(run.write())
-    assert "latency (ms, modelled): 0.19<br>" in describe_trial(read.trials[0], read)
+    assert "latency (ms, modelled): 0.19<br>" in describe_trial(read.trials[0], read.search)
     for shown in (show_finetuned(read), show_searched(read), show_picks(read)):
         assert "latency (ms, modelled)" in shown
         assert '<td class="number">0.19</td>' in shown

@@ -102,3 +102,11 @@ def test_interrupted_and_called_again_with_the_same_loader_it_ends_the_same(tmp_
 def test_a_model_is_no_supernet():
     with pytest.raises(ConfigError, match="takes a supernet, got a Linear; make one with build_"):
         train_supernet(torch.nn.Linear(2, 2), make_batches())
+
+
+def test_the_result_draws_the_losses_that_the_report_draws():
+    result = train_supernet(make_supernet(), make_batches(), settings=SETTINGS)
+    drawn = {trace.name: trace for trace in result.plot().data}
+    for name, key in (("loss of the full net", "loss"), ("learning rate", "lr")):
+        assert list(drawn[name].x) == [entry["step"] for entry in result.history]
+        assert list(drawn[name].y) == [entry[key] for entry in result.history]

@@ -8,26 +8,27 @@ from dataclasses import dataclass
 
 import plotly.graph_objects as go
 
+from dpod_search.figures.drawing import Absent
+from dpod_search.figures.drawing import Cell
+from dpod_search.figures.drawing import Drawing
+from dpod_search.figures.drawing import Table
+from dpod_search.figures.hypervolume import UnitScale
+from dpod_search.figures.hypervolume import find_measured
+from dpod_search.figures.hypervolume import trace_hypervolume
+from dpod_search.figures.plane import Plane
+from dpod_search.figures.plane import choose_plane
+from dpod_search.figures.plane import find_stairs
+from dpod_search.figures.searched import Searched
+from dpod_search.figures.style import axis
+from dpod_search.figures.style import lay_out
+from dpod_search.figures.style import log_axis
+from dpod_search.figures.style import plain
+from dpod_search.figures.style import value_axis
+from dpod_search.figures.text import find_purpose
+from dpod_search.figures.text import value_of
 from dpod_search.quantities import quantity
 from dpod_search.records.search import Objective
 from dpod_search.report.comparison.runs import NamedRun
-from dpod_search.report.figures.drawing import Absent
-from dpod_search.report.figures.drawing import Cell
-from dpod_search.report.figures.drawing import Drawing
-from dpod_search.report.figures.drawing import Table
-from dpod_search.report.figures.hypervolume import UnitScale
-from dpod_search.report.figures.hypervolume import find_measured
-from dpod_search.report.figures.hypervolume import trace_hypervolume
-from dpod_search.report.figures.plane import Plane
-from dpod_search.report.figures.plane import choose_plane
-from dpod_search.report.figures.plane import find_stairs
-from dpod_search.report.figures.style import axis
-from dpod_search.report.figures.style import lay_out
-from dpod_search.report.figures.style import log_axis
-from dpod_search.report.figures.style import plain
-from dpod_search.report.figures.style import value_axis
-from dpod_search.report.text import find_purpose
-from dpod_search.report.text import value_of
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class Place:
 
 def draw_searched(runs: Sequence[NamedRun]) -> Drawing | Absent:
     """Draw the searched front of each run, in the plane of the first run's report."""
-    plane = choose_plane(runs[0].run)
+    plane = choose_plane(Searched.of_run(runs[0].run))
     found = {named: _place_searched(named, plane) for named in runs}
     caption = "The front of each run as it was searched, on validation, before any finetuning."
     if any(named.run.oneshot is not None for named in runs):

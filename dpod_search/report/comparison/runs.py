@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from dpod_search.errors import ConfigError
+from dpod_search.figures.style import SERIES
+from dpod_search.figures.style import Series
+from dpod_search.figures.text import find_purpose
+from dpod_search.figures.text import name_samples
 from dpod_search.records.run import Run
 from dpod_search.records.run import flatten
 from dpod_search.records.run import read_run
-from dpod_search.report.figures.style import SERIES
-from dpod_search.report.figures.style import Series
-from dpod_search.report.text import find_purpose
-from dpod_search.report.text import name_samples
 
 
 # Where the pictures lie and how they came says nothing of what they are.

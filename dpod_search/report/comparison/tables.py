@@ -6,6 +6,11 @@ from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Sequence
 
+from dpod_search.figures.drawing import Cell
+from dpod_search.figures.drawing import Table
+from dpod_search.figures.text import find_purpose
+from dpod_search.figures.text import spell_budget
+from dpod_search.figures.text import value_of
 from dpod_search.quantities import count
 from dpod_search.quantities import spell
 from dpod_search.records.front import FinetunedFront
@@ -13,14 +18,9 @@ from dpod_search.records.front import Member
 from dpod_search.records.metrics import Aim
 from dpod_search.records.run import flatten
 from dpod_search.report.comparison.runs import NamedRun
-from dpod_search.report.figures.drawing import Cell
-from dpod_search.report.figures.drawing import Table
 from dpod_search.report.picks import PICK_BUDGETS
 from dpod_search.report.picks import list_chosen
 from dpod_search.report.picks import pick_best
-from dpod_search.report.text import find_purpose
-from dpod_search.report.text import spell_budget
-from dpod_search.report.text import value_of
 
 
 def tabulate_picks(runs: Sequence[NamedRun]) -> Table:

@@ -8,6 +8,9 @@ from pathlib import Path
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
+from dpod_search.figures import Absent
+from dpod_search.figures import Table
+from dpod_search.figures.text import find_purpose
 from dpod_search.files import write_text
 from dpod_search.quantities import label
 from dpod_search.quantities import plural
@@ -21,8 +24,6 @@ from dpod_search.report.comparison.runs import splits_differ
 from dpod_search.report.comparison.tables import show_pick
 from dpod_search.report.comparison.tables import tabulate_picks
 from dpod_search.report.comparison.tables import tabulate_settings
-from dpod_search.report.figures import Absent
-from dpod_search.report.figures import Table
 from dpod_search.report.markup import paragraph
 from dpod_search.report.markup import read_asset
 from dpod_search.report.markup import table
@@ -30,7 +31,6 @@ from dpod_search.report.markup import write_document
 from dpod_search.report.page import Section
 from dpod_search.report.page import is_left_out
 from dpod_search.report.page import show_figure
-from dpod_search.report.text import find_purpose
 
 
 _FIGURES = (

@@ -6,13 +6,13 @@ from collections.abc import Iterable
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from dpod_search.figures.text import join_some
+from dpod_search.figures.text import percent
 from dpod_search.quantities import count
 from dpod_search.quantities import plural
 from dpod_search.report.graph.boxes import Box
 from dpod_search.report.graph.inspection import InspectedOperation
 from dpod_search.report.graph.inspection import Inspection
-from dpod_search.report.text import join_some
-from dpod_search.report.text import percent
 
 
 _N_MEMBERS = 12

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from dpod_search.figures.text import join_some
 from dpod_search.quantities import count
 from dpod_search.quantities import in_percent
 from dpod_search.quantities import label
@@ -16,7 +17,6 @@ from dpod_search.report.graph.marks import mark_operations
 from dpod_search.report.graph.svg import draw_graph
 from dpod_search.report.markup import read_asset
 from dpod_search.report.markup import write_document
-from dpod_search.report.text import join_some
 
 
 _N_MEMBERS = 12

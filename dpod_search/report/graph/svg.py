@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from dpod_search.figures.text import percent
 from dpod_search.report.graph.boxes import Box
 from dpod_search.report.graph.inspection import InspectedOperation
 from dpod_search.report.graph.inspection import Inspection
@@ -19,7 +20,6 @@ from dpod_search.report.graph.marks import describe_operation
 from dpod_search.report.graph.marks import describe_shape
 from dpod_search.report.graph.marks import hue
 from dpod_search.report.markup import render
-from dpod_search.report.text import percent
 
 
 _CHARACTER = 6.63  # width of one, in the monospaced face of 11 px

@@ -5,7 +5,7 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
-from dpod_search.cli.bars import Bars
+from dpod_search.bars.drawing import Bars
 
 
 def work(bars):

@@ -7,15 +7,15 @@ from dataclasses import dataclass
 
 import plotly.graph_objects as go
 
+from dpod_search.figures.drawing import Absent
+from dpod_search.figures.drawing import Cell
+from dpod_search.figures.drawing import Drawing
+from dpod_search.figures.drawing import Table
+from dpod_search.figures.style import axis
+from dpod_search.figures.style import lay_out
+from dpod_search.figures.style import plain
+from dpod_search.figures.text import percent
 from dpod_search.records.run import Run
-from dpod_search.report.figures.drawing import Absent
-from dpod_search.report.figures.drawing import Cell
-from dpod_search.report.figures.drawing import Drawing
-from dpod_search.report.figures.drawing import Table
-from dpod_search.report.figures.style import axis
-from dpod_search.report.figures.style import lay_out
-from dpod_search.report.figures.style import plain
-from dpod_search.report.text import percent
 
 
 _MAX_WRITTEN_COLUMNS = 16

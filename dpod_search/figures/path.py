@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import plotly.graph_objects as go
 
+from dpod_search.figures.drawing import Absent
+from dpod_search.figures.drawing import Drawing
+from dpod_search.figures.drawing import Table
+from dpod_search.figures.hover import describe_widths
+from dpod_search.figures.style import VERMILION
+from dpod_search.figures.style import lay_out
+from dpod_search.figures.style import log_axis
+from dpod_search.figures.style import value_axis
+from dpod_search.figures.text import find_purpose
+from dpod_search.figures.text import stage_missing
 from dpod_search.quantities import count
 from dpod_search.quantities import is_share
 from dpod_search.quantities import label
 from dpod_search.quantities import plural
 from dpod_search.records.run import Run
-from dpod_search.report.figures.drawing import Absent
-from dpod_search.report.figures.drawing import Drawing
-from dpod_search.report.figures.drawing import Table
-from dpod_search.report.figures.hover import describe_widths
-from dpod_search.report.figures.style import VERMILION
-from dpod_search.report.figures.style import lay_out
-from dpod_search.report.figures.style import log_axis
-from dpod_search.report.figures.style import value_axis
-from dpod_search.report.text import find_purpose
-from dpod_search.report.text import stage_missing
 
 
 def draw_path(run: Run) -> Drawing | Absent:

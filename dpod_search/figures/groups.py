@@ -6,16 +6,16 @@ from collections.abc import Sequence
 
 import plotly.graph_objects as go
 
+from dpod_search.figures.drawing import Absent
+from dpod_search.figures.drawing import Drawing
+from dpod_search.figures.drawing import Table
+from dpod_search.figures.style import SERIES
+from dpod_search.figures.style import axis
+from dpod_search.figures.style import lay_out
+from dpod_search.figures.style import plain
+from dpod_search.figures.text import percent
 from dpod_search.quantities import label
 from dpod_search.records.run import Run
-from dpod_search.report.figures.drawing import Absent
-from dpod_search.report.figures.drawing import Drawing
-from dpod_search.report.figures.drawing import Table
-from dpod_search.report.figures.style import SERIES
-from dpod_search.report.figures.style import axis
-from dpod_search.report.figures.style import lay_out
-from dpod_search.report.figures.style import plain
-from dpod_search.report.text import percent
 
 
 def draw_importance(run: Run) -> Drawing | Absent:

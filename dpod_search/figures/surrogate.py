@@ -9,6 +9,15 @@ from dataclasses import dataclass
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from dpod_search.figures.drawing import Absent
+from dpod_search.figures.drawing import Drawing
+from dpod_search.figures.drawing import Table
+from dpod_search.figures.hover import describe_trial
+from dpod_search.figures.style import MARKS
+from dpod_search.figures.style import NEUTRAL
+from dpod_search.figures.style import lay_out
+from dpod_search.figures.style import value_axis
+from dpod_search.figures.text import percent
 from dpod_search.quantities import in_percent
 from dpod_search.quantities import label
 from dpod_search.quantities import number
@@ -16,15 +25,6 @@ from dpod_search.records.run import Run
 from dpod_search.records.search import Objective
 from dpod_search.records.trials import Prediction
 from dpod_search.records.trials import Trial
-from dpod_search.report.figures.drawing import Absent
-from dpod_search.report.figures.drawing import Drawing
-from dpod_search.report.figures.drawing import Table
-from dpod_search.report.figures.hover import describe_trial
-from dpod_search.report.figures.style import MARKS
-from dpod_search.report.figures.style import NEUTRAL
-from dpod_search.report.figures.style import lay_out
-from dpod_search.report.figures.style import value_axis
-from dpod_search.report.text import percent
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ def _draw_pairs(run: Run, pairs: list[Pair], *, is_first: bool) -> Iterator[go.S
             mode="markers",
             marker={"color": MARKS[fate].color, "symbol": MARKS[fate].symbol, "size": 7},
             opacity=0.75,
-            hovertext=[describe_trial(pair.trial, run) for pair in chosen],
+            hovertext=[describe_trial(pair.trial, run.search) for pair in chosen],
             hoverinfo="text",
             showlegend=is_first,
         )

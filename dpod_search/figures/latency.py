@@ -12,26 +12,26 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from dpod_search.figures.drawing import Absent
+from dpod_search.figures.drawing import Cell
+from dpod_search.figures.drawing import Drawing
+from dpod_search.figures.drawing import Table
+from dpod_search.figures.hover import describe_trial
+from dpod_search.figures.style import BLUE
+from dpod_search.figures.style import NEUTRAL
+from dpod_search.figures.style import ORANGE
+from dpod_search.figures.style import PURPLE
+from dpod_search.figures.style import axis
+from dpod_search.figures.style import lay_out
+from dpod_search.figures.style import log_axis
+from dpod_search.figures.style import plain
+from dpod_search.figures.text import percent
 from dpod_search.pareto import FloatArray
 from dpod_search.quantities import in_percent
 from dpod_search.quantities import spell
 from dpod_search.records.front import Member
 from dpod_search.records.run import Run
 from dpod_search.records.trials import Trial
-from dpod_search.report.figures.drawing import Absent
-from dpod_search.report.figures.drawing import Cell
-from dpod_search.report.figures.drawing import Drawing
-from dpod_search.report.figures.drawing import Table
-from dpod_search.report.figures.hover import describe_trial
-from dpod_search.report.figures.style import BLUE
-from dpod_search.report.figures.style import NEUTRAL
-from dpod_search.report.figures.style import ORANGE
-from dpod_search.report.figures.style import PURPLE
-from dpod_search.report.figures.style import axis
-from dpod_search.report.figures.style import lay_out
-from dpod_search.report.figures.style import log_axis
-from dpod_search.report.figures.style import plain
-from dpod_search.report.text import percent
 
 
 _MEASURED, _MODELLED = "latency_ms", "latency"
@@ -107,7 +107,7 @@ def _draw_trials(run: Run, name: str, trials: Sequence[Trial]) -> go.Scatter:
         mode="markers",
         marker={"color": color, "symbol": symbol, "size": 8},
         opacity=0.8,
-        hovertext=[describe_trial(trial, run) for trial in trials],
+        hovertext=[describe_trial(trial, run.search) for trial in trials],
         hoverinfo="text",
     )
 

@@ -9,22 +9,22 @@ from dataclasses import dataclass
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from dpod_search.figures.drawing import Absent
+from dpod_search.figures.drawing import Cell
+from dpod_search.figures.drawing import Drawing
+from dpod_search.figures.drawing import Table
+from dpod_search.figures.style import NEUTRAL
+from dpod_search.figures.style import SERIES
+from dpod_search.figures.style import VERMILION
+from dpod_search.figures.style import axis
+from dpod_search.figures.style import lay_out
+from dpod_search.figures.surrogate import Pair
+from dpod_search.figures.surrogate import find_pairs
+from dpod_search.figures.text import percent
 from dpod_search.intervals import compute_wilson_interval
 from dpod_search.quantities import label
 from dpod_search.records.run import Run
 from dpod_search.records.search import Audit
-from dpod_search.report.figures.drawing import Absent
-from dpod_search.report.figures.drawing import Cell
-from dpod_search.report.figures.drawing import Drawing
-from dpod_search.report.figures.drawing import Table
-from dpod_search.report.figures.style import NEUTRAL
-from dpod_search.report.figures.style import SERIES
-from dpod_search.report.figures.style import VERMILION
-from dpod_search.report.figures.style import axis
-from dpod_search.report.figures.style import lay_out
-from dpod_search.report.figures.surrogate import Pair
-from dpod_search.report.figures.surrogate import find_pairs
-from dpod_search.report.text import percent
 
 
 _MAX_BINS = 10

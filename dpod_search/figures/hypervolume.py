@@ -13,6 +13,13 @@ from dataclasses import dataclass
 import numpy as np
 import plotly.graph_objects as go
 
+from dpod_search.figures.drawing import Absent
+from dpod_search.figures.drawing import Drawing
+from dpod_search.figures.drawing import Table
+from dpod_search.figures.style import GREEN
+from dpod_search.figures.style import axis
+from dpod_search.figures.style import lay_out
+from dpod_search.figures.text import value_of
 from dpod_search.pareto import FloatArray
 from dpod_search.pareto import GrowingFront
 from dpod_search.pareto import to_minimized
@@ -21,13 +28,6 @@ from dpod_search.quantities import quantity
 from dpod_search.records.run import Run
 from dpod_search.records.search import Objective
 from dpod_search.records.trials import Trial
-from dpod_search.report.figures.drawing import Absent
-from dpod_search.report.figures.drawing import Drawing
-from dpod_search.report.figures.drawing import Table
-from dpod_search.report.figures.style import GREEN
-from dpod_search.report.figures.style import axis
-from dpod_search.report.figures.style import lay_out
-from dpod_search.report.text import value_of
 
 
 REFERENCE = 1.1

@@ -2,69 +2,102 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from collections.abc import Iterator
+from collections.abc import Mapping
 
 import plotly.graph_objects as go
 
+from dpod_search.figures.drawing import Absent
+from dpod_search.figures.drawing import Cell
+from dpod_search.figures.drawing import Drawing
+from dpod_search.figures.drawing import Table
+from dpod_search.figures.hover import describe_trial
+from dpod_search.figures.plane import Plane
+from dpod_search.figures.plane import choose_plane
+from dpod_search.figures.plane import find_stairs
+from dpod_search.figures.searched import Searched
+from dpod_search.figures.style import GREEN
+from dpod_search.figures.style import MARKS
+from dpod_search.figures.style import NEUTRAL
+from dpod_search.figures.style import PURPLE
+from dpod_search.figures.style import lay_out
+from dpod_search.figures.style import log_axis
+from dpod_search.figures.style import plain
+from dpod_search.figures.style import value_axis
+from dpod_search.figures.text import value_of
 from dpod_search.quantities import plural
 from dpod_search.quantities import quantity
 from dpod_search.records.run import Run
 from dpod_search.records.search import FATES
 from dpod_search.records.trials import Trial
-from dpod_search.report.figures.drawing import Absent
-from dpod_search.report.figures.drawing import Cell
-from dpod_search.report.figures.drawing import Drawing
-from dpod_search.report.figures.drawing import Table
-from dpod_search.report.figures.hover import describe_trial
-from dpod_search.report.figures.plane import Plane
-from dpod_search.report.figures.plane import choose_plane
-from dpod_search.report.figures.plane import find_stairs
-from dpod_search.report.figures.style import GREEN
-from dpod_search.report.figures.style import MARKS
-from dpod_search.report.figures.style import NEUTRAL
-from dpod_search.report.figures.style import PURPLE
-from dpod_search.report.figures.style import lay_out
-from dpod_search.report.figures.style import log_axis
-from dpod_search.report.figures.style import plain
-from dpod_search.report.figures.style import value_axis
-from dpod_search.report.text import value_of
+
+
+Place = tuple[str, float, float]  # what stands there, x, y
 
 
 def draw_front(run: Run) -> Drawing | Absent:
     """Draw all trials and the front, in the plane that :func:`choose_plane` chooses."""
-    plane = choose_plane(run)
-    unplaced = [trial for trial in run.trials if plane.locate(trial) is None]
+    found = Searched.of_run(run)
+    plane = choose_plane(found)
+    finetuned = [*_draw_finetuned(run, plane)]
+    figure = draw_searched(found, finetuned, _full_places(run, plane))
+    n_unplaced = len(_list_unplaced(found, plane))
+    return Drawing(figure, _tabulate(run, plane), _caption(run, plane, n_unplaced))
+
+
+def draw_searched(
+    found: Searched,
+    finetuned: Iterable[go.Scatter] = (),
+    full: Iterable[Place] | None = None,
+    *,
+    height: int = 560,
+) -> go.Figure:
+    """Draw all trials and the front of a search.
+
+    Args:
+        found: What it has found.
+        finetuned: What is drawn of its subnets after finetuning, in the same plane.
+        full: Where full nets stand; by default the one of the search alone.
+        height: In pixels.
+    """
+    plane = choose_plane(found)
     figure = go.Figure()
     for fate in FATES:
-        figure.add_traces(list(_mark_trials(run, plane, fate)))
-    figure.add_traces(list(_draw_stairs(run, plane)))
-    figure.add_traces(list(_draw_finetuned(run, plane)))
-    figure.add_traces(list(_draw_full(run, plane)))
-    drawn = [trial.values[plane.x] for trial in run.trials if plane.x in trial.values]
-    across = log_axis(quantity(plane.x), [*drawn, run.search.of_full[plane.x]])
+        figure.add_traces(list(_mark_trials(found, plane, fate)))
+    figure.add_traces(list(_draw_stairs(found, plane)))
+    figure.add_traces(list(finetuned))
+    places = _searched_full(found.full, plane) if full is None else full
+    figure.add_traces(list(_draw_full(places, plane)))
+    drawn = [trial.values[plane.x] for trial in found.trials if plane.x in trial.values]
+    drawn += [found.full[plane.x]] if plane.x in found.full else []
+    across = log_axis(quantity(plane.x), drawn)
     upwards = value_axis(quantity(plane.y.name), is_share=plane.y.is_share)
-    if unplaced:
+    if _list_unplaced(found, plane):
         # Trials without a value keep their own strip below, where no height is claimed.
         across["anchor"] = "y2"
         upwards["domain"] = (0.1, 1.0)
         strip = {"domain": (0.0, 0.05), "range": (-1, 1), "visible": False, "fixedrange": True}
         figure.update_layout(yaxis2=strip)
     figure.update_layout(xaxis=across, yaxis=upwards)
-    lay_out(figure, height=560)
-    return Drawing(figure, _tabulate(run, plane), _caption(run, plane, len(unplaced)))
+    return lay_out(figure, height=height)
 
 
-def _mark_trials(run: Run, plane: Plane, fate: str) -> Iterator[go.Scatter]:
-    trials = [trial for trial in run.trials if trial.fate == fate and plane.x in trial.values]
+def _list_unplaced(found: Searched, plane: Plane) -> list[Trial]:
+    return [trial for trial in found.trials if plane.locate(trial) is None]
+
+
+def _mark_trials(found: Searched, plane: Plane, fate: str) -> Iterator[go.Scatter]:
+    trials = [trial for trial in found.trials if trial.fate == fate and plane.x in trial.values]
     placed = [trial for trial in trials if plane.locate(trial) is not None]
     unplaced = [trial for trial in trials if plane.locate(trial) is None]
     heights = [place[1] for trial in placed if (place := plane.locate(trial))]
-    yield from _scatter(run, plane, placed, heights, "y")
-    yield from _scatter(run, plane, unplaced, [0.0] * len(unplaced), "y2")
+    yield from _scatter(found, plane, placed, heights, "y")
+    yield from _scatter(found, plane, unplaced, [0.0] * len(unplaced), "y2")
 
 
 def _scatter(
-    run: Run, plane: Plane, trials: list[Trial], heights: list[float], yaxis: str
+    found: Searched, plane: Plane, trials: list[Trial], heights: list[float], yaxis: str
 ) -> Iterator[go.Scatter]:
     if not trials:
         return
@@ -83,24 +116,24 @@ def _scatter(
             "line": {"width": 1.2 if mark.symbol.endswith("open") else 0},
         },
         opacity=0.9,
-        hovertext=[describe_trial(trial, run) for trial in trials],
+        hovertext=[describe_trial(trial, found) for trial in trials],
         hoverinfo="text",
     )
 
 
-def _front_places(run: Run, plane: Plane) -> list[tuple[float, float]]:
-    chosen = set(run.search.front)
-    places = [plane.locate(trial) for trial in run.trials if trial.number in chosen]
+def _front_places(found: Searched, plane: Plane) -> list[tuple[float, float]]:
+    chosen = set(found.front)
+    places = [plane.locate(trial) for trial in found.trials if trial.number in chosen]
     return [place for place in places if place is not None]
 
 
-def _draw_stairs(run: Run, plane: Plane) -> Iterator[go.Scatter]:
-    places = _front_places(run, plane)
+def _draw_stairs(found: Searched, plane: Plane) -> Iterator[go.Scatter]:
+    places = _front_places(found, plane)
     stairs = find_stairs(places, plane)
     if not stairs:
         return
     yield go.Scatter(
-        name="searched front" if run.oneshot is None else "front as chosen",
+        name="searched front" if not found.is_oneshot else "front as chosen",
         x=[x for x, _ in stairs],
         y=[y for _, y in stairs],
         mode="lines",
@@ -161,20 +194,22 @@ def _is_finetuned(run: Run, plane: Plane) -> bool:
     return front is not None and plane.y.name in {m.name for m in front.task.metrics}
 
 
-def _full_places(run: Run, plane: Plane) -> list[tuple[str, float, float]]:
-    places = []
-    known = run.search.of_full
-    if plane.y.name in known:
-        places.append(("full net", known[plane.x], known[plane.y.name]))
+def _searched_full(known: Mapping[str, float], plane: Plane) -> list[Place]:
+    is_placed = plane.x in known and plane.y.name in known
+    return [("full net", known[plane.x], known[plane.y.name])] if is_placed else []
+
+
+def _full_places(run: Run, plane: Plane) -> list[Place]:
+    places = _searched_full(run.search.of_full, plane)
     if run.front is not None and _is_finetuned(run, plane):
         full = run.front.full
         places.append(("full net, finetuned", float(full.macs), full.validation[plane.y.name]))
     return places
 
 
-def _draw_full(run: Run, plane: Plane) -> Iterator[go.Scatter]:
+def _draw_full(places: Iterable[Place], plane: Plane) -> Iterator[go.Scatter]:
     symbols = {"full net": "star-open", "full net, finetuned": "star"}
-    for name, x, y in _full_places(run, plane):
+    for name, x, y in places:
         height = value_of(plane.y.name, y)
         yield go.Scatter(
             name=name,

@@ -10,6 +10,24 @@ from typing import Any
 
 import plotly.graph_objects as go
 
+from dpod_search.figures.drawing import Absent
+from dpod_search.figures.drawing import Cell
+from dpod_search.figures.drawing import Drawing
+from dpod_search.figures.drawing import Table
+from dpod_search.figures.style import BLUE
+from dpod_search.figures.style import GREEN
+from dpod_search.figures.style import NEUTRAL
+from dpod_search.figures.style import PURPLE
+from dpod_search.figures.style import VERMILION
+from dpod_search.figures.style import lay_out
+from dpod_search.figures.style import log_axis
+from dpod_search.figures.style import plain
+from dpod_search.figures.style import value_axis
+from dpod_search.figures.text import find_purpose
+from dpod_search.figures.text import name_samples
+from dpod_search.figures.text import percent
+from dpod_search.figures.text import stage_missing
+from dpod_search.figures.text import value_of
 from dpod_search.intervals import compute_wilson_interval
 from dpod_search.pareto import find_front
 from dpod_search.pareto import to_minimized
@@ -20,24 +38,6 @@ from dpod_search.records.front import FinetunedFront
 from dpod_search.records.front import Member
 from dpod_search.records.metrics import Aim
 from dpod_search.records.run import Run
-from dpod_search.report.figures.drawing import Absent
-from dpod_search.report.figures.drawing import Cell
-from dpod_search.report.figures.drawing import Drawing
-from dpod_search.report.figures.drawing import Table
-from dpod_search.report.figures.style import BLUE
-from dpod_search.report.figures.style import GREEN
-from dpod_search.report.figures.style import NEUTRAL
-from dpod_search.report.figures.style import PURPLE
-from dpod_search.report.figures.style import VERMILION
-from dpod_search.report.figures.style import lay_out
-from dpod_search.report.figures.style import log_axis
-from dpod_search.report.figures.style import plain
-from dpod_search.report.figures.style import value_axis
-from dpod_search.report.text import find_purpose
-from dpod_search.report.text import name_samples
-from dpod_search.report.text import percent
-from dpod_search.report.text import stage_missing
-from dpod_search.report.text import value_of
 
 
 def draw_finetuned(run: Run) -> Drawing | Absent:

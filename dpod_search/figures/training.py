@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from dpod_search.figures.drawing import Absent
+from dpod_search.figures.drawing import Drawing
+from dpod_search.figures.drawing import Table
+from dpod_search.figures.style import BLUE
+from dpod_search.figures.style import NEUTRAL
+from dpod_search.figures.style import ORANGE
+from dpod_search.figures.style import axis
+from dpod_search.figures.style import lay_out
+from dpod_search.figures.text import stage_missing
+from dpod_search.figures.text import value_of
 from dpod_search.quantities import count
 from dpod_search.quantities import label
 from dpod_search.quantities import seconds
 from dpod_search.records.run import Run
 from dpod_search.records.training import Training
-from dpod_search.report.figures.drawing import Absent
-from dpod_search.report.figures.drawing import Drawing
-from dpod_search.report.figures.drawing import Table
-from dpod_search.report.figures.style import BLUE
-from dpod_search.report.figures.style import NEUTRAL
-from dpod_search.report.figures.style import ORANGE
-from dpod_search.report.figures.style import axis
-from dpod_search.report.figures.style import lay_out
-from dpod_search.report.text import stage_missing
-from dpod_search.report.text import value_of
+from dpod_search.records.training import TrainingStep
+
+
+_COLUMNS = ("step", "loss", "partial_loss", "lr")
 
 
 def draw_training(run: Run) -> Drawing | Absent:
@@ -29,10 +35,18 @@ def draw_training(run: Run) -> Drawing | Absent:
         return Absent(stage_missing("train", run))
     if not training.history:
         return Absent("The training kept no history.")
-    steps = [entry.step for entry in training.history]
-    full = [entry.losses.get("loss") for entry in training.history]
-    partial = [entry.losses.get("partial_loss") for entry in training.history]
-    rates = [entry.lr for entry in training.history]
+    table = _tabulate(training.history)
+    return Drawing(draw_history(training.history), table, _caption(run, training))
+
+
+def draw_history(history: Sequence[TrainingStep], *, height: int = 440) -> go.Figure:
+    """Draw the losses and the learning rate of a training.
+
+    Args:
+        history: Its steps.
+        height: In pixels.
+    """
+    steps, full, partial, rates = map(_tabulate(history).column, _COLUMNS)
     curves = (
         ("loss of the full net", BLUE, "solid", full, 1),
         ("loss of the partial nets", ORANGE, "dot", partial, 1),
@@ -50,10 +64,15 @@ def draw_training(run: Run) -> Drawing | Absent:
     figure.update_xaxes(axis("step"), row=2, col=1)
     figure.update_yaxes(axis("loss"), row=1, col=1)
     figure.update_yaxes(axis("rate") | {"rangemode": "tozero", "nticks": 3}, row=2, col=1)
-    lay_out(figure, height=440)
-    columns = ("step", "loss", "partial_loss", "lr")
-    rows = zip(steps, full, partial, rates, strict=True)
-    return Drawing(figure, Table.from_rows(columns, rows), _caption(run, training))
+    return lay_out(figure, height=height)
+
+
+def _tabulate(history: Sequence[TrainingStep]) -> Table:
+    rows = (
+        (step.step, step.losses.get("loss"), step.losses.get("partial_loss"), step.lr)
+        for step in history
+    )
+    return Table.from_rows(_COLUMNS, rows)
 
 
 def _spell(training: Training) -> str:

@@ -1,4 +1,4 @@
-"""Progress bars on standard error, for a person at a terminal."""
+"""Progress bars by rich, for a person at a terminal."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from dataclasses import field
 from types import TracebackType
+from typing import Protocol
 from typing import Self
 
 from rich.console import Console
@@ -21,7 +22,7 @@ from rich.progress import TextColumn
 from rich.progress import TimeElapsedColumn
 from rich.text import Text
 
-from dpod_search.cli.interrupts import stop_if_interrupted
+from dpod_search.bars.notebook import NotebookLine
 from dpod_search.escaping import make_visible
 from dpod_search.quantities import seconds
 
@@ -99,6 +100,13 @@ class _LeftColumn(ProgressColumn):
         return Text(self._tell(task.id), style="progress.remaining")
 
 
+class ShowLine(Protocol):
+    """Shows a line in place of the one before."""
+
+    def __call__(self, text: str, *, is_last: bool = False) -> None:
+        """Show a text; the last one of a task in any case."""
+
+
 class Bars:
     """Draws one bar a task.
 
@@ -110,6 +118,8 @@ class Bars:
             is in no other.
         is_quiet: Draw nothing.
         clock: Gives the time in seconds.
+        show: Shows the line of the task that works, in place of bars; ``is_last`` when one ends.
+        on_move: Called before a bar begins or moves; what it raises ends the work.
     """
 
     def __init__(
@@ -118,6 +128,8 @@ class Bars:
         *,
         is_quiet: bool = False,
         clock: Callable[[], float] = time.monotonic,
+        on_move: Callable[[], None] = lambda: None,
+        show: ShowLine | None = None,
     ) -> None:
         """Prepare; nothing is drawn before a task starts."""
         self._console = console
@@ -130,10 +142,12 @@ class Bars:
             TextColumn("{task.fields[note]}", markup=False),
             console=console,
             get_time=clock,
-            disable=is_quiet or not console.is_terminal,
+            disable=is_quiet or show is not None or not console.is_terminal,
         )
         self._is_quiet = is_quiet
         self._clock = clock
+        self._on_move = on_move
+        self._show = show
         self._open: list[_Task] = []
 
     def __enter__(self) -> Self:
@@ -156,7 +170,7 @@ class Bars:
 
     def start(self, task: str, total: int, done: int = 0) -> None:
         """Add a bar."""
-        stop_if_interrupted()
+        self._on_move()
         bar = self._bars.add_task(make_visible(task), total=total, completed=done, note="")
         begun = _Task(bar, done, done)
         begun.note(self._clock())
@@ -164,7 +178,7 @@ class Bars:
 
     def advance(self, n: int = 1, note: str = "") -> None:
         """Move the bar of the task that began last on."""
-        stop_if_interrupted()
+        self._on_move()
         if not self._open:
             return
         task = self._open[-1]
@@ -172,6 +186,10 @@ class Bars:
         task.note(self._clock())
         total = max(self._find_total(task), task.done)  # it may have been a guess
         self._bars.update(task.id, completed=task.done, total=total, note=make_visible(note))
+        if self._show is not None and not self._is_quiet:
+            left = task.tell_left(total, self._clock())
+            told = f"{left} left" + (f", {make_visible(note)}" if note else "")
+            self._show(f"{self._describe(task)}, {told}")
 
     def finish(self) -> None:
         """Leave the bar as it stands, or take it away if there was nothing to do.
@@ -187,12 +205,17 @@ class Bars:
             self._open[-1].away += bar.elapsed or 0.0
         if self._open or task.done == task.done_before:
             self._bars.remove_task(task.id)
-        elif not self._is_quiet and not self._console.is_terminal:
-            elapsed = seconds(bar.elapsed) if bar.elapsed is not None else ""
-            self._console.print(
-                f"{bar.description}: {task.done:.0f} of {bar.total:.0f} {elapsed}".rstrip(),
-                highlight=False,
-            )
+        elif self._is_quiet:
+            return
+        elif self._show is not None:
+            self._show(self._describe(task), is_last=True)
+        elif not self._console.is_terminal:
+            self._console.print(self._describe(task), highlight=False)
+
+    def _describe(self, task: _Task) -> str:
+        bar = next(bar for bar in self._bars.tasks if bar.id == task.id)
+        elapsed = seconds(bar.elapsed) if bar.elapsed is not None else ""
+        return f"{bar.description}: {task.done:.0f} of {bar.total:.0f} {elapsed}".rstrip()
 
     def _tell_left(self, bar: TaskID) -> str:
         # Asked by the thread that draws, while tasks begin and end.
@@ -209,3 +232,13 @@ class Bars:
 
     def _find_total(self, task: _Task) -> float:
         return next(bar.total or 0.0 for bar in self._bars.tasks if bar.id == task.id)
+
+
+def draw_on_terminal() -> Bars:
+    """Return bars on standard error."""
+    return Bars(Console(stderr=True, markup=False, emoji=False))
+
+
+def draw_in_notebook() -> Bars:
+    """Return what shows one line in the output of the cell that runs."""
+    return Bars(Console(stderr=True, force_jupyter=False), show=NotebookLine())

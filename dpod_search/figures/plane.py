@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from dpod_search.figures.searched import Searched
 from dpod_search.pareto import find_front
 from dpod_search.pareto import to_minimized
-from dpod_search.records.run import Run
 from dpod_search.records.search import Objective
 from dpod_search.records.trials import Trial
-from dpod_search.report.text import find_purpose
 
 
 @dataclass(frozen=True)
@@ -33,17 +32,16 @@ class Plane:
         return None if x is None or y is None else (x, y)
 
 
-def choose_plane(run: Run) -> Plane:
+def choose_plane(found: Searched) -> Plane:
     """Choose what the front is drawn in: a metric, or the first measured objective, on macs."""
-    objectives = run.search.objectives
+    objectives = found.objectives
     measured = [objective for objective in objectives if not objective.is_footprint]
-    metrics = [metric.name for metric in find_purpose(run).metrics]
-    named = [objective for objective in measured if objective.name in metrics]
+    named = [objective for objective in measured if objective.name in found.metrics]
     others = [objective for objective in objectives if objective.name != "macs"]
     # Only macs: the next footprint stands upwards, though nothing was searched along it.
     spare = [
         Objective(name=n, direction="minimize", is_footprint=True)
-        for n in run.search.footprints
+        for n in found.footprints
         if n != "macs"
     ]
     return Plane("macs", [*named, *measured, *others, *spare, *objectives][0])
