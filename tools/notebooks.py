@@ -110,12 +110,12 @@ def run_page(text: str, folder: Path) -> list[str]:
 
 
 def read_output(cell: Any) -> str:
-    """Return what a cell that was run has printed, as text, its value included."""
+    """Return what a cell that was run has printed, and its value; figures and bars are left out."""
     parts = []
     for output in cell.outputs:
         if output.output_type == "stream" and output.name == "stdout":
             parts.append(output.text)
-        elif output.output_type in {"execute_result", "display_data"}:
+        elif output.output_type == "execute_result":
             parts.append(output.data.get("text/plain", "") + "\n")
     lines = "".join(parts).replace("\r\n", "\n").splitlines()
     return "".join(f"{line.rstrip()}\n" for line in lines)
