@@ -28,11 +28,15 @@ from dpod_search.torchvision_ops import ensure_torchvision
 
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = sorted([*ROOT.glob("docs/*.md"), *ROOT.glob("*/README.md"), ROOT / "README.md"])
+# Tutorials are run by tests/test_docs_tutorials.py; their commands and tables are looked at here.
+TUTORIALS = sorted(ROOT.glob("docs/tutorials/*.md"))
+PAGES = sorted(
+    [*ROOT.glob("docs/*.md"), *TUTORIALS, *ROOT.glob("*/README.md"), ROOT / "README.md"]
+)
 TEXTS = {str(page.relative_to(ROOT)): page.read_text(encoding="utf-8") for page in PAGES}
 
 # Pages whose code is run by a test of its own, which also looks at what comes out.
-TESTED_ALONE = {
+TESTED_ALONE = {str(page.relative_to(ROOT)) for page in TUTORIALS} | {
     f"docs/{path.stem.removeprefix('test_docs_').replace('_', '-')}.md"
     for path in Path(__file__).parent.glob("test_docs_*.py")
 }
@@ -197,6 +201,21 @@ CHECKS = {
     "docs/quickstart.md": check_exported,
     "README.md": check_exported,
 }
+
+
+def test_no_line_of_code_is_cut_off() -> None:
+    # What the site shows of one at 1280 pixels.
+    pages = [path for path in ROOT.glob("docs/**/*.md") if "decisions" not in path.parts]
+    long = {
+        (page.name, line)
+        for page in pages
+        for block in re.findall(
+            r"^```\w*\n(.*?)^```", page.read_text(encoding="utf-8"), re.M | re.S
+        )
+        for line in block.splitlines()
+        if len(line) > 108
+    }
+    assert long == set()
 
 
 def test_no_page_is_left_out() -> None:

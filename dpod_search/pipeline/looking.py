@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from contextlib import contextmanager
+from contextlib import nullcontext
 from pathlib import Path
 from typing import BinaryIO
+
+from filelock import FileLock
+from filelock import Timeout
 
 from dpod_search.errors import RunFolderError
 
 
-if sys.platform != "win32":
+try:
     import fcntl
+except ImportError:  # Windows has no locks that are shared through a file that is only read
+    _CAN_SHARE = False
+else:
+    _CAN_SHARE = True
 
 LOCK = ".lock"  # empty; taking it empties whatever lies there
 OWNER = ".owner"  # the process that works there; deleted when it leaves, and never without a lock
@@ -42,7 +50,9 @@ def looking_into(folder: Path) -> Iterator[bool]:
     """Look into a run folder; nobody begins to work there inside the block.
 
     The lock of who works there is asked for, and shared, through a file that is only read:
-    taking it would leave a mark, and in a folder that cannot be written to it would fail.
+    taking it would leave a mark, and in a folder that cannot be written to it would fail. Where
+    files cannot be locked so it is taken, and of two who look at once the second is told that
+    somebody works there.
 
     Args:
         folder: The run folder; one without a lock was never worked in.
@@ -55,16 +65,30 @@ def looking_into(folder: Path) -> Iterator[bool]:
     except OSError:
         yield False
         return
-    with file:
-        yield not _share(file)
+    with file, _shared(file) if _CAN_SHARE else _taken(folder / LOCK) as is_free:
+        yield not is_free
 
 
-def _share(file: BinaryIO) -> bool:
+def _shared(file: BinaryIO) -> AbstractContextManager[bool]:
     try:
-        if sys.platform == "win32":  # pragma: no cover  (there a locked byte cannot be read)
-            file.read(1)
-        else:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except OSError:
-        return False
-    return True
+        return nullcontext(False)
+    return nullcontext(True)  # until the file is closed
+
+
+@contextmanager
+def _taken(lock: Path) -> Iterator[bool]:
+    held = FileLock(lock)
+    try:
+        held.acquire(timeout=0)
+    except Timeout:
+        yield False
+        return
+    except OSError:  # a folder that cannot be written to: nobody can work there
+        yield True
+        return
+    try:
+        yield True
+    finally:
+        held.release()
