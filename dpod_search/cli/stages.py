@@ -63,7 +63,7 @@ def run_command(command: str, asked: Asked) -> None:
             storage=asked.storage,
             progress=bars,
             n_jobs=asked.jobs,
-            tell=None if is_silent or is_at_once else bars.say,
+            tell=None if is_silent else bars.say,
         )
     chosen = OneShot.read(folder) if is_at_once else None
     if asked.as_json and is_first:
