@@ -207,19 +207,28 @@ def _measured(values: Mapping[str, float], model: ExportedModel) -> list[tuple[s
 
 def _loading(model: ExportedModel, task: str) -> list[str]:
     lines: list[str] = []
-    for name, (title, loader) in _LOADERS.items():
+    for name, (title, _) in _LOADERS.items():
         if name in model.files:
-            code_lines = loader
-            if not model.input.is_picture:
-                # An ONNX input has the name of the model's argument, whatever that is.
-                code_lines = loader.replace('"images"', "session.get_inputs()[0].name")
-                code_lines = code_lines.replace("images", "samples")
-            if model.input.inputs:
-                code_lines = _call_with(model.input.inputs, code_lines)
-            if task != "classification":
-                code_lines = code_lines.replace("logits", "outputs")
-            lines += [f"### {title}", "", "```python", code_lines, "```", ""]
+            lines += [f"### {title}", "", "```python", write_loader(model, name, task), "```", ""]
     return lines
+
+
+def write_loader(model: ExportedModel, name: str, task: str = "classification") -> str:
+    """Write the lines of Python that load a file of a model and call it.
+
+    Args:
+        model: The model's entry in the manifest.
+        name: ``python``, ``torch_export``, ``onnx`` or ``onnx_int8``.
+        task: What it is for.
+    """
+    _, lines = _LOADERS[name]
+    if not model.input.is_picture:
+        # An ONNX input has the name of the model's argument, whatever that is.
+        lines = lines.replace('"images"', "session.get_inputs()[0].name")
+        lines = lines.replace("images", "samples")
+    if model.input.inputs:
+        lines = _call_with(model.input.inputs, lines)
+    return lines if task == "classification" else lines.replace("logits", "outputs")
 
 
 def _call_with(inputs: Sequence[NamedInput], lines: str) -> str:
