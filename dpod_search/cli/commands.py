@@ -17,6 +17,7 @@ from dpod_search import __version__
 from dpod_search.cli import dashboard
 from dpod_search.cli import latency
 from dpod_search.cli import looking
+from dpod_search.cli import shrink
 from dpod_search.cli.interrupts import Interrupts
 from dpod_search.cli.options import Asked
 from dpod_search.cli.options import make_command
@@ -82,6 +83,7 @@ def _register() -> None:
     """Add the commands, in the order that the help lists them."""
     for name, (about, options) in _ON_RUNS.items():
         app.command(name, help=about)(make_command(partial(_work, name), options))
+    app.command()(shrink.shrink)
     app.add_typer(latency.latency)
     for command in (
         looking.compare,

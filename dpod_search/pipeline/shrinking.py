@@ -1,0 +1,355 @@
+"""The guided path: a goal in, runs of the stages until it is met or shown to be out of reach.
+
+Everything is an ordinary run in one folder, whose budgets grow. What is asked next is a function of
+``shrink.json``, which says what ``front.json`` said; so a run that was killed goes on.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from collections.abc import Callable
+from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from dpod_search.config import StudyConfig
+from dpod_search.config.load import make_study
+from dpod_search.config.write import format_value
+from dpod_search.errors import ConfigError
+from dpod_search.files import hash_value
+from dpod_search.footprint.metrics import METRICS
+from dpod_search.goals import LATENCY
+from dpod_search.goals import Goal
+from dpod_search.goals import parse_goal
+from dpod_search.pipeline.drafting import draft_settings
+from dpod_search.pipeline.folder import RunFolder
+from dpod_search.pipeline.judging import judge_budgets
+from dpod_search.pipeline.judging import to_tried
+from dpod_search.pipeline.ladder import Ask
+from dpod_search.pipeline.ladder import End
+from dpod_search.pipeline.ladder import Rung
+from dpod_search.pipeline.ladder import count_most
+from dpod_search.pipeline.ladder import find_bounds
+from dpod_search.pipeline.ladder import plan_next
+from dpod_search.pipeline.ladder import spell_budget
+from dpod_search.pipeline.run import run_stages
+from dpod_search.pipeline.shrunk import describe_tried
+from dpod_search.progress import Progress
+from dpod_search.records.front import FinetunedFront
+from dpod_search.records.markers import check_run
+from dpod_search.records.oneshot import OneShot
+from dpod_search.records.shrink import Shrink
+from dpod_search.records.shrink import Way
+from dpod_search.training import launched_ranks
+
+
+_WORK = ("train", "search", "finetune")
+_ALL = (*_WORK, "export", "report")
+# What the goal says, and nothing else may.
+_OF_GOAL = frozenset({"oneshot.method", "oneshot.budgets", "finetune.budgets", "export.budgets"})
+_FILE = re.compile(r"(.+)\.py:(\w[\w.]*)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShrinkRequest:
+    """What a user gives.
+
+    Args:
+        model: A model as studies name it; ``file.py:function`` too.
+        data: Data as studies name them; a folder that is there is one of pictures.
+        goal: The goal, as it was spelled.
+        weights: A file of trained weights, or None.
+        formats: Files to export; None leaves that to the study's default.
+        sets: Settings that win over what is drafted, as ``--set`` spells them.
+        seed: Of everything random, or None.
+        latency_table: A table of another device, or None.
+        n_jobs: Processes that search and finetune.
+    """
+
+    model: str
+    data: str
+    goal: str
+    weights: str | None = None
+    formats: tuple[str, ...] | None = None
+    sets: tuple[str, ...] = ()
+    seed: int | None = None
+    latency_table: Path | None = None
+    n_jobs: int = 1
+
+
+@dataclass(frozen=True)
+class ShrinkPlan:
+    """A request, understood.
+
+    Args:
+        goal: The goal, its metrics by name.
+        way: How it is reached.
+        why: Why so, in words.
+        config: The study, without budgets.
+        overrides: The settings that it was made of.
+        n_jobs: Processes that search and finetune.
+    """
+
+    goal: Goal
+    way: Way
+    why: str
+    config: StudyConfig
+    overrides: tuple[str, ...]
+    n_jobs: int = 1
+
+    def configure(
+        self, budgets: Sequence[str], n_doublings: int, exported: Sequence[str] = ()
+    ) -> StudyConfig:
+        """Return the study at budgets, its finetuning so often doubled."""
+        settings = self.config.finetune
+        factor = 2**n_doublings
+        section = "oneshot" if self.way == "mdp" else "finetune"
+        return make_study(
+            self.config.name,
+            [
+                *self.overrides,
+                *([f"{section}.budgets={json.dumps(list(budgets))}"] if budgets else []),
+                f"finetune.epochs={factor * settings.epochs}",
+                f"finetune.max_epochs={factor * settings.max_epochs}",
+                *([f"export.budgets={json.dumps(list(exported))}"] if exported else []),
+            ],
+        )
+
+    @property
+    def key(self) -> str:
+        """A hash of all that what was tried depends on, besides budgets and doublings."""
+        settings = dataclasses.asdict(self.config) | {"export": None, "logging": None}
+        return hash_value({"goal": str(self.goal), "way": self.way, "settings": settings})
+
+
+def plan_shrinking(request: ShrinkRequest) -> ShrinkPlan:
+    """Understand a request: read the goal, draft a study, and choose the way.
+
+    Raises:
+        ConfigError: If the goal cannot be read or contradicts itself, or a setting is wrong.
+    """
+    if not launched_ranks().is_alone:
+        raise ConfigError("shrink runs in one process; start it without torchrun")
+    goal = parse_goal(request.goal, (*METRICS, LATENCY))
+    model = name_model(request.model)
+    drafted = draft_settings(model, request.data, request.weights)
+    given = [f"{item.key}={format_value(item.value)}" for item in drafted]
+    if request.formats is not None:
+        given.append(f"export.formats={json.dumps(list(request.formats))}")
+    given += request.sets
+    _check_sets(request.sets)
+    if request.seed is not None:
+        given.append(f"seed={request.seed}")
+    if request.latency_table is not None:
+        given.append(f"latency.table={json.dumps(str(request.latency_table))}")
+    name = _name_study(model)
+    config = make_study(name, given)
+    goal = goal if goal.is_front else goal.fit(config.task.make().metrics)
+    way, why = _choose_way(goal, is_trained=config.model.is_trained)
+    overrides = (*_aim_search(goal, way, config, request.sets), *given)
+    if way == "mdp":
+        overrides = (
+            'training.policy="dense"',
+            "training.policy_options={}",
+            *overrides,
+            'oneshot.method="mdp"',
+            'oneshot.budgets=["macs<=50%"]',  # which the goal's take the place of
+        )
+    return ShrinkPlan(goal, way, why, make_study(name, overrides), overrides, request.n_jobs)
+
+
+def name_model(text: str) -> str:
+    """Return a model as studies name it: ``nets/mine.py:make`` is ``nets.mine:make``.
+
+    Raises:
+        ConfigError: If the file does not lie in the current directory or below.
+    """
+    found = _FILE.fullmatch(text)
+    if found is None:
+        return text
+    parts = Path(found[1]).parts
+    if not all(part.isidentifier() for part in parts):
+        raise ConfigError(
+            f"--model {text}: name a file in the current directory or below it, or package.module:function"
+        )
+    return f"{'.'.join(parts)}:{found[2]}"
+
+
+def _name_study(model: str) -> str:
+    own = model.rpartition(":")[2].replace("/", "-")
+    module = model.partition(":")[0].rpartition(".")[2]
+    usual = own in ("make", "build", "create", "model", "get_model", "make_model", "build_model")
+    name = re.sub(r"[^A-Za-z0-9_.-]", "-", module if usual else own).strip(".-") or "model"
+    return f"{name[:80]}-shrink"
+
+
+def _check_sets(sets: Sequence[str]) -> None:
+    for text in sets:
+        key = text.partition("=")[0].strip()
+        if key in _OF_GOAL:
+            raise ConfigError(
+                f"--set {key} is what --goal says; put it there, such as latency<=50%"
+            )
+
+
+def _choose_way(goal: Goal, *, is_trained: bool) -> tuple[Way, str]:
+    if goal.is_front:
+        return "front", "train and search, for a front is asked for and no budget"
+    if is_trained:
+        return "mdp", "prune at once, for the weights are trained and one net is asked for"
+    return "search", "train and search, for there are no trained weights"
+
+
+def _aim_search(goal: Goal, way: Way, config: StudyConfig, sets: Sequence[str]) -> tuple[str, ...]:
+    """Return what is searched for, where neither the user nor a task of their own says it."""
+    if way == "mdp" or any(text.partition("=")[0].strip() == "search.objectives" for text in sets):
+        return ()
+    names = [goal.shrinks, *(bound.name for bound in goal.bounds)]
+    size = next((name for name in names if name), "macs")
+    return (f"search.objectives={json.dumps([config.search.objectives[0], size])}",)
+
+
+def shrink(
+    plan: ShrinkPlan,
+    out: Path,
+    *,
+    progress: Progress | None = None,
+    tell: Callable[[str], None] | None = None,
+) -> Shrink:
+    """Go on until a goal is met or shown to be out of reach, and export what meets it.
+
+    Args:
+        plan: What to do.
+        out: The run folder.
+        progress: Who is told of the stages.
+        tell: Is told in lines which way is gone, about how long it takes, and what came of each
+            budget. None measures and tells nothing.
+
+    Returns:
+        What became of the goal, as ``shrink.json`` has it.
+
+    Raises:
+        InfeasibleError: If no subnet at all is within the goal's bounds; names what can be reached.
+        DpodSearchError: Whatever a stage meets.
+    """
+    say = tell or (lambda _: None)
+    say(f"goal: {plan.goal}; {plan.why}")
+    kept = _read_kept(plan, out)
+    if plan.way == "front":
+        run_stages(plan.configure([], 0), out, progress=progress, n_jobs=plan.n_jobs, tell=tell)
+        found = dataclasses.replace(kept, state="met")
+        _write(out, found)
+        return found
+    found = kept
+    is_first = True
+    while isinstance(step := _plan_next(plan, found), Ask):
+        found = _try_rung(
+            plan,
+            out,
+            found,
+            step,
+            progress=progress,
+            tell=_tell_most(plan, tell, is_first=is_first),
+        )
+        _write(out, found)
+        spent = "" if found.n_doublings == 0 else f", finetuned for {found.epochs:g} epochs"
+        say(describe_tried(found.tried[-1], [b.metric for b in plan.goal.losses]) + spent)
+        is_first = False
+    chosen = None
+    if step.answer is not None:
+        chosen = spell_budget(find_bounds(plan.goal, step.answer, _read_full(out)))
+    found = dataclasses.replace(found, state="met" if step.is_met else "unmet", chosen=chosen)
+    _write(out, found)
+    _deliver(plan, out, found, progress=progress)
+    return found
+
+
+def _plan_next(plan: ShrinkPlan, found: Shrink) -> Ask | End:
+    tried = [to_tried(plan.goal, item) for item in found.tried]
+    return plan_next(plan.goal, tried, found.n_doublings)
+
+
+def _read_kept(plan: ShrinkPlan, out: Path) -> Shrink:
+    """Return what an earlier process has come to, or that nothing was tried yet."""
+    check_run(out)
+    kept = Shrink.read_if_there(out)
+    if kept is not None and kept.key == plan.key:
+        return kept
+    return Shrink(
+        key=plan.key,
+        goal=str(plan.goal),
+        way=plan.way,
+        why=plan.why,
+        state="running",
+        epochs=plan.config.finetune.epochs,
+        n_doublings=0,
+        tried=(),
+        chosen=None,
+    )
+
+
+def _try_rung(
+    plan: ShrinkPlan,
+    out: Path,
+    found: Shrink,
+    step: Ask,
+    *,
+    progress: Progress | None,
+    tell: Callable[[str], None] | None,
+) -> Shrink:
+    # With more epochs all is finetuned anew, so what was tried before is left out.
+    before = found.tried if step.n_doublings == found.n_doublings else ()
+    rungs = [*(Rung(item.kind, item.place) for item in before), step.rung]
+    full = _read_full(out) if step.rung.kind == "wider" else {}
+    budgets = [item.budget for item in before]
+    budgets.append(spell_budget(find_bounds(plan.goal, step.rung, full)))
+    config = plan.configure(budgets, step.n_doublings)
+    run_stages(config, out, stages=_WORK, progress=progress, n_jobs=plan.n_jobs, tell=tell)
+    chosen = OneShot.read(out) if plan.way == "mdp" else None
+    tried = judge_budgets(plan.goal, rungs, FinetunedFront.read(out), chosen)
+    return dataclasses.replace(
+        found,
+        state="running",
+        epochs=config.finetune.epochs,
+        n_doublings=step.n_doublings,
+        tried=tried,
+        chosen=None,
+    )
+
+
+def _deliver(plan: ShrinkPlan, out: Path, found: Shrink, *, progress: Progress | None) -> None:
+    """Export what meets the goal, and nothing else, and write the report."""
+    is_met = found.state == "met" and found.chosen is not None
+    config = plan.configure(
+        [item.budget for item in found.tried],
+        found.n_doublings,
+        [found.chosen] if is_met and found.chosen is not None else [],
+    )
+    stages = _ALL if is_met else (*_WORK, "report")
+    run_stages(config, out, stages=stages, progress=progress, n_jobs=plan.n_jobs)
+
+
+def _read_full(out: Path) -> Mapping[str, float]:
+    front = FinetunedFront.read_if_there(out)
+    return {} if front is None else front.full.footprint
+
+
+def _write(out: Path, found: Shrink) -> None:
+    if Shrink.read_if_there(out) == found:
+        return
+    with RunFolder(out) as folder, folder.noting("shrink", Shrink.FILE):
+        found.write(out)
+
+
+def _tell_most(
+    plan: ShrinkPlan, tell: Callable[[str], None] | None, *, is_first: bool
+) -> Callable[[str], None] | None:
+    """Let the estimate of the first budget say how many more there may be."""
+    if tell is None or not is_first:
+        return None
+    most = count_most(plan.goal)
+    more = f"; then up to {most - 1} more finetunings until the goal is met" if most > 1 else ""
+    return lambda text: tell(f"{text}{more}")
