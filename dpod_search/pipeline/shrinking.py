@@ -24,6 +24,7 @@ from dpod_search.footprint.metrics import METRICS
 from dpod_search.goals import LATENCY
 from dpod_search.goals import Goal
 from dpod_search.goals import parse_goal
+from dpod_search.pipeline.drafting import DraftedSetting
 from dpod_search.pipeline.drafting import draft_settings
 from dpod_search.pipeline.folder import RunFolder
 from dpod_search.pipeline.judging import judge_budgets
@@ -91,6 +92,7 @@ class ShrinkPlan:
         config: The study, without budgets.
         overrides: The settings that it was made of.
         n_jobs: Processes that search and finetune.
+        drafted: What was drafted besides model, data and weights, and not set by the user.
     """
 
     goal: Goal
@@ -99,6 +101,7 @@ class ShrinkPlan:
     config: StudyConfig
     overrides: tuple[str, ...]
     n_jobs: int = 1
+    drafted: tuple[DraftedSetting, ...] = ()
 
     def configure(
         self, budgets: Sequence[str], n_doublings: int, exported: Sequence[str] = ()
@@ -158,7 +161,16 @@ def plan_shrinking(request: ShrinkRequest) -> ShrinkPlan:
             'oneshot.method="mdp"',
             'oneshot.budgets=["macs<=50%"]',  # which the goal's take the place of
         )
-    return ShrinkPlan(goal, way, why, make_study(name, overrides), overrides, request.n_jobs)
+    told = {"model.name", "data.name", "model.weights", *map(_name_key, request.sets)}
+    return ShrinkPlan(
+        goal,
+        way,
+        why,
+        make_study(name, overrides),
+        overrides,
+        request.n_jobs,
+        tuple(item for item in drafted if item.key not in told),
+    )
 
 
 def name_model(text: str) -> str:
@@ -187,12 +199,15 @@ def _name_study(model: str) -> str:
 
 
 def _check_sets(sets: Sequence[str]) -> None:
-    for text in sets:
-        key = text.partition("=")[0].strip()
+    for key in map(_name_key, sets):
         if key in _OF_GOAL:
             raise ConfigError(
                 f"--set {key} is what --goal says; put it there, such as latency<=50%"
             )
+
+
+def _name_key(text: str) -> str:
+    return text.partition("=")[0].strip()
 
 
 def _choose_way(goal: Goal, *, is_trained: bool) -> tuple[Way, str]:
@@ -205,7 +220,7 @@ def _choose_way(goal: Goal, *, is_trained: bool) -> tuple[Way, str]:
 
 def _aim_search(goal: Goal, way: Way, config: StudyConfig, sets: Sequence[str]) -> tuple[str, ...]:
     """Return what is searched for, where neither the user nor a task of their own says it."""
-    if way == "mdp" or any(text.partition("=")[0].strip() == "search.objectives" for text in sets):
+    if way == "mdp" or "search.objectives" in map(_name_key, sets):
         return ()
     names = [goal.shrinks, *(bound.name for bound in goal.bounds)]
     size = next((name for name in names if name), "macs")
@@ -237,6 +252,8 @@ def shrink(
     """
     say = tell or (lambda _: None)
     say(f"goal: {plan.goal}; {plan.why}")
+    for item in plan.drafted:
+        say(f"{item.key} = {format_value(item.value)}: {item.reason}")
     kept = _read_kept(plan, out)
     if plan.way == "front":
         run_stages(plan.configure([], 0), out, progress=progress, n_jobs=plan.n_jobs, tell=tell)

@@ -20,7 +20,7 @@ def call(call_main, monkeypatch, tmp_path):
     return lambda *more: call_main("shrink", *MODEL, *SETS, *more)
 
 
-def test_what_was_reached_is_printed_and_given_as_json(call, tmp_path):
+def test_what_was_reached_is_printed_and_given_as_json(call, call_main, tmp_path):
     goal = ("--weights", "net.pth", "--goal", "macs<=60%, accuracy>=-60pt", "--formats")
     code, out, err = call(*goal, "torch_export")
     assert code == 0, err
@@ -32,6 +32,8 @@ def test_what_was_reached_is_printed_and_given_as_json(call, tmp_path):
     (place,) = re.findall(r"  (runs/\S+model.pt2) \(", out)
     assert (tmp_path / place).is_file()
     assert f'  model = torch.export.load("{place}").module()' in lines
+    code, status, _ = call_main("status", "--study", run / "config.toml", "--out", run)
+    assert "goal: macs<=60%, accuracy>=-60pt: reached, 1 budget tried" in status.splitlines()
     code, out, err = call(*goal, "torch_export", "--json", "--quiet")
     told = json.loads(out)
     assert (code, err, told["state"], told["chosen"]) == (0, "", "met", "macs<=60%")

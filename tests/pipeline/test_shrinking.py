@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 from pipeline import shrunk_net
+from pipeline.clock import LATENCY
+from pipeline.clock import FakeClock
 from pipeline.shrunk_net import QUICK
 
 from dpod_search.errors import CheckpointError
@@ -12,7 +14,12 @@ from dpod_search.errors import ConfigError
 from dpod_search.errors import InfeasibleError
 from dpod_search.files import hash_file
 from dpod_search.files import read_json
+from dpod_search.goals import SizeBound
+from dpod_search.pipeline import judging
 from dpod_search.pipeline import run_stages
+from dpod_search.pipeline import shrinking
+from dpod_search.pipeline.drafting import DraftedSetting
+from dpod_search.pipeline.drafting import draft_settings
 from dpod_search.pipeline.ladder import N_DOUBLINGS
 from dpod_search.pipeline.shrinking import ShrinkRequest
 from dpod_search.pipeline.shrinking import name_model
@@ -212,6 +219,51 @@ def test_what_the_user_sets_wins(weights) -> None:
     plan = plan_shrinking(ask("macs<=50%", weights, 'name="mine"', "data.test_share=0.1"))
     assert (plan.config.name, plan.config.data.test_share) == ("mine", 0.1)
     assert plan_shrinking(ask("macs<=50%", weights, seed=7)).config.seed == 7
+
+
+def test_what_is_drafted_is_told_unless_the_user_sets_it(weights, monkeypatch) -> None:
+    def draft(model: str, data: str, weights: str | None = None):
+        more = (DraftedSetting("seed", 3, "a"), DraftedSetting("data.test_share", 0.1, "of it"))
+        return (*draft_settings(model, data, weights), *more)
+
+    monkeypatch.setattr(shrinking, "draft_settings", draft)
+    plan = plan_shrinking(ask("macs<=50%", weights, "seed=5"))
+    assert [item.key for item in plan.drafted] == ["data.test_share"]
+    assert (plan.config.seed, plan.config.data.test_share) == (5, 0.1)
+
+
+def test_a_folder_of_pictures_is_named_as_one(tmp_path) -> None:
+    (tmp_path / "pictures").mkdir()
+    by_key = {s.key: s.value for s in draft_settings("m:f", f"{tmp_path}/pictures/", "w.pth")}
+    assert by_key == {
+        "model.name": "m:f",
+        "data.name": f"imagefolder:{tmp_path}/pictures",
+        "model.weights": "w.pth",
+    }
+
+
+def test_a_budget_on_latency_is_met_by_the_clock(run, tmp_path, weights, monkeypatch) -> None:
+    FakeClock().attach(monkeypatch)
+    goal = "fastest, latency<=80%, accuracy>=-80pt"
+    found, _ = run(goal, *LATENCY, "finetune.epochs=0", "latency.max_error=1.0")
+    assert found.state == "met"
+    kept = [item for item in found.tried if item.keeps]
+    chosen = found.find(found.chosen)
+    assert chosen is not None
+    assert chosen.shares["latency"] == min(item.shares["latency"] for item in kept) < 0.8
+    shrunk = read_shrunk(tmp_path / "run", found)
+    lines = shrunk.describe(plan_shrinking(ask(goal, weights)).goal)
+    assert "% of the full net's by the clock (latency<=" in lines[1]
+
+
+@pytest.mark.parametrize(
+    ("chosen_by", "timed", "is_within"),
+    [(0.49, 0.50, True), (0.49, 0.514, True), (0.49, 0.53, False), (0.505, 0.51, False)],
+)
+def test_two_readings_of_a_clock_may_differ_a_little(chosen_by, timed, is_within) -> None:
+    bound = SizeBound("latency", 0.5, is_share=True)
+    readings = [chosen_by, timed]
+    assert judging._is_within(bound, {"latency": timed}, readings, {"latency": 2.0}) == is_within
 
 
 def test_a_model_may_be_a_file() -> None:
