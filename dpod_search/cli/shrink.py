@@ -76,8 +76,8 @@ def shrink(
     from dpod_search.cli.bars import Bars
     from dpod_search.pipeline.shrinking import ShrinkRequest
     from dpod_search.pipeline.shrinking import plan_shrinking
+    from dpod_search.pipeline.shrinking import read_shrunk
     from dpod_search.pipeline.shrinking import shrink as work
-    from dpod_search.pipeline.shrunk import read_shrunk
 
     plan = plan_shrinking(
         ShrinkRequest(

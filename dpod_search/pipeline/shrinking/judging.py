@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from dpod_search.goals import LATENCY
 from dpod_search.goals import Goal
 from dpod_search.goals import SizeBound
-from dpod_search.pipeline.ladder import Rung
-from dpod_search.pipeline.ladder import Tried
-from dpod_search.pipeline.ladder import find_bounds
-from dpod_search.pipeline.ladder import find_share
-from dpod_search.pipeline.ladder import spell_budget
+from dpod_search.pipeline.shrinking.ladder import Rung
+from dpod_search.pipeline.shrinking.ladder import Tried
+from dpod_search.pipeline.shrinking.ladder import find_bounds
+from dpod_search.pipeline.shrinking.ladder import find_share
+from dpod_search.pipeline.shrinking.ladder import spell_budget
 from dpod_search.records.front import FinetunedFront
 from dpod_search.records.front import Member
 from dpod_search.records.oneshot import OneShot

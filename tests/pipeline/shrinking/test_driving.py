@@ -15,17 +15,17 @@ from dpod_search.errors import InfeasibleError
 from dpod_search.files import hash_file
 from dpod_search.files import read_json
 from dpod_search.goals import SizeBound
-from dpod_search.pipeline import judging
 from dpod_search.pipeline import run_stages
-from dpod_search.pipeline import shrinking
 from dpod_search.pipeline.drafting import DraftedSetting
 from dpod_search.pipeline.drafting import draft_settings
-from dpod_search.pipeline.ladder import N_DOUBLINGS
 from dpod_search.pipeline.shrinking import ShrinkRequest
-from dpod_search.pipeline.shrinking import name_model
+from dpod_search.pipeline.shrinking import judging
 from dpod_search.pipeline.shrinking import plan_shrinking
+from dpod_search.pipeline.shrinking import planning
+from dpod_search.pipeline.shrinking import read_shrunk
 from dpod_search.pipeline.shrinking import shrink
-from dpod_search.pipeline.shrunk import read_shrunk
+from dpod_search.pipeline.shrinking.ladder import N_DOUBLINGS
+from dpod_search.pipeline.shrinking.planning import name_model
 from dpod_search.pipeline.stages import finetuning
 from dpod_search.records.shrink import Shrink
 
@@ -226,7 +226,7 @@ def test_what_is_drafted_is_told_unless_the_user_sets_it(weights, monkeypatch) -
         more = (DraftedSetting("seed", 3, "a"), DraftedSetting("data.test_share", 0.1, "of it"))
         return (*draft_settings(model, data, weights), *more)
 
-    monkeypatch.setattr(shrinking, "draft_settings", draft)
+    monkeypatch.setattr(planning, "draft_settings", draft)
     plan = plan_shrinking(ask("macs<=50%", weights, "seed=5"))
     assert [item.key for item in plan.drafted] == ["data.test_share"]
     assert (plan.config.seed, plan.config.data.test_share) == (5, 0.1)

@@ -9,19 +9,19 @@ from hypothesis import strategies as st
 
 from dpod_search.goals import Goal
 from dpod_search.goals import parse_goal
-from dpod_search.pipeline.ladder import GOAL
-from dpod_search.pipeline.ladder import N_BISECTIONS
-from dpod_search.pipeline.ladder import N_DOUBLINGS
-from dpod_search.pipeline.ladder import RUNGS
-from dpod_search.pipeline.ladder import Ask
-from dpod_search.pipeline.ladder import End
-from dpod_search.pipeline.ladder import Rung
-from dpod_search.pipeline.ladder import Tried
-from dpod_search.pipeline.ladder import count_most
-from dpod_search.pipeline.ladder import find_bounds
-from dpod_search.pipeline.ladder import find_share
-from dpod_search.pipeline.ladder import plan_next
-from dpod_search.pipeline.ladder import spell_budget
+from dpod_search.pipeline.shrinking.ladder import GOAL
+from dpod_search.pipeline.shrinking.ladder import N_BISECTIONS
+from dpod_search.pipeline.shrinking.ladder import N_DOUBLINGS
+from dpod_search.pipeline.shrinking.ladder import RUNGS
+from dpod_search.pipeline.shrinking.ladder import Ask
+from dpod_search.pipeline.shrinking.ladder import End
+from dpod_search.pipeline.shrinking.ladder import Rung
+from dpod_search.pipeline.shrinking.ladder import Tried
+from dpod_search.pipeline.shrinking.ladder import count_most
+from dpod_search.pipeline.shrinking.ladder import find_bounds
+from dpod_search.pipeline.shrinking.ladder import find_share
+from dpod_search.pipeline.shrinking.ladder import plan_next
+from dpod_search.pipeline.shrinking.ladder import spell_budget
 
 
 FULL = {"macs": 4e6, "weight_bytes": 4e5, "latency": 8.0}
