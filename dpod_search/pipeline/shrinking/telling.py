@@ -158,7 +158,9 @@ def describe_tried(item: TriedBudget, losses: Sequence[str]) -> str:
     if item.folder is None:
         return f"{item.budget}: nothing is within it"
     told = [_tell_loss(name, item.lost[name]) for name in losses or list(item.lost)[:1]]
-    verdict = "as the goal wants" if item.keeps else "more than the goal allows"
+    verdict = "more than the goal allows"
+    if item.keeps:
+        verdict = "as the goal wants" if losses else "within its budget"
     if not item.is_within:
         verdict = "but the clock finds it beyond the budget"
     return f"{item.budget}: {', '.join(told)} on validation, {verdict}"
