@@ -60,7 +60,7 @@ def find_commands() -> list[tuple[str, str]]:
         for block in re.findall(r"^```(?:sh|bash|console)?\n(.*?)^```", text, re.M | re.S):
             spans += block.replace("\\\n", " ").splitlines()
         for span in spans:
-            for part in re.split(r"&&|[|>]", span.partition("  #")[0]):
+            for part in re.split(r"&&|\||>(?!=)", span.partition("  #")[0]):
                 words = part.strip()
                 if words.startswith("dpod-search ") and "…" not in words.split(" ")[1]:
                     found.append((page, words))

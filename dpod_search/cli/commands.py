@@ -19,6 +19,7 @@ from dpod_search.cli import dashboard
 from dpod_search.cli import doctor
 from dpod_search.cli import latency
 from dpod_search.cli import looking
+from dpod_search.cli import shrink
 from dpod_search.cli.interrupts import Interrupts
 from dpod_search.cli.options import Asked
 from dpod_search.cli.options import make_command
@@ -104,6 +105,9 @@ def _register() -> None:
     for name, (about, example, options) in _ON_RUNS.items():
         work = make_command(partial(_work, name), options)
         app.command(name, help=about, epilog=f"Example: dpod-search {example}")(work)
+    app.command(
+        epilog='Example: dpod-search shrink --model my_models:make --weights net.pth --data pictures/ --goal "latency<=50%, accuracy>=-1pt" --formats onnx'
+    )(shrink.shrink)
     app.add_typer(latency.latency)
     for command, example in (
         (looking.compare, "compare runs/one runs/two --out both.html"),

@@ -23,6 +23,7 @@ from dpod_search.quantities import loss_unit
 from dpod_search.quantities import name_whole
 from dpod_search.quantities import number
 from dpod_search.quantities import percent
+from dpod_search.quantities import plural
 from dpod_search.quantities import seconds
 from dpod_search.quantities import short_comparison
 from dpod_search.quantities import spell
@@ -241,6 +242,11 @@ def show_status(console: Console, status: Mapping[str, Any]) -> None:
     console.print(
         f"{status['study']} in {status['folder']}: {running}", highlight=False, soft_wrap=True
     )
+    if "goal" in status:
+        goal = status["goal"]
+        told = {"met": "reached", "unmet": "not reached", "running": "not reached yet"}
+        line = f"goal: {goal['goal']}: {told[goal['state']]}, {plural(goal['n_tried'], 'budget')} tried"
+        console.print(line, highlight=False, soft_wrap=True)
     for stage, has_ended in status["stages"].items():
         console.print(f"{stage:>9}: {'ended' if has_ended else 'not ended'}", highlight=False)
     trials = ", ".join(f"{n} {state}" for state, n in status["trials"].items()) or "none"

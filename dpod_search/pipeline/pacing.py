@@ -12,12 +12,14 @@ import time
 from collections.abc import Callable
 from collections.abc import Collection
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from dpod_search.bounds import split_bounds
 from dpod_search.data.datasets import fetch_batch
 from dpod_search.evaluation import Judge
 from dpod_search.inputs import Samples
@@ -36,6 +38,7 @@ from dpod_search.pipeline.stages.affording import list_ladder
 from dpod_search.pipeline.stages.affording import list_members
 from dpod_search.placement import placement_of
 from dpod_search.records.finetuned import Finetuned
+from dpod_search.search.constraints import parse_constraints
 from dpod_search.search.store.status import count_trials
 from dpod_search.supernet import Supernet
 from dpod_search.supernet import copy_supernet
@@ -57,6 +60,7 @@ _N_ROUNDS = 8
 _N_FIRST = 2  # BatchNorm needs two pictures
 
 _N_STEPS_LOOKED_AT = 100
+_REPAIRED = 2.5  # an evaluation takes so many times as long with its repair
 
 
 def estimate_stages(session: Session, stages: Collection[str]) -> dict[str, float] | None:
@@ -68,12 +72,15 @@ def estimate_stages(session: Session, stages: Collection[str]) -> dict[str, floa
 
     Returns:
         By stage, and ``scoring``, which is a part of ``train``. None where nothing is known
-        before: of a run that prunes at once, and of exporting and reporting alone.
+        before: of a net that cannot be narrowed, and of exporting and reporting alone.
     """
-    is_searched = not session.config.oneshot.method and len(session.blank_supernet.groups) > 0
-    if not is_searched or not set(stages) & {"train", "search", "finetune"}:
+    if len(session.blank_supernet.groups) == 0 or not set(stages) & {
+        "train",
+        "search",
+        "finetune",
+    }:
         return None
-    work = plan_work(session)
+    work = plan_pruning(session) if session.config.oneshot.method else plan_work(session)
     found = estimate_seconds(measure_paces(session), work)
     for stage, share in _find_done(session, work, stages).items():
         for name in (stage, *(["scoring"] if stage == "train" else [])):
@@ -143,7 +150,7 @@ def plan_work(session: Session) -> Work:
     """Count what the stages of a run do, before they do it."""
     config, data = session.config, session.data
     settings, cost = config.finetune, _find_cost(session)
-    *_, full = members = list_members(session)
+    *_, full = members = _list_pruned(session) if config.oneshot.method else list_members(session)
     epochs = [settings.epochs_of(m / full if full else 1.0) for m in members]
     n_train = len(data.train)
     n_views = min(settings.n_views or max(epochs), max(epochs))
@@ -169,6 +176,44 @@ def plan_work(session: Session) -> Work:
         formats=tuple(config.export.formats),
         n_jobs=session.n_jobs,
     )
+
+
+def plan_pruning(session: Session) -> Work:
+    """Count what the stages of a run do that prunes at once.
+
+    The width programs are left out, and the clock that checks budgets on latency: both are bounded
+    by settings, and how much of that they take is not known before.
+    """
+    config, work = session.config, plan_work(session)
+    *members, full = _list_pruned(session)
+    n_scored = config.oneshot.n_batches * config.training.batch_size
+    return replace(
+        work,
+        # The units are put in the order of their importance, and scored once more to choose.
+        n_trained=work.n_trained + 2 * n_scored,
+        steps=((full,),),
+        n_evaluated=int(work.n_evaluated * (_REPAIRED if config.evaluation.repair else 1)),
+        n_trials=len(members),
+        searched=tuple(members),
+    )
+
+
+def _list_pruned(session: Session) -> list[float]:
+    """Return the macs of what is chosen at once, about; last the full net's.
+
+    Macs are taken to shrink as what is bounded does.
+    """
+    space, sizes = session.blank_supernet.space, session.sizes
+    full, smallest = sizes.measure(space.full), sizes.measure(space.smallest)
+    found = []
+    for budget in session.config.oneshot.budgets:
+        shares = [1.0]
+        for name, spec in split_bounds(budget).items():
+            (bound,) = parse_constraints({name: spec}, {**full, name: full.get(name, 1.0)})
+            if bound.share is not None or name in full:
+                shares.append((bound.limit or 0.0) / (full.get(name, 1.0) or 1.0))
+        found.append(max(smallest["macs"], min(shares) * full["macs"]))
+    return [*found, full["macs"]]
 
 
 def _rehearse(

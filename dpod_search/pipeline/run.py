@@ -206,6 +206,8 @@ def _look_ahead(session: Session, stages: Sequence[str]) -> None:
         searching.check_task(session)
     if "finetune" in stages:
         choosing.check_budgets(session)
+        if "search" in stages:
+            choosing.check_reachable(session)
         if session.config.finetune.tuner is not None:
             resolve_tuner(session.config.finetune.tuner)
     if "export" in stages:

@@ -18,6 +18,7 @@ from dpod_search.records.front import FinetunedFront
 from dpod_search.records.markers import check_run
 from dpod_search.records.oneshot import OneShot
 from dpod_search.records.search import Search
+from dpod_search.records.shrink import Shrink
 from dpod_search.search.store.status import count_trials
 
 
@@ -66,6 +67,9 @@ def read_status(out: Path, storage: str | None = None) -> dict[str, Any]:
         **_find_limits(config, out, sum(trials.values())),
         "n_finetuned": _count_finetuned(out, front),
     }
+    goal = Shrink.read_if_there(out)
+    if goal is not None:
+        status["goal"] = {"goal": goal.goal, "state": goal.state, "n_tried": len(goal.tried)}
     found = Search.read_if_there(out)
     if found is not None:
         status["counts"], status["audit"] = dict(found.counts), found.audit.to_json()

@@ -53,6 +53,7 @@ FILES: Mapping[str, str] = {
     "importance.json": "importance",
     "seeds.json": "seeds",
     "oneshot.json": "search",
+    "shrink.json": "shrink",
     "search.json": "search",
     "trials.csv": "search",
     "finetuned/.*.checkpoint.safetensors": "",

@@ -29,6 +29,7 @@ COMMANDS = [
     "run",
     "worker",
     "mdp",
+    "shrink",
     "latency",
     "compare",
     "dashboard",

@@ -85,5 +85,6 @@ LENGTHS: dict[str, tuple[int, int]] = {
     "oneshot.budgets": (0, 1_000),
     "finetune.budgets": (0, 1_000),
     "export.formats": (1, 10),
+    "export.budgets": (0, 1_000),
     "logging.loggers": (0, 16),
 }

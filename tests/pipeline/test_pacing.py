@@ -98,10 +98,18 @@ def test_what_is_done_is_not_told_of_again(run):
     assert estimate_stages(session, ["export", "report"]) is None
 
 
-def test_a_run_that_prunes_at_once_is_not_estimated(tmp_path):
-    at_once = ('oneshot.method="uniform"', 'oneshot.budgets=["macs<=50%"]')
+def test_the_work_of_a_run_that_prunes_at_once_is_what_it_finetunes(tmp_path):
+    budgets = ["macs<=50%", "macs<=25% and params<=90%", "latency<=30%"]
+    at_once = ('oneshot.method="uniform"', f"oneshot.budgets={json.dumps(budgets)}")
     policy = ('training.policy="dense"', "training.policy_options={}")
-    assert estimate_stages(make_session(tmp_path, *at_once, *policy), STAGES) is None
+    session = make_session(tmp_path, *at_once, *policy)
+    work = pacing.plan_pruning(session)
+    full = session.sizes.measure(session.blank_supernet.space.full)["macs"]
+    shares = [macs / full for macs, _ in work.finetuned]
+    assert shares == pytest.approx([0.5, 0.25, 0.3, 1.0], rel=1e-6)
+    assert work.n_trials == len(budgets)
+    assert set(work.steps) == {(full,)}
+    assert set(estimate_stages(session, STAGES)) == {*STAGES, "scoring"}
 
 
 def test_a_run_tells_about_how_long_the_stages_take_that_are_to_do(tmp_path):

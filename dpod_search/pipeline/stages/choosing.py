@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import replace
 
+from dpod_search.bounds import Constraints
 from dpod_search.bounds import split_bounds
 from dpod_search.errors import InfeasibleError
 from dpod_search.latency.model import NAME as LATENCY
@@ -25,6 +26,9 @@ from dpod_search.search.constraints import keep_within
 from dpod_search.search.constraints import read_budget
 from dpod_search.widths import Widths
 from dpod_search.widths import lies_in
+
+
+_FASTER = 0.8  # than the narrowest net another one may be
 
 
 @dataclass(frozen=True)
@@ -72,6 +76,30 @@ def check_budgets(session: Session) -> None:
     own = {o.name: 1.0 for o in session.objectives if not o.is_measured}  # any number will do
     for budget in budgets:
         read_budget(budget, {**own, **of_full}, session.objectives)
+
+
+def check_reachable(session: Session) -> None:
+    """Check that a budget can be met, before a supernet is trained and searched for it.
+
+    Raises:
+        InfeasibleError: If not even the smallest subnet is within any of them.
+    """
+    space, unmet = session.blank_supernet.space, []
+    smallest = dict(session.footprint.measure(space.smallest))
+    if LATENCY in smallest:
+        smallest[LATENCY] *= _FASTER
+    of_full = session.footprint.measure(space.full)
+    own = {o.name: 1.0 for o in session.objectives if not o.is_measured}
+    budgets = session.config.finetune.budgets
+    for budget in budgets:
+        bounds = read_budget(budget, {**own, **of_full}, session.objectives)
+        known = Constraints(tuple(b for b in bounds.exact if b.name in smallest))
+        try:
+            known.check_reachable(smallest)
+        except InfeasibleError as error:
+            unmet.append(f"{budget}: {error}")
+    if unmet and len(unmet) == len(budgets):
+        raise InfeasibleError("; ".join(unmet))
 
 
 def choose_subnets(session: Session, search: Search, trials: Sequence[Trial]) -> Choice:

@@ -20,6 +20,7 @@ from torch import nn
 from dpod_search.errors import CheckpointError
 from dpod_search.errors import ConfigError
 from dpod_search.errors import ExportError
+from dpod_search.errors import show
 from dpod_search.export import FORMATS
 from dpod_search.export import ExportedModel as Written
 from dpod_search.export import export
@@ -70,21 +71,24 @@ _N_COMPARED = 5  # fewest samples that a file can be compared on
 def describe_inputs(session: Session) -> dict[str, Any]:
     """Return all that the exported files depend on."""
     digest = session.folder.require_hash(FinetunedFront.FILE, "finetune")
-    members = FinetunedFront.read(session.path).members
+    members = _choose_members(session, FinetunedFront.read(session.path))
+    settings = dataclasses.asdict(session.config.export)
+    if not settings["budgets"]:  # folders of before there were any are done still
+        del settings["budgets"]
     # Other weights may well have the same accuracies, which is all that the front says of them.
     weights = [f"finetuned/{member.folder}/model.safetensors" for member in members]
     return {
         "front": digest,
         "weights": [session.folder.require_hash(name, "finetune") for name in weights],
-        "export": dataclasses.asdict(session.config.export),
+        "export": settings,
         "layout": _LAYOUT,
     }
 
 
 def run(session: Session, _: Mapping[str, Any]) -> list[str]:
-    """Export every member of the front; return the files written."""
+    """Export the members of the front, or those of some budgets; return the files written."""
     session.folder.require(FinetunedFront.FILE, "finetune")
-    members = FinetunedFront.read(session.path).members
+    members = _choose_members(session, FinetunedFront.read(session.path))
     check_onnx(session.config.export.formats)
     session.progress.start("export", len(members))
     models = []
@@ -124,6 +128,22 @@ def check_formats(session: Session) -> None:
             "export.formats has onnx_int8, whose ranges are found on samples of one input, and the "
             "model takes several; leave it out, onnx is the same in 32 bits"
         )
+
+
+def _choose_members(session: Session, front: FinetunedFront) -> tuple[Member, ...]:
+    wanted = session.config.export.budgets
+    if not wanted:
+        return front.members
+    for budget in wanted:
+        if front.chosen.get(budget) is None and not any(
+            budget in m.budgets for m in front.members
+        ):
+            known = ", ".join(front.chosen) or "the run has none"
+            raise ConfigError(
+                f"export.budgets has {show(budget)}, for which no subnet was finetuned; budgets of "
+                f"the run: {known}"
+            )
+    return tuple(member for member in front.members if {*wanted} & {*member.budgets})
 
 
 def _remove_stale(folder: Path, kept: Collection[str]) -> list[str]:

@@ -144,6 +144,13 @@ def test_budgets_that_none_meets_are_an_error(run):
         finetune(run, choose_by("macs<=1", "macs<=2"))
 
 
+def test_budgets_below_the_smallest_subnet_are_refused_before_the_training(tmp_path):
+    config = load_tiny(choose_by("macs<=1", "params<=1"))
+    with pytest.raises(InfeasibleError, match=r"^macs<=1: no subnet .*; params<=1: no subnet "):
+        run_stages(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_budget_on_what_is_not_known_is_refused_before_the_training(tmp_path):
     config = load_tiny(choose_by("macs<=50%", "mac<=2M"))
     with pytest.raises(ConfigError, match="'mac<=2M': .*did you mean macs"):

@@ -1,0 +1,217 @@
+"""What became of a goal, in plain words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dpod_search.bounds import split_bounds
+from dpod_search.goals import LATENCY
+from dpod_search.goals import Goal
+from dpod_search.quantities import is_share
+from dpod_search.quantities import label
+from dpod_search.quantities import number
+from dpod_search.quantities import percent
+from dpod_search.quantities import points
+from dpod_search.quantities import size_heading
+from dpod_search.quantities import size_of
+from dpod_search.records.exported import FOLDER
+from dpod_search.records.exported import ExportedModel
+from dpod_search.records.exported import Manifest
+from dpod_search.records.front import FinetunedFront
+from dpod_search.records.front import Member
+from dpod_search.records.loading import write_loading
+from dpod_search.records.metrics import Aim
+from dpod_search.records.shrink import Shrink
+from dpod_search.records.shrink import TriedBudget
+
+
+_LOADED = ("onnx", "torch_export", "python", "onnx_int8")
+_NO_DIFFERENCE = 1e-9
+
+
+@dataclass(frozen=True)
+class Shrunk:
+    """What a run folder says of its goal.
+
+    Args:
+        folder: The run folder.
+        record: ``shrink.json``.
+        front: ``front.json``.
+        model: What was exported for the goal; None of one that is not met.
+    """
+
+    folder: Path
+    record: Shrink
+    front: FinetunedFront
+    model: ExportedModel | None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as JSON values."""
+        files = {n: str(self.folder / f.path) for n, f in self._files.items()}
+        return {"folder": str(self.folder), **self.record.to_json(), "files": files}
+
+    def describe(self, goal: Goal) -> list[str]:
+        """Say in lines what was reached, of what, and what to do with it.
+
+        Args:
+            goal: The goal, its metrics by name.
+        """
+        if goal.is_front:
+            return [f"goal: {goal}: {len(self.front.members)} nets in {self.folder / FOLDER}"]
+        record = self.record
+        if record.state == "met":
+            item = record.find(record.chosen)
+            assert item is not None
+            lines = [f"goal: {goal}: reached by {_name(item)}", *self._tell(item)]
+        else:
+            lines = [f"goal: {goal}: not reached", *self._tell_nearest(goal)]
+        if self.front.warning is not None:
+            lines.append(f"  but {self.front.warning}")
+        return [*lines, *self._tell_files()]
+
+    @property
+    def _files(self) -> Mapping[str, Any]:
+        return {} if self.model is None else self.model.files
+
+    def _tell_nearest(self, goal: Goal) -> list[str]:
+        lines = []
+        at_goal = next((item for item in self.record.tried if item.kind == "goal"), None)
+        if at_goal is not None:
+            lines += [f"  nearest within {at_goal.budget}: {_name(at_goal)}", *self._tell(at_goal)]
+        keeps = self.record.find(self.record.chosen)
+        if keeps is not None:
+            lines += [
+                f"  smallest that keeps {_spell_losses(goal)}: {_name(keeps)}",
+                *self._tell(keeps),
+            ]
+        elif goal.losses:
+            lines.append(f"  of all that was tried the full net alone keeps {_spell_losses(goal)}")
+        lines.append(
+            "  nothing was exported; all that was tried is in the report, and "
+            f"`dpod-search export --study {self.folder / 'config.toml'} --out {self.folder}` exports it"
+        )
+        return lines
+
+    def _tell(self, item: TriedBudget) -> list[str]:
+        member = self._find(item)
+        if member is None:
+            reason = self.front.unmet_budgets.get(item.budget, f"{item.budget}: no subnet")
+            return [f"    {reason}"]
+        return [*_tell_sizes(item, member, self.front), *_tell_losses(member, self.front)]
+
+    def _find(self, item: TriedBudget) -> Member | None:
+        return next((m for m in self.front.members if m.folder == item.folder), None)
+
+    def _tell_files(self) -> list[str]:
+        if self.model is None:
+            return []
+        lines = ["files:"]
+        for name, file in self.model.files.items():
+            if name != "card":
+                lines.append(
+                    f"  {self.folder / file.path} ({size_of('weight_bytes', file.bytes)} KiB)"
+                )
+        loadings = write_loading(self.model, self.front.task.name, is_in_folder=False)
+        wanted = [each for form in _LOADED for each in loadings if each.form == form]
+        if wanted:
+            code = wanted[0].code.replace(f'"{FOLDER}/', f'"{(self.folder / FOLDER).as_posix()}/')
+            lines += ["load it:", *(f"  {line}" for line in code.splitlines() if line)]
+        return lines
+
+
+def read_shrunk(folder: Path, record: Shrink) -> Shrunk:
+    """Read what a run folder says of its goal.
+
+    Args:
+        folder: The run folder.
+        record: Its ``shrink.json``.
+    """
+    front = FinetunedFront.read(folder)
+    model = None
+    item = record.find(record.chosen)
+    if record.state == "met" and item is not None:
+        models = Manifest.read(folder, FOLDER).models
+        member = next(m for m in front.members if m.folder == item.folder)
+        model = next(m for m in models if dict(m.widths) == dict(member.widths))
+    return Shrunk(folder, record, front, model)
+
+
+def describe_tried(item: TriedBudget, losses: Sequence[str]) -> str:
+    """Say in a line what came of a budget.
+
+    Args:
+        item: What came of it.
+        losses: Names of the metrics that the goal speaks of.
+    """
+    if item.folder is None:
+        return f"{item.budget}: nothing is within it"
+    told = [_tell_loss(name, item.lost[name]) for name in losses or list(item.lost)[:1]]
+    verdict = "more than the goal allows"
+    if item.keeps:
+        verdict = "as the goal wants" if losses else "within its budget"
+    if not item.is_within:
+        verdict = "but the clock finds it beyond the budget"
+    return f"{item.budget}: {', '.join(told)} on validation, {verdict}"
+
+
+def _name(item: TriedBudget) -> str:
+    return "nothing" if item.folder is None else f"trial {item.folder}"
+
+
+def _spell_losses(goal: Goal) -> str:
+    return ", ".join(bound.text for bound in goal.losses)
+
+
+def _tell_sizes(item: TriedBudget, member: Member, front: FinetunedFront) -> list[str]:
+    bounds = split_bounds(item.budget)
+    names = dict.fromkeys([*bounds, "weight_bytes"])
+    lines = []
+    for name in names:
+        full = front.full.footprint[name]
+        share = item.shares.get(name, member.footprint[name] / full if full else 1.0)
+        how = ""
+        if name == LATENCY:
+            how = " by the clock" if member.measured_latency_share is not None else " as modelled"
+        size = f"{size_of(name, member.footprint[name])} of {size_of(name, full)}"
+        wanted = f" ({name}{bounds[name]})" if name in bounds else ""
+        lines.append(
+            f"    {size_heading(name)}: {percent(share)} of the full net's{how}{wanted}; {size}"
+        )
+    return lines
+
+
+def _tell_losses(member: Member, front: FinetunedFront) -> list[str]:
+    lines = []
+    for aim in front.task.metrics:
+        told = []
+        for split, of_full, own in (
+            ("validation, which decides", front.full.validation, member.validation),
+            ("test", front.full.test, member.test),
+        ):
+            if aim.name in own and aim.name in of_full:
+                told.append(f"{_compare(aim, of_full, own)} on {split}")
+        lines.append(f"    {'; '.join(told)}")
+    return lines
+
+
+def _compare(aim: Aim, full: Mapping[str, float], own: Mapping[str, float]) -> str:
+    values = [_spell(aim.name, own[aim.name]), _spell(aim.name, full[aim.name])]
+    return f"{_tell_loss(aim.name, aim.lose(full, own))} ({values[0]}, the full net {values[1]})"
+
+
+def _tell_loss(name: str, lost: float) -> str:
+    """Say by how much a net is worse than the full net."""
+    if abs(lost) < _NO_DIFFERENCE:
+        return f"{label(name)} as the full net"
+    if name.endswith("accuracy"):
+        return f"{points(abs(lost))} points {'less' if lost > 0 else 'more'} accurate than the full net"
+    by = f"{points(abs(lost))} points" if is_share(name) else number(abs(lost), 3)
+    return f"{label(name)} {by} {'worse' if lost > 0 else 'better'} than the full net's"
+
+
+def _spell(name: str, value: float) -> str:
+    return percent(value) if is_share(name) else number(value)
