@@ -14,7 +14,7 @@ from dpod_search.files import hash_file
 from dpod_search.loggers import making
 from dpod_search.pipeline import run_stages
 from dpod_search.pipeline.folder import RunFolder
-from dpod_search.pipeline.stages.working import work
+from dpod_search.pipeline.joining import work
 from dpod_search.records.front import FinetunedFront
 from dpod_search.records.search import Search
 from dpod_search.records.training import Training
