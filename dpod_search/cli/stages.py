@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from contextlib import nullcontext
+from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 
 from dpod_search.bounds import split_budgets
 from dpod_search.cli.bars import Bars
@@ -20,8 +22,11 @@ from dpod_search.cli.terminal import say
 from dpod_search.cli.terminal import show_json
 from dpod_search.errors import ConfigError
 from dpod_search.pipeline import STAGES
+from dpod_search.pipeline import Session
 from dpod_search.pipeline import run_stages
 from dpod_search.pipeline import work
+from dpod_search.pipeline.estimating import describe_seconds
+from dpod_search.pipeline.pacing import estimate_stages
 from dpod_search.records.oneshot import OneShot
 from dpod_search.report import check_png
 from dpod_search.report import write_pngs
@@ -34,7 +39,7 @@ def join_search(asked: Asked) -> None:
     folder = asked.find_folder(config)
     is_silent = asked.quiet or asked.as_json
     with Bars(PlainConsole(is_error=True), is_quiet=is_silent) as bars:
-        tell = None if is_silent else bars.say
+        tell = None if is_silent else partial(_tell_seconds, bars)
         result = work(config, folder, storage=asked.storage, progress=bars, tell=tell)
     if asked.as_json:
         counts = {"counts": result.counts, "n_front": len(result.front)}
@@ -42,6 +47,14 @@ def join_search(asked: Asked) -> None:
     elif not asked.quiet:
         n_trials = len(result.trials)
         say(f"the study has {n_trials} finished trials and a front of {len(result.front)}")
+
+
+def _tell_seconds(bars: Bars, session: Session) -> None:
+    """Say about how long what is left of a search would take one worker."""
+    with suppress(Exception):  # it is not what was asked for, and the search itself will complain
+        seconds = estimate_stages(session, ["search"])
+        if seconds:
+            bars.say(f"{describe_seconds(seconds)}; less with every other worker")
 
 
 def run_command(command: str, asked: Asked) -> None:

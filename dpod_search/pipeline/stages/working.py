@@ -16,8 +16,6 @@ from dpod_search.config import StudyConfig
 from dpod_search.environment import RANK_VARIABLES
 from dpod_search.environment import STORAGE_VARIABLE
 from dpod_search.errors import RunFolderError
-from dpod_search.pipeline import pacing
-from dpod_search.pipeline.estimating import describe_seconds
 from dpod_search.pipeline.folder import RunFolder
 from dpod_search.pipeline.logs import log_to
 from dpod_search.pipeline.session import Session
@@ -41,7 +39,7 @@ def work(
     *,
     storage: str | None = None,
     progress: Progress | None = None,
-    tell: Callable[[str], None] | None = None,
+    tell: Callable[[Session], None] | None = None,
 ) -> SearchResult:
     """Join the search of a run whose supernet is trained, until the study's budget is spent.
 
@@ -54,8 +52,7 @@ def work(
         storage: URL or path of Optuna's storage; None is the one that the folder remembers, or
             the journal in it.
         progress: Who is told.
-        tell: Is told in a line about how long what is left would take this process alone. None
-            measures nothing.
+        tell: Is given the run before the search is joined, to tell how long it may take.
 
     Returns:
         What all workers together have found.
@@ -85,7 +82,7 @@ def work(
     ):
         _logger.info("worker: joins the search")
         if tell is not None:
-            _tell_seconds(session, tell)
+            tell(session)
         try:
             result = searching.search_study(session, is_shared=True)
         except Exception:
@@ -93,16 +90,6 @@ def work(
             raise
         _logger.info("worker: the search has ended")
         return result
-
-
-def _tell_seconds(session: Session, tell: Callable[[str], None]) -> None:
-    try:
-        seconds = pacing.estimate_stages(session, ["search"])
-    except Exception:  # it is not what was asked for, and the search itself will complain
-        _logger.info("how long the search takes cannot be told", exc_info=True)
-        return
-    if seconds:
-        tell(f"{describe_seconds(seconds)}; less with every other worker")
 
 
 @contextmanager
