@@ -69,9 +69,10 @@ def test_helpers_are_not_told_of_a_password_in_words_that_all_users_see(
     monkeypatch.setenv("DPOD_STORAGE", "sqlite:///another.db")
     storage = f"sqlite:///{tmp_path}/study.db?timeout=9"
     sets = "search.n_trials=3"
-    run_stages(load_tiny(sets), folder, stages=("search",), storage=storage, n_jobs=2)
     run_stages(load_tiny(sets), folder, stages=("search",), n_jobs=2)
-    (command, env), (another, other_env) = started
+    run_stages(load_tiny(sets), folder, stages=("search",), storage=storage, n_jobs=2)
+    # A folder remembers its storage, so the one without comes first.
+    (another, other_env), (command, env) = started
     assert "study.db" not in command
     assert env["DPOD_STORAGE"] == storage
     # The journal in the run folder needs no telling; what the environment has is not this run's.
