@@ -121,7 +121,7 @@ def _caption(run: Run, front: FinetunedFront, n_samples: int) -> str:
 
 def _tell_rule(name: str, n_samples: int) -> str:
     if not n_samples:
-        return f"its {name} on validation is the same, as no standard error of it is known."
+        return f"its {name} on validation is no worse, as no standard error of it is known."
     return (
         f"its {name} on validation is within one standard error of it, which is all that "
         f"{count(n_samples)} samples can tell."
