@@ -115,6 +115,8 @@ class Shrunk:
                 lines.append(
                     f"  {self.folder / file.path} ({size_of('weight_bytes', file.bytes)} KiB)"
                 )
+        if self._is_file_larger():
+            lines.append("  (a file holds more than the weights, which are what the goal bounds)")
         found = [name for name in _LOADED if name in self.model.files]
         if found:
             loader = write_loader(self.model, found[0], self.front.task.name)
@@ -129,6 +131,13 @@ class Shrunk:
                 loader = loader.replace(f'"{name}"', f'"{(place / name).as_posix()}"')
             lines += ["load it:", *(f"  {line}" for line in loader.splitlines() if line)]
         return lines
+
+    def _is_file_larger(self) -> bool:
+        """Say whether a bound on weights could be taken for one that a file is beyond."""
+        if self.model is None or "weight_bytes" not in split_bounds(self.record.chosen or ""):
+            return False
+        sizes = [file.bytes for name, file in self.model.files.items() if name != "card"]
+        return max(sizes) > self.model.footprint["weight_bytes"]
 
 
 def read_shrunk(folder: Path, record: Shrink) -> Shrunk:
