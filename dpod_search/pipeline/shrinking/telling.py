@@ -115,12 +115,21 @@ class Shrunk:
                 lines.append(
                     f"  {self.folder / file.path} ({size_of('weight_bytes', file.bytes)} KiB)"
                 )
+        if self._is_file_larger():
+            lines.append("  (a file holds more than the weights, which are what the goal bounds)")
         loadings = write_loading(self.model, self.front.task.name, is_in_folder=False)
         wanted = [each for form in _LOADED for each in loadings if each.form == form]
         if wanted:
             code = wanted[0].code.replace(f'"{FOLDER}/', f'"{(self.folder / FOLDER).as_posix()}/')
             lines += ["load it:", *(f"  {line}" for line in code.splitlines() if line)]
         return lines
+
+    def _is_file_larger(self) -> bool:
+        """Say whether a bound on weights could be taken for one that a file is beyond."""
+        if self.model is None or "weight_bytes" not in split_bounds(self.record.chosen or ""):
+            return False
+        sizes = [file.bytes for name, file in self.model.files.items() if name != "card"]
+        return max(sizes) > self.model.footprint["weight_bytes"]
 
 
 def read_shrunk(folder: Path, record: Shrink) -> Shrunk:
