@@ -13,6 +13,7 @@ import logging
 import math
 from collections.abc import Callable
 from collections.abc import Mapping
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from dataclasses import replace
@@ -50,6 +51,8 @@ from dpod_search.widths import Widths
 
 
 _logger = logging.getLogger(__name__)
+
+_ANY = ("macs<=100%",)  # settings are never without one
 
 # Widths within bounds, and what is known of them: fields of a `OneShotChoice`.
 Choose = Callable[[Constraints], tuple[Widths, dict[str, Any]]]
@@ -100,14 +103,8 @@ def find_choices(session: Session, task: SearchTask) -> OneShot:
     The arguments and errors are those of :func:`propose`.
     """
     settings = session.config.oneshot
-    key = hash_value(
-        {
-            "weights": session.weights,
-            "settings": asdict(settings),
-            "constraints": dict(task.constraints),
-            **session.describe_latency(),
-        }
-    )
+    key = _find_key(session, task, settings.budgets)
+    kept = None
     with suppress(CheckpointError):  # widths are chosen anew
         kept = OneShot.read_if_there(session.path)
         if kept is not None and kept.key == key:
@@ -119,9 +116,17 @@ def find_choices(session: Session, task: SearchTask) -> OneShot:
         )
     importance = find_importance(session, find_criterion(settings.method))
     choose = _make_chooser(session, task, importance)
-    choices, unmet, has_infeasible = [], {}, False
+    # A clock does not say the same twice: what was chosen before budgets were added stays.
+    earlier = settings.budgets[: len(kept.budgets)] if kept is not None else ()
+    is_grown = kept is not None and kept.key == _find_key(session, task, earlier)
+    choices = list(kept.choices) if kept is not None and is_grown else []
+    unmet = dict(kept.unmet) if kept is not None and is_grown else {}
+    has_infeasible = False
     session.progress.start(settings.method, len(settings.budgets))
     for budget in settings.budgets:
+        if is_grown and budget in earlier:
+            session.progress.advance(1, budget)
+            continue
         try:
             choices.append(_choose_at(session, task, budget, choose))
         except (InfeasibleError, SolverError) as error:
@@ -136,6 +141,18 @@ def find_choices(session: Session, task: SearchTask) -> OneShot:
     chosen = OneShot(key=key, method=settings.method, choices=tuple(choices), unmet=unmet)
     chosen.write(session.path)
     return chosen
+
+
+def _find_key(session: Session, task: SearchTask, budgets: Sequence[str]) -> str:
+    """Return the hash of all that choices at these budgets depend on."""
+    return hash_value(
+        {
+            "weights": session.weights,
+            "settings": asdict(replace(session.config.oneshot, budgets=tuple(budgets) or _ANY)),
+            "constraints": dict(task.constraints),
+            **session.describe_latency(),
+        }
+    )
 
 
 def check_budgets(session: Session, task: SearchTask) -> None:

@@ -405,6 +405,17 @@ def test_a_model_that_is_right_is_not_corrected(chosen, monkeypatch):
     assert 0.9 * 0.6 <= choice["measured_share"] <= 0.6
 
 
+def test_a_budget_that_is_added_leaves_what_was_chosen_by_the_clock(chosen, monkeypatch):
+    clock = FakeClock().attach(monkeypatch)
+    (first,) = choose_by_latency(chosen, clock, lambda ms: ms, "latency<=60%")
+    config = load_oneshot(*LATENCY, budgets=("latency<=60%", "macs<=40%"))
+    clock.truth = lambda ms: ms**0.5  # it would say otherwise now
+    run_stages(config, chosen, stages=["search"])
+    choices = read_json(chosen / "oneshot.json")["choices"]
+    assert [choice["budget"] for choice in choices] == ["latency<=60%", "macs<=40%"]
+    assert choices[0] == first
+
+
 def test_a_wish_that_the_clock_refuses_names_both_figures(chosen, monkeypatch):
     clock = FakeClock().attach(monkeypatch)
     (choice,) = choose_by_latency(chosen, clock, lambda ms: 9 + ms, "latency<=50%")
