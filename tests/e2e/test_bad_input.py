@@ -63,7 +63,7 @@ def test_an_unknown_key_names_the_nearest(tmp_path: Path) -> None:
 
 
 def test_a_wrong_type_names_key_value_and_type(tmp_path: Path) -> None:
-    refuse(tmp_path, "training.epochs", "many", "integer", sets=("training.epochs=many",))
+    refuse(tmp_path, "training.epochs", "many", "whole number", sets=("training.epochs=many",))
 
 
 def test_a_setting_out_of_range_names_the_limit(tmp_path: Path) -> None:
