@@ -58,7 +58,7 @@ _SHOWN_REASON = 300  # and of what PyTorch says of the memory
 # The commands on a run: the help of each, an example, and its options.
 _ON_RUNS = {
     "run": (
-        "Train, search, finetune, export and report; go on where an earlier run stopped.",
+        "Train, search, finetune, export and report. What an earlier run did is not done again.",
         "run --study digits --set search.n_trials=500",
         "study run out sets seed storage budgets latency_table jobs quiet as_json",
     ),
@@ -73,7 +73,7 @@ _ON_RUNS = {
         "study run out sets seed storage latency_table jobs quiet as_json",
     ),
     "worker": (
-        "Join a search: one more process on the study of a run folder, or of a copy of it.",
+        "Join a search with one more process. It works on the study of a run folder, or of a copy of it.",
         "worker --run runs/digits",
         "study run out sets seed storage latency_table quiet as_json parent",
     ),
@@ -93,7 +93,7 @@ _ON_RUNS = {
         "study run out sets seed storage png quiet as_json",
     ),
     "mdp": (
-        "Prune at once, without supernet or search: the widths that keep most importance.",
+        "Prune at once to a budget. Without supernet or search: the widths that keep most importance.",
         "mdp --study digits --budget 'macs<=50%'",
         "study run budget method finetunes out sets seed storage latency_table jobs quiet as_json",
     ),
@@ -102,12 +102,10 @@ _ON_RUNS = {
 
 def _register() -> None:
     """Add the commands, in the order that the help lists them."""
+    app.command(epilog=f"Example: dpod-search {shrink.EXAMPLE}")(shrink.shrink)
     for name, (about, example, options) in _ON_RUNS.items():
         work = make_command(partial(_work, name), options)
         app.command(name, help=about, epilog=f"Example: dpod-search {example}")(work)
-    app.command(
-        epilog='Example: dpod-search shrink --model my_models:make --weights net.pth --data pictures/ --goal "latency<=50%, accuracy>=-1pt" --formats onnx'
-    )(shrink.shrink)
     app.add_typer(latency.latency)
     for command, example in (
         (looking.compare, "compare runs/one runs/two --out both.html"),

@@ -52,7 +52,7 @@ def dashboard(
         ),
     ] = True,
 ) -> None:
-    """Show a run in Optuna's dashboard, with notes, figures and files."""
+    """Show a run in Optuna's dashboard. With notes, figures and files."""
     from dpod_search.config import load_study
     from dpod_search.dashboard import decorate_study
     from dpod_search.dashboard import is_loopback

@@ -22,7 +22,7 @@ def doctor(
     ] = True,
     as_json: AsJson = False,
 ) -> None:
-    """Say what is installed, and try a tiny run; exit code 1 if something is amiss."""
+    """Say what is installed, and try a tiny run. Exit code 1 if something is amiss."""
     from dpod_search.pipeline.doctoring import examine
 
     found = []

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 latency = typer.Typer(
     name="latency",
-    help="Measure latency on this or another device, for `latency` as objective and budget.",
+    help="Measure latency, on this or another device. For `latency` as objective and budget.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

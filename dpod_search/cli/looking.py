@@ -90,7 +90,7 @@ def inspect(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show channel groups, frozen dimensions and why, and the footprint of the full net."""
+    """Show channel groups, and what stays as it is. With the reasons, and what the full net costs."""
     if (study is None and run is None) == (model is None):
         raise ConfigError("inspect needs either --study, --run or --model; give one of them")
     if run is not None:
@@ -155,7 +155,7 @@ def compare(
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Lay runs of the same data and objectives over each other on one page."""
+    """Lay runs over each other on one page. They have the same data and objectives."""
     from dpod_search.report import write_comparison
 
     files = write_comparison(runs, out)
@@ -208,7 +208,7 @@ def init(
         bool, typer.Option("--force", help="Replace the file of --out if it is there.")
     ] = False,
 ) -> None:
-    """Look at a model and data, and print a short study file for them with its reasons."""
+    """Look at a model and data, and print a study file. It is short, each setting with its reason."""
     from dpod_search.cli.drafts import write_study
 
     if out is not None:

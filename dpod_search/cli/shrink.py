@@ -15,11 +15,16 @@ from dpod_search.cli.options import Out
 from dpod_search.cli.options import Quiet
 from dpod_search.cli.options import Seed
 from dpod_search.cli.options import Sets
-from dpod_search.cli.terminal import PlainConsole
 from dpod_search.cli.terminal import hearing_models
+from dpod_search.cli.terminal import make_bars
 from dpod_search.cli.terminal import say
 from dpod_search.cli.terminal import show_json
 
+
+EXAMPLE = (
+    "shrink --model my_models:make --weights net.pth --data pictures/ "
+    '--goal "latency<=50%, accuracy>=-1pt" --formats onnx'
+)
 
 _UNMET = 1  # exit code of a goal that was shown to be out of reach
 
@@ -71,9 +76,8 @@ def shrink(
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Shrink a model to a goal: choose the way, go on until it is reached, export what fulfils it."""
+    """Shrink a model to a goal. Chooses the way, goes on until it is reached, exports what fulfils it."""
     # PyTorch takes seconds to import, which nobody has to wait who asks for help or errs.
-    from dpod_search.cli.bars import Bars
     from dpod_search.pipeline.shrinking import ShrinkRequest
     from dpod_search.pipeline.shrinking import plan_shrinking
     from dpod_search.pipeline.shrinking import read_shrunk
@@ -95,7 +99,7 @@ def shrink(
     folder = out or Path("runs") / plan.config.name
     is_silent = quiet or as_json
     with (
-        Bars(PlainConsole(is_error=True), is_quiet=is_silent) as bars,
+        make_bars(is_quiet=is_silent) as bars,
         nullcontext() if quiet else hearing_models(bars.say),
     ):
         record = work(plan, folder, progress=bars, tell=None if is_silent else bars.say)
