@@ -179,5 +179,5 @@ def count_most(goal: Goal) -> int:
     """Return how many budgets are tried at most, each doubling of the epochs as one more."""
     if not goal.losses:
         return 1
-    n_insisting = 1 + N_DOUBLINGS + N_BISECTIONS if goal.bounds else 0
-    return max(n_insisting, len(RUNGS) + N_BISECTIONS + bool(goal.bounds) if goal.shrinks else 0)
+    n_at_goal = 1 + N_DOUBLINGS if goal.bounds else 0
+    return n_at_goal + N_BISECTIONS + (len(RUNGS) if goal.shrinks else 0)

@@ -52,7 +52,7 @@ def climb(
     tried: list[Tried] = []
     n_doublings = 0
     while isinstance(step := plan_next(goal, tried, n_doublings), Ask):
-        assert len(asked) <= count_most(goal)
+        assert len(asked) < count_most(goal)
         if step.n_doublings != n_doublings:
             tried, n_doublings = [], step.n_doublings
         asked.append((step.rung, n_doublings))
@@ -115,6 +115,17 @@ def test_more_is_spent_before_a_budget_is_given_up() -> None:
     asked, _, end = climb(goal, least(0.9, spent=0.7))
     assert asked == [(GOAL, 0), (GOAL, 1), (GOAL, 2)]
     assert end == End(True, GOAL)
+
+
+def test_what_needs_more_epochs_and_then_descends_stays_within_what_was_told() -> None:
+    goal = parse_goal("smallest, latency<=90%, accuracy>=-1pt")
+
+    def judge(rung: Rung, allowed: float, n: int) -> Tried:
+        is_enough = rung == GOAL or rung.place > RUNGS[-1]
+        return Tried(rung, n == N_DOUBLINGS and is_enough, 0.99 if rung == GOAL else rung.place)
+
+    asked, *_ = climb(goal, judge)
+    assert len(asked) == count_most(goal)
 
 
 def test_a_budget_out_of_reach_names_the_smallest_that_keeps_the_loss() -> None:
