@@ -56,10 +56,10 @@ def tell_unmet(budget: str, why: str) -> str:
 
 def write_command(stage: str, run: Run) -> str:
     """Return the command that runs a stage on a run folder, with the folder's own settings."""
-    has_config = run.config is not None
-    study = str(run.folder / "config.toml") if has_config else run.search.study
-    parts = ["dpod-search", stage, "--study", study, "--out", str(run.folder)]
-    return shlex.join(parts)
+    place = ["--run", str(run.folder)]
+    if run.config is None:
+        place = ["--study", run.search.study, "--out", str(run.folder)]
+    return shlex.join(["dpod-search", stage, *place])
 
 
 def stage_missing(stage: str, run: Run) -> str:

@@ -27,7 +27,7 @@ def test_commands_can_be_pasted_into_a_shell_and_take_the_run_s_own_settings(
     run: RunFolder,
 ) -> None:
     read = replace(read_run(run.write()), folder=Path("my runs/a"))
-    command = "dpod-search export --study 'my runs/a/config.toml' --out 'my runs/a'"
+    command = "dpod-search export --run 'my runs/a'"
     assert stage_missing("export", read).endswith(f"Run: {command}")
     bare = replace(read, config=None)
     assert "--study digits --out 'my runs/a'" in stage_missing("export", bare)

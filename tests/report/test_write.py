@@ -150,10 +150,10 @@ def test_without_members_or_audits_or_constraints(run: RunFolder) -> None:
 @pytest.mark.parametrize(
     ("missing", "command"),
     [
-        ("training.json", "dpod-search train --study {folder}/config.toml --out {folder}"),
-        ("path.json", "dpod-search train --study {folder}/config.toml --out {folder}"),
-        ("front.json", "dpod-search finetune --study {folder}/config.toml --out {folder}"),
-        ("exported/manifest.json", "dpod-search export --study {folder}/config.toml --out"),
+        ("training.json", "dpod-search train --run {folder}"),
+        ("path.json", "dpod-search train --run {folder}"),
+        ("front.json", "dpod-search finetune --run {folder}"),
+        ("exported/manifest.json", "dpod-search export --run {folder}"),
         ("environment.json", "dpod-search run writes it"),
     ],
 )
