@@ -11,7 +11,6 @@ from pathlib import Path
 
 from dpod_search.config import StudyConfig
 from dpod_search.config.load import make_study
-from dpod_search.config.write import format_value
 from dpod_search.errors import ConfigError
 from dpod_search.files import hash_value
 from dpod_search.footprint.metrics import METRICS
@@ -26,7 +25,6 @@ from dpod_search.training import launched_ranks
 
 # What the goal says, and nothing else may.
 _OF_GOAL = frozenset({"oneshot.method", "oneshot.budgets", "finetune.budgets", "export.budgets"})
-_FILE = re.compile(r"(.+)\.py:(\w[\w.]*)")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,18 +110,17 @@ def plan_shrinking(request: ShrinkRequest) -> ShrinkPlan:
     if not launched_ranks().is_alone:
         raise ConfigError("shrink runs in one process; start it without torchrun")
     goal = parse_goal(request.goal, (*METRICS, LATENCY))
-    model = name_model(request.model)
-    drafted = draft_settings(model, request.data, request.weights)
-    given = [f"{item.key}={format_value(item.value)}" for item in drafted]
+    _check_sets(request.sets)
+    drafted = draft_settings(request.model, request.data, request.weights)
+    given = [item.override for item in drafted]
     if request.formats is not None:
         given.append(f"export.formats={json.dumps(list(request.formats))}")
     given += request.sets
-    _check_sets(request.sets)
     if request.seed is not None:
         given.append(f"seed={request.seed}")
     if request.latency_table is not None:
         given.append(f"latency.table={json.dumps(str(request.latency_table))}")
-    name = _name_study(model)
+    name = _name_study(next(str(s.value) for s in drafted if s.key == "model.name"))
     config = make_study(name, given)
     goal = goal if goal.is_front else goal.fit(config.task.make().metrics)
     way, why = _choose_way(goal, is_trained=config.model.is_trained)
@@ -146,23 +143,6 @@ def plan_shrinking(request: ShrinkRequest) -> ShrinkPlan:
         request.n_jobs,
         tuple(item for item in drafted if item.key not in told),
     )
-
-
-def name_model(text: str) -> str:
-    """Return a model as studies name it: ``nets/mine.py:make`` is ``nets.mine:make``.
-
-    Raises:
-        ConfigError: If the file does not lie in the current directory or below.
-    """
-    found = _FILE.fullmatch(text)
-    if found is None:
-        return text
-    parts = Path(found[1]).parts
-    if not all(part.isidentifier() for part in parts):
-        raise ConfigError(
-            f"--model {text}: name a file in the current directory or below it, or package.module:function"
-        )
-    return f"{'.'.join(parts)}:{found[2]}"
 
 
 def _name_study(model: str) -> str:
