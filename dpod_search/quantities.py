@@ -63,18 +63,19 @@ def size_of(name: str, value: float) -> str:
     return kib(value) if _is_bytes(name) else number(value)
 
 
-def spell(name: str, value: float) -> str:
+def spell(name: str, value: float, n_digits: int = 2) -> str:
     """Write a footprint or objective beside its bare name, such as ``macs`` or ``latency``.
 
     Args:
         name: Of the metric; by it a share is told.
         value: In the metric's own unit; of a share in [0, 1].
+        n_digits: Behind the point, where it is written in percent.
 
     Returns:
         The number, with its unit unless the name is what it counts: ``1,234``, ``0.193 ms``,
         ``97.12 %``.
     """
-    return percent(value, 2) if is_share(name) else in_own_unit(name, value, 4)
+    return percent(value, n_digits) if is_share(name) else in_own_unit(name, value, 4)
 
 
 def in_own_unit(name: str, value: float, n_digits: int = 6) -> str:

@@ -17,7 +17,6 @@ from dpod_search.pipeline import StageOutcome
 from dpod_search.pipeline.stages.choosing import find_costs
 from dpod_search.pipeline.stages.searching import describe_empty_front
 from dpod_search.quantities import in_percent
-from dpod_search.quantities import is_share
 from dpod_search.quantities import label
 from dpod_search.quantities import loss_unit
 from dpod_search.quantities import name_whole
@@ -183,8 +182,8 @@ def _front_table(front: FinetunedFront, constraints: Iterable[str] = ()) -> Tabl
             *(spell(cost, member.footprint[cost]) for cost in shown),
             *(["" if clock is None else percent(clock)] if has_clock else []),
             *(spell(name, member.values_after[name]) for name in measured),
-            _spell_metric(aim.name, member.validation[aim.name]),
-            _spell_metric(aim.name, member.test[aim.name]),
+            spell(aim.name, member.validation[aim.name], 1),
+            spell(aim.name, member.test[aim.name], 1),
             "" if is_full else short_comparison(aim.name, aim.lose(full.test, member.test)),
             "knee" if member.knee else "yes" if member.on_front else "",
         )
@@ -214,10 +213,6 @@ def _tell_cheaper(front: FinetunedFront, training: Training | None) -> list[str]
         for what, member, better in told
         if better is not None
     ]
-
-
-def _spell_metric(name: str, value: float) -> str:
-    return percent(value) if is_share(name) else number(value)
 
 
 def _list_budgets(

@@ -10,6 +10,7 @@ from pydantic.dataclasses import dataclass
 from pydantic_core import PydanticCustomError
 
 from dpod_search.pareto import Direction
+from dpod_search.quantities import comparison
 from dpod_search.records.record import NOTHING
 from dpod_search.records.record import Flag
 from dpod_search.records.record import Record
@@ -80,6 +81,11 @@ class Aim(Record):
     def lose(self, full: Mapping[str, float], metrics: Mapping[str, float]) -> float:
         """Return by how much a net is worse than the full net."""
         return self.gain(full) - self.gain(metrics)
+
+    def compare(self, full: Mapping[str, float], metrics: Mapping[str, float]) -> str:
+        """Say in words how a net compares with the full net: ``1.9 points less accurate``."""
+        lost = self.lose(full, metrics)
+        return comparison(self.name, lost, is_maximized=self.direction == "maximize")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,7 +20,6 @@ from dpod_search.figures.text import tell_stale
 from dpod_search.figures.text import tell_unmet
 from dpod_search.figures.text import value_of
 from dpod_search.intervals import compute_wilson_interval
-from dpod_search.quantities import comparison
 from dpod_search.quantities import count
 from dpod_search.quantities import label
 from dpod_search.quantities import plural
@@ -184,8 +183,7 @@ def _describe(
     clock = net.measured_latency_share if isinstance(net, Member) else 1.0
     compared = "–"
     if isinstance(net, Member) and not net.is_full:
-        lost = aim.lose(front.full.test, net.test)
-        compared = comparison(aim.name, lost, is_maximized=aim.direction == "maximize")
+        compared = aim.compare(front.full.test, net.test)
     return [
         size_of("macs", footprint["macs"]),
         percent(share),

@@ -10,7 +10,6 @@ from dpod_search.figures.text import find_purpose
 from dpod_search.figures.text import percent
 from dpod_search.figures.text import stage_missing
 from dpod_search.figures.text import value_of
-from dpod_search.quantities import comparison
 from dpod_search.quantities import count
 from dpod_search.quantities import kib
 from dpod_search.quantities import label
@@ -103,11 +102,7 @@ def _describe_full(front: FinetunedFront) -> list[str]:
 
 
 def _compare(member: Member, front: FinetunedFront) -> str:
-    if member.is_full:
-        return "–"
-    aim = front.task.first
-    lost = aim.lose(front.full.test, member.test)
-    return comparison(aim.name, lost, is_maximized=aim.direction == "maximize")
+    return "–" if member.is_full else front.task.first.compare(front.full.test, member.test)
 
 
 def _tell_place(member: Member) -> str:

@@ -7,7 +7,6 @@ from dpod_search.figures.text import percent
 from dpod_search.figures.text import spell_budget
 from dpod_search.figures.text import stage_missing
 from dpod_search.figures.text import value_of
-from dpod_search.quantities import comparison
 from dpod_search.quantities import label
 from dpod_search.quantities import plural
 from dpod_search.records.oneshot import OneShot
@@ -76,8 +75,7 @@ def _tell_finetuning(run: Run) -> str:
         value_of(aim.name, net.test[aim.name], 1) for net in (example, run.front.full)
     )
     called = "" if run.front.task.counts_samples else f"{label(aim.name)} "
-    lost = aim.lose(run.front.full.test, example.test)
-    change = comparison(aim.name, lost, is_maximized=aim.direction == "maximize")
+    change = aim.compare(run.front.full.test, example.test)
     return (
         f"After finetuning, the subnet of trial {example.trial} with "
         f"{percent(example.macs_share)} of the full net's MACs reaches {called}{reached} on test, "

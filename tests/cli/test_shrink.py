@@ -53,7 +53,7 @@ def test_a_goal_out_of_reach_ends_with_one(call):
         (("--goal", "macs<=50%", "--formats", "onx"), "export.formats knows"),
         (("--goal", "macs<=50%", "--data", "nothing"), "data.name 'nothing' is not known"),
         (("--goal", "macs<=50%", "--weights", "no.pth"), "no.pth"),
-        (("--goal", "macs<=50%", "--model", "/a/b.py:make"), "in the current directory"),
+        (("--goal", "macs<=50%", "--model", "/a/b.py:make"), "there is no file /a/b.py"),
     ],
 )
 def test_what_users_get_wrong_is_one_line(call_main, monkeypatch, tmp_path, arguments, part):

@@ -11,7 +11,6 @@ from collections.abc import Callable
 from collections.abc import Mapping
 from pathlib import Path
 
-from dpod_search.config.write import format_value
 from dpod_search.pipeline.folder import RunFolder
 from dpod_search.pipeline.run import run_stages
 from dpod_search.pipeline.shrinking.judging import judge_budgets
@@ -62,14 +61,14 @@ def shrink(
     say = tell or (lambda _: None)
     say(f"goal: {plan.goal}; {plan.why}")
     for item in plan.drafted:
-        say(f"{item.key} = {format_value(item.value)}: {item.reason}")
+        say(f"{item.override}: {item.reason}")
     kept = _read_kept(plan, out)
     if plan.way == "front":
         run_stages(plan.configure([], 0), out, progress=progress, n_jobs=plan.n_jobs, tell=tell)
         found = dataclasses.replace(kept, state="met")
         _write(out, found)
         return found
-    found = kept
+    found, metrics = kept, plan.config.task.make().metrics
     is_first = True
     while isinstance(step := _plan_next(plan, found), Ask):
         found = _try_rung(
@@ -82,7 +81,7 @@ def shrink(
         )
         _write(out, found)
         spent = "" if found.n_doublings == 0 else f", finetuned for {found.epochs:g} epochs"
-        say(describe_tried(found.tried[-1], [b.metric for b in plan.goal.losses]) + spent)
+        say(describe_tried(found.tried[-1], plan.goal, metrics) + spent)
         is_first = False
     chosen = None
     if step.answer is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,26 +12,23 @@ from typing import Any
 from dpod_search.bounds import split_bounds
 from dpod_search.goals import LATENCY
 from dpod_search.goals import Goal
-from dpod_search.quantities import is_share
-from dpod_search.quantities import label
-from dpod_search.quantities import number
+from dpod_search.quantities import comparison
 from dpod_search.quantities import percent
-from dpod_search.quantities import points
 from dpod_search.quantities import size_heading
 from dpod_search.quantities import size_of
+from dpod_search.quantities import spell
 from dpod_search.records.exported import FOLDER
 from dpod_search.records.exported import ExportedModel
 from dpod_search.records.exported import Manifest
 from dpod_search.records.front import FinetunedFront
 from dpod_search.records.front import Member
 from dpod_search.records.loading import write_loading
-from dpod_search.records.metrics import Aim
 from dpod_search.records.shrink import Shrink
 from dpod_search.records.shrink import TriedBudget
+from dpod_search.tasks import Metric
 
 
 _LOADED = ("onnx", "torch_export", "python", "onnx_int8")
-_NO_DIFFERENCE = 1e-9
 
 
 @dataclass(frozen=True)
@@ -92,7 +90,7 @@ class Shrunk:
             lines.append(f"  of all that was tried the full net alone keeps {_spell_losses(goal)}")
         lines.append(
             "  nothing was exported; all that was tried is in the report, and "
-            f"`dpod-search export --study {self.folder / 'config.toml'} --out {self.folder}` exports it"
+            f"`dpod-search export --run {shlex.quote(str(self.folder))}` exports it"
         )
         return lines
 
@@ -149,22 +147,28 @@ def read_shrunk(folder: Path, record: Shrink) -> Shrunk:
     return Shrunk(folder, record, front, model)
 
 
-def describe_tried(item: TriedBudget, losses: Sequence[str]) -> str:
+def describe_tried(item: TriedBudget, goal: Goal, metrics: Sequence[Metric]) -> str:
     """Say in a line what came of a budget.
 
     Args:
         item: What came of it.
-        losses: Names of the metrics that the goal speaks of.
+        goal: The goal, its metrics by name.
+        metrics: Those of the task; the first is told where the goal speaks of none.
     """
     if item.folder is None:
         return f"{item.budget}: nothing is within it"
-    told = [_tell_loss(name, item.lost[name]) for name in losses or list(item.lost)[:1]]
+    wanted = [bound.metric for bound in goal.losses]
+    spoken_of = [metric for metric in metrics if metric.name in wanted] or metrics[:1]
+    told = [
+        comparison(m.name, item.lost[m.name], is_maximized=m.direction == "maximize")
+        for m in spoken_of
+    ]
     verdict = "more than the goal allows"
     if item.keeps:
-        verdict = "as the goal wants" if losses else "within its budget"
+        verdict = "as the goal wants" if wanted else "within its budget"
     if not item.is_within:
         verdict = "but the clock finds it beyond the budget"
-    return f"{item.budget}: {', '.join(told)} on validation, {verdict}"
+    return f"{item.budget}: against the full net {', '.join(told)} on validation, {verdict}"
 
 
 def _name(item: TriedBudget) -> str:
@@ -202,25 +206,9 @@ def _tell_losses(member: Member, front: FinetunedFront) -> list[str]:
             ("test", front.full.test, member.test),
         ):
             if aim.name in own and aim.name in of_full:
-                told.append(f"{_compare(aim, of_full, own)} on {split}")
+                values = [spell(aim.name, each[aim.name], 1) for each in (own, of_full)]
+                told.append(
+                    f"{aim.compare(of_full, own)} ({values[0]}, the full net {values[1]}) on {split}"
+                )
         lines.append(f"    {'; '.join(told)}")
     return lines
-
-
-def _compare(aim: Aim, full: Mapping[str, float], own: Mapping[str, float]) -> str:
-    values = [_spell(aim.name, own[aim.name]), _spell(aim.name, full[aim.name])]
-    return f"{_tell_loss(aim.name, aim.lose(full, own))} ({values[0]}, the full net {values[1]})"
-
-
-def _tell_loss(name: str, lost: float) -> str:
-    """Say by how much a net is worse than the full net."""
-    if abs(lost) < _NO_DIFFERENCE:
-        return f"{label(name)} as the full net"
-    if name.endswith("accuracy"):
-        return f"{points(abs(lost))} points {'less' if lost > 0 else 'more'} accurate than the full net"
-    by = f"{points(abs(lost))} points" if is_share(name) else number(abs(lost), 3)
-    return f"{label(name)} {by} {'worse' if lost > 0 else 'better'} than the full net's"
-
-
-def _spell(name: str, value: float) -> str:
-    return percent(value) if is_share(name) else number(value)
