@@ -40,11 +40,10 @@ def estimate_bytes(session: Session, stages: Collection[str]) -> dict[str, float
         By stage.
     """
     config, weights = session.config, _count_weights(session)
-    if config.oneshot.method:
-        shares, n_trials = [1.0] * (len(config.oneshot.budgets) + 1), len(config.oneshot.budgets)
-    else:
-        *_, full = members = list_members(session)
-        shares, n_trials = [m / full if full else 1.0 for m in members], config.search.n_trials
+    *_, full = members = list_members(session)
+    shares = [m / full if full else 1.0 for m in members]
+    is_at_once = bool(config.oneshot.method)
+    n_trials = len(config.oneshot.budgets) if is_at_once else config.search.n_trials
     n_operations = len(session.blank_supernet.grouping.operations)
     exported = 0.0
     for name in config.export.formats:

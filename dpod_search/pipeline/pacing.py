@@ -19,7 +19,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dpod_search.bounds import split_bounds
 from dpod_search.data.datasets import fetch_batch
 from dpod_search.evaluation import Judge
 from dpod_search.inputs import Samples
@@ -32,13 +31,13 @@ from dpod_search.pipeline.estimating import Paces
 from dpod_search.pipeline.estimating import Work
 from dpod_search.pipeline.estimating import estimate_seconds
 from dpod_search.pipeline.session import Session
+from dpod_search.pipeline.stages.affording import REPAIRED
 from dpod_search.pipeline.stages.affording import count_fillable
 from dpod_search.pipeline.stages.affording import limit_search
 from dpod_search.pipeline.stages.affording import list_ladder
 from dpod_search.pipeline.stages.affording import list_members
 from dpod_search.placement import placement_of
 from dpod_search.records.finetuned import Finetuned
-from dpod_search.search.constraints import parse_constraints
 from dpod_search.search.store.status import count_trials
 from dpod_search.supernet import Supernet
 from dpod_search.supernet import copy_supernet
@@ -60,7 +59,6 @@ _N_ROUNDS = 8
 _N_FIRST = 2  # BatchNorm needs two pictures
 
 _N_STEPS_LOOKED_AT = 100
-_REPAIRED = 2.5  # an evaluation takes so many times as long with its repair
 
 
 def estimate_stages(session: Session, stages: Collection[str]) -> dict[str, float] | None:
@@ -150,7 +148,7 @@ def plan_work(session: Session) -> Work:
     """Count what the stages of a run do, before they do it."""
     config, data = session.config, session.data
     settings, cost = config.finetune, _find_cost(session)
-    *_, full = members = _list_pruned(session) if config.oneshot.method else list_members(session)
+    *_, full = members = list_members(session)
     epochs = [settings.epochs_of(m / full if full else 1.0) for m in members]
     n_train = len(data.train)
     n_views = min(settings.n_views or max(epochs), max(epochs))
@@ -185,35 +183,17 @@ def plan_pruning(session: Session) -> Work:
     by settings, and how much of that they take is not known before.
     """
     config, work = session.config, plan_work(session)
-    *members, full = _list_pruned(session)
+    *members, full = list_members(session)
     n_scored = config.oneshot.n_batches * config.training.batch_size
     return replace(
         work,
         # The units are put in the order of their importance, and scored once more to choose.
         n_trained=work.n_trained + 2 * n_scored,
         steps=((full,),),
-        n_evaluated=int(work.n_evaluated * (_REPAIRED if config.evaluation.repair else 1)),
+        n_evaluated=int(work.n_evaluated * (REPAIRED if config.evaluation.repair else 1)),
         n_trials=len(members),
         searched=tuple(members),
     )
-
-
-def _list_pruned(session: Session) -> list[float]:
-    """Return the macs of what is chosen at once, about; last the full net's.
-
-    Macs are taken to shrink as what is bounded does.
-    """
-    space, sizes = session.blank_supernet.space, session.sizes
-    full, smallest = sizes.measure(space.full), sizes.measure(space.smallest)
-    found = []
-    for budget in session.config.oneshot.budgets:
-        shares = [1.0]
-        for name, spec in split_bounds(budget).items():
-            (bound,) = parse_constraints({name: spec}, {**full, name: full.get(name, 1.0)})
-            if bound.share is not None or name in full:
-                shares.append((bound.limit or 0.0) / (full.get(name, 1.0) or 1.0))
-        found.append(max(smallest["macs"], min(shares) * full["macs"]))
-    return [*found, full["macs"]]
 
 
 def _rehearse(

@@ -25,6 +25,16 @@ def test_a_run_takes_about_as_much_of_the_disk_as_was_told(session, finished):
     assert exported / ROUGHNESS < found["export"] < exported * ROUGHNESS
 
 
+def test_nets_that_are_chosen_at_once_take_what_their_budgets_leave(tmp_path):
+    def estimate(budget):
+        sets = ('oneshot.method="uniform"', f'oneshot.budgets=["{budget}"]')
+        policy = ('training.policy="dense"', "training.policy_options={}")
+        session = Session(load_tiny(*sets, *policy), RunFolder(tmp_path), SilentProgress())
+        return disk.estimate_bytes(session, STAGE_NAMES)["finetune"]
+
+    assert estimate("params<=25%") == pytest.approx(1.25 / 2 * estimate("macs<=100%"))
+
+
 def test_what_is_done_is_not_counted(session):
     found = disk.estimate_bytes(session, ("export", "report"))
     assert set(found) == {"export", "report"}

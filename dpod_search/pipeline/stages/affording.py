@@ -23,7 +23,7 @@ from dpod_search.search.constraints import parse_constraints
 # Subnets that those of a search and those that are finetuned are taken for.
 _N_LADDER = 8
 # An evaluation takes so many times as long with its repair.
-_REPAIRED = 2.5
+REPAIRED = 2.5
 
 
 def limit_search(session: Session, *, is_filled: bool) -> SearchSettings:
@@ -56,15 +56,18 @@ def _count_finetuning(session: Session) -> float:
 def _count_trial(session: Session) -> float:
     """Count the multiply-adds of a trial: its subnet on all pictures that calibrate and judge."""
     n_images = count_samples(session.calibration_images) + len(session.data.validation)
-    n_passes = _REPAIRED if session.config.evaluation.repair else 1
+    n_passes = REPAIRED if session.config.evaluation.repair else 1
     return n_passes * n_images * statistics.fmean(list_ladder(session))
 
 
 def list_members(session: Session) -> list[float]:
     """Return the macs of what is finetuned, as far as they can be told before; last the full net's.
 
-    Members of a front are taken to be spread evenly. Where budgets bound macs, they are met.
+    Members of a front are taken to be spread evenly. Where budgets bound macs, they are met; what
+    is chosen at once is as small as its budgets say.
     """
+    if session.config.oneshot.method:
+        return _list_pruned(session)
     settings = session.config.finetune
     full = session.sizes.measure(session.blank_supernet.space.full)["macs"]
     n_wanted = len(settings.budgets) or settings.n_subnets
@@ -75,6 +78,21 @@ def list_members(session: Session) -> list[float]:
             (bound,) = parse_constraints({"macs": spec}, {"macs": full}, ())
             ladder[place] = min(full, bound.limit or full)
     return [*ladder, full]
+
+
+def _list_pruned(session: Session) -> list[float]:
+    """Return the macs of what is chosen at once: they are taken to shrink as what is bounded does."""
+    space, sizes = session.blank_supernet.space, session.sizes
+    full, smallest = sizes.measure(space.full), sizes.measure(space.smallest)
+    found = []
+    for budget in session.config.oneshot.budgets:
+        shares = [1.0]
+        for name, spec in split_bounds(budget).items():
+            (bound,) = parse_constraints({name: spec}, {**full, name: full.get(name, 1.0)})
+            if bound.share is not None or name in full:
+                shares.append((bound.limit or 0.0) / (full.get(name, 1.0) or 1.0))
+        found.append(max(smallest["macs"], min(shares) * full["macs"]))
+    return [*found, full["macs"]]
 
 
 def count_fillable(session: Session) -> int:
