@@ -109,6 +109,13 @@ def test_what_is_installed_is_what_is_constrained() -> None:
     assert min((find_differing(read_constraints(name)) for name in files), key=len) == {}
 
 
+def test_the_page_on_installing_has_every_extra() -> None:
+    page = (ROOT / "docs/install.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (`.+?) \|", page, re.MULTILINE)
+    told = {name for row in rows for name in re.findall(r"`([a-z]+)`", row)}
+    assert told == {*PYPROJECT["project"]["optional-dependencies"]}
+
+
 # What no index has an old release of for processors alone.
 NOT_LOWEST = {"torch", "torchvision"}
 
