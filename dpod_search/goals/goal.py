@@ -13,6 +13,7 @@ from typing import Protocol
 
 from dpod_search.errors import ConfigError
 from dpod_search.errors import show
+from dpod_search.quantities import is_share
 
 
 LATENCY = "latency"
@@ -175,7 +176,8 @@ def _fit(bound: LossBound, metrics: Sequence[Metric]) -> LossBound:
     metric = metrics[names.index(name)]
     is_minimized = metric.direction == "minimize"
     fitted = LossBound(name, bound.most, bound.unit, is_minimized)
-    if bound.unit == "pt" and not metric.is_share:
+    # What is told in points may be asked for so: of torchmetrics' metrics no range is known.
+    if bound.unit == "pt" and not (metric.is_share or is_share(name)):
         raise ConfigError(
             f"goal: {name} is no share and has no points; write {LossBound(name, 3, '%', is_minimized).text}"
         )

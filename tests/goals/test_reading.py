@@ -175,5 +175,11 @@ def test_what_a_task_does_not_measure_is_refused(text: str, metric: Metric, part
         parse_goal(text).fit([metric])
 
 
+def test_what_tables_tell_in_points_may_be_asked_for_in_points() -> None:
+    outside = Metric("multiclass_accuracy", is_share=False)  # of torchmetrics: no bounds are known
+    goal = parse_goal("macs<=50%, multiclass_accuracy>=-1pt").fit([ACCURACY, outside])
+    assert goal.losses[0].allow(0.9) == pytest.approx(0.01)
+
+
 def test_other_footprints_can_be_bounded() -> None:
     assert parse_goal("energy<=2k", (*FOOTPRINTS, "energy")).budget == "energy<=2k"
