@@ -44,7 +44,8 @@ def shrink(
         typer.Option(
             "--data",
             metavar="DATA",
-            help="A folder of pictures in class folders, or data as studies name them.",
+            help="A folder of pictures in class folders, a .txt or .npz file, a function of yours, or "
+            "data as studies name them.",
         ),
     ],
     goal: Annotated[
