@@ -141,11 +141,14 @@ def _run_all(
     kept = _keep_claim(folder)
     if not _only_looks(stages):
         place = StudyStorage(session.storage, session.spelling)
-        names = [*_CLAIM, *([KeptStorage.FILE] if place.spelling else [])]
-        with folder.noting("run", *names):
+        # Where a search has ended, another one alone opens a storage, and finds out if it is wrong.
+        is_kept = bool(place.spelling) and ("search" in stages or not folder.has_ended("search"))
+        is_there = is_kept or (folder.path / KeptStorage.FILE).is_file()
+        with folder.noting("run", *_CLAIM, *([KeptStorage.FILE] if is_there else [])):
             folder.claim(session.config)
             describe_environment().write(folder.path)
-            keep_storage(folder.path, place)
+            if is_kept:
+                keep_storage(folder.path, place)
     if tell is not None:
         _tell_seconds(session, stages, tell)
     outcomes = []

@@ -83,6 +83,8 @@ def test_later_commands_need_no_storage_and_do_nothing_twice(tmp_path, monkeypat
         run_stages(other, run, stages=("search",))
     assert "to go on as it was: `dpod-search run --run" in str(error.value)
     assert (run / "storage.json").read_bytes() == kept
+    run_stages(config, run, stages=("train",), storage="sqlite:///no_search.db")
+    assert (run / "storage.json").read_bytes() == kept
     with pytest.raises(ConfigError):
         run_stages(config, run, stages=("search",), storage="sqlite:////nowhere/at/all.db")
     assert (run / "storage.json").read_bytes() == kept
