@@ -134,6 +134,13 @@ def check_count(name: str, value: object, *, low: int, high: int) -> None:
         raise ConfigError(f"{name} must be a whole number {allowed}, got {show(value)}")
 
 
+def name_nearest(name: str, known: Collection[str]) -> str:
+    """Return a remark on the nearest known name, for a message about an unknown one."""
+    near = difflib.get_close_matches(name, list(known), n=1)
+    hint = f"did you mean {near[0]}? " if near else ""
+    return f"{hint}known: {', '.join(known)}"
+
+
 def check_choice(name: str, value: str, choices: Collection[str]) -> None:
     """Raise unless a setting is one of several names.
 

@@ -20,11 +20,11 @@ from dpod_search.bounds import split_bounds
 from dpod_search.errors import ConfigError
 from dpod_search.errors import InfeasibleError
 from dpod_search.errors import check_range
+from dpod_search.errors import name_nearest
 from dpod_search.errors import shorten
 from dpod_search.errors import show
 from dpod_search.quantities import in_own_unit
 from dpod_search.search.objectives import Objective
-from dpod_search.search.objectives import name_nearest
 
 
 _UNITS = {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9}

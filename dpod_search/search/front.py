@@ -20,6 +20,7 @@ from dpod_search.errors import ConfigError
 from dpod_search.errors import InfeasibleError
 from dpod_search.errors import check_count
 from dpod_search.errors import check_range
+from dpod_search.errors import name_nearest
 from dpod_search.pareto import FloatArray
 from dpod_search.pareto import find_knee
 from dpod_search.pareto import select_by_hypervolume
@@ -32,7 +33,6 @@ from dpod_search.quantities import spell
 from dpod_search.search.candidate import Candidate
 from dpod_search.search.constraints import keep_within
 from dpod_search.search.objectives import Objective
-from dpod_search.search.objectives import name_nearest
 from dpod_search.showing import Sheet
 from dpod_search.showing import Shown
 from dpod_search.widths import Widths

@@ -6,10 +6,8 @@ footprint, which is exact and costs nothing).
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Callable
-from collections.abc import Collection
 from collections.abc import Hashable
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -26,6 +24,7 @@ from dpod_search.errors import DpodSearchError
 from dpod_search.errors import ObjectiveError
 from dpod_search.errors import check_count
 from dpod_search.errors import check_range
+from dpod_search.errors import name_nearest
 from dpod_search.own_code import describe_error
 from dpod_search.pareto import Direction
 from dpod_search.widths import Widths
@@ -249,13 +248,6 @@ def check_objectives(objectives: Sequence[Objective]) -> tuple[Objective, ...]:
         if names.count(name) > 1:
             raise ConfigError(f"objective {name} is given twice; drop one or rename it")
     return tuple(objectives)
-
-
-def name_nearest(name: str, known: Collection[str]) -> str:
-    """Return a remark on the nearest known name, for a message about an unknown one."""
-    near = difflib.get_close_matches(name, list(known), n=1)
-    hint = f"did you mean {near[0]}? " if near else ""
-    return f"{hint}known: {', '.join(known)}"
 
 
 def call_objective(objective: Objective, argument: object, widths: Widths) -> object:

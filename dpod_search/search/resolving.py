@@ -13,6 +13,7 @@ from typing import Any
 from dpod_search.errors import ConfigError
 from dpod_search.errors import DpodSearchError
 from dpod_search.errors import ObjectiveError
+from dpod_search.errors import name_nearest
 from dpod_search.errors import shorten
 from dpod_search.imports import import_object
 from dpod_search.own_code import describe_error
@@ -21,7 +22,6 @@ from dpod_search.search.objectives import LatencyMs
 from dpod_search.search.objectives import Objective
 from dpod_search.search.objectives import TaskMetric
 from dpod_search.search.objectives import check_objectives
-from dpod_search.search.objectives import name_nearest
 
 
 if TYPE_CHECKING:

@@ -12,12 +12,12 @@ from typing import Protocol
 
 from dpod_search.bounds import Constraints
 from dpod_search.errors import ConfigError
+from dpod_search.errors import name_nearest
 from dpod_search.pareto import Direction
 from dpod_search.search.constraints import parse_constraints
 from dpod_search.search.objectives import Objective
 from dpod_search.search.objectives import call_objective
 from dpod_search.search.objectives import check_objectives
-from dpod_search.search.objectives import name_nearest
 from dpod_search.search.objectives import to_number
 from dpod_search.widths import Widths
 from dpod_search.widths import WidthSpace

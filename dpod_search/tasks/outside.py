@@ -6,7 +6,6 @@ They follow a task's own metrics, and are made anew for every net that is measur
 from __future__ import annotations
 
 import copy
-import difflib
 import importlib.util
 import inspect
 import math
@@ -23,6 +22,7 @@ from typing import overload
 from torch import nn
 
 from dpod_search.errors import ConfigError
+from dpod_search.errors import name_nearest
 from dpod_search.errors import show
 from dpod_search.imports import call_with
 from dpod_search.imports import import_object
@@ -176,10 +176,8 @@ def is_stateful(source: object) -> bool:
 def _check_keys(told: Mapping[str, Any]) -> None:
     for key in told:
         if key not in _KEYS:
-            near = difflib.get_close_matches(str(key), _KEYS, n=1)
-            hint = f"did you mean {near[0]}? " if near else ""
             raise ConfigError(
-                f"a task's metric has no {show(key)}; {hint}known: {', '.join(_KEYS)}"
+                f"a task's metric has no {show(key)}; {name_nearest(str(key), _KEYS)}"
             )
     if "metric" not in told:
         raise ConfigError(f"a task's metric must say which `metric` it is, got {show(told)}")
