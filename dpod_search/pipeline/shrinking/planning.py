@@ -19,6 +19,7 @@ from dpod_search.goals import Goal
 from dpod_search.goals import parse_goal
 from dpod_search.pipeline.drafting import DraftedSetting
 from dpod_search.pipeline.drafting import draft_settings
+from dpod_search.pipeline.folder import NOT_TRAINED_FOR
 from dpod_search.records.shrink import Way
 from dpod_search.training import launched_ranks
 
@@ -96,8 +97,16 @@ class ShrinkPlan:
 
     @property
     def key(self) -> str:
-        """A hash of all that what was tried depends on, besides budgets and doublings."""
-        settings = dataclasses.asdict(self.config) | {"export": None, "logging": None}
+        """A hash of all that what was tried depends on, besides budgets and doublings.
+
+        What a run folder lets change is left out: a draft says it of the machine as it is, and of
+        data that have to be downloaded only until they are there.
+        """
+        left_out = {"export": None, "logging": None, "threads": None}
+        settings = dataclasses.asdict(self.config) | left_out
+        for key in NOT_TRAINED_FOR:
+            section, _, name = key.removesuffix(":").partition(".")
+            del settings[section][name]
         return hash_value({"goal": str(self.goal), "way": self.way, "settings": settings})
 
 

@@ -225,6 +225,13 @@ def test_what_the_user_sets_wins(weights) -> None:
     assert plan_shrinking(ask("macs<=50%", weights, seed=7)).config.seed == 7
 
 
+def test_data_that_have_come_and_other_processes_are_the_same_goal_still(weights) -> None:
+    key = plan_shrinking(ask("macs<=50%", weights)).key
+    later = ("threads=2", "training.n_workers=1", "data.download=true")
+    assert plan_shrinking(ask("macs<=50%", weights, *later)).key == key
+    assert plan_shrinking(ask("macs<=50%", weights, "finetune.lr=0.02")).key != key
+
+
 def test_what_is_drafted_is_told_unless_the_user_sets_it(weights, monkeypatch) -> None:
     def draft(model: str, data: str, weights: str | None = None):
         more = (DraftedSetting("seed", 3, "a"), DraftedSetting("data.test_share", 0.1, "of it"))
