@@ -17,7 +17,7 @@ from dpod_search.pipeline.shrinking.judging import judge_budgets
 from dpod_search.pipeline.shrinking.judging import to_tried
 from dpod_search.pipeline.shrinking.ladder import Ask
 from dpod_search.pipeline.shrinking.ladder import End
-from dpod_search.pipeline.shrinking.ladder import Rung
+from dpod_search.pipeline.shrinking.ladder import Step
 from dpod_search.pipeline.shrinking.ladder import count_most
 from dpod_search.pipeline.shrinking.ladder import find_bounds
 from dpod_search.pipeline.shrinking.ladder import plan_next
@@ -70,12 +70,12 @@ def shrink(
         return found
     found, metrics = kept, plan.config.task.make().metrics
     is_first = True
-    while isinstance(step := _plan_next(plan, found), Ask):
-        found = _try_rung(
+    while isinstance(asked := _plan_next(plan, found), Ask):
+        found = _try_step(
             plan,
             out,
             found,
-            step,
+            asked,
             progress=progress,
             tell=_tell_most(plan, tell, is_first=is_first),
         )
@@ -84,9 +84,9 @@ def shrink(
         say(describe_tried(found.tried[-1], plan.goal, metrics) + spent)
         is_first = False
     chosen = None
-    if step.answer is not None:
-        chosen = spell_budget(find_bounds(plan.goal, step.answer, _read_full(out)))
-    found = dataclasses.replace(found, state="met" if step.is_met else "unmet", chosen=chosen)
+    if asked.answer is not None:
+        chosen = spell_budget(find_bounds(plan.goal, asked.answer, _read_full(out)))
+    found = dataclasses.replace(found, state="met" if asked.is_met else "unmet", chosen=chosen)
     _write(out, found)
     _deliver(plan, out, found, progress=progress)
     return found
@@ -116,30 +116,30 @@ def _read_kept(plan: ShrinkPlan, out: Path) -> Shrink:
     )
 
 
-def _try_rung(
+def _try_step(
     plan: ShrinkPlan,
     out: Path,
     found: Shrink,
-    step: Ask,
+    asked: Ask,
     *,
     progress: Progress | None,
     tell: Callable[[str], None] | None,
 ) -> Shrink:
     # With more epochs all is finetuned anew, so what was tried before is left out.
-    before = found.tried if step.n_doublings == found.n_doublings else ()
-    rungs = [*(Rung(item.kind, item.place) for item in before), step.rung]
-    full = _read_full(out) if step.rung.kind == "wider" else {}
+    before = found.tried if asked.n_doublings == found.n_doublings else ()
+    steps = [*(Step(item.kind, item.place) for item in before), asked.step]
+    full = _read_full(out) if asked.step.kind == "wider" else {}
     budgets = [item.budget for item in before]
-    budgets.append(spell_budget(find_bounds(plan.goal, step.rung, full)))
-    config = plan.configure(budgets, step.n_doublings)
+    budgets.append(spell_budget(find_bounds(plan.goal, asked.step, full)))
+    config = plan.configure(budgets, asked.n_doublings)
     run_stages(config, out, stages=_WORK, progress=progress, n_jobs=plan.n_jobs, tell=tell)
     chosen = OneShot.read(out) if plan.way == "mdp" else None
-    tried = judge_budgets(plan.goal, rungs, FinetunedFront.read(out), chosen)
+    tried = judge_budgets(plan.goal, steps, FinetunedFront.read(out), chosen)
     return dataclasses.replace(
         found,
         state="running",
         epochs=config.finetune.epochs,
-        n_doublings=step.n_doublings,
+        n_doublings=asked.n_doublings,
         tried=tried,
         chosen=None,
     )

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dpod_search.goals import LATENCY
 from dpod_search.goals import Goal
 from dpod_search.goals import SizeBound
-from dpod_search.pipeline.shrinking.ladder import Rung
+from dpod_search.pipeline.shrinking.ladder import Step
 from dpod_search.pipeline.shrinking.ladder import Tried
 from dpod_search.pipeline.shrinking.ladder import find_bounds
 from dpod_search.pipeline.shrinking.ladder import find_share
@@ -26,28 +26,28 @@ _CLOCK = 0.03
 
 
 def judge_budgets(
-    goal: Goal, rungs: Sequence[Rung], front: FinetunedFront, chosen: OneShot | None
+    goal: Goal, steps: Sequence[Step], front: FinetunedFront, chosen: OneShot | None
 ) -> tuple[TriedBudget, ...]:
     """Say of each budget whether its member is within it, and keeps what the goal wants kept.
 
     Args:
         goal: The goal, its metrics by name.
-        rungs: The budgets that were asked for.
+        steps: The budgets that were asked for.
         front: What was finetuned for them.
         chosen: What was chosen at once, if it was.
     """
-    return tuple(_judge(goal, rung, front, chosen) for rung in rungs)
+    return tuple(_judge(goal, step, front, chosen) for step in steps)
 
 
-def _judge(goal: Goal, rung: Rung, front: FinetunedFront, chosen: OneShot | None) -> TriedBudget:
-    bounds = find_bounds(goal, rung, front.full.footprint)
+def _judge(goal: Goal, step: Step, front: FinetunedFront, chosen: OneShot | None) -> TriedBudget:
+    bounds = find_bounds(goal, step, front.full.footprint)
     budget = spell_budget(bounds)
     member = next((m for m in front.members if budget in m.budgets), None)
     if member is None:
         return TriedBudget(
             budget=budget,
-            kind=rung.kind,
-            place=rung.place,
+            kind=step.kind,
+            place=step.place,
             folder=None,
             shares={},
             lost={},
@@ -66,8 +66,8 @@ def _judge(goal: Goal, rung: Rung, front: FinetunedFront, chosen: OneShot | None
     keeps = all(lost[name] <= most + _ROUNDING for name, most in allowed.items())
     return TriedBudget(
         budget=budget,
-        kind=rung.kind,
-        place=rung.place,
+        kind=step.kind,
+        place=step.place,
         folder=member.folder,
         shares={name: round(share, 6) for name, share in shares.items()},
         lost=lost,
@@ -112,4 +112,4 @@ def to_tried(goal: Goal, item: TriedBudget) -> Tried:
     share = None
     if item.is_within:
         share = item.shares[goal.shrinks] if goal.shrinks else 1.0
-    return Tried(Rung(item.kind, item.place), item.keeps, share)
+    return Tried(Step(item.kind, item.place), item.keeps, share)

@@ -2,7 +2,7 @@
 
 Bounds on footprints alone are tried as they are. Where too much is lost there, more is spent on
 finetuning; and where that is not enough, the budget is widened to find what keeps the loss. What is
-to be as small as can be descends rungs until too much is lost, and is then bisected.
+to be as small as can be descends steps until too much is lost, and is then bisected.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from dpod_search.goals import Goal
 from dpod_search.goals import SizeBound
 
 
-RUNGS = (0.7, 0.5, 0.35, 0.25, 0.18, 0.12, 0.08)  # of the full net's
+SHARES = (0.7, 0.5, 0.35, 0.25, 0.18, 0.12, 0.08)  # of the full net's
 N_BISECTIONS = 2
 N_DOUBLINGS = 2  # of the epochs of the finetuning
 _NEAR = 0.96  # of a share: nothing is asked for between it and this
@@ -27,7 +27,7 @@ Kind = Literal["goal", "wider", "smaller"]
 
 
 @dataclass(frozen=True)
-class Rung:
+class Step:
     """A budget on the ladder.
 
     Args:
@@ -45,13 +45,13 @@ class Tried:
     """What came of a budget.
 
     Args:
-        rung: The budget.
+        step: The budget.
         keeps: A subnet within it was found, and loses no more than the goal allows.
         share: What that subnet has of the full net's, of the footprint that is to be small; None
             where no subnet is within the budget.
     """
 
-    rung: Rung
+    step: Step
     keeps: bool
     share: float | None
 
@@ -61,12 +61,12 @@ class Ask:
     """A budget to try next.
 
     Args:
-        rung: The budget.
+        step: The budget.
         n_doublings: How often the epochs of the finetuning are doubled for it. Where that is more
             than before, what was tried before counts no more.
     """
 
-    rung: Rung
+    step: Step
     n_doublings: int
 
 
@@ -81,10 +81,10 @@ class End:
     """
 
     is_met: bool
-    answer: Rung | None
+    answer: Step | None
 
 
-GOAL = Rung("goal")
+GOAL = Step("goal")
 
 
 def plan_next(goal: Goal, tried: Sequence[Tried], n_doublings: int = 0) -> Ask | End:
@@ -95,9 +95,9 @@ def plan_next(goal: Goal, tried: Sequence[Tried], n_doublings: int = 0) -> Ask |
         tried: What was tried with so many doublings, each budget once.
         n_doublings: How often the epochs have been doubled.
     """
-    by_rung = {item.rung: item for item in tried}
+    by_step = {item.step: item for item in tried}
     if goal.bounds:
-        at_goal = by_rung.get(GOAL)
+        at_goal = by_step.get(GOAL)
         if at_goal is None:
             return Ask(GOAL, n_doublings)
         if not at_goal.keeps:
@@ -112,49 +112,49 @@ def _insist(tried: Sequence[Tried], n_doublings: int) -> Ask | End:
     """Spend more on the goal's own budget, then look for what keeps the loss above it."""
     if n_doublings < N_DOUBLINGS:
         return Ask(GOAL, n_doublings + 1)
-    wider = [item for item in tried if item.rung.kind == "wider"]
-    kept = [item.rung.place for item in wider if item.keeps]
+    wider = [item for item in tried if item.step.kind == "wider"]
+    kept = [item.step.place for item in wider if item.keeps]
     high = min(kept, default=1.0)
-    low = max((t.rung.place for t in wider if not t.keeps and t.rung.place < high), default=0.0)
+    low = max((t.step.place for t in wider if not t.keeps and t.step.place < high), default=0.0)
     if len(wider) < N_BISECTIONS:
-        return Ask(Rung("wider", (low + high) / 2), n_doublings)
-    return End(False, Rung("wider", high) if kept else None)
+        return Ask(Step("wider", (low + high) / 2), n_doublings)
+    return End(False, Step("wider", high) if kept else None)
 
 
 def _descend(tried: Sequence[Tried], n_doublings: int) -> Ask | End:
     """Descend until too much is lost, then look between the last that keeps and the first that loses."""
-    kept = [(item.share, item.rung) for item in tried if item.keeps and item.share is not None]
+    kept = [(item.share, item.step) for item in tried if item.keeps and item.share is not None]
     best, answer = min(kept, key=lambda pair: pair[0], default=(1.0, None))
-    places = {item.rung.place for item in tried if item.rung.kind == "smaller"}
+    places = {item.step.place for item in tried if item.step.kind == "smaller"}
     lost = [
-        item.rung.place for item in tried if not item.keeps and 0 < item.rung.place < best
+        item.step.place for item in tried if not item.keeps and 0 < item.step.place < best
     ]  # fmt: skip  (one thought)
     end = End(answer is not None, answer)
     if not lost:
-        rest = [rung for rung in RUNGS if rung < _NEAR * best and rung not in places]
-        return Ask(Rung("smaller", rest[0]), n_doublings) if rest else end
+        rest = [share for share in SHARES if share < _NEAR * best and share not in places]
+        return Ask(Step("smaller", rest[0]), n_doublings) if rest else end
     between = round(math.sqrt(max(lost) * best), 3)
     is_open = max(lost) < _NEAR * between and between < _NEAR * best and between not in places
-    if is_open and len(places - {*RUNGS}) < N_BISECTIONS:
-        return Ask(Rung("smaller", between), n_doublings)
+    if is_open and len(places - {*SHARES}) < N_BISECTIONS:
+        return Ask(Step("smaller", between), n_doublings)
     return end
 
 
-def find_bounds(goal: Goal, rung: Rung, full: Mapping[str, float]) -> tuple[SizeBound, ...]:
-    """Return the bounds that a rung stands for.
+def find_bounds(goal: Goal, step: Step, full: Mapping[str, float]) -> tuple[SizeBound, ...]:
+    """Return the bounds that a step stands for.
 
     Args:
         goal: The goal.
-        rung: The rung.
+        step: The step.
         full: The full net's footprints; bounds that are no shares are widened with them.
     """
-    if rung.kind == "goal":
+    if step.kind == "goal":
         return goal.bounds
-    if rung.kind == "smaller":
+    if step.kind == "smaller":
         others = tuple(bound for bound in goal.bounds if bound.name != goal.shrinks)
-        return (SizeBound(goal.shrinks, rung.place, is_share=True), *others)
+        return (SizeBound(goal.shrinks, step.place, is_share=True), *others)
     return tuple(
-        SizeBound(bound.name, _widen(find_share(bound, full), rung.place), is_share=True)
+        SizeBound(bound.name, _widen(find_share(bound, full), step.place), is_share=True)
         for bound in goal.bounds
     )
 
@@ -180,4 +180,4 @@ def count_most(goal: Goal) -> int:
     if not goal.losses:
         return 1
     n_at_goal = 1 + N_DOUBLINGS if goal.bounds else 0
-    return n_at_goal + N_BISECTIONS + (len(RUNGS) if goal.shrinks else 0)
+    return n_at_goal + N_BISECTIONS + (len(SHARES) if goal.shrinks else 0)
