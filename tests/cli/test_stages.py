@@ -43,8 +43,8 @@ def test_a_study_that_is_searched_is_pruned_at_once(call, tmp_path):
     assert second.startswith("mdp params<=50% of the full net's; macs ")
     assert "% of the importance; proven optimal in " in first
     assert unmet.startswith("macs<=1: ")
-    assert "macs<=25%: trial 0" in out
-    assert "macs<=1: " in out.split("params<=50%: trial")[0]
+    assert "macs<=25% of the full net's: trial 0" in out
+    assert "macs<=1: " in out.split("params<=50% of the full net's: trial")[0]
     run = tmp_path / "runs" / "digits-mdp"
     assert read_json(run / "search.json")["study"] == "digits-mdp"
     code, out, err = call("-b", "macs<=25%,macs<=1", "-b", "params<=50%", "--json", "--quiet")
