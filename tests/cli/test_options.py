@@ -47,7 +47,10 @@ def test_each_budget_is_told_with_its_trial(call, run, command):
     assert lines[at + 1].startswith(
         "no member of the front meets the budget macs<=1: the smallest"
     )
-    assert lines[at + 2] == f"params <= 100%: trial {best}, params {member['params']:,}"
+    assert (
+        lines[at + 2]
+        == f"params <= 100% of the full net's: trial {best}, params {member['params']:,}"
+    )
     code, out, _ = call("status")
     assert f"best under {told}\nbest under macs<=1: no member of the front" in out
     code, out, _ = call("status", "--json")

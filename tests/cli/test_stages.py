@@ -39,12 +39,12 @@ def test_a_study_that_is_searched_is_pruned_at_once(call, tmp_path):
     code, out, _ = call("-b", "macs<=25%, macs<=1", "--budget", "params<=50%")
     assert code == 0
     first, second, unmet, *_ = out.splitlines()
-    assert first.startswith("mdp macs<=25%; macs ")
-    assert second.startswith("mdp params<=50%; macs ")
+    assert first.startswith("mdp macs<=25% of the full net's; macs ")
+    assert second.startswith("mdp params<=50% of the full net's; macs ")
     assert "% of the importance; proven optimal in " in first
     assert unmet.startswith("macs<=1: ")
-    assert "macs<=25%: trial 0" in out
-    assert "macs<=1: " in out.split("params<=50%: trial")[0]
+    assert "macs<=25% of the full net's: trial 0" in out
+    assert "macs<=1: " in out.split("params<=50% of the full net's: trial")[0]
     run = tmp_path / "runs" / "digits-mdp"
     assert read_json(run / "search.json")["study"] == "digits-mdp"
     code, out, err = call("-b", "macs<=25%,macs<=1", "-b", "params<=50%", "--json", "--quiet")
@@ -69,7 +69,7 @@ def test_without_finetuning_repaired_subnets_are_delivered(call, tmp_path):
 def test_methods_have_folders_of_their_own(call, tmp_path):
     code, out, _ = call("-b", "macs<=40%", "--method", "uniform")
     assert code == 0
-    assert out.startswith("uniform macs<=40%; macs ")
+    assert out.startswith("uniform macs<=40% of the full net's; macs ")
     assert "importance" not in out.splitlines()[0]
     assert (tmp_path / "runs" / "digits-uniform" / "front.json").is_file()
 

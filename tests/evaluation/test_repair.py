@@ -205,7 +205,8 @@ def test_what_stands_around_a_layer_without_a_closed_form_is_solved(kind, reason
                 }
     assert evaluator.repair.left == {"middle": reason}
     assert f"repair: middle stays as it is cut: {reason}" in caplog.text
-    assert changed == {"front", "hidden", "head"}
+    # All inputs of the front are there, so that what is solved for it are its own weights, to rounding.
+    assert {"hidden", "head"} <= changed <= {"front", "hidden", "head"}
     assert errors[1] < 0.7 * errors[0]
 
 
