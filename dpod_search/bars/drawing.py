@@ -218,12 +218,13 @@ class Bars:
         return f"{bar.description}: {task.done:.0f} of {bar.total:.0f} {elapsed}".rstrip()
 
     def _tell_left(self, bar: TaskID) -> str:
-        # Asked by the thread that draws, while tasks begin and end.
-        found = [task for task in list(self._open) if task.id == bar]
+        # Asked by the thread that draws, while tasks begin and end: looked at once.
+        opened = list(self._open)
+        found = [task for task in opened if task.id == bar]
         if not found:
             return _UNKNOWN if self._is_unfinished(bar) else "0:00:00"
         task = found[0]
-        inside = list(self._open)[-1] is not task
+        inside = opened[-1] is not task
         now = task.samples[-1][0] + task.away if inside else self._clock()
         return task.tell_left(self._find_total(task), now)
 
@@ -231,7 +232,8 @@ class Bars:
         return any(task.id == bar and not task.finished for task in self._bars.tasks)
 
     def _find_total(self, task: _Task) -> float:
-        return next(bar.total or 0.0 for bar in self._bars.tasks if bar.id == task.id)
+        totals = (bar.total or 0.0 for bar in self._bars.tasks if bar.id == task.id)
+        return next(totals, float(task.done))
 
 
 def draw_on_terminal() -> Bars:

@@ -63,6 +63,23 @@ def test_calls_outside_a_task_do_nothing():
     assert text.getvalue() == ""
 
 
+def test_a_task_that_ends_while_it_is_drawn_has_a_time_left():
+    class Emptied(list):
+        """Is empty after the first look, as for another thread that looks again."""
+
+        def __iter__(self):
+            held = [*super().__iter__()]
+            self.clear()
+            return iter(held)
+
+    bars = Bars(Console(file=StringIO()))
+    bars.start("train", 4)
+    task = bars._open[0]
+    bars._open = Emptied([task])
+    bars._bars.remove_task(task.id)
+    assert bars._tell_left(task.id) == "-:--:--"
+
+
 def test_an_error_stops_the_drawing():
     bars = Bars(Console(file=StringIO(), force_terminal=True))
     with pytest.raises(ZeroDivisionError), bars:
