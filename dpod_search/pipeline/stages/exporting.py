@@ -108,7 +108,7 @@ def run(session: Session, _: Mapping[str, Any]) -> list[str]:
     if removed:
         _logger.warning(
             "export: deleted what the export before had written and this one does not name: %s; "
-            "export.formats with all forms keeps them",
+            "export.formats with all forms, and export.budgets without any, keep them",
             ", ".join(removed),
         )
     manifest.write(session.path, FOLDER)
