@@ -38,21 +38,24 @@ def describe_chance(
         is_trained: Whether it was trained here; else its weights were given.
     """
     told = None
+    # A task that was made of one of these may measure others in place of its metrics.
+    r2, mean_iou = metrics.get("r2", 1.0), metrics.get("mean_iou", 1.0)
+    perplexity = metrics.get("perplexity", 0.0)
     if counts_samples(task):
         told = _describe_accuracy(metrics["accuracy"], n_classes, noun)
-    elif isinstance(task, Regression) and metrics["r2"] < _LEAST_R2:
+    elif isinstance(task, Regression) and r2 < _LEAST_R2:
         told = (
-            f"the full net has an R\u00b2 of {number(metrics['r2'])} on validation, hardly more than "
+            f"the full net has an R\u00b2 of {number(r2)} on validation, hardly more than "
             "the mean of the targets, whose is 0"
         )
-    elif isinstance(task, Segmentation) and metrics["mean_iou"] <= 1 / n_classes:
+    elif isinstance(task, Segmentation) and mean_iou <= 1 / n_classes:
         told = (
-            f"the full net has a mean IoU of {percent(metrics['mean_iou'])} on validation; naming one "
+            f"the full net has a mean IoU of {percent(mean_iou)} on validation; naming one "
             f"of {n_classes} classes everywhere gives up to {percent(1 / n_classes)}"
         )
-    elif isinstance(task, LanguageModel) and metrics["perplexity"] > _MOST_PERPLEXITY * n_classes:
+    elif isinstance(task, LanguageModel) and perplexity > _MOST_PERPLEXITY * n_classes:
         told = (
-            f"the full net has a perplexity of {number(metrics['perplexity'])} on validation, hardly "
+            f"the full net has a perplexity of {number(perplexity)} on validation, hardly "
             f"less than guessing among {n_classes} tokens"
         )
     if told is None:

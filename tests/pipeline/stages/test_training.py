@@ -60,6 +60,11 @@ def test_a_net_of_another_task_that_learnt_nothing_is_named(task, metrics, told)
     assert told is None or "check model.weights" in given
 
 
+@pytest.mark.parametrize("task", [Regression(), Segmentation(), LanguageModel()])
+def test_of_a_task_that_measures_others_nothing_is_known(task):
+    assert describe_chance(task, {"mine": 0.0}, 11) is None
+
+
 def test_training_that_ends_near_chance_says_so_in_the_log_and_in_its_file(tmp_path):
     folder = tmp_path / "run"
     run_stages(load_tiny("training.lr=1e-9", "training.epochs=1"), folder, stages=["train"])
