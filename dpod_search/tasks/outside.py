@@ -96,7 +96,7 @@ class TakenMetrics:
         if isinstance(entries, str | Mapping) or not isinstance(entries, Sequence):
             raise ConfigError(f"a task's metrics must be a list, got {show(entries)}")
         # A task that is made of another one is given that one's own, too.
-        more = [adapt_metric(entry) for entry in entries if type(entry) is not Metric]
+        more = [adapt_metric(entry) for entry in entries if not self._is_own(entry)]
         names = [metric.name for metric in self.own]
         for metric in more:
             if metric.name in names:
@@ -106,6 +106,10 @@ class TakenMetrics:
                 )
             names.append(metric.name)
         task.__dict__["metrics"] = (*self.own, *more)
+
+    def _is_own(self, entry: object) -> bool:
+        # The type first, for metrics of torchmetrics equal whatever they are asked about.
+        return type(entry) is Metric and entry in self.own
 
 
 class TakesMetrics:

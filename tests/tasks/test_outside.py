@@ -251,6 +251,10 @@ def test_answers_that_are_nan_give_no_number():
         ({"metric": F1, "name": "two words"}, "a metric must have a name"),
         ({"metric": F1, "whole": 1}, "whole true or false"),
         (3, "must be one of torchmetrics, its import path, or a function"),
+        (
+            Metric("mine", "maximize"),
+            "must be one of torchmetrics, its import path, or a function",
+        ),
         (lambda outputs, targets: 1.0, "does not say which direction"),
         ("f1", "an import path reads package.module:name"),
     ],
