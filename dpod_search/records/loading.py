@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import PurePosixPath
+from pathlib import PurePath
 
+from dpod_search.escaping import quote_python
 from dpod_search.records.exported import ExportedModel
 from dpod_search.records.exported import NamedInput
 
@@ -67,26 +68,26 @@ class Loading:
 
 
 def write_loading(
-    model: ExportedModel, task: str, *, is_in_folder: bool = True
+    model: ExportedModel, task: str, *, run: PurePath | None = None
 ) -> tuple[Loading, ...]:
     """Write the code that loads each form of an exported model.
 
     Args:
         model: The model.
         task: What it is for.
-        is_in_folder: Whether the code runs in the model's own folder; else in the run folder.
+        run: The run folder, from where the code runs; None where that is the model's own folder.
 
     Returns:
         An entry for each form that the model has.
     """
     return tuple(
-        Loading(form, title, _adapt(lines, form, model, task, is_in_folder))
+        Loading(form, title, _adapt(lines, form, model, task, run))
         for form, (title, lines) in _LOADERS.items()
         if form in model.files
     )
 
 
-def _adapt(lines: str, form: str, model: ExportedModel, task: str, is_in_folder: bool) -> str:
+def _adapt(lines: str, form: str, model: ExportedModel, task: str, run: PurePath | None) -> str:
     if not model.input.is_picture:
         # An ONNX input has the name of the model's argument, whatever that is.
         lines = lines.replace('"images"', "session.get_inputs()[0].name")
@@ -95,9 +96,9 @@ def _adapt(lines: str, form: str, model: ExportedModel, task: str, is_in_folder:
         lines = _call_with(model.input.inputs, lines)
     if task != "classification":
         lines = lines.replace("logits", "outputs")
-    if not is_in_folder:
-        folder = PurePosixPath(model.files[form].path).parent.as_posix()
-        lines = lines.replace('"model.', f'"{folder}/model.')
+    if run is not None:
+        begin = (run / model.files[form].path).with_name("model.").as_posix()
+        lines = lines.replace('"model.', quote_python(begin).removesuffix('"'))
     return lines
 
 

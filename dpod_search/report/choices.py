@@ -201,7 +201,7 @@ def _show_loading(run: Run, front: FinetunedFront, n_samples: int) -> Markup:
     example = pick_example(front, n_samples)
     models = {model.trial: model for model in run.exported or ()}
     model = models.get(example.trial) if example is not None else None
-    loadings = () if model is None else write_loading(model, front.task.name, is_in_folder=False)
+    loadings = () if model is None else write_loading(model, front.task.name, run=PurePosixPath())
     if model is None or not loadings:
         return Markup()
     told = f"This loads trial {model.trial}, run in the folder that this page lies in."

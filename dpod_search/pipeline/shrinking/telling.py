@@ -115,11 +115,11 @@ class Shrunk:
                 )
         if self._is_file_larger():
             lines.append("  (a file holds more than the weights, which are what the goal bounds)")
-        loadings = write_loading(self.model, self.front.task.name, is_in_folder=False)
+        loadings = write_loading(self.model, self.front.task.name, run=self.folder)
         wanted = [each for form in _LOADED for each in loadings if each.form == form]
         if wanted:
-            code = wanted[0].code.replace(f'"{FOLDER}/', f'"{(self.folder / FOLDER).as_posix()}/')
-            lines += ["load it:", *(f"  {line}" for line in code.splitlines() if line)]
+            code = wanted[0].code.splitlines()
+            lines += ["load it:", *(f"  {line}" for line in code if line)]
         return lines
 
     def _is_file_larger(self) -> bool:
