@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -474,3 +475,9 @@ def test_a_machine_with_a_gpu_uses_it(monkeypatch: pytest.MonkeyPatch) -> None:
     values = values_of(draft_settings("resnet8", "digits", None))
     assert values["device"] == "cuda"
     assert "threads" not in values
+
+
+@pytest.mark.parametrize("file", ["a\nseed = 7.toml", "a\rb.toml", "a\x07b.toml", "my study.toml"])
+def test_whatever_a_file_is_called_its_draft_loads(file: str) -> None:
+    setting = DraftedSetting("seed", 3, "So.")
+    assert tomllib.loads(write_draft(["It."], [setting], [], file=file)) == {"seed": 3}

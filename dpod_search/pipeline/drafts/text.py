@@ -78,7 +78,9 @@ def write_draft(
         lines += [_write(s, "") for s in settings if _find_section(s) == section]
         lines += [_write(s, "#") for s in offered if _find_section(s) == section]
         lines.append("\n")
-    return "".join(lines) + _tell_how(shlex.quote(file))
+    # A comment ends where a line does, and holds no character that is not seen.
+    shown = "\\n".join(make_visible(shlex.quote(file)).splitlines())
+    return "".join(lines) + _tell_how(shown)
 
 
 def _find_section(setting: DraftedSetting) -> str:
