@@ -73,7 +73,7 @@ def shrink(
 ) -> None:
     """Shrink a model to a goal: choose the way, go on until it is reached, export what fulfils it."""
     # PyTorch takes seconds to import, which nobody has to wait who asks for help or errs.
-    from dpod_search.cli.bars import Bars
+    from dpod_search.bars.drawing import Bars
     from dpod_search.pipeline.shrinking import ShrinkRequest
     from dpod_search.pipeline.shrinking import plan_shrinking
     from dpod_search.pipeline.shrinking import read_shrunk
