@@ -19,6 +19,7 @@ from dpod_search.cli.terminal import PlainConsole
 from dpod_search.cli.terminal import hearing_models
 from dpod_search.cli.terminal import say
 from dpod_search.cli.terminal import show_json
+from dpod_search.goals import parse_goal
 
 
 _UNMET = 1  # exit code of a goal that was shown to be out of reach
@@ -72,6 +73,7 @@ def shrink(
     as_json: AsJson = False,
 ) -> None:
     """Shrink a model to a goal: choose the way, go on until it is reached, export what fulfils it."""
+    parse_goal(goal)
     # PyTorch takes seconds to import, which nobody has to wait who asks for help or errs.
     from dpod_search.bars.drawing import Bars
     from dpod_search.pipeline.shrinking import ShrinkRequest
