@@ -42,7 +42,9 @@ def test_another_supernet_is_refused(
 
 def test_another_sampler_is_refused_and_the_same_one_goes_on(searched: Path) -> None:
     run, storage = searched / "run", url(searched)
-    with pytest.raises(RunFolderError, match="another sampler: it was nsga2, now random; to go on"):
+    with pytest.raises(
+        RunFolderError, match="another sampler: it was nsga2, now random; to go on"
+    ):
         run_stages(load_tiny('search.sampler="random"'), run, stages=["search"], storage=storage)
     outcomes = run_stages(load_tiny("search.n_trials=4"), run, stages=["search"], storage=storage)
     assert [outcome.was_done for outcome in outcomes] == [False]
