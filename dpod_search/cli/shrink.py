@@ -19,6 +19,7 @@ from dpod_search.cli.terminal import hearing_models
 from dpod_search.cli.terminal import make_bars
 from dpod_search.cli.terminal import say
 from dpod_search.cli.terminal import show_json
+from dpod_search.goals import parse_goal
 
 
 EXAMPLE = (
@@ -78,6 +79,7 @@ def shrink(
     as_json: AsJson = False,
 ) -> None:
     """Shrink a model to a goal. Chooses the way, goes on until it is reached, exports what fulfils it."""
+    parse_goal(goal)
     # PyTorch takes seconds to import, which nobody has to wait who asks for help or errs.
     from dpod_search.pipeline.shrinking import ShrinkRequest
     from dpod_search.pipeline.shrinking import plan_shrinking

@@ -127,6 +127,12 @@ class Goal:
         """All bounds on footprints, as a budget of a study; empty without any."""
         return " and ".join(bound.text for bound in self.bounds)
 
+    @property
+    def sizes(self) -> tuple[str, ...]:
+        """The footprints that it speaks of, the one that is to become small first."""
+        names = (self.shrinks, *(bound.name for bound in self.bounds))
+        return tuple(dict.fromkeys(name for name in names if name))
+
     def __str__(self) -> str:
         """Spell the goal in the one way that has no synonyms."""
         if self.is_front:
@@ -170,7 +176,7 @@ def _fit(bound: LossBound, metrics: Sequence[Metric]) -> LossBound:
         near = difflib.get_close_matches(name, [*names, *FOOTPRINTS], n=1)
         hint = f"did you mean {near[0]}? " if near else ""
         raise ConfigError(
-            f"goal: nothing is called {show(name)}; {hint}The task measures {', '.join(names)}, and "
+            f"goal: nothing is called {show(name)}; {hint}the task measures {', '.join(names)}, and "
             f"a net's size is {', '.join(FOOTPRINTS)}"
         )
     metric = metrics[names.index(name)]

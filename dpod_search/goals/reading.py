@@ -102,9 +102,10 @@ def _read_bound(match: re.Match[str], footprints: Collection[str]) -> SizeBound 
         nearest = find_nearest(name, footprints)
         if nearest and is_upper:
             raise explain_unknown(name, text, footprints)
+        unknown = f"; a size is one of {', '.join(footprints)}" if is_upper else ""
         raise ConfigError(
             f"{show(text)} must say what may be lost against the full net: "
-            f"{name}{'<=+' if is_upper else '>=-'}{'1pt' if unit == 'pt' else '2%'}"
+            f"{name}{'<=+' if is_upper else '>=-'}{'1pt' if unit == 'pt' else '2%'}{unknown}"
         )
     if is_upper == (sign == "-") and number > 0:
         nearest_text = f"{name}{'<=' if is_upper else '>='}{'+' if is_upper else '-'}0"

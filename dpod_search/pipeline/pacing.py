@@ -57,6 +57,7 @@ from dpod_search.widths import Widths
 _SECONDS = 0.2
 _N_ROUNDS = 8
 _N_FIRST = 2  # BatchNorm needs two pictures
+_FINE = 1e-4  # of a clock, in seconds
 
 _N_STEPS_LOOKED_AT = 100
 
@@ -111,6 +112,7 @@ def measure_paces(session: Session) -> Paces:
     supernet = copy_supernet(session.blank_supernet)
     space, cost = supernet.space, _find_cost(session)
     macs = (cost(space.full), cost(space.smallest))
+    read = _choose_clock(session.device)
     with torch.random.fork_rng():
         loader = session.training_loader(session.config.training.batch_size)
         n_workers, loader.n_workers = loader.n_workers, 0
@@ -125,10 +127,13 @@ def measure_paces(session: Session) -> Paces:
                 for plan in (Plan(True, ()), Plan(True, (space.smallest,)))
             ],
             n_samples,
+            read,
         )
         judge = _make_judge(session, supernet)
         full, smallest = _time_in_turn(
-            [partial(judge, widths) for widths in (space.full, space.smallest)], judge.n_images
+            [partial(judge, widths) for widths in (space.full, space.smallest)],
+            judge.n_images,
+            read,
         )
     narrow = min(max(both - alone, 0.0), alone)
     return Paces(Pace(alone, narrow, *macs), Pace(full, smallest, *macs), loading)
@@ -289,28 +294,41 @@ def _make_step(
     return run
 
 
-def _time_in_turn(runs: Sequence[Callable[[int], object]], n_images: int) -> list[float]:
+def _choose_clock(device: torch.device) -> Callable[[], float]:
+    """Return what tells the seconds of a machine that does nothing else.
+
+    With one thread on the CPU that is the processor's time: others who work there take none of it,
+    and on the wall a net takes as often as long as there are of them.
+    """
+    is_fine = time.get_clock_info("process_time").resolution <= _FINE
+    is_alone = device.type == "cpu" and torch.get_num_threads() == 1
+    return time.process_time if is_alone and is_fine else time.perf_counter
+
+
+def _time_in_turn(
+    runs: Sequence[Callable[[int], object]], n_images: int, read: Callable[[], float]
+) -> list[float]:
     """Return each function's least seconds for a picture: on all of them, if that is not too long.
 
     The least, since whatever else the machine does can only add to it.
     """
     n_first = min(_N_FIRST, n_images)
-    first = [_clock(run, n_first) for run in runs]  # when there is more to do than later
+    first = [_clock(run, n_first, read) for run in runs]  # when there is more to do than later
     if sum(first) > 2 * _SECONDS:
         return [taken / n_first for taken in first]
-    slowest = max(_clock(run, n_first) for run in runs)
+    slowest = max(_clock(run, n_first, read) for run in runs)
     n_timed = min(n_images, max(n_first, int(n_first * _SECONDS / max(slowest, 1e-6))))
     rounds: list[list[float]] = []
     start = time.perf_counter()
     while len(rounds) < _N_ROUNDS and (not rounds or time.perf_counter() - start < 2 * _SECONDS):
-        rounds.append([_clock(run, n_timed) for run in runs])
+        rounds.append([_clock(run, n_timed, read) for run in runs])
     return [min(taken) / n_timed for taken in zip(*rounds, strict=True)]
 
 
-def _clock(run: Callable[[int], object], n_images: int) -> float:
-    start = time.perf_counter()
+def _clock(run: Callable[[int], object], n_images: int, read: Callable[[], float]) -> float:
+    start = read()
     run(n_images)
-    return time.perf_counter() - start
+    return read() - start
 
 
 def _find_cost(session: Session) -> Callable[[Widths], float]:

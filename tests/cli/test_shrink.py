@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 
 import pytest
 from pipeline import shrunk_net
@@ -63,3 +65,20 @@ def test_what_users_get_wrong_is_one_line(call_main, monkeypatch, tmp_path, argu
     assert (code, len(lines)) == (2, 1), err
     assert part in lines[0]
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_goal_that_cannot_be_read_waits_for_no_pytorch() -> None:
+    script = (
+        "import sys\n"
+        "from dpod_search.cli import main\n"
+        "sys.argv[1:] = 'shrink --model m:f --data x --goal fastets'.split()\n"
+        "try:\n"
+        "    main()\n"
+        "except SystemExit as end:\n"
+        "    assert end.code == 2\n"
+        "assert 'torch' not in sys.modules\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], check=True, capture_output=True, text=True
+    )
+    assert "did you mean fastest?" in done.stderr

@@ -137,6 +137,7 @@ def test_what_may_be_lost_in_the_metrics_own_unit(unit, of_full, allowed) -> Non
         ("accuracy>=+5pt, macs<=50%", "the nearest is accuracy>=-0"),
         ("mae<=-3%, macs<=50%", "the nearest is mae<=+0"),
         ("accuracy>=0.9, macs<=50%", "may be lost against the full net: accuracy>=-2%"),
+        ("energy<=50%, macs<=50%", "energy<=+2%; a size is one of macs, params, weight_bytes"),
         ("accuracy>=-1pt", "met by the full net; say what is to be small"),
         ("within 1 point", "latency<=50%, accuracy>=-1pt"),
         ("smallest", "did you mean smallest, accuracy>=-1pt?"),

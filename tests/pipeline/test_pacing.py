@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import time
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from dpod_search.pipeline import run_stages
 from dpod_search.pipeline.pacing import estimate_stages
 from dpod_search.pipeline.pacing import measure_paces
 from dpod_search.pipeline.pacing import plan_work
+from dpod_search.placement import limit_threads
 from dpod_search.progress import SilentProgress
 from dpod_search.training import POLICIES
 
@@ -55,7 +57,8 @@ def test_what_is_measured_changes_neither_weights_nor_draws_nor_the_folder(tmp_p
 def test_paces_are_of_this_net_and_ordered(tmp_path, monkeypatch):
     # A clock that goes on by one with each look tells nothing else than that it was looked at.
     ticks = itertools.count()
-    monkeypatch.setattr(pacing.time, "perf_counter", lambda: float(next(ticks)))
+    for name in ("perf_counter", "process_time"):
+        monkeypatch.setattr(pacing.time, name, lambda: float(next(ticks)))
     session = make_session(tmp_path)
     paces = measure_paces(session)
     assert paces.step.full_macs == session.sizes.measure(session.blank_supernet.space.full)["macs"]
@@ -160,7 +163,10 @@ def test_a_net_that_takes_long_is_run_once_on_two_pictures(monkeypatch):
     ticks = itertools.count()
     monkeypatch.setattr(pacing.time, "perf_counter", lambda: float(next(ticks)))
     asked = []
-    assert pacing._time_in_turn([asked.append, asked.append], 64) == [0.5, 0.5]
+    assert pacing._time_in_turn([asked.append, asked.append], 64, pacing.time.perf_counter) == [
+        0.5,
+        0.5,
+    ]
     assert asked == [2, 2]
 
 
@@ -174,10 +180,25 @@ def test_a_net_that_takes_little_is_run_on_all_pictures_and_the_least_counts(mon
         asked.append(n_images)
         clock[0] += 1e-5 * n_images * next(slow)
 
-    (seconds,) = pacing._time_in_turn([run], 64)
+    (seconds,) = pacing._time_in_turn([run], 64, pacing.time.perf_counter)
     assert seconds == pytest.approx(1e-5)
     assert asked[:2] == [2, 2]
     assert set(asked[2:]) == {64}
+
+
+@pytest.mark.skipif(
+    time.get_clock_info("process_time").resolution > 1e-4, reason="the clock is too coarse here"
+)
+def test_others_who_work_on_the_machine_make_no_estimate_longer(tmp_path, monkeypatch):
+    session = make_session(tmp_path)
+    with limit_threads(1):
+        alone = measure_paces(session)
+        # As if this process had one thousandth of the machine.
+        wall, busy = time.perf_counter, time.process_time
+        monkeypatch.setattr(pacing.time, "perf_counter", lambda: wall() + 1000 * busy())
+        beside = measure_paces(session)
+    assert beside.step.full < 10 * alone.step.full
+    assert beside.evaluation.full < 10 * alone.evaluation.full
 
 
 def test_no_picture_is_fetched_that_the_supernet_does_not_need(tmp_path, monkeypatch):

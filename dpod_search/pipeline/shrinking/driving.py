@@ -11,7 +11,9 @@ from collections.abc import Callable
 from collections.abc import Mapping
 from pathlib import Path
 
+from dpod_search.goals import LATENCY
 from dpod_search.pipeline.folder import RunFolder
+from dpod_search.pipeline.latency_table import TABLE
 from dpod_search.pipeline.run import run_stages
 from dpod_search.pipeline.shrinking.judging import judge_budgets
 from dpod_search.pipeline.shrinking.judging import to_tried
@@ -63,6 +65,9 @@ def shrink(
     for item in plan.drafted:
         say(f"{item.override}: {item.reason}")
     kept = _read_kept(plan, out)
+    is_timed_here = LATENCY in plan.goal.sizes and plan.config.latency.table is None
+    if is_timed_here and not (out / TABLE).is_file():
+        say(f"first layers and subnets are timed, once, which takes minutes: {out / TABLE}")
     if plan.way == "front":
         run_stages(plan.configure([], 0), out, progress=progress, n_jobs=plan.n_jobs, tell=tell)
         found = dataclasses.replace(kept, state="met")

@@ -132,6 +132,9 @@ def plan_shrinking(request: ShrinkRequest) -> ShrinkPlan:
     name = _name_study(next(str(s.value) for s in drafted if s.key == "model.name"))
     config = make_study(name, given)
     goal = goal if goal.is_front else goal.fit(config.task.make().metrics)
+    clock = _choose_clock(goal, config, request.sets)
+    drafted += clock
+    given += [item.override for item in clock]
     way, why = _choose_way(goal, is_trained=config.model.is_trained)
     overrides = (*_aim_search(goal, way, config, request.sets), *given)
     if way == "mdp":
@@ -182,10 +185,26 @@ def _choose_way(goal: Goal, *, is_trained: bool) -> tuple[Way, str]:
     return "search", "train and search, for there are no trained weights"
 
 
+def _choose_clock(
+    goal: Goal, config: StudyConfig, sets: Sequence[str]
+) -> tuple[DraftedSetting, ...]:
+    """Return what is timed where the goal speaks of latency: what will run the files."""
+    is_said = "latency.backend" in map(_name_key, sets) or config.latency.table is not None
+    if LATENCY not in goal.sizes or is_said:
+        return ()
+    key = "latency.backend"
+    if any(name.startswith("onnx") for name in config.export.formats):
+        reason = (
+            "It runs the files that are asked for, so its time counts; eager is PyTorch's own."
+        )
+        return (DraftedSetting(key, "onnxruntime", reason),)
+    reason = "PyTorch's own time counts; with --formats onnx it is that of onnxruntime."
+    return (DraftedSetting(key, config.latency.backend, reason),)
+
+
 def _aim_search(goal: Goal, way: Way, config: StudyConfig, sets: Sequence[str]) -> tuple[str, ...]:
     """Return what is searched for, where neither the user nor a task of their own says it."""
     if way == "mdp" or "search.objectives" in map(_name_key, sets):
         return ()
-    names = [goal.shrinks, *(bound.name for bound in goal.bounds)]
-    size = next((name for name in names if name), "macs")
+    size = next(iter(goal.sizes), "macs")
     return (f"search.objectives={json.dumps([config.search.objectives[0], size])}",)

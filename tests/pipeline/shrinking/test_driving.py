@@ -208,7 +208,7 @@ def test_a_budget_below_the_smallest_subnet_is_refused_before_anything(
     ("goal", "sets", "part"),
     [
         ("macs<=50%, acuracy>=-1pt", (), "did you mean accuracy?"),
-        ("macs<=50%, mae<=+3%", (), "The task measures accuracy"),
+        ("macs<=50%, mae<=+3%", (), "nothing is called 'mae'; the task measures accuracy"),
         ("macs<=50%, macs>=60%", (), "did you mean macs<=60%?"),
         ("macs<=50%", ('oneshot.budgets=["macs<=1"]',), "--set oneshot.budgets is what --goal"),
         ("macs<=50%", ("finetune.epoch=1",), "epoch"),
@@ -243,11 +243,33 @@ def test_what_is_drafted_is_told_unless_the_user_sets_it(weights, monkeypatch) -
     assert (plan.config.seed, plan.config.data.test_share) == (5, 0.1)
 
 
+@pytest.mark.parametrize(
+    ("goal", "formats", "sets", "backend"),
+    [
+        ("latency<=50%", ("onnx",), (), "onnxruntime"),
+        ("fastest within 1 point", ("safetensors", "onnx_int8"), (), "onnxruntime"),
+        ("latency<=50%", ("torch_export",), (), "eager"),
+        ("latency<=50%", ("onnx",), ('latency.backend="eager"',), None),
+        ("latency<=50%", ("onnx",), ('latency.table="device.json"',), None),
+        ("macs<=50%, accuracy>=-1pt", ("onnx",), (), None),
+    ],
+)
+def test_the_clock_times_what_will_run_the_files(goal, formats, sets, backend, weights) -> None:
+    plan = plan_shrinking(replace(ask(goal, weights, *sets), formats=formats))
+    told = [item.value for item in plan.drafted if item.key == "latency.backend"]
+    assert told == ([] if backend is None else [backend])
+    assert plan.configure(["latency<=50%"], 0).latency.backend == (backend or "eager")
+
+
 def test_a_budget_on_latency_is_met_by_the_clock(run, tmp_path, weights, monkeypatch) -> None:
     FakeClock().attach(monkeypatch)
     goal = "fastest, latency<=80%, accuracy>=-80pt"
-    found, _ = run(goal, *LATENCY, "finetune.epochs=0", "latency.max_error=1.0")
+    found, told = run(goal, *LATENCY, "finetune.epochs=0", "latency.max_error=1.0")
     assert found.state == "met"
+    timed = f"takes minutes: {tmp_path / 'run' / 'latency_table.json'}"
+    assert any(line.endswith(timed) for line in told)
+    _, told = run(goal, *LATENCY, "finetune.epochs=0", "latency.max_error=1.0")
+    assert not any(line.endswith(timed) for line in told)
     kept = [item for item in found.tried if item.keeps]
     chosen = found.find(found.chosen)
     assert chosen is not None
