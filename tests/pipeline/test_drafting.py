@@ -308,11 +308,11 @@ def save_weights(n_classes: int, path: str = "net.pth", **held: Any) -> str:
     return path
 
 
-def test_weights_stay_and_are_finetuned_gently() -> None:
+def test_weights_stay_and_no_supernet_is_trained() -> None:
     draft = draft_study("resnet8", "digits", save_weights(10))
     values = values_of(draft.settings)
     assert values["model.weights"] == "net.pth"
-    assert values["finetune.lr"] < StudyConfig("any").finetune.lr
+    assert "finetune.lr" not in values  # the default is what was measured from trained weights
     config = load(draft)
     assert config.training.epochs == 0  # nothing that was drafted has a supernet trained
     assert config.evaluation.repair

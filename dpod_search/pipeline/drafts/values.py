@@ -186,12 +186,8 @@ def count_trained(data: FoundData, model: FoundModel) -> int:
 def _of_optimizers(data: FoundData, model: FoundModel) -> _Part:
     is_trained = model.settings.is_trained
     if not (model.wants_adamw or data.task != CLASSES):
-        if is_trained:
-            yield (
-                "finetune.lr",
-                0.01,
-                "Pretrained weights are lost at a high rate; the default, 0.05, is for others.",
-            )
+        # From trained weights too: what is finetuned was cut, and has much to learn again. The
+        # comparison with other ways (docs/head-to-head.md) was made with the default.
         return
     reason = "Nets of this kind, and tasks other than classes, train better with it than with SGD."
     rates = _LARGE_RATES if model.n_params > _LARGE else _RATES
@@ -285,7 +281,7 @@ def _of_mirrors(data: FoundData) -> _Part:
 
 def _of_downloads(model: FoundModel) -> _Part:
     if model.settings.name.startswith("timm:") and not model.settings.is_trained:
-        why = "Weights that timm downloads; no supernet is trained then, and rates must be lower."
+        why = "Weights that timm downloads; no supernet is trained then."
         yield "model.arguments", {"pretrained": True}, why
 
 
