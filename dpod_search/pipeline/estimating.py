@@ -139,7 +139,7 @@ def describe_seconds(seconds: Mapping[str, float]) -> str:
         of_it = f" ({_round(part)} of it scoring the path)" if part >= 0.5 else ""
         told.append(f"{stage} {_round(value)}{of_it}")
     whole = _round(sum(value for stage, value in seconds.items() if stage != "scoring"))
-    begin = f"about {whole} if this machine does nothing else, within a factor of {ROUGHNESS}: "
+    begin = f"{'' if whole.startswith('under') else 'about '}{whole} if this machine does nothing else, within a factor of {ROUGHNESS}: "
     return begin + ", ".join(told)
 
 

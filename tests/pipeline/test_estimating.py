@@ -83,7 +83,8 @@ def test_exports_take_their_time_by_models_formats_and_operations():
 )
 def test_a_line_has_the_stages_that_were_asked_about(seconds, said):
     line = describe_seconds({"train": seconds, "scoring": 0.1})
-    begin = f"about {said} if this machine does nothing else, within a factor of 2"
+    about = "" if said.startswith("under") else "about "
+    begin = f"{about}{said} if this machine does nothing else, within a factor of 2"
     assert line == f"{begin}: train {said}"
 
 
