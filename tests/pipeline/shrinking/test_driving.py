@@ -287,7 +287,8 @@ def test_a_budget_on_latency_is_met_by_the_clock(run, tmp_path, weights, monkeyp
     assert chosen.shares["latency"] == min(item.shares["latency"] for item in kept) < 0.8
     shrunk = read_shrunk(tmp_path / "run", found)
     lines = shrunk.describe(plan_shrinking(ask(goal, weights)).goal)
-    assert "% of the full net's by the clock (latency<=" in lines[1]
+    said = r"    latency: .* of the full net's by the clock \(latency<=.*; the model has \S+ of \S+ ms"
+    assert re.fullmatch(said, lines[1])
 
 
 @pytest.mark.parametrize(
