@@ -148,7 +148,7 @@ def _round(seconds: float) -> str:
     if seconds < 1:
         return "under 1 s"
     if seconds < 100:
-        return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1g} s"
+        return f"{seconds:.0f} s"
     if seconds < 6000:
         return f"{seconds / 60:.0f} min"
     return f"{seconds / 3600:.2g} h"

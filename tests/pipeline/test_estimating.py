@@ -75,6 +75,7 @@ def test_exports_take_their_time_by_models_formats_and_operations():
     [
         (0.2, "under 1 s"),
         (7.4, "7 s"),
+        (9.7, "10 s"),
         (62.3, "62 s"),
         (119.0, "2 min"),
         (5400.0, "90 min"),
