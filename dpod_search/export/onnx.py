@@ -80,8 +80,24 @@ def make_onnx(module: nn.Module, example: ModelCall) -> bytes:
     )
     if program is None:  # pragma: no cover  (the older exporter only)
         raise RuntimeError("PyTorch's exporter returned nothing")
-    file: bytes = program.model_proto.SerializeToString(deterministic=True)
+    proto = program.model_proto
+    _drop_origins(proto)
+    file: bytes = proto.SerializeToString(deterministic=True)
     return file
+
+
+def _drop_origins(message: Any) -> None:
+    """Take out of a graph what it was made from: lines of code, with the paths of their files.
+
+    Nothing runs by it, it says where on a disk the user's code lies, and in a small net it is more
+    than the weights.
+    """
+    for field, value in message.ListFields():
+        if field.name == "metadata_props":
+            message.ClearField(field.name)
+        elif field.message_type is not None:
+            for part in [value] if hasattr(value, "ListFields") else value:
+                _drop_origins(part)
 
 
 def _is_picture(tensor: Tensor) -> bool:

@@ -139,7 +139,7 @@ def describe_seconds(seconds: Mapping[str, float]) -> str:
         of_it = f" ({_round(part)} of it scoring the path)" if part >= 0.5 else ""
         told.append(f"{stage} {_round(value)}{of_it}")
     whole = _round(sum(value for stage, value in seconds.items() if stage != "scoring"))
-    begin = f"about {whole} if this machine does nothing else, within a factor of {ROUGHNESS}: "
+    begin = f"{'' if whole.startswith('under') else 'about '}{whole} if this machine does nothing else, within a factor of {ROUGHNESS}: "
     return begin + ", ".join(told)
 
 
@@ -148,7 +148,7 @@ def _round(seconds: float) -> str:
     if seconds < 1:
         return "under 1 s"
     if seconds < 100:
-        return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1g} s"
+        return f"{seconds:.0f} s"
     if seconds < 6000:
         return f"{seconds / 60:.0f} min"
     return f"{seconds / 3600:.2g} h"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -43,6 +45,21 @@ def test_any_batch_size_gives_the_same_logits(model, folder, n):
             rtol=1e-4,
             atol=1e-5,
         )  # fmt: skip  (two lines)
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "model.int8.onnx"])
+def test_a_file_names_no_place_on_the_disk_and_is_hardly_more_than_its_numbers(
+    model, folder, name
+):
+    content = (folder / name).read_bytes()
+    assert b"File " not in content
+    assert b"stack_trace" not in content
+    for module in (type(model.module), torch.nn.Module):
+        assert str(Path(inspect.getfile(module)).parent).encode() not in content
+    if name == "model.onnx":
+        state = model.module.state_dict().values()
+        n_layers = len(list(model.module.modules()))
+        assert len(content) < sum(t.numel() * t.element_size() for t in state) + 1000 * n_layers
 
 
 def test_eight_bits_are_near_and_not_the_same(model, folder):

@@ -75,6 +75,7 @@ def test_exports_take_their_time_by_models_formats_and_operations():
     [
         (0.2, "under 1 s"),
         (7.4, "7 s"),
+        (9.7, "10 s"),
         (62.3, "62 s"),
         (119.0, "2 min"),
         (5400.0, "90 min"),
@@ -83,7 +84,8 @@ def test_exports_take_their_time_by_models_formats_and_operations():
 )
 def test_a_line_has_the_stages_that_were_asked_about(seconds, said):
     line = describe_seconds({"train": seconds, "scoring": 0.1})
-    begin = f"about {said} if this machine does nothing else, within a factor of 2"
+    about = "" if said.startswith("under") else "about "
+    begin = f"{about}{said} if this machine does nothing else, within a factor of 2"
     assert line == f"{begin}: train {said}"
 
 

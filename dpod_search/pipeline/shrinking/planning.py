@@ -26,6 +26,7 @@ from dpod_search.training import launched_ranks
 
 # What the goal says, and nothing else may.
 _OF_GOAL = frozenset({"oneshot.method", "oneshot.budgets", "finetune.budgets", "export.budgets"})
+_CHANNELS = 8  # onnxruntime's convolutions take as many, or twice as many, at a time
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -188,7 +189,7 @@ def _choose_way(goal: Goal, *, is_trained: bool) -> tuple[Way, str]:
 def _choose_clock(
     goal: Goal, config: StudyConfig, sets: Sequence[str]
 ) -> tuple[DraftedSetting, ...]:
-    """Return what is timed where the goal speaks of latency: what will run the files."""
+    """Return what is timed where the goal speaks of latency, and the widths that suit it."""
     is_said = "latency.backend" in map(_name_key, sets) or config.latency.table is not None
     if LATENCY not in goal.sizes or is_said:
         return ()
@@ -197,7 +198,13 @@ def _choose_clock(
         reason = (
             "It runs the files that are asked for, so its time counts; eager is PyTorch's own."
         )
-        return (DraftedSetting(key, "onnxruntime", reason),)
+        clock = DraftedSetting(key, "onnxruntime", reason)
+        if "supernet.multiple" in map(_name_key, sets):
+            return (clock,)
+        reason = (
+            "onnxruntime takes longer for other numbers of channels than for the next multiple."
+        )
+        return (clock, DraftedSetting("supernet.multiple", _CHANNELS, reason))
     reason = "PyTorch's own time counts; with --formats onnx it is that of onnxruntime."
     return (DraftedSetting(key, config.latency.backend, reason),)
 

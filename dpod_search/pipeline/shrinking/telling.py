@@ -186,14 +186,14 @@ def _tell_sizes(item: TriedBudget, member: Member, front: FinetunedFront) -> lis
     for name in names:
         full = front.full.footprint[name]
         share = item.shares.get(name, member.footprint[name] / full if full else 1.0)
-        how = ""
-        if name == LATENCY:
-            how = " by the clock" if member.measured_latency_share is not None else " as modelled"
+        heading, how = size_heading(name), ""
         size = f"{size_of(name, member.footprint[name])} of {size_of(name, full)}"
+        if name == LATENCY and member.measured_latency_share is None:
+            how = " as modelled"
+        elif name == LATENCY:  # the share is not that of the two numbers, which no clock gave
+            heading, how, size = name, " by the clock", f"the model has {size} ms"
         wanted = f" ({name}{bounds[name]})" if name in bounds else ""
-        lines.append(
-            f"    {size_heading(name)}: {percent(share)} of the full net's{how}{wanted}; {size}"
-        )
+        lines.append(f"    {heading}: {percent(share)} of the full net's{how}{wanted}; {size}")
     return lines
 
 

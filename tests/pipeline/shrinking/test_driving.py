@@ -258,7 +258,18 @@ def test_the_clock_times_what_will_run_the_files(goal, formats, sets, backend, w
     plan = plan_shrinking(replace(ask(goal, weights, *sets), formats=formats))
     told = [item.value for item in plan.drafted if item.key == "latency.backend"]
     assert told == ([] if backend is None else [backend])
-    assert plan.configure(["latency<=50%"], 0).latency.backend == (backend or "eager")
+    config = plan.configure(["latency<=50%"], 0)
+    assert config.latency.backend == (backend or "eager")
+    assert config.supernet.multiple == (8 if backend == "onnxruntime" else 1)
+
+
+def test_how_many_channels_go_together_is_the_users_to_say(weights) -> None:
+    request = ask("latency<=50%", weights, "supernet.multiple=2")
+    plan = plan_shrinking(replace(request, formats=("onnx",)))
+    assert plan.config.supernet.multiple == 2
+    keys = [item.key for item in plan.drafted]
+    assert "latency.backend" in keys
+    assert "supernet.multiple" not in keys
 
 
 def test_a_budget_on_latency_is_met_by_the_clock(run, tmp_path, weights, monkeypatch) -> None:
@@ -276,7 +287,8 @@ def test_a_budget_on_latency_is_met_by_the_clock(run, tmp_path, weights, monkeyp
     assert chosen.shares["latency"] == min(item.shares["latency"] for item in kept) < 0.8
     shrunk = read_shrunk(tmp_path / "run", found)
     lines = shrunk.describe(plan_shrinking(ask(goal, weights)).goal)
-    assert "% of the full net's by the clock (latency<=" in lines[1]
+    said = r"    latency: .* of the full net's by the clock \(latency<=.*; the model has \S+ of \S+ ms"
+    assert re.fullmatch(said, lines[1])
 
 
 @pytest.mark.parametrize(
