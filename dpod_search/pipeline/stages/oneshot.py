@@ -260,7 +260,7 @@ def _choose_at(session: Session, task: SearchTask, budget: str, choose: Choose) 
     most = 1.0 if LATENCY in task.constraints else math.inf
     found = correct(
         lambda factor: choose(_lower(bounds, of_latency, min(factor, most))),
-        lambda widths: stopwatch.time_shares(session, [widths])[widths],
+        lambda widths: stopwatch.confirm_share(session, widths, wished),
         wished=wished,
         n_corrections=session.config.oneshot.n_corrections,
     )

@@ -96,3 +96,23 @@ def time_shares(session: Session, widths: Iterable[Widths]) -> Mapping[Widths, f
         for item in widths:
             found[item] = 1.0 if item == full else stopwatch.time_widths(item).quiet_ms / of_full
     return found
+
+
+def confirm_share(session: Session, widths: Widths, wished: float) -> float:
+    """Time a subnet as :func:`time_shares`, and once more where it is within a wish.
+
+    Of many readings one that is within a wish is too good more often than not, for it is by that
+    that it was taken; the slower of two of one subnet is not.
+
+    Args:
+        session: The run.
+        widths: The subnet.
+        wished: The share of the full net's latency that is wished for.
+
+    Returns:
+        The latency over the full net's; of two readings the larger one.
+    """
+    share = time_shares(session, [widths])[widths]
+    if share > wished:
+        return share
+    return max(share, time_shares(session, [widths])[widths])
