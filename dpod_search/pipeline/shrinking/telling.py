@@ -14,6 +14,7 @@ from dpod_search.goals import LATENCY
 from dpod_search.goals import Goal
 from dpod_search.quantities import comparison
 from dpod_search.quantities import percent
+from dpod_search.quantities import points
 from dpod_search.quantities import size_heading
 from dpod_search.quantities import size_of
 from dpod_search.quantities import spell
@@ -25,6 +26,9 @@ from dpod_search.records.front import Member
 from dpod_search.records.loading import write_loading
 from dpod_search.records.shrink import Shrink
 from dpod_search.records.shrink import TriedBudget
+from dpod_search.records.training import Training
+from dpod_search.report.picks import compute_standard_error
+from dpod_search.report.picks import count_validation
 from dpod_search.tasks import Metric
 
 
@@ -40,12 +44,14 @@ class Shrunk:
         record: ``shrink.json``.
         front: ``front.json``.
         model: What was exported for the goal; None of one that is not met.
+        n_validation: On how many samples what may be lost was counted; 0 where it is no share of samples.
     """
 
     folder: Path
     record: Shrink
     front: FinetunedFront
     model: ExportedModel | None
+    n_validation: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """Return it as JSON values."""
@@ -69,7 +75,22 @@ class Shrunk:
             lines = [f"goal: {goal}: not reached", *self._tell_nearest(goal)]
         if self.front.warning is not None:
             lines.append(f"  but {self.front.warning}")
-        return [*lines, *self._tell_files()]
+        return [*lines, *self._tell_chance(goal), *self._tell_files()]
+
+    def _tell_chance(self, goal: Goal) -> list[str]:
+        """Say where validation is too small for what a goal allows to be lost."""
+        aim = self.front.task.metrics[0]
+        bound = next((bound for bound in goal.losses if bound.metric == aim.name), None)
+        if bound is None or not self.n_validation:
+            return []
+        of_full = self.front.full.validation[aim.name]
+        error = compute_standard_error(of_full, self.n_validation)
+        if bound.allow(of_full) >= error:
+            return []
+        told = (
+            f"  validation has {self.n_validation:,} samples: {points(error)} points may be chance"
+        )
+        return [f"{told}, more than {bound.text} allows; more of them make the choice surer"]
 
     @property
     def _files(self) -> Mapping[str, Any]:
@@ -144,7 +165,8 @@ def read_shrunk(folder: Path, record: Shrink) -> Shrunk:
         models = Manifest.read(folder, FOLDER).models
         member = next(m for m in front.members if m.folder == item.folder)
         model = next(m for m in models if dict(m.widths) == dict(member.widths))
-    return Shrunk(folder, record, front, model)
+    n_validation = count_validation(front, Training.read_if_there(folder))
+    return Shrunk(folder, record, front, model, n_validation)
 
 
 def describe_tried(item: TriedBudget, goal: Goal, metrics: Sequence[Metric]) -> str:
