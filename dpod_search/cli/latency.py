@@ -146,6 +146,7 @@ def show(
     from dpod_search.cli.show import show_latency
     from dpod_search.latency import fit_latency
     from dpod_search.latency import read_table
+    from dpod_search.pipeline.latency_table import TABLE
 
     config = load_config(find_study_of(study, run, None), sets, seed)
     if table is None and run is None:
@@ -153,7 +154,7 @@ def show(
             "no table was given; give --table with a file that `dpod-search latency measure` "
             "wrote, or --run with the folder of a run that has one"
         )
-    held = read_table(table or Path(run or "") / "latency_table.json")
+    held = read_table(table or Path(run or "") / TABLE)
     supernet = _build(config)
     model = fit_latency(
         supernet, held, n_held_out=config.latency.n_held_out, max_error=float("inf")

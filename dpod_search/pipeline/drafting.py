@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 
 from dpod_search.config import StudyConfig
-from dpod_search.config.parse import parse_study
+from dpod_search.config import make_study
 from dpod_search.data.registry import open_source
 from dpod_search.data.splits import split_source
 from dpod_search.pipeline.drafts.data import look_at_data
@@ -43,10 +41,6 @@ class Draft:
     found: tuple[str, ...]
     settings: tuple[DraftedSetting, ...]
     offered: tuple[DraftedSetting, ...]
-
-    def make_document(self) -> dict[str, Any]:
-        """Return the settings as tables, as a study is read from TOML."""
-        return _make_document({setting.key: setting.value for setting in self.settings})
 
 
 def draft_settings(
@@ -96,7 +90,7 @@ def draft_study(
         tuple(choose_settings(found, net, machine)),
         tuple(offer_settings(found, net)),
     )
-    config = parse_study({"name": _NAME, **draft.make_document()}, "the draft")
+    config = make_study(_NAME, [setting.override for setting in draft.settings])
     return draft if found.source is None else _check(draft, config, found, is_traced)
 
 
@@ -111,12 +105,3 @@ def _check(draft: Draft, config: StudyConfig, found: FoundData, is_traced: bool)
     *others, model = draft.found
     model = f"{model.removesuffix('.')}; {plural(n_groups, 'channel group')} can run narrower."
     return Draft((*others, model), draft.settings, draft.offered)
-
-
-def _make_document(values: Mapping[str, Any]) -> dict[str, Any]:
-    document: dict[str, Any] = {}
-    for key, value in values.items():
-        section, _, name = key.rpartition(".")
-        table = document.setdefault(section, {}) if section else document
-        table[name] = value
-    return document
